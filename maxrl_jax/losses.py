@@ -1,0 +1,45 @@
+"""The surrogate whose gradient is the estimate: the only stop_gradient."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+Array = jax.Array
+
+
+def surrogate(
+  log_probs: Array,
+  advantages: Array,
+  *,
+  mask: Array | None = None,
+  weights: Array | None = None,
+  likelihoods: Array | None = None,
+) -> Array:
+  """A loss whose gradient is −mean_j A_j ∇log m(z_j|x), for one prompt.
+
+      L = −mean_j ( sg(A_j) log m_θ(z_j|x) + sg(ω_j) l_θ(y, z_j) )
+
+  The second, pathwise term belongs there when the likelihood itself depends on
+  the parameters (a learned decoder), since ∇E[l] = E[l S + ∇l]; it needs both
+  `weights` and `likelihoods`. The value of L means nothing: only its gradient
+  does.
+
+  Args:
+    log_probs: log m(z_j|x) [N], differentiable.
+    advantages: A [N] from an estimator.
+    mask: [N], False where there is no rollout; the mean runs over the others.
+    weights: ω [N] from `symmetric.loo_weights`.
+    likelihoods: l [N], differentiable.
+
+  Returns:
+    The scalar to minimize.
+  """
+  if (weights is None) != (likelihoods is None):
+    raise ValueError("the pathwise term needs both weights and likelihoods")
+  # Nothing flows through how good a rollout was found to be.
+  terms = lax.stop_gradient(advantages) * log_probs
+  if weights is not None:
+    terms = terms + lax.stop_gradient(weights) * likelihoods
+  if mask is None:
+    return -jnp.mean(terms)
+  return -jnp.sum(jnp.where(mask, terms, 0)) / jnp.maximum(jnp.sum(mask), 1)

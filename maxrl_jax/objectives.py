@@ -1,0 +1,250 @@
+"""Exact objectives J(p) of one prompt, their weights w(p) and series.
+
+A method that sees only the pass rate p = E[l] of a prompt maximizes some
+J(p), and its gradient is w(p) ∇p with w = J'. What separates RL from maximum
+likelihood is only how w treats hard prompts:
+
+    name              J(p)                    w(p)               a_k
+    rl                p                       1                  1, 0, 0, …
+    maxrl(T)          −Σ_{k=1..T} (1−p)^k/k   (1−(1−p)^T)/p      1 for k < T
+    maximum_likelihood  log p                 1/p                1 for all k
+    pass_at_k(K)      1−(1−p)^K               K(1−p)^{K−1}       K at k = K−1
+    power(α)          (p^α−1)/α               p^{α−1}            C(k−α, k)
+    grpo              2 arcsin √p             1/√(p(1−p))        (not a series)
+
+A series objective has w(p) = Σ_k a_k (1−p)^k with a_k ≥ 0, and it is the
+series that rollouts can estimate without bias (`symmetric.py`). Everything
+here is accurate to rounding for p from 1e-12 to 1: (1−p)^k is always formed
+as exp(k log1p(−p)), and no difference of nearly equal numbers is taken.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import xlog1py
+
+Array = jax.Array
+
+
+class Objective(NamedTuple):
+  """J(p) and w(p) = J'(p), elementwise on arrays of pass rates in [0, 1].
+
+  `coefficients(length)` are a_0 … a_{length−1} of w(p) = Σ_k a_k (1−p)^k; it
+  is None where there is no such series. `value` differentiates to `weight`
+  and `weight` to its exact slope, at every p including the ends.
+  """
+
+  value: Callable[[Array], Array]
+  weight: Callable[[Array], Array]
+  coefficients: Callable[[int], Array] | None
+
+
+def _objective(value, weight, slope, coefficients) -> Objective:
+  """Ties J, w = J' and w' together, so that no derivative has to cancel."""
+  w = _with_derivative(weight, slope)
+  return Objective(_with_derivative(value, w), w, coefficients)
+
+
+def _with_derivative(function, derivative):
+  @jax.custom_jvp
+  def f(p):
+    return function(p)
+
+  @f.defjvp
+  def _(primals, tangents):
+    (p,), (dp,) = primals, tangents
+    return f(p), derivative(p) * dp
+
+  return lambda p: f(_as_float(p))
+
+
+def _as_float(x) -> Array:
+  x = jnp.asarray(x)
+  return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+
+
+def _failures_to_the(k, p) -> Array:
+  """(1−p)^k without rounding 1−p first; 0^0 = 1."""
+  return jnp.exp(xlog1py(k, -p))
+
+
+def rl() -> Objective:
+  """The pass rate: J(p) = p, w(p) = 1. The order-1 series, up to a constant."""
+  return _objective(
+    lambda p: p,
+    jnp.ones_like,
+    jnp.zeros_like,
+    lambda length: jnp.zeros(length).at[0].set(1.0),
+  )
+
+
+def maxrl(order) -> Objective:
+  """Truncated likelihood: J_T(p) = −Σ_{k=1..T} (1−p)^k/k (2602.02710, eq. 7).
+
+  Args:
+    order: T ≥ 1, a number or a traced scalar; `jnp.inf` is log p.
+  """
+  _require(order, "order", lambda t: t >= 1, "at least 1")
+  return _objective(
+    lambda p: _truncated_log(p, order),
+    lambda p: _truncated_inverse(p, order),
+    lambda p: _truncated_inverse_slope(p, order),
+    lambda length: (jnp.arange(length) < order).astype(float),
+  )
+
+
+def maximum_likelihood() -> Objective:
+  """Log-likelihood: J(p) = log p, w(p) = 1/p; −inf and inf at p = 0."""
+  return _objective(jnp.log, lambda p: 1 / p, lambda p: -1 / (p * p), jnp.ones)
+
+
+def pass_at_k(k) -> Objective:
+  """At least one success in K: J(p) = 1−(1−p)^K (PKPO, arXiv 2505.15201).
+
+  Args:
+    k: K ≥ 1, a number or a traced scalar.
+  """
+  _require(k, "k", lambda k: k >= 1, "at least 1")
+
+  def slope(p):
+    return -k * (k - 1) * _failures_to_the(jnp.maximum(k - 2, 0), p)
+
+  return _objective(
+    lambda p: -jnp.expm1(xlog1py(k, -p)),
+    lambda p: k * _failures_to_the(k - 1, p),
+    slope,
+    lambda length: jnp.where(jnp.arange(length) == k - 1, 1.0 * k, 0.0),
+  )
+
+
+def power(alpha) -> Objective:
+  """Box–Cox pass rate: J(p) = (p^α−1)/α, w(p) = p^{α−1}.
+
+  α = 1 is RL, α → 0 is log p, α = ½ is the series relative of GRPO. The
+  coefficients are a_k = C(k−α, k) = Π_{i≤k} (i−α)/i.
+
+  Args:
+    alpha: α in [0, 1], a number or a traced scalar.
+  """
+  _require(alpha, "alpha", lambda a: 0 <= a <= 1, "in [0, 1]")
+
+  def value(p):
+    log_p = jnp.log(p)
+    small = jnp.abs(alpha) < jnp.finfo(log_p.dtype).tiny
+    safe = jnp.where(small, 1.0, alpha)
+    return jnp.where(small, log_p, jnp.expm1(safe * log_p) / safe)
+
+  def coefficients(length):
+    i = jnp.arange(length)
+    return jnp.cumprod(jnp.where(i == 0, 1.0, (i - alpha) / jnp.maximum(i, 1)))
+
+  return _objective(
+    value,
+    lambda p: p ** (alpha - 1.0),
+    lambda p: jnp.where(alpha == 1, 0.0, (alpha - 1.0) * p ** (alpha - 2.0)),
+    coefficients,
+  )
+
+
+def grpo() -> Objective:
+  """What dividing by the group's deviation optimizes: J(p) = 2 arcsin √p.
+
+  w(p) = 1/√(p(1−p)), infinite at both ends; not a series in 1−p with
+  finite value at p = 1, so no finite group estimates it without bias.
+  """
+
+  def value(p):
+    return 2 * jnp.arctan2(jnp.sqrt(p), jnp.sqrt(1 - p))
+
+  def slope(p):
+    return (2 * p - 1) / 2 * (p * (1 - p)) ** -1.5
+
+  return _objective(value, lambda p: (p * (1 - p)) ** -0.5, slope, None)
+
+
+def series(coefficients: Array) -> Objective:
+  """Any series: w(p) = Σ_k a_k (1−p)^k and J(p) = −Σ_k a_k (1−p)^{k+1}/(k+1).
+
+  This is the exact counterpart of `symmetric.series_weights`: a series cut at
+  T terms, such as `power(α).coefficients(T)`.
+
+  Args:
+    coefficients: a [T], a_k ≥ 0.
+  """
+  a = jnp.asarray(coefficients)
+  k = jnp.arange(a.shape[0])
+
+  def weighted(p, exponents, factors):
+    powers = jax.vmap(_failures_to_the, (0, None), -1)(exponents, p)
+    return jnp.dot(powers, factors.astype(p.dtype), precision="highest")
+
+  return _objective(
+    lambda p: weighted(p, k + 1, -a / (k + 1)),
+    lambda p: weighted(p, k, a),
+    lambda p: weighted(p, jnp.maximum(k - 1, 0), -a * k),
+    lambda length: jnp.zeros(length, a.dtype).at[: a.shape[0]].set(a[:length]),
+  )
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+  "rl": rl,
+  "maxrl": maxrl,
+  "maximum_likelihood": maximum_likelihood,
+  "pass_at_k": pass_at_k,
+  "power": power,
+  "grpo": grpo,
+}
+
+
+def _require(value, name, holds, wanted):
+  if not isinstance(value, jax.core.Tracer) and not holds(value):
+    raise ValueError(f"{name} = {value}: must be {wanted}")
+
+
+def _truncated_log(p: Array, order) -> Array:
+  """J_T(p) = −∫_a^∞ (1−e^{−Ts})/(e^s−1) ds with a = −log(1−p).
+
+  The sum over k done under the integral sign: the cost does not depend on T,
+  which may be traced or infinite. Substituting s = a + e^x makes the integrand
+  analytic in a strip, so that the trapezoidal rule reaches rounding with
+  steps of about ¼ (400 of them reach p = 1e-38).
+  """
+  eps = jnp.finfo(p.dtype).eps
+  start = -jnp.log1p(-p)[..., None]
+  # Below eps · max(a, 1/T) and beyond 40 nothing is left to integrate.
+  low = jnp.log(eps * jnp.maximum(jnp.maximum(start, 1 / order), 1e-37))
+  low = jnp.where(jnp.isfinite(low), low, 0.0)
+  step = (jnp.log(40.0) - low) / 400
+  ladder = jnp.arange(401, dtype=p.dtype).reshape((1,) * p.ndim + (401,))
+  x = low + step * ladder
+  s = start + jnp.exp(x)
+  # Divided by e^s rather than e^s − 1, so that large s underflows quietly.
+  density = jnp.exp(-s) * jnp.expm1(-order * s) / -jnp.expm1(-s)
+  area = jnp.sum(step * density * jnp.exp(x), -1)
+  return jnp.where((p == 0) & jnp.isinf(order), -jnp.inf, area)
+
+
+def _truncated_inverse(p: Array, order) -> Array:
+  """w_T(p) = (1−(1−p)^T)/p, T at p = 0."""
+  safe = jnp.where(p == 0, 1.0, p)
+  return jnp.where(p == 0, order, -jnp.expm1(order * jnp.log1p(-safe)) / safe)
+
+
+def _truncated_inverse_slope(p: Array, order) -> Array:
+  """w_T'(p) = (T(1−p)^{T−1} − w_T)/p, by its binomial series where T p < ¼."""
+  finite = jnp.where(jnp.isinf(order), 1.0, order)
+  last = finite * _failures_to_the(finite - 1, p)
+  last = jnp.where(jnp.isinf(order), 0.0, last)
+  small = order * p < 0.25
+  safe = jnp.where(p == 0, 1.0, p)
+  closed = (last - _truncated_inverse(safe, order)) / safe
+  # −Σ_m (m+1) C(T, m+2) (−p)^m
+  term = finite * (finite - 1) / 2
+  total = jnp.zeros_like(p)
+  for m in range(12):
+    total = total - (m + 1) * term
+    term = term * -p * (finite - m - 2) / (m + 3)
+  slope = jnp.where(small, total, closed)
+  return jnp.where((p == 0) & jnp.isinf(order), -jnp.inf, slope)

@@ -1,0 +1,40 @@
+"""Packaging of maxrl_jax; tool settings are in pyproject.toml."""
+
+from setuptools import find_packages, setup
+
+setup(
+  name="maxrl_jax",
+  version="0.1.0",
+  description="Maximum-likelihood reinforcement learning in JAX",
+  python_requires=">=3.11",
+  packages=find_packages(
+    include=[
+      "maxrl_jax",
+      "maxrl_jax.*",
+      "experiments",
+      "experiments.*",
+      "configs",
+    ]
+  ),
+  install_requires=[
+    "jax>=0.8",
+    "flax>=0.12",
+    "optax>=0.2.6",
+    "chex>=0.1.91",
+    "numpy>=2.0",
+    "absl-py>=2.1",
+    "ml-collections>=1.0",
+    "scipy>=1.14",
+    "matplotlib>=3.9",
+    "tqdm>=4.66",
+    "scikit-learn>=1.5",
+  ],
+  extras_require={
+    "cuda12": ["jax[cuda12]"],
+    "cuda13": ["jax[cuda13]"],
+    "tpu": ["jax[tpu]"],
+    "tfds": ["tensorflow-datasets>=4.9.9", "array-record>=0.8"],
+    "benchmark": ["torch>=2.6"],
+    "dev": ["pytest>=8", "ruff>=0.9"],
+  },
+)
