@@ -13,7 +13,7 @@ leave-one-out pass@T. Neither is ever found by dividing rollout j out of a
 full-sample ē, nor by subtracting nearly equal numbers: float32 loses everything
 that way by N = 32. Three algorithms, all of positive terms:
 
-    quadrature  orders N and N−1       O(N √N), no sequential depth but a product
+    quadrature  orders N and N−1       O(N √N)
     scan        any order or series    O(N T)
     binary      l in {0, 1}            O(N), the closed form in the count K
 
@@ -312,14 +312,18 @@ def binary(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   largest = jnp.maximum(count - 1, 1)
   order = largest if order is None else jnp.asarray(order, dtype)
   size = likelihoods.shape[0]
-  at_least_one = _pass_at(order, count, size)
+  at_least_one = pass_at(order, count, size)
   weights = count / (others + 1) * at_least_one[others.astype(int) + 1]
-  baselines = _pass_at(jnp.minimum(order, largest), count - 1, size)
+  baselines = pass_at(jnp.minimum(order, largest), count - 1, size)
   return LeaveOneOut(weights, baselines[others.astype(int)])
 
 
-def _pass_at(order: Array, count: Array, size: int) -> Array:
-  """pass@T of `count` samples of which c = 0 … size succeeded, [size+1]."""
+def pass_at(order, count, size: int) -> Array:
+  """pass@T of `count` samples of which c = 0 … size succeeded, [size+1].
+
+  1 − C(n−c, T)/C(n, T) = 1 − Π_{i<c} (1 − T/(n−i)), with n = count ≤ size.
+  """
+  order = jnp.asarray(order)
   i = jnp.arange(size, dtype=order.dtype)
   chance = jnp.clip(order / jnp.maximum(count - i, 1), 0, 1)
   at_least_one = lax.associative_scan(_either, chance)

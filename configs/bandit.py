@@ -1,0 +1,19 @@
+"""Contextual bandit: 64 prompts, initial pass rates from 1e-4 to one half.
+
+python -m experiments.train --config=configs/bandit.py --workdir=runs/bandit
+"""
+
+from configs import default
+
+
+def get_config():
+  config = default.get_config()
+  config.task.name = "bandit"
+  config.policy.name = "tabular"
+  config.rollouts = 32
+  config.batch_size = 64
+  config.steps = 2000
+  config.optimizer.learning_rate = 0.3
+  config.optimizer.momentum = 0.0
+  config.optimizer.schedule = "constant"
+  return config

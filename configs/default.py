@@ -1,0 +1,65 @@
+"""Every field there is, with what it means; other configs change a few.
+
+Field None means: the default of the task, policy or estimator that takes it.
+"""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """The whole configuration, locked: unknown fields are refused."""
+  optional = config_dict.placeholder
+  config = config_dict.ConfigDict()
+
+  config.seed = 0  # Seed of the first run; the others count up from it.
+  config.runs = 1  # Seeds trained at once, vmapped into one program.
+  config.steps = 3000  # Updates.
+  config.batch_size = 128  # B, prompts an update.
+  config.rollouts = 128  # N, rollouts a prompt.
+  config.log_every = 100  # Steps a compiled chunk; divides steps.
+  config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
+
+  # What is maximized. An estimator (maxrl_jax.estimators.ESTIMATORS), or from
+  # the exact pass rate: cross_entropy, exact_rl, exact_maxrl, exact_grpo,
+  # exact_pass_at_k, exact_power.
+  config.estimator = config_dict.ConfigDict()
+  config.estimator.name = "maxrl"
+  config.estimator.order = optional(int)  # T; None: N − 1.
+  config.estimator.baseline = optional(object)  # A name or a number.
+  config.estimator.k = optional(int)  # K of pass_at_k.
+  config.estimator.alpha = optional(float)  # α of power.
+  config.estimator.epsilon = optional(float)  # Added to GRPO's deviation.
+
+  config.task = config_dict.ConfigDict()
+  config.task.name = "digits"  # digits, gaussian_teacher, bandit, images.
+  config.task.task_seed = optional(int)  # Of data and fixed splits.
+  config.task.eval_size = optional(int)  # Prompts in a fixed split.
+  config.task.num_digits = optional(int)  # digits: K, 10^K classes.
+  config.task.num_classes = optional(int)  # gaussian_teacher: C.
+  config.task.dim = optional(int)  # gaussian_teacher: length of x.
+  config.task.temperature = optional(float)  # gaussian_teacher: label noise.
+  config.task.num_prompts = optional(int)  # bandit: contexts.
+  config.task.num_arms = optional(int)  # bandit: actions.
+  config.task.hardest = optional(float)  # bandit: smallest initial pass rate.
+  config.task.easiest = optional(float)  # bandit: largest.
+  config.task.continuous = optional(bool)  # bandit: l in [0, 1].
+  config.task.data_name = optional(str)  # images: tensorflow-datasets name.
+  config.task.data_dir = optional(str)  # images: where it was prepared.
+  config.task.image_size = optional(int)  # images: side to resize to.
+  config.task.augment = optional(bool)  # images: crops and flips.
+
+  config.policy = config_dict.ConfigDict()
+  config.policy.name = "mlp"  # mlp, cnn, tabular (bandit only).
+  config.policy.hidden = optional(tuple)  # Widths of the hidden layers.
+  config.policy.channels = optional(tuple)  # cnn: features a convolution.
+
+  config.optimizer = config_dict.ConfigDict()
+  config.optimizer.name = "sgd"  # sgd, adam, adamw.
+  config.optimizer.learning_rate = 0.1  # Peak.
+  config.optimizer.momentum = 0.9  # sgd.
+  config.optimizer.weight_decay = 0.0  # adamw.
+  config.optimizer.clip_norm = optional(float)  # Global gradient norm.
+  config.optimizer.warmup = 0  # Steps of linear warm-up.
+  config.optimizer.schedule = "cosine"  # cosine (to zero) or constant.
+
+  return config.lock()

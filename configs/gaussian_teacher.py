@@ -1,0 +1,16 @@
+"""Synthetic classification with any number of classes.
+
+    python -m experiments.train --config=configs/gaussian_teacher.py \
+      --config.task.num_classes=10000 --workdir=runs/teacher
+"""
+
+from configs import default
+
+
+def get_config():
+  config = default.get_config()
+  config.task.name = "gaussian_teacher"
+  config.task.num_classes = 100
+  config.optimizer.name = "adam"
+  config.optimizer.learning_rate = 1e-3
+  return config

@@ -1,0 +1,96 @@
+"""Train one config: `python -m experiments.train --config=… --workdir=…`.
+
+Writes config.json, metrics.jsonl (one object a logged step) and summary.json.
+With several runs, values are lists with one number a run.
+"""
+
+import functools
+import json
+import pathlib
+import sys
+import time
+
+import jax
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from experiments import console
+from maxrl_jax import evaluation, training
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", "configs/default.py", "What to train: a file from configs/."
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder for results; made if need be.", required=True
+)
+_KS = (1, 4, 16, 64, 128, 256, 1024)
+
+
+def main(argv) -> None:
+  console.no_arguments(argv)
+  summary = train(_CONFIG.value, pathlib.Path(_WORKDIR.value))
+  print(json.dumps(summary))
+
+
+def train(config, workdir: pathlib.Path) -> dict:
+  """Trains, writing as it goes; returns what summary.json holds."""
+  made = training.make_train(config)
+  workdir.mkdir(parents=True, exist_ok=True)
+  (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
+  evaluate = make_evaluate(made)
+  start = time.time()
+  best_known = {}
+  with (
+    open(workdir / "metrics.jsonl", "w") as log,
+    tqdm(total=config.steps, unit="step", file=sys.stderr) as bar,
+  ):
+    for step, states, metrics in training.chunks(made, config):
+      line = {"step": step} | {k: v.mean(0) for k, v in metrics.items()}
+      if step % config.eval_every == 0 or step == config.steps:
+        best_known = evaluate("validation", states.params)
+        line |= {f"validation/{k}": v for k, v in best_known.items()}
+      log.write(json.dumps(_plain(line, config.runs)) + "\n")
+      log.flush()
+      if best_known:
+        bar.set_postfix({"pass@1": f"{best_known['pass@1'].mean():.3f}"})
+      bar.update(config.log_every)
+  test = evaluate("test", states.params)
+  summary = {"steps": config.steps, "seconds": round(time.time() - start, 1)}
+  summary |= {f"test/{k}": v for k, v in test.items()}
+  summary = _plain(summary, config.runs)
+  (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+  return summary
+
+
+def make_evaluate(made: training.Train):
+  """(split, params with the run axis first) → metrics, each [runs]."""
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def evaluate(split, params):
+    def one(params):
+      rates = evaluation.pass_rates(
+        made.logits, params, made.task.splits[split], made.task
+      )
+      return evaluation.summarize(rates, _KS)
+
+    return jax.lax.map(one, params)
+
+  return lambda split, params: jax.tree.map(np.asarray, evaluate(split, params))
+
+
+def _plain(line: dict, runs: int) -> dict:
+  """Arrays over runs → lists, or numbers when there is one run."""
+
+  def plain(value):
+    if isinstance(value, np.ndarray):
+      values = [float(x) for x in value]
+      return values if runs > 1 else values[0]
+    return value
+
+  return {name: plain(value) for name, value in line.items()}
+
+
+if __name__ == "__main__":
+  console.run(main)

@@ -1,0 +1,68 @@
+"""Policies as Flax Linen modules: a batch of inputs → logits over actions."""
+
+from collections.abc import Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+class MLP(nn.Module):
+  """ReLU network on flattened inputs: [B, …] → logits [B, num_actions]."""
+
+  num_actions: int
+  hidden: Sequence[int] = (512, 512)
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    x = inputs.reshape(inputs.shape[0], -1)
+    for width in self.hidden:
+      x = nn.relu(nn.Dense(width)(x))
+    return nn.Dense(self.num_actions)(x)
+
+
+class CNN(nn.Module):
+  """Small convolutional classifier: [B, H, W, channels] → [B, num_actions].
+
+  Each entry of `channels` is a 3×3 convolution, a ReLU and a 2×2 mean pool
+  (as long as both sides are at least 2), then a hidden layer.
+  """
+
+  num_actions: int
+  channels: Sequence[int] = (32, 64)
+  hidden: Sequence[int] = (256,)
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    x = inputs
+    for features in self.channels:
+      x = nn.relu(nn.Conv(features, (3, 3))(x))
+      if min(x.shape[1:3]) >= 2:
+        x = nn.avg_pool(x, (2, 2), strides=(2, 2))
+    return MLP(self.num_actions, self.hidden)(x)
+
+
+class Tabular(nn.Module):
+  """One row of free logits for every prompt: indices [B] → [B, num_actions].
+
+  Args:
+    num_actions: A.
+    initial_logits: [prompts, A], the policy before training.
+  """
+
+  num_actions: int
+  initial_logits: Array
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Array:
+    table = self.param("logits", lambda key: jnp.asarray(self.initial_logits))
+    return table[inputs]
+
+
+POLICIES: dict[str, type[nn.Module]] = {
+  "mlp": MLP,
+  "cnn": CNN,
+  "tabular": Tabular,
+}

@@ -1,0 +1,14 @@
+"""Tasks: where prompts come from and what a rollout is worth."""
+
+from maxrl_jax.tasks.bandit import bandit
+from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.tasks.classification import digits, gaussian_teacher, images
+
+TASKS = {
+  "bandit": bandit,
+  "digits": digits,
+  "gaussian_teacher": gaussian_teacher,
+  "images": images,
+}
+
+__all__ = ["TASKS", "Prompts", "Task"]

@@ -1,0 +1,67 @@
+"""Contextual bandits small enough to enumerate."""
+
+import numpy as np
+
+from maxrl_jax.tasks import base
+
+
+def bandit(
+  *,
+  num_prompts: int = 64,
+  num_arms: int = 16,
+  hardest: float = 1e-4,
+  easiest: float = 0.5,
+  continuous: bool = False,
+  task_seed: int = 0,
+) -> base.Task:
+  """Prompts whose initial pass rates are spread evenly over decades.
+
+  Every prompt has its own row of likelihoods over the arms, and the policy
+  starts (`policy_options['initial_logits']`) with pass rate exactly p_x, from
+  `hardest` to `easiest` in geometric steps. Binary: one arm succeeds.
+  Continuous: one arm is worth 1, the others a random share of up to p_x each,
+  so that a policy can do a little better without finding the best arm.
+
+  Args:
+    num_prompts: contexts x, each a prompt.
+    num_arms: A ≥ 2 actions.
+    hardest: smallest initial pass rate, in (0, easiest].
+    easiest: largest, below 1.
+    continuous: likelihoods in [0, 1] rather than right or wrong.
+    task_seed: which arms are good, and the policy's initial preferences.
+  """
+  base.check_positive(num_prompts=num_prompts, num_arms=num_arms - 1)
+  if not 0 < hardest <= easiest < 1:
+    raise ValueError(
+      f"hardest = {hardest}, easiest = {easiest}: need"
+      " 0 < hardest <= easiest < 1"
+    )
+  rng = np.random.default_rng(task_seed)
+  pass_rates = np.geomspace(hardest, easiest, num_prompts)
+  best = rng.integers(num_arms, size=num_prompts)
+  rows = np.arange(num_prompts)
+  likelihoods = np.zeros((num_prompts, num_arms))
+  if continuous:
+    share = rng.uniform(size=likelihoods.shape)
+    likelihoods = share * pass_rates[:, None]
+  likelihoods[rows, best] = 1.0
+
+  # Random preferences among the other arms; the best one gets what is left.
+  others = rng.dirichlet(np.full(num_arms, 5.0), size=num_prompts)
+  others[rows, best] = 0
+  others /= others.sum(1, keepdims=True)
+  worth = (others * likelihoods).sum(1)
+  chance = (pass_rates - worth) / (1 - worth)
+  policy = others * (1 - chance)[:, None]
+  policy[rows, best] = chance
+
+  table = likelihoods.astype(np.float32) if continuous else likelihoods > 0
+  everything = base.Prompts(np.arange(num_prompts, dtype=np.int32), table)
+  return base.Task(
+    num_actions=num_arms,
+    draw=lambda key, batch: base.uniform_rows(key, everything, batch),
+    likelihoods=base.tabulated,
+    log_pass_rate=base.tabulated_log_pass_rate,
+    splits=dict.fromkeys(("train", "validation", "test"), everything),
+    policy_options={"initial_logits": np.log(policy).astype(np.float32)},
+  )
