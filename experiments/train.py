@@ -4,13 +4,11 @@ Writes config.json, metrics.jsonl (one object a logged step) and summary.json.
 With several runs, values are lists with one number a run.
 """
 
-import functools
 import json
 import pathlib
 import sys
 import time
 
-import jax
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
@@ -39,7 +37,7 @@ def train(config, workdir: pathlib.Path) -> dict:
   made = training.make_train(config)
   workdir.mkdir(parents=True, exist_ok=True)
   (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
-  evaluate = make_evaluate(made)
+  evaluate = evaluation.make_evaluate(made.logits, made.task, _KS)
   start = time.time()
   best_known = {}
   with (
@@ -62,22 +60,6 @@ def train(config, workdir: pathlib.Path) -> dict:
   summary = _plain(summary, config.runs)
   (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
   return summary
-
-
-def make_evaluate(made: training.Train):
-  """(split, params with the run axis first) → metrics, each [runs]."""
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def evaluate(split, params):
-    def one(params):
-      rates = evaluation.pass_rates(
-        made.logits, params, made.task.splits[split], made.task
-      )
-      return evaluation.summarize(rates, _KS)
-
-    return jax.lax.map(one, params)
-
-  return lambda split, params: jax.tree.map(np.asarray, evaluate(split, params))
 
 
 def _plain(line: dict, runs: int) -> dict:

@@ -20,33 +20,55 @@ Array = jax.Array
 
 
 class PassRates(NamedTuple):
-  """Exact results on M fixed prompts: p [M] and whether the mode is right."""
+  """Exact results on M prompts: log p [M], and l of the likeliest action."""
 
-  pass_rates: Array
-  mode_is_best: Array
+  log_pass_rates: Array
+  mode_likelihoods: Array
 
 
 def pass_rates(logits_fn, params, prompts: Prompts, task: Task) -> PassRates:
-  """Exact p = Σ_z π(z|x) l(y, z) of every prompt.
+  """Exact log p = log Σ_z π(z|x) l(y, z) of every prompt.
 
-  `mode_is_best` [M] is l of the likeliest action: what majority vote over many
-  rollouts earns (top-1 accuracy for classification).
+  `mode_likelihoods` [M] is what majority vote over many rollouts earns: top-1
+  accuracy for classification.
   """
   logits = logits_fn(params, prompts.inputs)
   log_p = jax.vmap(task.log_pass_rate)(prompts.targets, logits)
   mode = jnp.argmax(logits, -1)[:, None]
   best = jax.vmap(task.likelihoods)(prompts.targets, mode)[:, 0]
-  return PassRates(jnp.exp(log_p), best.astype(log_p.dtype))
+  return PassRates(log_p, best.astype(log_p.dtype))
 
 
-def summarize(rates: PassRates, ks: Sequence[int]) -> dict[str, Array]:
-  """Means over prompts: pass@k for each k, majority vote, −log p in nats."""
-  p = rates.pass_rates
-  summary = {f"pass@{k}": jnp.mean(exact_pass_at_k(p, k)) for k in ks}
-  summary["majority_vote"] = jnp.mean(rates.mode_is_best)
-  tiny = jnp.finfo(p.dtype).tiny
-  summary["nll"] = -jnp.mean(jnp.log(jnp.maximum(p, tiny)))
-  return summary
+def make_evaluate(logits_fn, task: Task, ks: Sequence[int]) -> Callable:
+  """Compiles (split, params with the run axis first) → metrics, each [runs].
+
+  Metrics are means over the split's prompts: pass@k for each k, `majority`
+  (the likeliest action is right) and `nll`, −log p in nats.
+  """
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def evaluate(split: str, params) -> dict[str, Array]:
+    def one_run(params):
+      return summarize(pass_rates(logits_fn, params, task.splits[split], task))
+
+    return lax.map(one_run, params)
+
+  def summarize(rates: PassRates) -> dict[str, Array]:
+    log_p = rates.log_pass_rates
+    covered = coverage(jnp.exp(log_p), ks)
+    summary = {f"pass@{k}": covered[i] for i, k in enumerate(ks)}
+    summary["majority"] = jnp.mean(rates.mode_likelihoods)
+    summary["nll"] = -jnp.mean(log_p)
+    return summary
+
+  # jit sorts dictionaries by name; pass@k reads better by k.
+  names = [*(f"pass@{k}" for k in ks), "majority", "nll"]
+
+  def in_order(split, params):
+    found = evaluate(split, params)
+    return {name: np.asarray(found[name]) for name in names}
+
+  return in_order
 
 
 def exact_pass_at_k(p: Array, k) -> Array:

@@ -44,12 +44,15 @@ class Train(NamedTuple):
   Attributes:
     init: (key, learning_rate=None) → TrainState.
     step: (state, key) → (state, metrics); randomness is fold_in(key, step).
+    advance: (states, keys) [runs] → (states, metrics [runs, log_every]): a
+      compiled chunk of steps of all runs. Traced once for each number of runs.
     logits: (params, inputs [B, …]) → [B, C].
     task: the task.
   """
 
   init: Callable[..., TrainState]
   step: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
+  advance: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
   logits: Callable[[Any, Array], Array]
   task: Task
 
@@ -101,20 +104,39 @@ def make_train(config) -> Train:
     new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return new, metrics
 
-  return Train(init, step, policy.apply, task)
+  advance = make_advance(step, config.log_every)
+  return Train(init, step, advance, policy.apply, task)
+
+
+def make_advance(step, length: int):
+  """Compiles `length` steps of all runs into one program."""
+
+  def run(state, key):
+    return lax.scan(lambda s, _: step(s, key), state, None, length)
+
+  @functools.partial(jax.jit, donate_argnums=0)
+  def advance(states, keys):
+    if keys.shape[0] > 1:
+      return jax.vmap(run)(states, keys)
+    # A plain matrix product is faster than a batched one.
+    one = run(*jax.tree.map(lambda x: x[0], (states, keys)))
+    return jax.tree.map(lambda x: x[None], one)
+
+  return advance
 
 
 def chunks(
-  train: Train, config, learning_rates: np.ndarray | None = None
+  train: Train, config, seeds=None, learning_rates=None
 ) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray]]]:
-  """Trains `config.runs` seeds together, yielding after each chunk.
+  """Trains several runs together, yielding after each chunk.
 
-  Every run's numbers depend on its seed alone, not on its neighbours.
+  A run's numbers depend on its own seed, not on its neighbours.
 
   Args:
-    train: from `make_train(config)`.
+    train: from `make_train(config)`; may be used again and again.
     config: the same config.
-    learning_rates: [runs], to have runs differ; None is the config's.
+    seeds: [runs]; None is config.seed, config.seed + 1, … config.runs of them.
+    learning_rates: [runs]; None is the config's for all.
 
   Yields:
     steps done, states (run axis first), metrics [steps of the chunk, runs].
@@ -123,26 +145,16 @@ def chunks(
     FloatingPointError: naming the step, the quantity and the value, when a
       likelihood leaves [0, 1] or anything is not finite.
   """
-  seeds = config.seed + jnp.arange(config.runs)
-  keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s)))(seeds)
+  if seeds is None:
+    seeds = config.seed + np.arange(config.runs)
   if learning_rates is None:
-    learning_rates = np.full(config.runs, config.optimizer.learning_rate)
-  states = jax.jit(jax.vmap(train.init))(keys[:, 0], learning_rates)
-
-  @functools.partial(jax.jit, donate_argnums=0)
-  def advance(states, keys):
-    def run(state, key):
-      return lax.scan(
-        lambda s, _: train.step(s, key), state, None, config.log_every
-      )
-
-    if config.runs == 1:  # A plain matrix product is faster than a batched one.
-      one, metrics = run(*jax.tree.map(lambda x: x[0], (states, keys)))
-      return jax.tree.map(lambda x: x[None], (one, metrics))
-    return jax.vmap(run)(states, keys)
-
+    learning_rates = np.full(len(seeds), config.optimizer.learning_rate)
+  keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s)))(
+    jnp.asarray(seeds)
+  )
+  states = jax.vmap(train.init)(keys[:, 0], jnp.asarray(learning_rates))
   for start in range(0, config.steps, config.log_every):
-    states, metrics = advance(states, keys[:, 1])
+    states, metrics = train.advance(states, keys[:, 1])
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
     check_metrics(metrics, start)
     yield start + config.log_every, states, metrics

@@ -1,0 +1,166 @@
+"""Digit-string training runs, tuned alike and kept on disk when done."""
+
+import hashlib
+import pathlib
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import config_dict
+from tqdm import tqdm
+
+from configs import digits
+from maxrl_jax import evaluation, training
+
+KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Method(NamedTuple):
+  """A line of the figure: an estimator and its rollouts."""
+
+  estimator: str
+  rollouts: int
+  label: str
+
+
+METHODS = (
+  Method("cross_entropy", 1, "cross-entropy"),
+  Method("maxrl", 1024, "MaxRL 1024"),
+  Method("maxrl", 128, "MaxRL 128"),
+  Method("maxrl", 16, "MaxRL 16"),
+  Method("grpo", 1024, "GRPO 1024"),
+  Method("grpo", 128, "GRPO 128"),
+  Method("rloo", 1024, "REINFORCE 1024"),
+)
+
+
+class Preset(NamedTuple):
+  """How long and how often; the grid is the same for every method."""
+
+  steps: int
+  tuning_steps: int
+  learning_rates: tuple[float, ...]
+  seeds: tuple[int, ...]
+  batch_size: int
+  hidden: tuple[int, ...]
+  warmup: int
+  eval_every: int
+
+
+PRESETS = {
+  "quick": Preset(
+    steps=1500,
+    tuning_steps=750,
+    learning_rates=(1e-3, 2e-3, 4e-3),
+    seeds=(1, 2, 3),
+    batch_size=64,
+    hidden=(256, 256),
+    warmup=50,
+    eval_every=50,
+  ),
+  "full": Preset(
+    steps=8000,
+    tuning_steps=3000,
+    learning_rates=(2e-4, 5e-4, 1e-3, 2e-3),
+    seeds=(1, 2, 3, 4, 5),
+    batch_size=128,
+    hidden=(512, 512),
+    warmup=500,
+    eval_every=200,
+  ),
+}
+TUNING_SEED = 1000  # Never a seed of the reported runs.
+
+
+def config_of(method: Method, preset: Preset, steps: int):
+  """The run's whole configuration."""
+  config = digits.get_config()
+  with config.unlocked():
+    config.estimator.name = method.estimator
+    config.rollouts = method.rollouts
+    config.steps = steps
+    config.batch_size = preset.batch_size
+    config.policy.hidden = preset.hidden
+    config.optimizer.warmup = preset.warmup * steps // preset.steps
+    config.log_every = config.eval_every = preset.eval_every
+  return config_dict.FrozenConfigDict(config)
+
+
+def all_runs(preset: Preset, folder: pathlib.Path):
+  """Tunes and trains every method.
+
+  Returns:
+    {method: chosen learning rate}, {method: {learning rate: validation
+    pass@1}}, {method: [one dict of arrays a seed]}.
+  """
+  tuning, chosen = {}, {}
+  updates = len(METHODS) * (
+    preset.tuning_steps * len(preset.learning_rates)
+    + preset.steps * len(preset.seeds)
+  )
+  with tqdm(total=updates, unit="step", desc="digit strings") as bar:
+    for method in METHODS:
+      tune = _Trainer(method, preset, preset.tuning_steps, folder, bar)
+      found = {
+        rate: tune.run(rate, TUNING_SEED) for rate in preset.learning_rates
+      }
+      tuning[method] = {
+        rate: float(run["validation/pass@1"][-1]) for rate, run in found.items()
+      }
+      chosen[method] = max(tuning[method], key=tuning[method].get)
+    final = {
+      method: _Trainer(method, preset, preset.steps, folder, bar)
+      for method in METHODS
+    }
+    runs = {method: [] for method in METHODS}
+    for seed in preset.seeds:
+      for method in METHODS:
+        runs[method].append(final[method].run(chosen[method], seed))
+  return chosen, tuning, runs
+
+
+class _Trainer:
+  """Runs of one configuration, compiled at most once."""
+
+  def __init__(self, method, preset, steps, folder, bar):
+    self.method, self.folder, self.bar = method, folder, bar
+    self.config = config_of(method, preset, steps)
+    self.made = None
+
+  def run(self, learning_rate: float, seed: int) -> dict[str, np.ndarray]:
+    """Curves on validation and test, from disk if they are there."""
+    path = self._path(learning_rate, seed)
+    self.bar.set_postfix_str(f"{self.method.label}, lr {learning_rate:g}")
+    if path.exists():
+      self.bar.update(self.config.steps)
+    else:
+      curves = self._train(learning_rate, seed)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      unfinished = path.with_suffix(".part.npz")
+      np.savez(unfinished, **curves)
+      unfinished.rename(path)
+    with np.load(path) as stored:
+      return dict(stored)
+
+  def _train(self, learning_rate, seed):
+    if self.made is None:
+      self.made = training.make_train(self.config)
+      self.evaluate = evaluation.make_evaluate(
+        self.made.logits, self.made.task, KS
+      )
+    rows = []
+    for step, states, _ in training.chunks(
+      self.made, self.config, [seed], [learning_rate]
+    ):
+      row = {"step": step}
+      for split in ("validation", "test"):
+        found = self.evaluate(split, states.params)
+        row |= {f"{split}/{name}": value[0] for name, value in found.items()}
+      rows.append(row)
+      self.bar.update(self.config.log_every)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+  def _path(self, learning_rate, seed) -> pathlib.Path:
+    key = f"{self.config.to_json()} {learning_rate} {seed}"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    name = self.method.label.replace(" ", "-").lower()
+    return self.folder / f"{name}-lr{learning_rate:g}-seed{seed}-{digest}.npz"

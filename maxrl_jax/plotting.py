@@ -1,0 +1,111 @@
+"""Arrays → Axes: nothing is computed here, and a method has one colour.
+
+Colours are Okabe and Ito's, told apart by the colour-blind; the order T or the
+number of rollouts N of one method goes from light to dark.
+"""
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+
+COLOURS = {
+  "cross_entropy": "#000000",
+  "maximum_likelihood": "#000000",
+  "maxrl": "#0072B2",
+  "maxrl_paper": "#56B4E9",
+  "grpo": "#D55E00",
+  "rloo": "#009E73",
+  "reinforce": "#009E73",
+  "rl": "#009E73",
+  "dr_grpo": "#8C8C00",
+  "pass_at_k": "#CC79A7",
+  "power": "#E69F00",
+  "tail_rl": "#7F3C8D",
+  "self_normalized": "#A05A2C",
+}
+
+STYLE = {
+  "figure.dpi": 110,
+  "savefig.dpi": 160,
+  "savefig.bbox": "tight",
+  "figure.constrained_layout.use": True,
+  "font.size": 9,
+  "axes.titlesize": 9.5,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.grid": True,
+  "grid.alpha": 0.25,
+  "grid.linewidth": 0.6,
+  "legend.frameon": False,
+  "legend.fontsize": 8,
+  "lines.linewidth": 1.6,
+  "svg.hashsalt": "maxrl",
+}
+
+
+def axes(columns: int = 1, rows: int = 1, width: float = 4.2, height=3.2):
+  """A styled figure and its Axes, an array unless there is only one."""
+  with plt.rc_context(STYLE):
+    return plt.subplots(rows, columns, figsize=(width * columns, height * rows))
+
+
+def shade(method: str, position: float = 1.0):
+  """The method's colour, from pale (0) to full (1)."""
+  strength = 0.35 + 0.65 * float(np.clip(position, 0, 1))
+  colour = np.array(to_rgb(COLOURS[method]))
+  return tuple(1 - strength * (1 - colour))
+
+
+def curve(
+  ax: Axes,
+  x: np.ndarray,
+  y: np.ndarray,
+  *,
+  colour,
+  label: str | None = None,
+  low: np.ndarray | None = None,
+  high: np.ndarray | None = None,
+  **kwargs,
+) -> None:
+  """A line, with a band where an interval is given."""
+  ax.plot(x, y, color=colour, label=label, **kwargs)
+  if low is not None and np.isfinite(low).any():
+    ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def label_ends(
+  ax: Axes,
+  ends: Sequence[tuple[float, float, str, object]],
+  gap: float,
+  offset: float = 4,
+) -> None:
+  """Writes names beside the ends of lines, moved apart so that none overlap.
+
+  Args:
+    ax: where.
+    ends: (x, y, name, colour) of each line.
+    gap: least distance between two names, as a share of the axis' height.
+    offset: points to the right of x.
+  """
+  transform = ax.transData
+  inverse = transform.inverted()
+  height = ax.bbox.height
+  ordered = sorted(ends, key=lambda end: transform.transform(end[:2])[1])
+  lowest = -np.inf
+  for x, y, name, colour in ordered:
+    across, up = transform.transform((x, y))
+    lowest = up = max(up, lowest + gap * height)
+    spot = inverse.transform((across, up))
+    ax.annotate(
+      name,
+      spot,
+      xytext=(offset, 0),
+      textcoords="offset points",
+      color=colour,
+      va="center",
+      fontsize=8,
+      annotation_clip=False,
+    )
