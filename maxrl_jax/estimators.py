@@ -245,7 +245,8 @@ def _smallest_group(baseline: str | float) -> int:
     raise ValueError(
       f"baseline = {baseline!r}: choose from {sorted(BASELINES)} or a number"
     )
-  return 2 if baseline in ("centred", "loo_mean") else 1
+  compares = isinstance(baseline, str) and baseline in ("centred", "loo_mean")
+  return 2 if compares else 1
 
 
 def _series(likelihoods, coefficients, baseline, mask) -> Array:

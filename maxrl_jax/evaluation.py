@@ -1,7 +1,6 @@
 """What a policy or an estimator turned out to be, exactly where p is known."""
 
 import functools
-import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -190,7 +189,7 @@ def enumerated_moments(
   size = logits.shape[0]
   if size**num > 2**20:
     raise ValueError(f"num = {num}: {size}^{num} outcomes; sample instead")
-  outcomes = np.array(list(itertools.product(range(size), repeat=num)))
+  outcomes = np.indices((size,) * num).reshape(num, -1).T
   policy = jax.nn.softmax(logits)
   chance = jnp.prod(policy[outcomes], -1)
   estimates = _estimates(estimator, policy, likelihoods, jnp.asarray(outcomes))

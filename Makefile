@@ -1,0 +1,35 @@
+# `make reproduce` and `make test` build what they need; nothing is preinstalled
+# but Python ≥ 3.11 and make.
+
+PYTHON ?= python3
+WORKDIR ?= runs/reproduce
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: reproduce reproduce-full test lint benchmark clean
+
+reproduce: $(READY)
+	$(BIN)/python -m experiments.reproduce --preset=quick --workdir=$(WORKDIR)
+
+reproduce-full: $(READY)
+	$(BIN)/python -m experiments.reproduce --preset=full --workdir=runs/full
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+benchmark: $(READY)
+	$(BIN)/python -m benchmarks.run
+
+$(READY): setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python {v[0]}.{v[1]} found; 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,106 @@
+"""report.html: figures, captions, claims and tables in one offline file."""
+
+import base64
+import html
+import io
+import platform
+from importlib import metadata
+
+import jax
+
+from experiments.results import Claim, Result, Table
+
+_STYLE = """
+:root { color-scheme: light; }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 0 auto;
+  max-width: 72rem; padding: 1rem 1.2rem 4rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
+figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
+figcaption, caption { color: #555; font-size: .9rem; text-align: left; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }
+th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
+  border-bottom: 1px solid #ddd; }
+.holds { color: #00684a; font-weight: 600; }
+.fails { color: #b3261e; font-weight: 600; }
+code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere; }
+"""
+
+
+def render(results: dict[str, Result], command: str, seconds: float) -> str:
+  """The whole page; images are inside it."""
+  claims = [claim for result in results.values() for claim in result.claims]
+  held = sum(claim.holds for claim in claims)
+  parts = [
+    "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+    "<meta name='viewport' content='width=device-width, initial-scale=1'>",
+    "<link rel='icon' href='data:,'>",
+    f"<title>maxrl_jax report</title><style>{_STYLE}</style></head><body>",
+    "<h1>Maximum-likelihood reinforcement learning: reproduced figures</h1>",
+    f"<p>{held} of {len(claims)} claims hold. Made by <code>"
+    f"{html.escape(command)}</code> in {seconds / 60:.1f} minutes on"
+    f" {html.escape(environment())}.</p>",
+    "<h2>Claims</h2>",
+    _claims_table(claims),
+  ]
+  for result in results.values():
+    parts.append(f"<h2>{html.escape(result.title)}</h2>")
+    parts += [_figure(drawing) for drawing in result.drawings]
+    parts += [_table(table) for table in result.tables]
+  return "\n".join(parts) + "\n</body></html>\n"
+
+
+def environment() -> str:
+  """Device and versions, in one line."""
+  packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+  versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)
+  device = jax.devices()[0]
+  return (
+    f"{device.platform} ({device.device_kind}), Python"
+    f" {platform.python_version()}, {versions}"
+  )
+
+
+def _claims_table(claims: list[Claim]) -> str:
+  rows = [
+    [
+      claim.source,
+      claim.statement,
+      claim.measured,
+      claim.threshold,
+      "holds" if claim.holds else "fails",
+    ]
+    for claim in claims
+  ]
+  header = ["source", "claim", "measured", "threshold", "outcome"]
+  return _table(Table("", header, rows))
+
+
+def _figure(drawing) -> str:
+  buffer = io.BytesIO()
+  drawing.figure.savefig(buffer, format="png", dpi=160)
+  image = base64.b64encode(buffer.getvalue()).decode()
+  caption = html.escape(drawing.caption)
+  return (
+    f"<figure><img alt='{html.escape(drawing.name)}'"
+    f" src='data:image/png;base64,{image}'>"
+    f"<figcaption>{caption}</figcaption></figure>"
+  )
+
+
+def _table(table: Table) -> str:
+  def cell(tag, value):
+    text = html.escape(str(value))
+    style = f" class='{text}'" if text in ("holds", "fails") else ""
+    return f"<{tag}{style}>{text}</{tag}>"
+
+  head = "".join(cell("th", name) for name in table.header)
+  rows = "".join(
+    "<tr>" + "".join(cell("td", value) for value in row) + "</tr>"
+    for row in table.rows
+  )
+  caption = f"<caption>{html.escape(table.caption)}</caption>"
+  return (
+    f"<div class='scroll'><table>{caption if table.caption else ''}"
+    f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+  )
