@@ -1,0 +1,48 @@
+"""One RL step against the cross-entropy step of the same network."""
+
+import functools
+
+import jax
+
+from configs import digits
+from maxrl_jax import training
+
+_STEPS = 20  # A timed call.
+
+
+def comparisons():
+  """(name, ours, yardstick, wanted ratio, whether larger is better)."""
+  for optimizer in ("adam", "sgd"):
+    reference = _steps("cross_entropy", 1, optimizer)
+    for estimator, num, wanted in (
+      ("maxrl", 128, 1.5),
+      ("maxrl", 1024, 1.5),
+      ("grpo", 1024, 1.5),
+    ):
+      yield (
+        f"{_STEPS} steps, 1000 classes, {optimizer}: {estimator} N = {num}"
+        " against cross-entropy",
+        _steps(estimator, num, optimizer),
+        reference,
+        wanted,
+        False,
+      )
+
+
+def _steps(estimator: str, num: int, optimizer: str):
+  config = digits.get_config()
+  config.estimator.name = estimator
+  config.rollouts = num
+  config.optimizer.name = optimizer
+  made = training.make_train(config)
+  state = jax.jit(made.init)(jax.random.key(0))
+
+  @jax.jit
+  def run(state, key):
+    return jax.lax.scan(lambda s, _: made.step(s, key), state, None, _STEPS)
+
+  return functools.partial(_blocked, run, state, jax.random.key(1))
+
+
+def _blocked(function, *arguments):
+  return jax.block_until_ready(function(*arguments))

@@ -1,0 +1,139 @@
+"""Leave-one-out weights against the formulas written down plainly."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from maxrl_jax import symmetric
+
+_PROMPTS = 256
+
+
+def comparisons():
+  """(name, ours, yardstick, wanted ratio, whether larger is better)."""
+  rng = np.random.default_rng(0)
+
+  def draw(num):
+    return rng.uniform(size=(_PROMPTS, num)).astype(np.float32)
+
+  l = draw(1024)
+  full = _ours(l, 1024)
+  yield (
+    "weights T = N = 1024: plain quadrature, JAX",
+    full,
+    _jax(plain_quadrature, l),
+    15,
+    True,
+  )
+  torch_weights = _torch_functions()
+  if torch_weights:
+    quadrature, scans = torch_weights
+    yield (
+      "weights T = N = 1024: plain quadrature, PyTorch",
+      full,
+      lambda: quadrature(l),
+      200,
+      True,
+    )
+  l = draw(64)
+  yield (
+    "weights T = N = 64: a fresh pass a rollout, JAX",
+    _ours(l, 64),
+    _jax(lambda x: fresh_passes(x, 64), l),
+    50,
+    True,
+  )
+  if torch_weights:
+    l = draw(256)
+    yield (
+      "weights N = 256, T = 64: two scans, PyTorch",
+      _ours(l, 64),
+      lambda: scans(l, 64),
+      3,
+      True,
+    )
+
+
+def _jax(function, l):
+  compiled = jax.jit(jax.vmap(function))
+  x = jnp.asarray(l)
+  return lambda: jax.block_until_ready(compiled(x))
+
+
+def _ours(l, order: int):
+  return _jax(lambda x: symmetric.loo_weights(x, order), l)
+
+
+def plain_quadrature(l):
+  """T = N: ⌈N/2⌉ nodes, products by sums of logs, log-sum-exp."""
+  num = l.shape[0]
+  t, w = np.polynomial.legendre.leggauss(-(-num // 2))
+  t, w = jnp.asarray((t + 1) / 2), jnp.log(num * jnp.asarray(w / 2))
+  logs = jnp.log1p(-t[None] * l[:, None])
+  total = jnp.sum(logs, 0)
+  return jnp.exp(jax.nn.logsumexp((w + total)[None] - logs, axis=1))
+
+
+def fresh_passes(l, order: int):
+  """The pseudocode, vmapped: ē_k of the others anew for every rollout."""
+  num = l.shape[0]
+  others = np.array([np.delete(np.arange(num), j) for j in range(num)])
+  k = jnp.arange(order, dtype=l.dtype)
+
+  def weight(rest):
+    def insert(means, x):
+      m, l = x
+      share = jnp.minimum(k / m, 1)
+      shifted = jnp.concatenate([jnp.zeros(1), means[:-1]])
+      return (1 - share) * means + share * (1 - l) * shifted, None
+
+    start = jnp.zeros(order).at[0].set(1)
+    means, _ = lax.scan(insert, start, (jnp.arange(1.0, num), rest))
+    return jnp.sum(means)
+
+  return jax.vmap(weight)(l[others])
+
+
+def _torch_functions():
+  """(quadrature(l), scans(l, order)) in eager PyTorch, or None without it."""
+  try:
+    import torch
+  except ImportError:
+    return None
+
+  def quadrature(l):
+    l = torch.from_numpy(l)
+    num = l.shape[1]
+    t, w = np.polynomial.legendre.leggauss(-(-num // 2))
+    t = torch.tensor((t + 1) / 2, dtype=torch.float32)
+    w = torch.tensor(np.log(num * w / 2), dtype=torch.float32)
+    logs = torch.log1p(-t * l[:, :, None])
+    total = logs.sum(1, keepdim=True)
+    return torch.logsumexp(w + total - logs, dim=2).exp()
+
+  def scans(l, order):
+    q = 1 - torch.from_numpy(l)
+    prompts, num = q.shape
+    k = torch.arange(order, dtype=torch.float32)
+    zero = torch.zeros(prompts, 1)
+    means = torch.zeros(prompts, order)
+    means[:, 0] = 1
+    before = []
+    for j in range(num):
+      before.append(means)
+      share = (k / (j + 1)).clamp(max=1)
+      shifted = torch.cat([zero, means[:, :-1]], 1)
+      means = (1 - share) * means + share * q[:, j, None] * shifted
+    covector = torch.ones(prompts, order)
+    weights = torch.empty(prompts, num)
+    for j in reversed(range(num)):
+      weights[:, j] = (covector * before[j]).sum(1)
+      m = max(j, 1)
+      stay = 1 - (k / m).clamp(max=1)
+      move = ((k + 1) / m).clamp(max=1)
+      shifted = torch.cat([covector[:, 1:], zero], 1)
+      covector = stay * covector + move * q[:, j, None] * shifted
+    return weights
+
+  return quadrature, scans
