@@ -33,8 +33,14 @@ setup(
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
     "tpu": ["jax[tpu]"],
-    "tfds": ["tensorflow-datasets>=4.9.9", "array-record>=0.8"],
+    # tensorflow-metadata needs this protobuf but does not say so.
+    "tfds": [
+      "tensorflow-datasets>=4.9.10",
+      "array-record>=0.8.1",
+      "protobuf>=6.31.1",
+      "pillow>=10.4",
+    ],
     "benchmark": ["torch>=2.6"],
-    "dev": ["pytest>=8", "ruff>=0.9"],
+    "dev": ["maxrl_jax[tfds]", "pytest>=8", "ruff>=0.9"],
   },
 )

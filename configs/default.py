@@ -45,6 +45,7 @@ def get_config() -> config_dict.ConfigDict:
   config.task.continuous = optional(bool)  # bandit: l in [0, 1].
   config.task.data_name = optional(str)  # images: tensorflow-datasets name.
   config.task.data_dir = optional(str)  # images: where it was prepared.
+  config.task.test_split = optional(str)  # images: 'test' unless set.
   config.task.image_size = optional(int)  # images: side to resize to.
   config.task.augment = optional(bool)  # images: crops and flips.
 

@@ -29,6 +29,7 @@ All functions take one prompt: vmap them. At large N·T on a CPU, prefer
 in cache.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -172,8 +173,9 @@ def quadrature(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
     l,
     unroll=min(16, size),
   )
-  others = product / (1 - nodes * l[:, None])
-  full = count * jnp.sum(node_weights * others, -1)
+  # The weights go in first: a sum of products would become a matrix product.
+  others = node_weights * product / (1 - nodes * l[:, None])
+  full = count * jnp.sum(others, -1)
   some_success = _pass_without(l)
   drops_last = count > 1 if order is None else order < count
   weights = jnp.where(drops_last, full - (1 - some_success), full)
@@ -182,7 +184,8 @@ def quadrature(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
 
 def _gauss_legendre(size: int, dtype) -> tuple[Array, Array]:
   """Nodes and weights on [0, 1], enough for degree N−1 at this precision."""
-  enough = 4.0 if jnp.finfo(dtype).bits == 64 else 2.5
+  # Over every binary l to N = 16384, 2.25 √N leaves 2e-8, 2 √N leaves 1e-6.
+  enough = 4.0 if jnp.finfo(dtype).bits == 64 else 2.25
   count = min(-(-size // 2), int(enough * math.sqrt(size)) + 2)
   t, w = np.polynomial.legendre.leggauss(count)
   return jnp.asarray((t + 1)[None] / 2, dtype), jnp.asarray(w[None] / 2, dtype)
@@ -205,12 +208,22 @@ def _either(a: Array, b: Array) -> Array:
 
 
 class _Sum(NamedTuple):
-  """A compensated (Kahan) running sum: the rounding of N steps of it is one."""
+  """A running sum, compensated (Kahan) where many roundings would add up.
+
+  Without compensation float32 loses 1e-5 by N = 512 (equal likelihoods, T = 2);
+  with it, N additions round as one. It costs half as much again.
+  """
 
   value: Array
-  correction: Array
+  correction: Array | None
+
+  @staticmethod
+  def start(value, size: int):
+    return _Sum(value, jnp.zeros_like(value) if size > 256 else None)
 
   def add(self, increment):
+    if self.correction is None:
+      return _Sum(self.value + increment, None)
     increment = increment + self.correction
     value = self.value + increment
     return _Sum(value, increment - (value - self.value))
@@ -232,8 +245,8 @@ def series_scan(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
       γ_k ← γ_k + (1/m) (k q γ_{k−1} − (k+1) γ_k + l α_k)
 
   and the covectors take the adjoint steps. Every value is a sum of positive
-  terms bounded by max a, so only the rounding of N additions could add up, and
-  that is compensated.
+  terms bounded by max a, so only the rounding of N additions can add up, and
+  that is compensated where N is large (`_Sum`).
   """
   l = _values(l, mask)
   a = coefficients.astype(l.dtype)
@@ -241,7 +254,8 @@ def series_scan(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   count = jnp.cumsum(mask).astype(l.dtype)
   k = jnp.arange(a.shape[0], dtype=l.dtype)
   zeros = jnp.zeros_like(a)
-  empty = _Sum(zeros.at[0].set(1), zeros), _Sum(zeros, zeros)
+  start = functools.partial(_Sum.start, size=l.shape[0])
+  empty = start(zeros.at[0].set(1)), start(zeros)
 
   def forward(state, rollout):
     alpha, gamma = state
@@ -280,8 +294,8 @@ def series_scan(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
 
   rollouts = (l, jnp.maximum(count, 1), mask)
   _, prefixes = lax.scan(forward, empty, rollouts)
-  start = _Sum(a, zeros), _Sum(a, zeros), _Sum(zeros, zeros)
-  _, found = lax.scan(backward, start, rollouts + prefixes, reverse=True)
+  nothing = start(a), start(a), start(zeros)
+  _, found = lax.scan(backward, nothing, rollouts + prefixes, reverse=True)
   return found
 
 

@@ -119,7 +119,8 @@ def gaussian_teacher(
 def images(
   *,
   name: str = "cifar10",
-  data_dir: str = "",
+  data_dir: str,
+  test_split: str = "test",
   image_size: int | None = None,
   eval_size: int = 2000,
   augment: bool = True,
@@ -132,6 +133,7 @@ def images(
   Args:
     name: as tensorflow-datasets knows it, e.g. 'cifar10', 'imagenet2012'.
     data_dir: where it was prepared; nothing is ever downloaded.
+    test_split: 'validation' for ImageNet, whose test split has no labels.
     image_size: side to crop and resize to; None where all are alike.
     eval_size: most images in each fixed split.
     augment: random crop and flip of training images.
@@ -139,15 +141,19 @@ def images(
   from maxrl_jax.tasks import tfds_images
 
   train = tfds_images.load(name, "train", data_dir, image_size=image_size)
-  test = tfds_images.load(name, "test", data_dir, image_size=image_size)
+  test = tfds_images.load(name, test_split, data_dir, image_size=image_size)
   held_out = max(len(train.labels) // 10, 1)
+
+  # On the device once, not as a constant of every compiled program.
+  kept = base.Prompts(
+    jnp.asarray(train.images[:-held_out]), jnp.asarray(train.labels[:-held_out])
+  )
 
   def prompts(pixels, labels) -> base.Prompts:
     return base.Prompts(pixels.astype(np.float32) / 127.5 - 1.0, labels)
 
   def draw(key, batch) -> base.Prompts:
     rows_key, crop_key = jax.random.split(key)
-    kept = base.Prompts(train.images[:-held_out], train.labels[:-held_out])
     pixels, labels = base.uniform_rows(rows_key, kept, batch)
     if augment:
       pixels = tfds_images.random_crop_flip(crop_key, pixels)
