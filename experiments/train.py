@@ -18,8 +18,9 @@ from experiments import console
 from maxrl_jax import evaluation, training
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", "configs/default.py", "What to train: a file from configs/."
+  "config", None, "What to train: a file from configs/."
 )
+flags.mark_flag_as_required("config")
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results; made if need be.", required=True
 )

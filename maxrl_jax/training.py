@@ -100,7 +100,7 @@ def make_train(config) -> Train:
       state.params,
       updates,
     )
-    metrics["gradient_norm"] = optax.global_norm(gradient)
+    metrics["gradient_norm"] = optax.tree.norm(gradient)
     new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return new, metrics
 
@@ -162,17 +162,20 @@ def chunks(
 
 def check_metrics(metrics: dict[str, np.ndarray], start: int) -> None:
   """Raises FloatingPointError at the first step with an impossible number."""
+  found = []
   for name, values in metrics.items():
+    likelihood = name.startswith("likelihood")
     good = np.isfinite(values)
-    if name.startswith("likelihood"):
+    if likelihood:
       good &= (values >= 0) & (values <= 1)
-    if not good.all():
-      step, run = np.argwhere(~good)[0]
-      allowed = "in [0, 1]" if name.startswith("likelihood") else "finite"
-      raise FloatingPointError(
-        f"step {start + step + 1}, run {run}: {name} ="
-        f" {values[step, run]}, must be {allowed}"
-      )
+    for step, run in np.argwhere(~good)[:1]:
+      allowed = "in [0, 1]" if likelihood else "finite"
+      message = f"{name} = {values[step, run]:.6g}, must be {allowed}"
+      # A likelihood is the cause, what follows from it in that step is not.
+      found.append((step, not likelihood, run, message))
+  if found:
+    step, _, run, message = min(found)
+    raise FloatingPointError(f"step {start + step + 1}, run {run}: {message}")
 
 
 # What a config means

@@ -1,0 +1,116 @@
+import functools
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maxrl_jax import estimators, evaluation, objectives
+from maxrl_jax.tasks.base import Prompts
+
+
+@pytest.mark.parametrize("n", [1, 5, 64, 4096])
+def test_pass_at_k_is_the_exact_rational(n):
+  counts = np.unique([0, 1, min(2, n), n // 3, n // 2, n - 1, n])
+  for k in {1, max(n // 7, 1), n}:
+    found = evaluation.pass_at_k(jnp.asarray(counts), n, k)
+    exact = [
+      1 - Fraction(math.comb(n - int(c), k), math.comb(n, k)) for c in counts
+    ]
+    np.testing.assert_allclose(found, [float(x) for x in exact], rtol=2e-6)
+
+
+def test_pass_at_k_refuses_more_than_there_are():
+  with pytest.raises(ValueError, match="k = 9"):
+    evaluation.pass_at_k(jnp.array([1]), 8, 9)
+
+
+def test_pass_at_k_is_unbiased_for_the_exact_one():
+  """Σ_c P(c) pass@k(c) over the binomial is 1 − (1−p)^k."""
+  n, k, p = 12, 5, 0.3
+  c = np.arange(n + 1)
+  chance = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
+  found = np.asarray(evaluation.pass_at_k(jnp.asarray(c), n, k))
+  assert np.dot(chance, found) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+  exact = evaluation.exact_pass_at_k(jnp.float32(p), k)
+  assert float(exact) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+
+
+def test_coverage_by_hand():
+  found = evaluation.coverage(jnp.array([0.5, 0.0, 1.0]), (1, 2))
+  np.testing.assert_allclose(found, [1.5 / 3, 1.75 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("actions", "right", "expected"),
+  [
+    ([2, 2, 1], 2, 1.0),
+    ([2, 2, 1], 1, 0.0),
+    ([2, 2, 1, 1], 1, 0.5),  # A tie is a fair draw.
+    ([0, 1, 2], 2, 1 / 3),
+    ([4], 4, 1.0),
+  ],
+)
+def test_majority_vote(actions, right, expected):
+  actions = jnp.asarray(actions)
+  found = evaluation.majority_vote(actions, actions == right, 5)
+  assert float(found) == pytest.approx(expected)
+
+
+def _case():
+  logits = jnp.log(jnp.array([0.2, 0.5, 0.3]))
+  return logits, jnp.array([0.9, 0.1, 0.4])
+
+
+def test_sampled_moments_agree_with_enumerated_ones():
+  logits, l = _case()
+  estimator = functools.partial(estimators.maxrl, order=2)
+  exact = evaluation.enumerated_moments(estimator, logits, l, 4)
+  found = evaluation.sampled_moments(
+    jax.random.key(0), estimator, logits, l, 4, 2**16
+  )
+  assert float(found.standard_error.max()) < 0.01
+  off = jnp.abs(found.mean - exact.mean) / found.standard_error
+  assert float(off.max()) < 4
+  assert float(found.variance) == pytest.approx(float(exact.variance), rel=0.03)
+
+
+def test_exact_gradient_by_hand():
+  """∇J = w(p) π_c (l_c − p) for a softmax policy."""
+  logits, l = _case()
+  p = 0.2 * 0.9 + 0.5 * 0.1 + 0.3 * 0.4
+  expected = np.array([0.2, 0.5, 0.3]) * (np.asarray(l) - p) / p
+  found = evaluation.exact_gradient(objectives.maximum_likelihood(), logits, l)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_gradient_norms_prompt_by_prompt():
+  """A linear policy's gradient is an outer product: its norm is known."""
+  weights = jnp.array([[0.5, -1.0], [0.2, 0.3], [0.0, 1.0]])
+  x = jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
+  y = jnp.array([0, 1])
+
+  def loss(key, logits, target):
+    del key
+    return -jax.nn.log_softmax(logits)[target]
+
+  found = evaluation.gradient_norms(
+    loss,
+    lambda params, inputs: inputs @ params,
+    weights,
+    jax.random.split(jax.random.key(0), 2),
+    Prompts(x, y),
+  )
+  p = np.exp(np.asarray(x @ weights))
+  p /= p.sum(1, keepdims=True)
+  error = p - np.eye(2)[np.asarray(y)]
+  expected = np.linalg.norm(x, axis=1) * np.linalg.norm(error, axis=1)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_too_many_outcomes_are_refused():
+  logits, l = _case()
+  with pytest.raises(ValueError, match="num = 20"):
+    evaluation.enumerated_moments(estimators.rloo, logits, l, 20)

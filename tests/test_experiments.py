@@ -1,0 +1,174 @@
+"""One tiny run of every entry point, and what wrong input gets."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from configs import bandit
+from experiments import digit_runs, report, train
+from experiments.figures import FIGURES, digit_strings, gradient_norms
+from experiments.results import Claim, Result, Table
+
+_ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _command(module: str, *arguments):
+  return subprocess.run(
+    [sys.executable, "-m", f"experiments.{module}", *arguments],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+
+
+def test_train_writes_what_it_says(tmp_path):
+  config = bandit.get_config()
+  config.steps, config.log_every, config.eval_every = 40, 10, 20
+  summary = train.train(config, tmp_path)
+  lines = [
+    json.loads(line)
+    for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+  ]
+  assert [line["step"] for line in lines] == [10, 20, 30, 40]
+  assert ["validation/pass@1" in line for line in lines] == [0, 1, 0, 1]
+  assert json.loads((tmp_path / "config.json").read_text())["steps"] == 40
+  assert json.loads((tmp_path / "summary.json").read_text()) == summary
+  assert 0 < summary["test/pass@1"] < summary["test/pass@16"] < 1
+
+
+def test_train_command_with_runs_and_overrides(tmp_path):
+  done = _command(
+    "train",
+    "--config=configs/bandit.py",
+    "--config.estimator.order=4",
+    "--config.runs=2",
+    "--config.steps=20",
+    "--config.log_every=10",
+    "--config.eval_every=10",
+    f"--workdir={tmp_path}",
+  )
+  assert done.returncode == 0, done.stderr
+  summary = json.loads(done.stdout)
+  assert len(summary["test/pass@1"]) == 2
+  config = json.loads((tmp_path / "config.json").read_text())
+  assert config["estimator"]["order"] == 4
+
+
+def test_gradient_study_command(tmp_path):
+  done = _command(
+    "gradient_study",
+    "--estimators=maxrl,self_normalized",
+    "--rollouts=5",
+    "--orders=2,4",
+    f"--workdir={tmp_path}",
+  )
+  assert done.returncode == 0, done.stderr
+  with open(tmp_path / "study.csv") as file:
+    rows = list(csv.DictReader(file))
+  assert [row["order"] for row in rows] == ["2", "4", ""]
+  biases = [float(row["bias"]) for row in rows]
+  assert max(biases[:2]) < 1e-5 < 0.05 < biases[2]
+  assert (tmp_path / "study.png").stat().st_size > 5000
+
+
+def test_reproduce_command(tmp_path):
+  done = _command("reproduce", "--figure=bounds", f"--workdir={tmp_path}")
+  assert done.returncode == 0, done.stderr
+  claims = json.loads((tmp_path / "claims.json").read_text())
+  fields = {"id", "source", "statement", "measured", "threshold", "holds"}
+  assert claims and all(set(claim) == fields for claim in claims)
+  assert (tmp_path / "figures" / "bounds.png").stat().st_size > 5000
+  assert (tmp_path / "figures" / "bounds.svg").exists()
+  page = (tmp_path / "report.html").read_text()
+  assert "data:image/png;base64," in page and "http" not in page
+
+
+_TINY = digit_runs.Preset(
+  steps=8,
+  tuning_steps=4,
+  learning_rates=(1e-3, 1e-2),
+  seeds=(1, 2),
+  batch_size=4,
+  hidden=(4,),
+  warmup=2,
+  eval_every=4,
+)
+
+
+def test_digit_figure_tunes_and_never_repeats_a_run(tmp_path, monkeypatch):
+  monkeypatch.setitem(digit_runs.PRESETS, "quick", _TINY)
+  methods = digit_runs.METHODS[:2]
+  monkeypatch.setattr(digit_runs, "METHODS", methods)
+  chosen, tuning, runs = digit_runs.all_runs(_TINY, tmp_path)
+  files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+  assert len(files) == 2 * (2 + 2)
+  for method in methods:
+    assert chosen[method] == max(tuning[method], key=tuning[method].get)
+    assert runs[method][0]["step"].tolist() == [4, 8]
+  digit_runs.all_runs(_TINY, tmp_path)
+  assert files == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_gradient_norm_figure(tmp_path, monkeypatch):
+  monkeypatch.setitem(digit_runs.PRESETS, "quick", _TINY)
+  monkeypatch.setitem(gradient_norms._STEPS, "quick", 8)
+  monkeypatch.setitem(gradient_norms._ROLLOUTS, "quick", 64)
+  result = FIGURES["gradient_norms"]("quick", tmp_path)
+  assert len(result.claims) == 4 and len(result.drawings) == 1
+
+
+def test_claims_of_the_digit_figure_can_fail():
+  """Ends in reverse order: not one of the orderings may hold."""
+  final = {
+    label: [0.1 * i + 0.01 * seed for seed in range(3)]
+    for i, label in enumerate(digit_strings._ORDERING)
+  }
+  runs = {
+    method: [
+      {"test/pass@1": [final.get(method.label, [0.9, 0.91, 0.92])[seed]]}
+      for seed in range(3)
+    ]
+    for method in digit_runs.METHODS
+  }
+  claims = digit_strings._claims(runs, "quick")
+  orderings = [c for c in claims if "interval" in c.threshold]
+  assert len(orderings) == 6 and not any(c.holds for c in orderings)
+
+
+def test_report_escapes_and_counts():
+  claims = [
+    Claim("a", "s", "x < y", "1", "2", True),
+    Claim("b", "s", "z", "1", "2", False),
+  ]
+  result = Result("T & U", [], claims, [Table("c", ["h"], [["<script>"]])])
+  page = report.render({"t": result}, "make", 60.0)
+  assert "1 of 2 claims hold" in page
+  assert "x &lt; y" in page and "T &amp; U" in page
+  assert "<script>" not in page
+
+
+@pytest.mark.parametrize(
+  ("module", "arguments", "message"),
+  [
+    ("reproduce", ["--figure=pie"], "figure = 'pie': choose from"),
+    ("gradient_study", ["--estimators=ppo"], "'ppo' is none of"),
+    ("train", ["--config=configs/bandit.py", "--config.stepz=1"], "steps"),
+    (
+      "train",
+      ["--config=configs/bandit.py", "--config.estimator.name=ppo"],
+      "estimator.name = 'ppo': choose from",
+    ),
+  ],
+)
+def test_wrong_input_is_one_line(module, arguments, message, tmp_path):
+  done = _command(module, *arguments, f"--workdir={tmp_path / 'none'}")
+  assert done.returncode != 0
+  errors = [x for x in done.stderr.splitlines() if "xla_bridge" not in x]
+  assert len(errors) == 1 and errors[0].startswith("error: "), done.stderr
+  assert message in errors[0]
+  assert not (tmp_path / "none").exists()

@@ -1,0 +1,256 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import oracles
+import pytest
+
+from configs import bandit, default, digits
+from maxrl_jax import objectives, rollouts, training
+from maxrl_jax.tasks import TASKS, Prompts, Task, base
+
+
+def _bandit(**options):
+  config = bandit.get_config()
+  config.update_from_flattened_dict(
+    {
+      "steps": 4,
+      "log_every": 2,
+      "eval_every": 2,
+      "batch_size": 5,
+      "rollouts": 6,
+      "task.num_prompts": 7,
+      "task.num_arms": 4,
+      "task.hardest": 0.05,
+    }
+    | options
+  )
+  return config
+
+
+def _run(config, **kwargs):
+  made = training.make_train(config)
+  *_, last = training.chunks(made, config, **kwargs)
+  return made, last
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("order", [1, 3, 6])
+def test_one_step_is_the_pseudocode(continuous, order):
+  """Rollouts as the step draws them, then loops over prompts and rollouts."""
+  config = _bandit(
+    **{
+      "task.continuous": continuous,
+      "estimator.order": order,
+      "estimator.baseline": 1 / 6,
+    }
+  )
+  made = training.make_train(config)
+  state, key = made.init(jax.random.key(3)), jax.random.key(4)
+  after, _ = jax.jit(made.step)(state, key)
+
+  draw_key, rollout_key = jax.random.split(jax.random.fold_in(key, 0))
+  prompts = made.task.draw(draw_key, 5)
+  table = np.float64(state.params["params"]["logits"])
+  gradient = np.zeros_like(table)
+  keys = jax.random.split(rollout_key, 5)
+  for b, x in enumerate(np.asarray(prompts.inputs)):
+    drawn = rollouts.sample(
+      keys[b], jnp.asarray(table[x]), prompts.targets[b], made.task, 6
+    )
+    l = np.float64(drawn.likelihoods)
+    policy = np.exp(table[x]) / np.exp(table[x]).sum()
+    advantages = oracles.maxrl_advantages(l, order)
+    for z, advantage in zip(np.asarray(drawn.actions), advantages, strict=True):
+      gradient[x] += advantage * (np.eye(4)[z] - policy) / 6 / 5
+  expected = table + 0.3 * gradient
+  found = after.params["params"]["logits"]
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("cross_entropy", objectives.maximum_likelihood().value),
+    ("exact_rl", objectives.rl().value),
+    ("exact_maxrl", objectives.maxrl(3).value),
+    ("exact_grpo", objectives.grpo().value),
+  ],
+)
+def test_exact_objectives_are_the_mean_of_j(name, value):
+  options = {"estimator.order": 3} if name == "exact_maxrl" else {}
+  config = _bandit(**{"estimator.name": name, **options})
+  made = training.make_train(config)
+  loss = training.make_loss(config, made.task)
+  targets = made.task.splits["train"].targets
+  logits = jnp.asarray(made.task.policy_options["initial_logits"])
+  found, _ = loss(jax.random.key(0), logits, targets)
+  p = jnp.sum(jax.nn.softmax(logits) * targets, -1)
+  np.testing.assert_allclose(found, -jnp.mean(value(p)), rtol=1e-5)
+
+
+def test_cross_entropy_survives_an_underflowing_pass_rate():
+  config = digits.get_config()
+  config.estimator.name = "cross_entropy"
+  loss = training.make_loss(config, TASKS["digits"](num_digits=1, eval_size=1))
+  logits = jnp.array([[300.0, 0.0] + [0.0] * 8])
+  value, gradient = jax.value_and_grad(
+    lambda x: loss(jax.random.key(0), x, jnp.array([1]))[0]
+  )(logits)
+  assert float(value) == pytest.approx(300)
+  np.testing.assert_allclose(gradient[0, :2], [1, -1], atol=1e-6)
+
+
+def test_a_run_does_not_depend_on_its_neighbours():
+  config = _bandit(runs=3)
+  _, (_, together, metrics) = _run(config)
+  for run in range(3):
+    _, (_, alone, own) = _run(config, seeds=[run])
+    np.testing.assert_allclose(
+      together.params["params"]["logits"][run],
+      alone.params["params"]["logits"][0],
+      rtol=1e-5,
+      atol=1e-6,
+    )
+    np.testing.assert_allclose(
+      metrics["pass_rate"][:, run], own["pass_rate"][:, 0], rtol=1e-6
+    )
+
+
+def test_runs_may_differ_in_learning_rate():
+  config = _bandit(runs=2)
+  _, (_, states, _) = _run(config, seeds=[0, 0], learning_rates=[0.3, 0.6])
+  a, b = states.params["params"]["logits"]
+  assert not np.allclose(a, b)
+  _, (_, alone, _) = _run(config, seeds=[0], learning_rates=[0.6])
+  np.testing.assert_allclose(b, alone.params["params"]["logits"][0], atol=1e-6)
+
+
+def test_same_seed_same_bits():
+  config = _bandit()
+  (_, (_, a, _)), (_, (_, b, _)) = _run(config), _run(config)
+  np.testing.assert_array_equal(
+    a.params["params"]["logits"], b.params["params"]["logits"]
+  )
+
+
+def test_many_chunks_compile_once():
+  config = _bandit(steps=20)
+  made = training.make_train(config)
+  for seeds in ([0], [1]):
+    steps = [step for step, _, _ in training.chunks(made, config, seeds)]
+  assert steps == list(range(2, 21, 2))
+  assert made.advance._cache_size() == 1
+
+
+def _leaky_task(bad: float):
+  """Likelihoods of ½, but `bad` for the prompts whose input is 0."""
+  inputs = np.arange(40, dtype=np.int32)
+  everything = Prompts(inputs, np.where(inputs == 0, bad, 0.5))
+  return Task(
+    num_actions=3,
+    draw=lambda key, batch: base.uniform_rows(key, everything, batch),
+    likelihoods=lambda y, z: jnp.full(z.shape, y, jnp.float32),
+    log_pass_rate=lambda y, logits: jnp.log(y),
+    splits={"validation": everything},
+    policy_options={"initial_logits": np.zeros((40, 3), np.float32)},
+  )
+
+
+@pytest.mark.parametrize("bad", [1.7, -0.2, np.nan])
+def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
+  monkeypatch.setitem(training.TASKS, "leaky", lambda: _leaky_task(bad))
+  config = default.get_config()
+  config.task.name, config.policy.name = "leaky", "tabular"
+  config.steps, config.log_every, config.eval_every = 60, 20, 20
+  config.rollouts, config.batch_size = 4, 2
+  key = jax.random.split(jax.random.key(0))[1]
+  first = next(
+    step
+    for step in range(60)
+    if 0
+    in _leaky_task(bad)
+    .draw(jax.random.split(jax.random.fold_in(key, step))[0], 2)
+    .inputs
+  )
+  message = f"step {first + 1}, run 0: likelihood_.* = {bad}, must be in"
+  with pytest.raises(FloatingPointError, match=message):
+    _run(config)
+
+
+def test_divergence_is_named():
+  config = digits.get_config()
+  config.steps = config.log_every = config.eval_every = 10
+  config.optimizer.warmup, config.batch_size, config.rollouts = 0, 4, 4
+  config.estimator.name = "cross_entropy"
+  config.optimizer.name, config.policy.hidden = "sgd", (4,)
+  config.optimizer.learning_rate = 1e30
+  with pytest.raises(FloatingPointError, match=r"step \d+, run 0: .* finite"):
+    _run(config)
+
+
+def test_warm_up_and_cosine_by_hand():
+  config = default.get_config()
+  config.steps, config.log_every, config.eval_every = 8, 8, 8
+  config.optimizer.warmup, config.optimizer.momentum = 4, 0.0
+  optimizer = training.make_optimizer(config)
+  state, scales = optimizer.init(jnp.ones(())), []
+  for _ in range(8):
+    scale, state = optimizer.update(jnp.ones(()), state)
+    scales.append(float(scale))
+  cosine = [0.5 * (1 + np.cos(np.pi * i / 4)) for i in range(4)]
+  np.testing.assert_allclose(scales, [0.25, 0.5, 0.75, 1, *cosine], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "reference"),
+  [
+    ("sgd", optax.sgd(0.1, 0.9)),
+    ("adam", optax.adam(0.1)),
+    ("adamw", optax.adamw(0.1, weight_decay=0.01)),
+  ],
+)
+def test_optimizers_are_optax_ones(name, reference):
+  config = default.get_config()
+  config.optimizer.name, config.optimizer.schedule = name, "constant"
+  config.optimizer.weight_decay = 0.01
+  optimizer = training.make_optimizer(config)
+  p = q = jnp.array([1.0, -2.0])
+  ours, theirs = optimizer.init(p), reference.init(q)
+  for i in range(5):
+    g = jnp.array([0.3, -0.1]) * (i + 1)
+    update, ours = optimizer.update(g, ours, p)
+    p = p - 0.1 * update
+    update, theirs = reference.update(g, theirs, q)
+    q = optax.apply_updates(q, update)
+  np.testing.assert_allclose(p, q, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("steps", 0, "steps = 0"),
+    ("steps", 5, "log_every = 2: must divide steps = 5"),
+    ("eval_every", 3, "eval_every = 3"),
+    ("batch_size", -1, "batch_size = -1"),
+    ("rollouts", 0, "rollouts = 0"),
+    ("rollouts", 1, "N ≥ 2"),
+    ("estimator.order", 7, "order = 7"),
+    ("estimator.order", 0, "order = 0"),
+    ("estimator.baseline", "mean", "baseline = 'mean': choose from"),
+    ("estimator.k", 2, "estimator.k = 2: 'maxrl' takes"),
+    ("estimator.name", "pass_at_k", "estimator.k is not set"),
+    ("estimator.name", "ppo", "estimator.name = 'ppo': choose from"),
+    ("task.name", "atari", "task.name = 'atari': choose from"),
+    ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
+    ("policy.name", "gnn", "policy.name = 'gnn': choose from"),
+    ("policy.name", "mlp", "policy.initial_logits"),
+    ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
+    ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
+    ("optimizer.learning_rate", 0.0, "optimizer.learning_rate = 0.0"),
+    ("optimizer.warmup", 4, "optimizer.warmup = 4"),
+  ],
+)
+def test_a_wrong_config_names_the_field(field, value, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(_bandit(**{field: value}))
