@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 Array = jax.Array
 
@@ -46,13 +47,22 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
 
 
 def _search(sorted_values: Array, x: Array) -> Array:
-  """How many of sorted_values [C] are ≤ x [N], by unrolled bisection."""
+  """How many of sorted_values [C] are ≤ x [N], by bisection.
+
+  A loop rather than unrolled steps: XLA on a CPU fuses those so that each reads
+  the results of all before it.
+  """
   size = sorted_values.shape[0]
-  step = 1 << (size - 1).bit_length()
-  padded = jnp.pad(sorted_values, (0, step - size), constant_values=jnp.inf)
-  found = jnp.zeros(x.shape, jnp.int32)
-  while step := step // 2:
+  steps = (size - 1).bit_length()
+  padded = jnp.pad(
+    sorted_values, (0, (1 << steps) - size), constant_values=jnp.inf
+  )
+
+  def halve(i, found):
+    step = jnp.int32(1 << steps) >> (i + 1)
     pivot = padded.at[found + (step - 1)].get(mode="promise_in_bounds")
-    found = jnp.where(pivot <= x, found + step, found)
+    return jnp.where(pivot <= x, found + step, found)
+
+  found = lax.fori_loop(0, steps, halve, jnp.zeros(x.shape, jnp.int32))
   # Rounding may leave the last boundary a hair below the largest uniform.
   return jnp.minimum(found, size - 1)
