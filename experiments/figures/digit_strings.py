@@ -151,13 +151,15 @@ def _tuning_table(tuning, chosen, settings) -> Table:
     [
       method.label,
       *(f"{found[rate]:.3f}" for rate in rates),
-      f"{chosen[method]:g}",
+      f"{chosen[method]:g}"
+      + " (edge)" * (chosen[method] in (min(rates), max(rates))),
     ]
     for method, found in tuning.items()
   ]
   return Table(
     f"Tuning: validation pass@1 after {settings.tuning_steps} steps with one"
-    " seed that is not reported; the same grid for every method.",
+    " seed that is not reported; the same grid for every method. At an edge of"
+    " the grid, a rate beyond it might do better still.",
     ["method", *(f"Adam {rate:g}" for rate in rates), "chosen"],
     rows,
   )
