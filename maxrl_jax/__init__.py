@@ -1,0 +1,1 @@
+"""Maximum-likelihood reinforcement learning in JAX."""

@@ -4,8 +4,6 @@ Colours are Okabe and Ito's, told apart by the colour-blind; the order T or the
 number of rollouts N of one method goes from light to dark.
 """
 
-from collections.abc import Sequence
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
@@ -74,38 +72,3 @@ def curve(
   ax.plot(x, y, color=colour, label=label, **kwargs)
   if low is not None and np.isfinite(low).any():
     ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-
-
-def label_ends(
-  ax: Axes,
-  ends: Sequence[tuple[float, float, str, object]],
-  gap: float,
-  offset: float = 4,
-) -> None:
-  """Writes names beside the ends of lines, moved apart so that none overlap.
-
-  Args:
-    ax: where.
-    ends: (x, y, name, colour) of each line.
-    gap: least distance between two names, as a share of the axis' height.
-    offset: points to the right of x.
-  """
-  transform = ax.transData
-  inverse = transform.inverted()
-  height = ax.bbox.height
-  ordered = sorted(ends, key=lambda end: transform.transform(end[:2])[1])
-  lowest = -np.inf
-  for x, y, name, colour in ordered:
-    across, up = transform.transform((x, y))
-    lowest = up = max(up, lowest + gap * height)
-    spot = inverse.transform((across, up))
-    ax.annotate(
-      name,
-      spot,
-      xytext=(offset, 0),
-      textcoords="offset points",
-      color=colour,
-      va="center",
-      fontsize=8,
-      annotation_clip=False,
-    )

@@ -6,7 +6,7 @@ import oracles
 import pytest
 
 from configs import bandit, default, digits
-from maxrl_jax import objectives, rollouts, training
+from maxrl_jax import configuration, objectives, rollouts, training
 from maxrl_jax.tasks import TASKS, Prompts, Task, base
 
 
@@ -81,7 +81,7 @@ def test_exact_objectives_are_the_mean_of_j(name, value):
   options = {"estimator.order": 3} if name == "exact_maxrl" else {}
   config = _bandit(**{"estimator.name": name, **options})
   made = training.make_train(config)
-  loss = training.make_loss(config, made.task)
+  loss = configuration.make_loss(config, made.task)
   targets = made.task.splits["train"].targets
   logits = jnp.asarray(made.task.policy_options["initial_logits"])
   found, _ = loss(jax.random.key(0), logits, targets)
@@ -92,7 +92,9 @@ def test_exact_objectives_are_the_mean_of_j(name, value):
 def test_cross_entropy_survives_an_underflowing_pass_rate():
   config = digits.get_config()
   config.estimator.name = "cross_entropy"
-  loss = training.make_loss(config, TASKS["digits"](num_digits=1, eval_size=1))
+  loss = configuration.make_loss(
+    config, TASKS["digits"](num_digits=1, eval_size=1)
+  )
   logits = jnp.array([[300.0, 0.0] + [0.0] * 8])
   value, gradient = jax.value_and_grad(
     lambda x: loss(jax.random.key(0), x, jnp.array([1]))[0]
@@ -159,7 +161,7 @@ def _leaky_task(bad: float):
 
 @pytest.mark.parametrize("bad", [1.7, -0.2, np.nan])
 def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
-  monkeypatch.setitem(training.TASKS, "leaky", lambda: _leaky_task(bad))
+  monkeypatch.setitem(configuration.TASKS, "leaky", lambda: _leaky_task(bad))
   config = default.get_config()
   config.task.name, config.policy.name = "leaky", "tabular"
   config.steps, config.log_every, config.eval_every = 60, 20, 20
@@ -193,7 +195,7 @@ def test_warm_up_and_cosine_by_hand():
   config = default.get_config()
   config.steps, config.log_every, config.eval_every = 8, 8, 8
   config.optimizer.warmup, config.optimizer.momentum = 4, 0.0
-  optimizer = training.make_optimizer(config)
+  optimizer = configuration.make_optimizer(config)
   state, scales = optimizer.init(jnp.ones(())), []
   for _ in range(8):
     scale, state = optimizer.update(jnp.ones(()), state)
@@ -214,7 +216,7 @@ def test_optimizers_are_optax_ones(name, reference):
   config = default.get_config()
   config.optimizer.name, config.optimizer.schedule = name, "constant"
   config.optimizer.weight_decay = 0.01
-  optimizer = training.make_optimizer(config)
+  optimizer = configuration.make_optimizer(config)
   p = q = jnp.array([1.0, -2.0])
   ours, theirs = optimizer.init(p), reference.init(q)
   for i in range(5):

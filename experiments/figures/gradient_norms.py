@@ -7,7 +7,7 @@ from ml_collections import config_dict
 
 from experiments import digit_runs
 from experiments.results import Claim, Drawing, Result, Table
-from maxrl_jax import evaluation, plotting, training
+from maxrl_jax import configuration, evaluation, plotting, training
 from maxrl_jax.tasks import Prompts
 
 _METHODS = tuple(
@@ -69,7 +69,7 @@ def _norms(method, preset, steps: int, num: int):
   params = jax.tree.map(lambda x: x[0], states.params)
   prompts = Prompts(*(x[:1000] for x in made.task.splits["test"]))
   more = digit_runs.config_of(method._replace(rollouts=num), settings, steps)
-  measure = training.make_loss(more, made.task)
+  measure = configuration.make_loss(more, made.task)
 
   def one(key, logits, target):
     return measure(key, logits[None], target[None])[0]
