@@ -57,6 +57,8 @@ def grpo(likelihoods: Array, *, epsilon: float = 0.0, mask=None) -> Array:
   Args:
     epsilon: ε ≥ 0; other code adds 1e-6 to 1e-4, which tames rare successes.
   """
+  if not isinstance(epsilon, jax.core.Tracer) and not epsilon >= 0:
+    raise ValueError(f"epsilon = {epsilon}: must be at least 0")
   l, mask = _prepare(likelihoods, mask, smallest=2)
   centred = jnp.where(mask, l - _mean(l, mask), 0)
   # Equal likelihoods leave rounding, which σ would blow up to ±1.
@@ -155,9 +157,8 @@ def pass_at_k(
   Raises:
     ValueError: k outside 1..N.
   """
-  size = np.shape(likelihoods)[0]
-  if not 1 <= k <= size:
-    raise ValueError(f"k = {k}: must be from 1 to N = {size}")
+  size = _group_size(likelihoods)
+  symmetric.check_order(k, size, name="k")
   coefficients = objectives.pass_at_k(k).coefficients(k)
   return _series(likelihoods, coefficients, baseline, mask)
 
@@ -183,7 +184,7 @@ def power(
   Raises:
     ValueError: alpha outside [0, 1], order outside 1..N.
   """
-  size = np.shape(likelihoods)[0]
+  size = _group_size(likelihoods)
   symmetric.check_order(order, size)
   terms = max(size - 1, 1) if order is None else order
   coefficients = objectives.power(alpha).coefficients(terms)
@@ -265,20 +266,26 @@ def _weigh(l, loo, baseline, mask) -> Array:
 
 def _prepare(likelihoods, mask, smallest: int = 1) -> tuple[Array, Array]:
   """Checked likelihoods in at least float32, and a mask that is there."""
+  size = _group_size(likelihoods)
+  if size < smallest:
+    raise ValueError(
+      f"N = {size} rollouts: this estimator or its baseline compares"
+      f" rollouts and needs N ≥ {smallest}"
+    )
+  mask = np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
+  check_likelihoods(likelihoods, mask)
+  l = jnp.asarray(likelihoods)
+  # Whatever stands in a masked place, NaN too, is none of our business.
+  return jnp.where(mask, l.astype(symmetric.compute_dtype(l)), 0), mask
+
+
+def _group_size(likelihoods) -> int:
   shape = np.shape(likelihoods)
-  if len(shape) != 1:
+  if len(shape) != 1 or shape[0] < 1:
     raise ValueError(
       f"likelihoods: shape {shape}, must be [N]; vmap over prompts"
     )
-  if shape[0] < smallest:
-    raise ValueError(
-      f"N = {shape[0]} rollouts: this estimator or its baseline compares"
-      f" rollouts and needs N ≥ {smallest}"
-    )
-  mask = np.ones(shape, bool) if mask is None else jnp.asarray(mask, bool)
-  check_likelihoods(likelihoods, mask)
-  l = jnp.asarray(likelihoods)
-  return l.astype(symmetric.compute_dtype(l)), mask
+  return shape[0]
 
 
 def check_likelihoods(likelihoods, mask=True) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import xlog1py
+from jax import lax
 
 Array = jax.Array
 
@@ -65,9 +65,20 @@ def _as_float(x) -> Array:
   return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
-def _failures_to_the(k, p) -> Array:
+def _log_failure(p: Array) -> Array:
+  """log(1−p) to a rounding or two: XLA's own log1p loses six bits near 0.4."""
+  q = 1 - p
+  return jnp.where(q == 1, -p, jnp.log(q) * (p / jnp.where(q == 1, 1, 1 - q)))
+
+
+def _power_of_failure(k, p: Array) -> Array:
+  """k log(1−p), 0 for k = 0 even at p = 1."""
+  return jnp.where(k == 0, 0, jnp.where(k == 0, 1, k) * _log_failure(p))
+
+
+def _failures_to_the(k, p: Array) -> Array:
   """(1−p)^k without rounding 1−p first; 0^0 = 1."""
-  return jnp.exp(xlog1py(k, -p))
+  return jnp.exp(_power_of_failure(k, p))
 
 
 def rl() -> Objective:
@@ -112,7 +123,7 @@ def pass_at_k(k) -> Objective:
     return -k * (k - 1) * _failures_to_the(jnp.maximum(k - 2, 0), p)
 
   return _objective(
-    lambda p: -jnp.expm1(xlog1py(k, -p)),
+    lambda p: -jnp.expm1(_power_of_failure(k, p)),
     lambda p: k * _failures_to_the(k - 1, p),
     slope,
     lambda length: jnp.where(jnp.arange(length) == k - 1, 1.0 * k, 0.0),
@@ -178,12 +189,13 @@ def series(coefficients: Array) -> Objective:
 
   def weighted(p, exponents, factors):
     powers = jax.vmap(_failures_to_the, (0, None), -1)(exponents, p)
+    factors = a.astype(p.dtype) * factors
     return jnp.dot(powers, factors.astype(p.dtype), precision="highest")
 
   return _objective(
-    lambda p: weighted(p, k + 1, -a / (k + 1)),
-    lambda p: weighted(p, k, a),
-    lambda p: weighted(p, jnp.maximum(k - 1, 0), -a * k),
+    lambda p: weighted(p, k + 1, -1 / (k + 1).astype(p.dtype)),
+    lambda p: weighted(p, k, 1),
+    lambda p: weighted(p, jnp.maximum(k - 1, 0), -k),
     lambda length: jnp.zeros(length, a.dtype).at[: a.shape[0]].set(a[:length]),
   )
 
@@ -212,24 +224,30 @@ def _truncated_log(p: Array, order) -> Array:
   steps of about ¼ (400 of them reach p = 1e-38).
   """
   eps = jnp.finfo(p.dtype).eps
-  start = -jnp.log1p(-p)[..., None]
-  # Below eps · max(a, 1/T) and beyond 40 nothing is left to integrate.
-  low = jnp.log(eps * jnp.maximum(jnp.maximum(start, 1 / order), 1e-37))
+  start = -_log_failure(p)
+  # The integrand is flat below max(a, 1/T), or 1, and gone beyond 40.
+  flat = jnp.clip(jnp.maximum(start, 1 / order), 1e-37, 1.0)
+  low = jnp.log(eps * flat)
   low = jnp.where(jnp.isfinite(low), low, 0.0)
-  step = (jnp.log(40.0) - low) / 400
-  ladder = jnp.arange(401, dtype=p.dtype).reshape((1,) * p.ndim + (401,))
-  x = low + step * ladder
-  s = start + jnp.exp(x)
-  # Divided by e^s rather than e^s − 1, so that large s underflows quietly.
-  density = jnp.exp(-s) * jnp.expm1(-order * s) / -jnp.expm1(-s)
-  area = jnp.sum(step * density * jnp.exp(x), -1)
+  step = (jnp.log(40.0).astype(p.dtype) - low) / 400
+
+  # A loop, not the sum of an array of nodes: XLA (jaxlib 0.10.2, CPU) compiles
+  # that sum to wrong numbers from about a dozen pass rates on.
+  def add(i, area):
+    v = jnp.exp(low + step * i)
+    s = start + v
+    # Divided by e^s, so that large s underflows quietly; e^{−s} = (1−p) e^{−v}.
+    density = (1 - p) * jnp.exp(-v) * jnp.expm1(-order * s) / -jnp.expm1(-s)
+    return area + step * density * v
+
+  area = lax.fori_loop(0, 401, add, jnp.zeros_like(p))
   return jnp.where((p == 0) & jnp.isinf(order), -jnp.inf, area)
 
 
 def _truncated_inverse(p: Array, order) -> Array:
   """w_T(p) = (1−(1−p)^T)/p, T at p = 0."""
   safe = jnp.where(p == 0, 1.0, p)
-  return jnp.where(p == 0, order, -jnp.expm1(order * jnp.log1p(-safe)) / safe)
+  return jnp.where(p == 0, order, -jnp.expm1(order * _log_failure(safe)) / safe)
 
 
 def _truncated_inverse_slope(p: Array, order) -> Array:

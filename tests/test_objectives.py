@@ -1,0 +1,276 @@
+"""Objectives against sixty-digit arithmetic, and against each other."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+
+from maxrl_jax import objectives
+
+# From hopeless to solved. Between 0.29 and 0.41 lies the weakest stretch of
+# log1p(−p) in double precision; the last ones are as close to 1 as float32
+# and float64 come.
+PASS_RATES = np.concatenate(
+  [
+    np.logspace(-12, -1, 45),
+    [0.125, 0.2, 0.25, 0.3, 0.4, 0.414, 0.5, 0.7, 0.9, 0.99, 0.999],
+    [1 - 1e-6, 1 - 6e-8, 1 - 1e-10, 1 - 3e-15, 1],
+  ]
+)
+ORDERS = [1, 2, 3, 16, 128, 4096]
+COEFFICIENTS = np.random.default_rng(0).random(9).astype(np.float32)
+
+
+def series(_):
+  return objectives.series(COEFFICIENTS)
+
+
+# make(parameter) is the objective, and here is its truth.
+CASES = {
+  "rl": (lambda _: objectives.rl(), 0, oracles.rl()),
+  "ml": (
+    lambda _: objectives.maximum_likelihood(),
+    0,
+    oracles.maximum_likelihood(),
+  ),
+  "grpo": (lambda _: objectives.grpo(), 0, oracles.grpo()),
+  "series": (series, 0, oracles.series(COEFFICIENTS)),
+  "maxrl inf": (objectives.maxrl, math.inf, oracles.maximum_likelihood()),
+  "power 0.0": (objectives.power, 0.0, oracles.maximum_likelihood()),
+}
+for name, parameters in {
+  "maxrl": ORDERS,
+  "pass_at_k": ORDERS,
+  "power": [0.25, 0.5, 1.0],
+}.items():
+  make, oracle = getattr(objectives, name), getattr(oracles, name)
+  CASES |= {f"{name} {x}": (make, x, oracle(x)) for x in parameters}
+
+
+def evaluate(make, parameter, p):
+  """J, w and w' of make(parameter)."""
+  objective = make(parameter)
+  slope = jax.vmap(jax.grad(objective.weight))
+  return objective.value(p), objective.weight(p), slope(p)
+
+
+# Compiled once for all parameters, or once for each.
+traced = jax.jit(evaluate, static_argnums=0)
+static = jax.jit(evaluate, static_argnums=(0, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", CASES)
+def test_value_weight_and_slope_are_accurate_to_rounding(case, dtype):
+  make, parameter, exact = CASES[case]
+  p = PASS_RATES.astype(dtype)
+  if case == "grpo":  # infinite at 1
+    p = p[p < 1]
+  with jax.enable_x64(dtype == np.float64):
+    found = traced(make, parameter, p)
+  truth = np.array([exact(x) for x in p]).T
+  eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
+  bounds, floor = (20, 20, 40), tiny
+  # Beside w' stands (T(1−p)^{T−1} − w)/p: at T p = ¼ and T = 2, where it is
+  # worst, a rounding of w is 16 of the slope.
+  if case.startswith("pass_at_k"):
+    # (1−p)^K = exp(K log(1−p)) is known as well as that exponent, to a rounding
+    # or two of its size, and flushes to zero before it is multiplied by K².
+    exponent = np.log1p(-np.minimum(p.astype(float), 1 - eps)) * -parameter
+    bounds, floor = (20, *[20 + 2 * exponent] * 2), tiny * parameter**2
+  for got, expected, bound in zip(found, truth, bounds, strict=True):
+    assert got.dtype == dtype
+    allowed = bound * eps * np.where(expected == 0, 1, np.abs(expected))
+    error = np.abs(np.asarray(got, float) - expected)
+    worst = np.argmax(error / (allowed + floor))
+    assert error[worst] <= (allowed + floor)[worst], (
+      f"p = {p[worst]!r}: {got[worst]}, not {expected[worst]}"
+    )
+
+
+@pytest.mark.parametrize(
+  ("case", "value", "weight", "slope"),
+  [
+    ("rl", 0, 1, 0),
+    ("ml", -math.inf, math.inf, -math.inf),
+    ("maxrl inf", -math.inf, math.inf, -math.inf),
+    ("maxrl 1", -1, 1, 0),
+    ("maxrl 3", -11 / 6, 3, -3),
+    ("pass_at_k 1", 0, 1, 0),
+    ("pass_at_k 3", 0, 3, -6),
+    ("power 0.5", -2, math.inf, -math.inf),
+    ("power 1.0", -1, 1, 0),
+    ("grpo", 0, math.inf, -math.inf),
+  ],
+)
+def test_no_success_at_all(case, value, weight, slope):
+  make, parameter, _ = CASES[case]
+  found = np.ravel(traced(make, parameter, jnp.zeros(1)))
+  np.testing.assert_allclose(found, [value, weight, slope], rtol=1e-6)
+
+
+def test_grpo_at_the_ends_and_between():
+  p = jnp.array([0, 0.25, 0.5, 0.75, 1])
+  value, weight, _ = traced(*CASES["grpo"][:2], p)
+  thirds = np.array([0, 1 / 3, 1 / 2, 2 / 3, 1])
+  np.testing.assert_allclose(value, np.pi * thirds, rtol=1e-6)
+  inside = [4 / math.sqrt(3), 2, 4 / math.sqrt(3)]
+  np.testing.assert_allclose(weight, [np.inf, *inside, np.inf], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "case",
+  ["rl", "ml", "grpo", "series", "maxrl 16", "pass_at_k 16", "power 0.5"],
+)
+def test_value_differentiates_to_weight_through_the_chain_rule(case):
+  make, parameter, _ = CASES[case]
+  objective = make(parameter)
+  logit = jnp.linspace(-5, 2, 8)
+
+  @jax.jit
+  def both(logit):
+    p = jax.nn.sigmoid(logit)
+    slope = jax.grad(lambda x: objective.value(jax.nn.sigmoid(x)).sum())
+    return slope(logit), objective.weight(p) * p * jax.nn.sigmoid(-logit)
+
+  np.testing.assert_allclose(*both(logit), rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+  "case", ["grpo", "maxrl 16", "maxrl inf", "pass_at_k 16", "power 0.5"]
+)
+def test_jit_and_vmap_change_nothing(case):
+  make, parameter, _ = CASES[case]
+  objective = make(parameter)
+  # More than 12 rates: that is where a compiler began to fuse the integral of
+  # J_T, and to get it wrong.
+  p = jnp.linspace(0.01, 0.99, 40).reshape(2, 20)
+  for f in (objective.value, objective.weight):
+    eager = f(p)
+    assert eager.shape == p.shape
+    one_by_one = jax.jit(jax.vmap(jax.vmap(f)))(p)
+    np.testing.assert_allclose(one_by_one, eager, rtol=3e-6)
+
+
+@pytest.mark.parametrize(
+  ("make", "parameters"),
+  [
+    (objectives.maxrl, [1, 2, 16, 4096, math.inf]),
+    (objectives.pass_at_k, [1, 2, 16, 128]),
+    (objectives.power, [0, 0.25, 0.5, 1]),
+  ],
+)
+def test_traced_parameters_equal_static_ones(make, parameters):
+  p = jnp.array([1e-6, 0.01, 0.2, 0.5, 1])
+  sweep = jax.jit(jax.vmap(lambda x: evaluate(make, x, p)))
+  found = zip(*sweep(jnp.array(parameters, float)), strict=True)
+  for parameter, swept in zip(parameters, found, strict=True):
+    for x, y in zip(swept, static(make, parameter, p), strict=True):
+      np.testing.assert_allclose(x, y, rtol=5e-6, atol=1e-6)
+
+
+def test_more_terms_tighten_the_bound_on_the_likelihood():
+  p = np.array([1e-6, 0.01, 0.3, 0.9], np.float32)
+  ladder = jnp.array([*ORDERS, math.inf])
+  values, weights, _ = map(
+    np.asarray,
+    jax.jit(jax.vmap(lambda T: evaluate(objectives.maxrl, T, jnp.array(p))))(
+      ladder
+    ),
+  )
+  rounding = 1 + 1e-6
+  assert np.all(values[1:] <= values[:-1] / rounding)
+  assert np.all(values >= np.log(p) * rounding)
+  assert np.all(weights[1:] * rounding >= weights[:-1])
+  assert np.all(weights <= rounding / p)
+  # Where p = 1e-6, every order is far from the next.
+  assert np.all(values[1:, 0] < values[:-1, 0] - 0.1)
+  assert np.all(weights[1:, 0] > weights[:-1, 0] + 0.9)
+
+
+@pytest.mark.parametrize(
+  "objective",
+  [
+    objectives.rl(),
+    objectives.maxrl(1),
+    objectives.maxrl(16),
+    objectives.maxrl(math.inf),
+    objectives.maximum_likelihood(),
+    objectives.pass_at_k(5),
+    objectives.power(0),
+    objectives.power(0.5),
+    objectives.power(1),
+    objectives.series(COEFFICIENTS),
+  ],
+)
+def test_coefficients_sum_to_the_weight(objective, x64):
+  p = np.array([0.2, 0.5, 0.9, 1.0])
+  a = np.asarray(objective.coefficients(200))  # 0.8^200 < 1e-19
+  assert a.shape == (200,)
+  assert np.all(a >= 0)
+  total = (a * (1 - p[:, None]) ** np.arange(200)).sum(-1)
+  np.testing.assert_allclose(total, objective.weight(p), rtol=1e-13)
+
+
+def test_coefficients_by_hand():
+  def coefficients(objective):
+    return np.asarray(objective.coefficients(4))
+
+  np.testing.assert_array_equal(coefficients(objectives.rl()), [1, 0, 0, 0])
+  np.testing.assert_array_equal(coefficients(objectives.maxrl(3)), [1, 1, 1, 0])
+  np.testing.assert_array_equal(
+    coefficients(objectives.pass_at_k(3)), [0, 0, 3, 0]
+  )
+  # 1, 1/2, (1/2)(3/4), (1/2)(3/4)(5/6)
+  np.testing.assert_allclose(
+    coefficients(objectives.power(0.5)), [1, 1 / 2, 3 / 8, 5 / 16], rtol=1e-6
+  )
+  assert objectives.grpo().coefficients is None
+
+
+@pytest.mark.parametrize(
+  ("case", "same", "shift"),
+  [
+    ("maxrl 1", "rl", -1),
+    ("pass_at_k 1", "rl", 0),
+    ("power 1.0", "rl", -1),
+    ("power 0.0", "ml", 0),
+    ("maxrl inf", "ml", 0),
+  ],
+)
+def test_one_family_runs_into_another(case, same, shift):
+  p = jnp.array([0.01, 0.3, 0.8])
+  value, *derivatives = traced(*CASES[case][:2], p)
+  expected, *same_derivatives = traced(*CASES[same][:2], p)
+  np.testing.assert_allclose(value, expected + shift, rtol=5e-6)
+  for x, y in zip(derivatives, same_derivatives, strict=True):
+    np.testing.assert_allclose(x, y, rtol=5e-6, atol=1e-6)
+
+
+def test_a_series_of_ones_is_maxrl():
+  p = jnp.array([0.01, 0.3, 0.8])
+  found = traced(objectives.series, np.ones(7), p)
+  for x, y in zip(found, traced(objectives.maxrl, 7, p), strict=True):
+    np.testing.assert_allclose(x, y, rtol=5e-6)
+
+
+@pytest.mark.parametrize(
+  ("make", "name", "wrong"),
+  [
+    (objectives.maxrl, "order", [0, -1, 0.5, math.nan]),
+    (objectives.pass_at_k, "k", [0, -3, math.nan]),
+    (objectives.power, "alpha", [-0.1, 1.1, math.nan]),
+  ],
+)
+def test_parameters_out_of_range_are_named(make, name, wrong):
+  for value in wrong:
+    with pytest.raises(ValueError, match=rf"^{name} = {value}:"):
+      make(value)
+
+
+def test_every_objective_has_its_name():
+  for name, make in objectives.OBJECTIVES.items():
+    assert make is getattr(objectives, name)
