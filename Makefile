@@ -12,7 +12,7 @@ reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --workdir=$(WORKDIR)
 
 reproduce-full: $(READY)
-	$(BIN)/python -m experiments.reproduce --preset=full --workdir=runs/full
+	$(BIN)/python -m experiments.reproduce --preset=full --workdir=$(WORKDIR)-full
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -2,7 +2,7 @@
 
 import sys
 
-from absl import app
+from absl import app, flags
 
 
 def run(main) -> None:
@@ -12,13 +12,23 @@ def run(main) -> None:
     try:
       main(argv)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-      sys.exit(f"error: {error}")
+      _exit(error)
 
+  app.run(guarded, flags_parser=_parse)
+
+
+def _parse(argv):
+  """Config files are read, and their fields set, while flags are parsed."""
   try:
-    app.run(guarded)
-  except (AttributeError, KeyError, TypeError, ValueError) as error:
-    # Config flags are set while absl parses the command line.
-    sys.exit(f"error: {error}")
+    return flags.FLAGS(argv)
+  except (AttributeError, KeyError) as error:
+    _exit(f"no such config field, see configs/default.py: {error}")
+  except (flags.Error, TypeError, ValueError, OSError) as error:
+    _exit(error)
+
+
+def _exit(error) -> None:
+  sys.exit(f"error: {' '.join(str(error).split())}")
 
 
 def no_arguments(argv) -> None:

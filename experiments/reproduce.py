@@ -48,7 +48,7 @@ def main(argv) -> None:
     print(f"figure {name} …", flush=True)
     with plt.rc_context(plotting.STYLE):
       results[name] = FIGURES[name](_PRESET.value, workdir)
-    _save(results[name], workdir / "figures")
+      _save(results[name], workdir / "figures")
     print(f"  done after {time.time() - start:.0f} s", flush=True)
   claims = [c._asdict() for result in results.values() for c in result.claims]
   _write(workdir / "claims.json", json.dumps(claims, indent=2) + "\n")
@@ -56,7 +56,8 @@ def main(argv) -> None:
     f"python -m experiments.reproduce --preset={_PRESET.value}"
     f" --figure={_FIGURE.value}"
   )
-  page = report.render(results, command, time.time() - start)
+  with plt.rc_context(plotting.STYLE):
+    page = report.render(results, command, time.time() - start)
   _write(workdir / "report.html", page)
   for claim in claims:
     print(f"{'holds' if claim['holds'] else 'FAILS'}  {claim['id']}")
@@ -64,7 +65,11 @@ def main(argv) -> None:
 
 
 def _chosen(value: str) -> list[str]:
-  names = list(FIGURES) if value == "all" else value.split(",")
+  names = (
+    list(FIGURES)
+    if value == "all"
+    else [name.strip() for name in value.split(",")]
+  )
   for name in names:
     if name not in FIGURES:
       raise ValueError(f"figure = {name!r}: choose from {['all', *FIGURES]}")
@@ -73,8 +78,11 @@ def _chosen(value: str) -> list[str]:
 
 def _save(result: Result, folder: pathlib.Path) -> None:
   for drawing in result.drawings:
-    for ending in ("png", "svg"):
-      drawing.figure.savefig(folder / f"{drawing.name}.{ending}")
+    drawing.figure.savefig(folder / f"{drawing.name}.png")
+    # Without the date, the same numbers make the same file.
+    drawing.figure.savefig(
+      folder / f"{drawing.name}.svg", metadata={"Date": None}
+    )
     plt.close(drawing.figure)
 
 

@@ -37,6 +37,7 @@ def train(config, workdir: pathlib.Path) -> dict:
   """Trains, writing as it goes; returns what summary.json holds."""
   made = training.make_train(config)
   workdir.mkdir(parents=True, exist_ok=True)
+  (workdir / "summary.json").unlink(missing_ok=True)  # Of an earlier run.
   (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
   evaluate = evaluation.make_evaluate(made.logits, made.task, _KS)
   start = time.time()

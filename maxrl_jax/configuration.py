@@ -25,14 +25,17 @@ Array = jax.Array
 
 def make_task(config) -> Task:
   """The task that config.task names, with the options that are set."""
-  options = _options(config.task)
-  if "data_name" in options:
-    options["name"] = options.pop("data_name")
-  return _build(TASKS, "task", config.task.name, options)
+  return _build(TASKS, "task", config.task.name, _options(config.task))
 
 
 def make_policy(config, task: Task) -> nn.Module:
   """The policy that config.policy names, sized for the task."""
+  name = config.policy.name
+  if name in POLICIES and (name == "tabular") != bool(task.policy_options):
+    wants = "needs" if task.policy_options else "cannot have"
+    raise ValueError(
+      f"policy.name = {name!r}: task {config.task.name!r} {wants} 'tabular'"
+    )
   options = _options(config.policy) | task.policy_options
   options["num_actions"] = task.num_actions
   return _build(POLICIES, "policy", config.policy.name, options)
@@ -81,17 +84,29 @@ def make_loss(config, task: Task):
   name = config.estimator.name
   options = _options(config.estimator)
   if name == "cross_entropy":  # log p itself, finite where p underflows.
+    _check_options("estimator", name, lambda: None, options)
     return _exact_loss(lambda log_p: log_p, task)
   if name in EXACT:
     value = _build(EXACT, "estimator", name, options).value
-    return _exact_loss(lambda log_p: value(jnp.exp(log_p)), task)
+    return _exact_loss(lambda log_p: value(_inside(jnp.exp(log_p))), task)
   names = ESTIMATORS | EXACT | {"cross_entropy": None}
   estimator = _choice(names, "estimator.name", name)
   _check_options("estimator", name, estimator, options)
   estimator = functools.partial(estimator, **options)
   # Estimators check their options where they are traced: do it before.
-  jax.eval_shape(estimator, jnp.zeros(config.rollouts))
+  try:
+    jax.eval_shape(estimator, jnp.zeros(config.rollouts))
+  except ValueError as error:
+    raise ValueError(
+      f"estimator.name = {name!r}, rollouts = {config.rollouts}: {error}"
+    ) from None
   return _sampled_loss(estimator, task, config.rollouts)
+
+
+def _inside(p: Array) -> Array:
+  """p off the ends of [0, 1], where rounding lands but w(p) may be infinite."""
+  limits = jnp.finfo(p.dtype)
+  return jnp.clip(p, limits.tiny, 1 - limits.epsneg)
 
 
 def _exact_loss(value, task: Task):
@@ -142,16 +157,27 @@ def check(config) -> None:
       f"eval_every = {config.eval_every}: must be a multiple of"
       f" log_every = {config.log_every}"
     )
-  if config.optimizer.learning_rate <= 0:
-    raise ValueError(
-      f"optimizer.learning_rate = {config.optimizer.learning_rate}: must be"
-      " above 0"
-    )
+  if not 0 <= config.seed < 2**31 - config.runs:
+    raise ValueError(f"seed = {config.seed}: must be from 0 to 2^31 - runs - 1")
+  _check_optimizer(config.optimizer)
   if not 0 <= config.optimizer.warmup < config.steps:
     raise ValueError(
-      f"optimizer.warmup = {config.optimizer.warmup}: must be from 0 to"
-      f" steps = {config.steps}"
+      f"optimizer.warmup = {config.optimizer.warmup}: must be at least"
+      f" 0 and below steps = {config.steps}"
     )
+
+
+def _check_optimizer(block) -> None:
+  decays = block.name == "adamw"
+  for name, holds, allowed in (
+    ("learning_rate", 0 < block.learning_rate < float("inf"), "above 0"),
+    ("momentum", 0 <= block.momentum < 1, "in [0, 1)"),
+    ("weight_decay", block.weight_decay >= 0, "at least 0"),
+    ("weight_decay", decays or not block.weight_decay, "0 but for adamw"),
+    ("clip_norm", block.clip_norm is None or block.clip_norm > 0, "above 0"),
+  ):
+    if not holds:
+      raise ValueError(f"optimizer.{name} = {block[name]}: must be {allowed}")
 
 
 def _options(block) -> dict[str, Any]:
@@ -180,7 +206,9 @@ def _check_options(block: str, name: str, make, options) -> None:
   parameters = inspect.signature(make).parameters
   for option, value in options.items():
     if option not in parameters:
-      taken = sorted(set(parameters) - {"likelihoods", "mask", "method"})
+      hidden = {"likelihoods", "mask", "method", "name", "parent"}
+      hidden |= {"num_actions", "initial_logits"}
+      taken = sorted(set(parameters) - hidden)
       raise ValueError(
         f"{block}.{option} = {value}: {name!r} takes {taken or 'no options'}"
       )

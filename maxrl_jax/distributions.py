@@ -19,6 +19,8 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
     logits: [C], any additive constant.
     num: N.
   """
+  # Half precision would round the boundaries between classes away.
+  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   cdf = _cumulative_sum(jax.nn.softmax(logits))
   uniforms = jax.random.uniform(key, (num,), logits.dtype) * cdf[-1]
   return _search(cdf, uniforms)

@@ -151,7 +151,7 @@ def pass_at_k(
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
 
   Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. With no success among
-  N: 0. With all: 0 for K > 1. N = 1: as `maxrl`. At K = N there is no rollout
+  N: 0. With all: 0. N = 1: as `maxrl`. At K = N there is no rollout
   left for the centred baseline, which is then 0: unbiased, not centred.
 
   Raises:
@@ -261,7 +261,10 @@ def _weigh(l, loo, baseline, mask) -> Array:
     b = BASELINES[baseline](l, loo, mask)
   else:
     b = baseline
-  return jnp.where(mask, loo.weights * l - b, 0)
+  advantages = jnp.where(mask, loo.weights * l - b, 0)
+  # A masked group of one has nothing to compare with, as `rloo` has not.
+  enough = jnp.sum(mask) >= _smallest_group(baseline)
+  return jnp.where(enough, advantages, 0)
 
 
 def _prepare(likelihoods, mask, smallest: int = 1) -> tuple[Array, Array]:

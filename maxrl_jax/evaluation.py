@@ -218,6 +218,10 @@ def sampled_moments(
     groups: how many, a multiple of 1024 or below it.
   """
   batch = min(groups, 1024)
+  if groups < 2 or groups % batch:
+    raise ValueError(
+      f"groups = {groups}: must be from 2 to 1024 or a multiple of 1024"
+    )
   policy = jax.nn.softmax(logits)
 
   def accumulate(sums, key):

@@ -36,6 +36,9 @@ def surrogate(
   """
   if (weights is None) != (likelihoods is None):
     raise ValueError("the pathwise term needs both weights and likelihoods")
+  if mask is not None:  # Not even a NaN passes from a masked place.
+    advantages = jnp.where(mask, advantages, 0)
+    weights = None if weights is None else jnp.where(mask, weights, 0)
   # Nothing flows through how good a rollout was found to be.
   terms = lax.stop_gradient(advantages) * log_probs
   if weights is not None:

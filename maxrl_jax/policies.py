@@ -36,6 +36,11 @@ class CNN(nn.Module):
 
   @nn.compact
   def __call__(self, inputs: Array) -> Array:
+    if inputs.ndim != 4:
+      raise ValueError(
+        f"policy.name = 'cnn': inputs have shape {inputs.shape}, must be images"
+        " [B, H, W, channels]"
+      )
     x = inputs
     for features in self.channels:
       x = nn.relu(nn.Conv(features, (3, 3))(x))

@@ -342,6 +342,7 @@ def binary(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   and both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive
   terms, one table for all prompts.
   """
+  _require_binary(likelihoods, mask)
   others, count, dtype = _successes_without(likelihoods, mask)
   largest = jnp.maximum(count - 1, 1)
   order = largest if order is None else jnp.asarray(order, dtype)
@@ -370,6 +371,7 @@ def series_binary(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   The table over c is built row by row, r_{c+1,k} = r_{c,k} (n−c−k)/(n−c),
   and does not depend on the prompt's likelihoods.
   """
+  _require_binary(l, mask)
   others, count, dtype = _successes_without(l, mask)
   n = count - 1
   a = coefficients.astype(dtype)
@@ -386,6 +388,20 @@ def series_binary(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   exists = (k <= n).astype(dtype)
   _, table = lax.scan(next_row, exists, rows)
   return LeaveOneOut(*(column[others.astype(int)] for column in table))
+
+
+def _require_binary(likelihoods, mask) -> None:
+  """Raises ValueError at a likelihood that is neither 0 nor 1, if concrete."""
+  if isinstance(likelihoods, jax.core.Tracer) or likelihoods.dtype == bool:
+    return
+  if isinstance(mask, jax.core.Tracer):
+    return
+  l = np.asarray(likelihoods, np.float64)
+  bad = np.flatnonzero(~((l == 0) | (l == 1)) & np.asarray(mask))
+  if bad.size:
+    raise ValueError(
+      f"likelihoods[{bad[0]}] = {l[bad[0]]}: method 'binary' needs 0 or 1"
+    )
 
 
 def _successes_without(likelihoods, mask):

@@ -64,6 +64,7 @@ def make_train(config) -> Train:
   optimizer = configuration.make_optimizer(config)
   loss = configuration.make_loss(config, task)
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"].inputs)
+  jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
   def init(key: Array, learning_rate=None) -> TrainState:
     params = policy.init(key, example)
@@ -96,6 +97,7 @@ def make_train(config) -> Train:
       updates,
     )
     metrics["gradient_norm"] = optax.tree.norm(gradient)
+    metrics["parameter_norm"] = optax.tree.norm(params)
     new = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
     return new, metrics
 
@@ -134,7 +136,8 @@ def chunks(
     learning_rates: [runs]; None is the config's for all.
 
   Yields:
-    steps done, states (run axis first), metrics [steps of the chunk, runs].
+    steps done, states (run axis first; valid until the next chunk, which takes
+    over their memory), metrics [steps of the chunk, runs].
 
   Raises:
     FloatingPointError: naming the step, the quantity and the value, when a

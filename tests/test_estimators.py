@@ -518,3 +518,13 @@ def test_every_estimator_has_its_name():
   for name, estimator in estimators.ESTIMATORS.items():
     assert estimator is getattr(estimators, name)
     assert any(call.split()[0] == name for call in CALLS)
+
+
+@pytest.mark.parametrize("name", ["maxrl", "rloo", "pass_at_k", "power"])
+def test_a_masked_group_of_one_teaches_nothing(name):
+  options = {"pass_at_k": {"k": 1}, "power": {"alpha": 0.5}}.get(name, {})
+  mask = np.array([False, True, False])
+  got = estimators.ESTIMATORS[name](
+    np.array([0.2, 0.6, 1.0]), mask=mask, **options
+  )
+  assert_same(got, np.zeros(3))

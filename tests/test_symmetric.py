@@ -322,3 +322,8 @@ def test_likelihoods_are_one_group(shape):
   ):
     with pytest.raises(ValueError, match=r"^likelihoods: shape .* vmap"):
       call(np.ones(shape))
+
+
+def test_binary_refuses_what_is_between():
+  with pytest.raises(ValueError, match=r"likelihoods\[1\] = 0.6.*binary"):
+    symmetric.leave_one_out(np.array([1.0, 0.6]), 1, method="binary")

@@ -246,11 +246,16 @@ def test_optimizers_are_optax_ones(name, reference):
     ("task.name", "atari", "task.name = 'atari': choose from"),
     ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
     ("policy.name", "gnn", "policy.name = 'gnn': choose from"),
-    ("policy.name", "mlp", "policy.initial_logits"),
+    ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' needs"),
     ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
     ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
     ("optimizer.learning_rate", 0.0, "optimizer.learning_rate = 0.0"),
     ("optimizer.warmup", 4, "optimizer.warmup = 4"),
+    ("optimizer.clip_norm", -1.0, "optimizer.clip_norm = -1.0"),
+    ("optimizer.momentum", 1.5, "optimizer.momentum = 1.5"),
+    ("optimizer.weight_decay", 0.1, "optimizer.weight_decay = 0.1"),
+    ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate = inf"),
+    ("seed", -1, "seed = -1"),
   ],
 )
 def test_a_wrong_config_names_the_field(field, value, message):

@@ -12,7 +12,7 @@ from maxrl_jax import evaluation, plotting, stats, training
 
 _NUM = 32
 _ORDERS = (1, 2, 4, 8, 16, 31)
-_RATES = (1.0, 3.0, 10.0, 30.0)
+_RATE = 30.0  # Common to all orders: see the caption.
 _STEPS = {"quick": 1000, "full": 4000}
 _SEEDS = {"quick": 5, "full": 20}
 _BANDS = ((1e-4, 1e-3), (1e-3, 1e-2), (1e-2, 1e-1), (1e-1, 0.51))
@@ -23,9 +23,7 @@ def figure(preset: str, workdir) -> Result:
   del workdir
   steps, count = _STEPS[preset], _SEEDS[preset]
   names = [*_ORDERS, "cross_entropy"]
-  chosen, curves = {}, {}
-  for name in names:
-    chosen[name], curves[name] = _tuned_curves(name, steps, count)
+  curves = {name: _curves(name, steps, count) for name in names}
 
   drawing, axes = plotting.axes(columns=4, width=2.9, height=3.1)
   every = np.linspace(0, steps, next(iter(curves.values())).shape[1])
@@ -57,16 +55,15 @@ def figure(preset: str, workdir) -> Result:
   )
   caption = (
     f"64 prompts, 16 arms, N = {_NUM} rollouts; mean and 95 % interval over"
-    f" {count} seeds, learning rate of each order chosen on other seeds."
+    f" {count} seeds, all with SGD at rate {_RATE:g}. Here the rate does what"
+    " the order does elsewhere: the prompts share no parameters, so that at a"
+    " rate of 1000 every order, RL too, solves every prompt. What T changes is"
+    " how hard prompts fare at a rate that easy ones can live with."
   )
   table = Table(
-    "Learning rate chosen (mean pass rate on two other seeds), of "
-    + ", ".join(f"{rate:g}" for rate in _RATES),
-    ["order", "learning rate", "final pass rate, hardest decade"],
-    [
-      [name, f"{chosen[name]:g}", f"{curves[name][:, -1, 0].mean():.3f}"]
-      for name in names
-    ],
+    "Final mean pass rate of the prompts that started below 1e-3.",
+    ["order", "pass rate"],
+    [[name, f"{curves[name][:, -1, 0].mean():.3f}"] for name in names],
   )
   return Result(
     "Bandit: pass rates by difficulty as the order grows",
@@ -76,26 +73,12 @@ def figure(preset: str, workdir) -> Result:
   )
 
 
-def _tuned_curves(name, steps: int, count: int):
-  """The rate that does best on two other seeds; [seeds, times, bands] at it."""
-  config = _config(name, steps)
-  made = training.make_train(config)
-  by_band = _pass_rates_by_band(made)
-  seeds = np.repeat([1000, 1001], len(_RATES))
-  tuning = _curves(made, config, by_band, seeds, np.tile(_RATES, 2))
-  final = tuning[:, -1].mean(-1).reshape(2, len(_RATES)).mean(0)
-  rate = _RATES[int(np.argmax(final))]
-  curves = _curves(
-    made, config, by_band, np.arange(count), np.full(count, rate)
-  )
-  return rate, curves
-
-
 def _config(name, steps: int):
   config = bandit.get_config()
   config.steps = steps
   config.log_every = config.eval_every = steps // 40
   config.rollouts = _NUM
+  config.optimizer.learning_rate = _RATE
   if name == "cross_entropy":
     config.estimator.name = name
   else:
@@ -125,11 +108,14 @@ def _pass_rates_by_band(made: training.Train):
   return by_band
 
 
-def _curves(made, config, by_band, seeds, rates) -> np.ndarray:
+def _curves(name, steps: int, count: int) -> np.ndarray:
+  """Mean pass rates [seeds, times, bands], from the start on."""
+  config = _config(name, steps)
+  made = training.make_train(config)
+  by_band = _pass_rates_by_band(made)
   initial = made.init(jax.random.key(0)).params
-  stacked = jax.tree.map(lambda x: np.stack([x] * len(seeds)), initial)
-  points = [by_band(stacked)]
-  for _, states, _ in training.chunks(made, config, seeds, rates):
+  points = [by_band(jax.tree.map(lambda x: np.stack([x] * count), initial))]
+  for _, states, _ in training.chunks(made, config, np.arange(count)):
     points.append(by_band(states.params))
   return np.stack(points, 1)
 
@@ -142,8 +128,8 @@ def _claims(curves) -> list[Claim]:
     Claim(
       "bandit.hard_prompts",
       "section 4, own bandit",
-      "Order 31 ends with a higher pass rate than RL on prompts that started"
-      " below 1e-3.",
+      "At the same learning rate, order 31 ends with a higher pass rate than RL"
+      " on prompts that started below 1e-3.",
       f"{hardest[31].mean():.3f} against {hardest[1].mean():.3f},"
       f" difference {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]",
       "95 % interval above 0",
@@ -152,9 +138,9 @@ def _claims(curves) -> list[Claim]:
     Claim(
       "bandit.monotone",
       "section 4, own bandit",
-      "That pass rate rises with every increase of the order.",
+      "That pass rate never falls as the order grows, and ends higher.",
       ", ".join(f"{m:.3f}" for m in means),
-      "no fall by more than 0.01",
-      bool(np.diff(means).min() >= -0.01),
+      "no fall by more than 0.01, a rise of 0.05 in all",
+      bool(np.diff(means).min() >= -0.01 and means[-1] - means[0] >= 0.05),
     ),
   ]

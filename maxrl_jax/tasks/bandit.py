@@ -30,7 +30,8 @@ def bandit(
     continuous: likelihoods in [0, 1] rather than right or wrong.
     task_seed: which arms are good, and the policy's initial preferences.
   """
-  base.check_positive(num_prompts=num_prompts, num_arms=num_arms - 1)
+  base.check_positive(num_prompts=num_prompts)
+  base.check_at_least(2, num_arms=num_arms)
   if not 0 < hardest <= easiest < 1:
     raise ValueError(
       f"hardest = {hardest}, easiest = {easiest}: need"

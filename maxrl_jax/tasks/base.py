@@ -61,11 +61,16 @@ def tabulated_log_pass_rate(target: Array, logits: Array) -> Array:
   )
 
 
+def check_at_least(least, **fields) -> None:
+  """Raises ValueError at the first field that is below `least`."""
+  for name, value in fields.items():
+    if value < least:
+      raise ValueError(f"{name} = {value}: must be at least {least}")
+
+
 def check_positive(**fields) -> None:
   """Raises ValueError at the first field that is below 1."""
-  for name, value in fields.items():
-    if value < 1:
-      raise ValueError(f"{name} = {value}: must be at least 1")
+  check_at_least(1, **fields)
 
 
 def uniform_rows(key: Array, prompts: Prompts, batch: int) -> Prompts:

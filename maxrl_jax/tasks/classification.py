@@ -94,7 +94,8 @@ def gaussian_teacher(
     eval_size: prompts in each fixed split.
     task_seed: the teacher and the fixed splits.
   """
-  base.check_positive(num_classes=num_classes - 1, dim=dim, eval_size=eval_size)
+  base.check_at_least(2, num_classes=num_classes)
+  base.check_positive(dim=dim, eval_size=eval_size)
   if temperature < 0:
     raise ValueError(f"temperature = {temperature}: must be at least 0")
   teacher_key, *split_keys = jax.random.split(jax.random.key(task_seed), 4)
@@ -118,7 +119,7 @@ def gaussian_teacher(
 
 def images(
   *,
-  name: str = "cifar10",
+  data_name: str = "cifar10",
   data_dir: str,
   test_split: str = "test",
   image_size: int | None = None,
@@ -131,7 +132,7 @@ def images(
   of the training split is kept for validation.
 
   Args:
-    name: as tensorflow-datasets knows it, e.g. 'cifar10', 'imagenet2012'.
+    data_name: as tensorflow-datasets knows it, e.g. 'cifar10', 'imagenet2012'.
     data_dir: where it was prepared; nothing is ever downloaded.
     test_split: 'validation' for ImageNet, whose test split has no labels.
     image_size: side to crop and resize to; None where all are alike.
@@ -140,8 +141,11 @@ def images(
   """
   from maxrl_jax.tasks import tfds_images
 
-  train = tfds_images.load(name, "train", data_dir, image_size=image_size)
-  test = tfds_images.load(name, test_split, data_dir, image_size=image_size)
+  base.check_positive(eval_size=eval_size)
+  train = tfds_images.load(data_name, "train", data_dir, image_size=image_size)
+  test = tfds_images.load(
+    data_name, test_split, data_dir, image_size=image_size
+  )
   held_out = max(len(train.labels) // 10, 1)
 
   # On the device once, not as a constant of every compiled program.
@@ -160,7 +164,10 @@ def images(
     return prompts(pixels, labels)
 
   splits = {
-    "train": prompts(train.images[:eval_size], train.labels[:eval_size]),
+    "train": prompts(
+      train.images[:-held_out][:eval_size],
+      train.labels[:-held_out][:eval_size],
+    ),
     "validation": prompts(
       train.images[-held_out:][:eval_size], train.labels[-held_out:][:eval_size]
     ),
