@@ -186,17 +186,10 @@ def quadrature(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   l = _values(likelihoods, mask)
   count = jnp.sum(mask).astype(l.dtype)
   nodes, node_weights = _gauss_legendre(size, l.dtype)
-  # s − s·t·l rather than s·(1 − t·l): rounding 1 − t·l first would make the
-  # same error N times over when the likelihoods are equal.
-  product, _ = lax.scan(
-    lambda s, x: (s.add(-s.value * (nodes * x)), None),
-    _Sum.start(jnp.ones_like(nodes), size),
-    l,
-    unroll=min(16, size),
-  )
+  product = _product(nodes, l)
   # All factors go in before the division, and the sums come out of a loop: with
   # anything fused behind them XLA on a CPU takes three times as long.
-  scaled = count * node_weights * product.value
+  scaled = count * node_weights * product
   full = lax.map(
     lambda x: jnp.sum(scaled / (1 - nodes * x)), l, batch_size=min(size, 64)
   )
@@ -204,6 +197,24 @@ def quadrature(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   drops_last = count > 1 if order is None else order < count
   weights = jnp.where(drops_last, full - (1 - some_success), full)
   return LeaveOneOut(weights, some_success)
+
+
+def _product(nodes: Array, l: Array, block: int = 32) -> Array:
+  """Π_i (1 − t l_i) at every node t [M].
+
+  Each block's 1 − Π is a sum of positive terms, exact to rounding however tiny;
+  so the result near 1 is rounded once a block. Rounding 1 − t l itself would
+  make the same error N times over when the likelihoods are equal.
+  """
+  padded = jnp.pad(l, (0, -l.shape[0] % block)).reshape(-1, block)
+
+  def multiply(product, likelihoods):
+    some = jnp.zeros_like(nodes)
+    for x in likelihoods:
+      some = _either(some, nodes * x)
+    return product - product * some, None
+
+  return lax.scan(multiply, jnp.ones_like(nodes), padded)[0]
 
 
 def _gauss_legendre(size: int, dtype) -> tuple[Array, Array]:
