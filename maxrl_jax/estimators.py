@@ -157,7 +157,7 @@ def pass_at_k(
   Raises:
     ValueError: k outside 1..N.
   """
-  size = _group_size(likelihoods)
+  size = symmetric.group_size(likelihoods)
   symmetric.check_order(k, size, name="k")
   coefficients = objectives.pass_at_k(k).coefficients(k)
   return _series(likelihoods, coefficients, baseline, mask)
@@ -184,7 +184,7 @@ def power(
   Raises:
     ValueError: alpha outside [0, 1], order outside 1..N.
   """
-  size = _group_size(likelihoods)
+  size = symmetric.group_size(likelihoods)
   symmetric.check_order(order, size)
   terms = max(size - 1, 1) if order is None else order
   coefficients = objectives.power(alpha).coefficients(terms)
@@ -269,7 +269,7 @@ def _weigh(l, loo, baseline, mask) -> Array:
 
 def _prepare(likelihoods, mask, smallest: int = 1) -> tuple[Array, Array]:
   """Checked likelihoods in at least float32, and a mask that is there."""
-  size = _group_size(likelihoods)
+  size = symmetric.group_size(likelihoods)
   if size < smallest:
     raise ValueError(
       f"N = {size} rollouts: this estimator or its baseline compares"
@@ -280,15 +280,6 @@ def _prepare(likelihoods, mask, smallest: int = 1) -> tuple[Array, Array]:
   l = jnp.asarray(likelihoods)
   # Whatever stands in a masked place, NaN too, is none of our business.
   return jnp.where(mask, l.astype(symmetric.compute_dtype(l)), 0), mask
-
-
-def _group_size(likelihoods) -> int:
-  shape = np.shape(likelihoods)
-  if len(shape) != 1 or shape[0] < 1:
-    raise ValueError(
-      f"likelihoods: shape {shape}, must be [N]; vmap over prompts"
-    )
-  return shape[0]
 
 
 def check_likelihoods(likelihoods, mask=True) -> None:

@@ -132,6 +132,16 @@ def series_leave_one_out(
   return _masked(found, mask)
 
 
+def group_size(likelihoods) -> int:
+  """N of one prompt's likelihoods [N]; anything else is a ValueError."""
+  shape = np.shape(likelihoods)
+  if len(shape) != 1 or shape[0] < 1:
+    raise ValueError(
+      f"likelihoods: shape {shape}, must be [N]; vmap over prompts"
+    )
+  return shape[0]
+
+
 def check_order(order, size: int, name: str = "order") -> None:
   """Raises ValueError unless 1 ≤ order ≤ N; None and traced orders pass."""
   if order is None or isinstance(order, jax.core.Tracer):
@@ -263,7 +273,7 @@ def _either(a: Array, b: Array) -> Array:
 
 def scan(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   """Any order, static or traced: `series_scan` with a_k = 1 for k < T."""
-  return series_scan(*_ones_below(likelihoods, order, mask), mask)
+  return series_scan(likelihoods, _ones_below(likelihoods, order, mask), mask)
 
 
 def series_scan(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
@@ -443,15 +453,12 @@ def _ones_below(likelihoods, order, mask):
   terms = jnp.arange(order if static else likelihoods.shape[0])
   if order is None:
     order = jnp.maximum(jnp.sum(mask) - 1, 1)
-  return likelihoods, (terms < order).astype(dtype)
+  return (terms < order).astype(dtype)
 
 
 def _prepare(likelihoods, mask) -> tuple[Array, Array]:
+  group_size(likelihoods)
   likelihoods = jnp.asarray(likelihoods)
-  if likelihoods.ndim != 1 or likelihoods.shape[0] < 1:
-    raise ValueError(
-      f"likelihoods: shape {likelihoods.shape}, must be [N]; vmap over prompts"
-    )
   if mask is None:
     return likelihoods, np.ones(likelihoods.shape, bool)
   return likelihoods, jnp.asarray(mask, bool)
