@@ -1,6 +1,7 @@
 """Digit-string training runs, tuned alike and kept on disk when done."""
 
 import hashlib
+import json
 import pathlib
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ PRESETS = {
   "full": Preset(
     steps=8000,
     tuning_steps=3000,
-    learning_rates=(2e-4, 5e-4, 1e-3, 2e-3),
+    learning_rates=(5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3),
     seeds=(1, 2, 3, 4, 5),
     batch_size=128,
     hidden=(512, 512),
@@ -71,8 +72,8 @@ PRESETS = {
 TUNING_SEED = 1000  # Never a seed of the reported runs.
 
 
-def config_of(method: Method, preset: Preset, steps: int):
-  """The run's whole configuration."""
+def config_of(method: Method, preset: Preset, steps: int, **optimizer):
+  """The run's whole configuration; `optimizer` sets fields of that block."""
   config = digits.get_config()
   with config.unlocked():
     config.estimator.name = method.estimator
@@ -82,6 +83,7 @@ def config_of(method: Method, preset: Preset, steps: int):
     config.policy.hidden = preset.hidden
     config.optimizer.warmup = preset.warmup * steps // preset.steps
     config.log_every = config.eval_every = preset.eval_every
+    config.optimizer.update(optimizer)
   return config_dict.FrozenConfigDict(config)
 
 
@@ -90,7 +92,8 @@ def all_runs(preset: Preset, folder: pathlib.Path):
 
   Returns:
     {method: chosen learning rate}, {method: {learning rate: validation
-    pass@1}}, {method: [one dict of arrays a seed]}.
+    pass@1}, NaN where training diverged}, {method: [one dict of arrays a
+    seed]}.
   """
   tuning, chosen = {}, {}
   updates = len(METHODS) * (
@@ -100,13 +103,11 @@ def all_runs(preset: Preset, folder: pathlib.Path):
   with tqdm(total=updates, unit="step", desc="digit strings") as bar:
     for method in METHODS:
       tune = _Trainer(method, preset, preset.tuning_steps, folder, bar)
-      found = {
-        rate: tune.run(rate, TUNING_SEED) for rate in preset.learning_rates
-      }
       tuning[method] = {
-        rate: float(run["validation/pass@1"][-1]) for rate, run in found.items()
+        rate: tune.final_score(rate) for rate in preset.learning_rates
       }
-      chosen[method] = max(tuning[method], key=tuning[method].get)
+      best = np.nanargmax(list(tuning[method].values()))
+      chosen[method] = preset.learning_rates[best]
     final = {
       method: _Trainer(method, preset, preset.steps, folder, bar)
       for method in METHODS
@@ -141,6 +142,14 @@ class _Trainer:
     with np.load(path) as stored:
       return dict(stored)
 
+  def final_score(self, learning_rate: float) -> float:
+    """Validation pass@1 of the tuning run; NaN if it diverges."""
+    try:
+      run = self.run(learning_rate, TUNING_SEED)
+    except FloatingPointError:
+      return float("nan")
+    return float(run["validation/pass@1"][-1])
+
   def _train(self, learning_rate, seed):
     if self.made is None:
       self.made = training.make_train(self.config)
@@ -160,7 +169,17 @@ class _Trainer:
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
   def _path(self, learning_rate, seed) -> pathlib.Path:
-    key = f"{self.config.to_json()} {learning_rate} {seed}"
+    # Fields that are not set mean nothing: a new one does not train all anew.
+    fields = json.dumps(_set_fields(self.config.to_dict()), sort_keys=True)
+    key = f"{fields} {learning_rate} {seed}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:12]
     name = self.method.label.replace(" ", "-").lower()
     return self.folder / f"{name}-lr{learning_rate:g}-seed{seed}-{digest}.npz"
+
+
+def _set_fields(block: dict) -> dict:
+  return {
+    name: _set_fields(value) if isinstance(value, dict) else value
+    for name, value in block.items()
+    if value is not None
+  }

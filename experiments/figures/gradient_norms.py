@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import config_dict
 
 from experiments import digit_runs
 from experiments.results import Claim, Drawing, Result, Table
@@ -17,6 +16,7 @@ _METHODS = tuple(
 )
 _STEPS = {"quick": 2400, "full": 3000}
 _ROLLOUTS = {"quick": 2**13, "full": 2**17}
+_PAPER_OPTIMIZER = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
 _BINS = np.append(np.geomspace(1e-3, 0.5, 8), (0.75, 0.95, 1.0))
 
 
@@ -63,7 +63,7 @@ def _norms(method, preset, steps: int, num: int):
   settings = preset._replace(
     steps=steps, warmup=preset.warmup // 5, eval_every=steps // 4
   )
-  config = _paper_optimizer(digit_runs.config_of(method, settings, steps))
+  config = digit_runs.config_of(method, settings, steps, **_PAPER_OPTIMIZER)
   made = training.make_train(config)
   *_, (_, states, _) = training.chunks(made, config)
   params = jax.tree.map(lambda x: x[0], states.params)
@@ -82,15 +82,6 @@ def _norms(method, preset, steps: int, num: int):
     return jnp.exp(found.log_pass_rates), norms
 
   return jax.tree.map(np.asarray, run(params, jax.random.key(2)))
-
-
-def _paper_optimizer(config):
-  """SGD 0.1 with momentum 0.9 for every objective, as in the paper."""
-  config = config_dict.ConfigDict(config.to_dict())
-  config.optimizer.name = "sgd"
-  config.optimizer.learning_rate = 0.1
-  config.optimizer.momentum = 0.9
-  return config_dict.FrozenConfigDict(config)
 
 
 def _medians(p, norms, least: int = 5):
