@@ -1,0 +1,171 @@
+"""Leave-one-out symmetric means: the unbiased weights of N rollouts.
+
+One prompt, N rollouts with likelihoods l_j in [0, 1] and failures q_j = 1−l_j.
+ē_k^j is the mean, over all k-subsets of the other n = N−1 rollouts, of the
+product of their failures: the minimum-variance unbiased estimate of (1−p)^k
+that is independent of rollout j. For a series objective with coefficients a_k,
+
+    weights    ω_j = Σ_k a_k ē_k^j              unbiased for w(p)
+    baselines  b_j = Σ_k a_k (ē_k^j − ē_{k+1}^j)
+
+For MaxRL of order T (a_k = 1 for k < T) the baseline is 1 − ē_T^j, the
+leave-one-out pass@T. Neither is ever found by dividing rollout j out of a
+full-sample ē, nor by subtracting nearly equal numbers: float32 loses everything
+that way by N = 32. Three algorithms, all of positive terms:
+
+    quadrature  orders N and N−1       O(N √N)
+    scan        any order or series    O(N T)
+    binary      l in {0, 1}            O(N), the closed form in the count K
+
+`METHODS` has them by name; without a name the choice is made from what is
+known before compilation: boolean likelihoods take the closed form, orders N
+and N−1 the quadrature, anything else (a traced order too) the scan.
+
+Masked rollouts change nothing and get weight 0. A group with n ≤ N unmasked
+rollouts behaves as a group of n; an order above n counts as n.
+
+All functions take one prompt: vmap them. At large N·T on a CPU, prefer
+`jax.lax.map(..., batch_size=16)`, which keeps the scan's N·T floats a prompt
+in cache.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maxrl_jax.symmetric import closed_form, quadrature, scans
+from maxrl_jax.symmetric.closed_form import pass_at
+from maxrl_jax.symmetric.group import (
+  LeaveOneOut,
+  check_order,
+  compute_dtype,
+  group_size,
+)
+
+__all__ = [
+  "METHODS",
+  "SERIES_METHODS",
+  "LeaveOneOut",
+  "check_order",
+  "compute_dtype",
+  "group_size",
+  "leave_one_out",
+  "loo_weights",
+  "pass_at",
+  "series_leave_one_out",
+  "series_weights",
+]
+
+Array = jax.Array
+
+METHODS = {
+  "quadrature": quadrature.leave_one_out,
+  "scan": scans.leave_one_out,
+  "binary": closed_form.leave_one_out,
+}
+SERIES_METHODS = {"scan": scans.series, "binary": closed_form.series}
+
+
+def loo_weights(
+  likelihoods: Array, order=None, *, mask=None, method=None
+) -> Array:
+  """Unbiased leave-one-out weights of MaxRL: ω_j = Σ_{k<T} ē_k^j.
+
+  E[ω_j] = w_T(p) = (1−(1−p)^T)/p, and ω_j is independent of rollout j.
+  Binary l at T = N: ω_j = N/K for a success when K of N succeed; N/(K+1) for a
+  failure. K = 0: T. K = N: 1. N = 1: 1.
+
+  Args:
+    likelihoods: l [N] in [0, 1], or boolean. float16 and bfloat16 are computed
+      in float32.
+    order: T from 1 to N, a number or a traced scalar; None is N−1 (the number
+      of unmasked rollouts less one, at least 1).
+    mask: [N], False where there is no rollout.
+    method: 'quadrature', 'scan' or 'binary'; None chooses.
+
+  Returns:
+    ω [N], 0 where masked.
+
+  Raises:
+    ValueError: order out of range, or a method that cannot do this order.
+  """
+  return leave_one_out(likelihoods, order, mask=mask, method=method).weights
+
+
+def leave_one_out(
+  likelihoods: Array, order=None, *, mask=None, method=None
+) -> LeaveOneOut:
+  """MaxRL weights ω_j = Σ_{k<T} ē_k^j and baselines b_j = 1 − ē_T^j.
+
+  At T = N, where ē_N^j does not exist, the baseline is that of order N−1.
+  Arguments and errors as in `loo_weights`.
+  """
+  likelihoods, mask = _prepare(likelihoods, mask)
+  size = likelihoods.shape[0]
+  check_order(order, size)
+  if method is None:
+    method = _choose(likelihoods, order)
+  if method not in METHODS:
+    raise ValueError(f"method = {method!r}: choose from {sorted(METHODS)}")
+  return _masked(METHODS[method](likelihoods, order, mask), mask)
+
+
+def series_weights(likelihoods: Array, coefficients: Array, **kwargs) -> Array:
+  """ω_j = Σ_k a_k ē_k^j; see `series_leave_one_out`."""
+  return series_leave_one_out(likelihoods, coefficients, **kwargs).weights
+
+
+def series_leave_one_out(
+  likelihoods: Array, coefficients: Array, *, mask=None, method=None
+) -> LeaveOneOut:
+  """Weights and baselines of any series w(p) = Σ_k a_k (1−p)^k.
+
+  E[ω_j] = Σ_k a_k (1−p)^k exactly, for k < N. The baseline leaves out the term
+  k = N−1, for which no rollout is left to compare with.
+
+  Args:
+    likelihoods: l [N] in [0, 1], or boolean.
+    coefficients: a [T], T ≤ N, a_k ≥ 0; may be traced, so that one compiled
+      program serves every order and objective.
+    mask: [N], False where there is no rollout.
+    method: 'scan' or 'binary'; None chooses.
+
+  Raises:
+    ValueError: more than N coefficients, or a method that has no series form.
+  """
+  likelihoods, mask = _prepare(likelihoods, mask)
+  coefficients = jnp.asarray(coefficients, compute_dtype(likelihoods))
+  terms, size = coefficients.shape[0], likelihoods.shape[0]
+  if not 1 <= terms <= size:
+    raise ValueError(
+      f"coefficients: {terms} terms for N = {size} rollouts; 1 to N are needed"
+    )
+  if method is None:
+    method = "binary" if likelihoods.dtype == bool else "scan"
+  if method not in SERIES_METHODS:
+    raise ValueError(
+      f"method = {method!r}: a series has {sorted(SERIES_METHODS)}"
+    )
+  found = SERIES_METHODS[method](likelihoods, coefficients, mask)
+  return _masked(found, mask)
+
+
+def _choose(likelihoods: Array, order) -> str:
+  if likelihoods.dtype == bool:
+    return "binary"
+  if isinstance(order, jax.core.Tracer):
+    return "scan"
+  largest_two = order is None or order >= likelihoods.shape[0] - 1
+  return "quadrature" if largest_two else "scan"
+
+
+def _prepare(likelihoods, mask) -> tuple[Array, Array]:
+  group_size(likelihoods)
+  likelihoods = jnp.asarray(likelihoods)
+  if mask is None:
+    return likelihoods, np.ones(likelihoods.shape, bool)
+  return likelihoods, jnp.asarray(mask, bool)
+
+
+def _masked(found: LeaveOneOut, mask) -> LeaveOneOut:
+  return LeaveOneOut(*(jnp.where(mask, x, 0) for x in found))

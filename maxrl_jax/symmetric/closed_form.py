@@ -1,0 +1,95 @@
+"""Right or wrong: a closed form in the number of successes, O(N)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from maxrl_jax.symmetric.group import (
+  LeaveOneOut,
+  compute_dtype,
+  either,
+  values,
+)
+
+Array = jax.Array
+
+
+def leave_one_out(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
+  """l in {0, 1}: a function of the number of successes among the others.
+
+  With c successes among the other n = N−1 rollouts,
+
+      ω_j = N/(c+1) · (1 − C(N−c−1, T)/C(N, T)),  b_j = 1 − C(n−c, T)/C(n, T)
+
+  and both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive
+  terms, one table for all prompts.
+  """
+  _require_binary(likelihoods, mask)
+  others, count, dtype = _successes_without(likelihoods, mask)
+  largest = jnp.maximum(count - 1, 1)
+  order = largest if order is None else jnp.asarray(order, dtype)
+  size = likelihoods.shape[0]
+  at_least_one = pass_at(order, count, size)
+  weights = count / (others + 1) * at_least_one[others.astype(int) + 1]
+  baselines = pass_at(jnp.minimum(order, largest), count - 1, size)
+  return LeaveOneOut(weights, baselines[others.astype(int)])
+
+
+def pass_at(order, count, size: int) -> Array:
+  """pass@T of `count` samples of which c = 0 … size succeeded, [size+1].
+
+  1 − C(n−c, T)/C(n, T) = 1 − Π_{i<c} (1 − T/(n−i)), with n = count ≤ size.
+  """
+  order = jnp.asarray(order)
+  i = jnp.arange(size, dtype=order.dtype)
+  chance = jnp.clip(order / jnp.maximum(count - i, 1), 0, 1)
+  at_least_one = lax.associative_scan(either, chance)
+  return jnp.concatenate([jnp.zeros(1, order.dtype), at_least_one])
+
+
+def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
+  """Any series for l in {0, 1}: ω_j = Σ_k a_k C(n−c, k)/C(n, k).
+
+  The table over c is built row by row, r_{c+1,k} = r_{c,k} (n−c−k)/(n−c),
+  and does not depend on the prompt's likelihoods.
+  """
+  _require_binary(l, mask)
+  others, count, dtype = _successes_without(l, mask)
+  n = count - 1
+  a = coefficients.astype(dtype)
+  k = jnp.arange(a.shape[0], dtype=dtype)
+  # ē_k − ē_{k+1} = (c/(n−k)) ē_k: the next one drawn is a success.
+  hit = jnp.where(k < n, 1 / jnp.maximum(n - k, 1), 0)
+
+  def next_row(ratio, c):
+    row = LeaveOneOut(jnp.sum(a * ratio), c * jnp.sum(a * ratio * hit))
+    fewer = jnp.maximum(n - c - k, 0) / jnp.maximum(n - c, 1)
+    return ratio * fewer, row
+
+  rows = jnp.arange(l.shape[0], dtype=dtype)
+  exists = (k <= n).astype(dtype)
+  _, table = lax.scan(next_row, exists, rows)
+  return LeaveOneOut(*(column[others.astype(int)] for column in table))
+
+
+def _require_binary(likelihoods, mask) -> None:
+  """Raises ValueError at a likelihood that is neither 0 nor 1, if concrete."""
+  if isinstance(likelihoods, jax.core.Tracer) or likelihoods.dtype == bool:
+    return
+  if isinstance(mask, jax.core.Tracer):
+    return
+  l = np.asarray(likelihoods, np.float64)
+  bad = np.flatnonzero(~((l == 0) | (l == 1)) & np.asarray(mask))
+  if bad.size:
+    raise ValueError(
+      f"likelihoods[{bad[0]}] = {l[bad[0]]}: method 'binary' needs 0 or 1"
+    )
+
+
+def _successes_without(likelihoods, mask):
+  """Successes among the others [N], the group's size, the dtype to work in."""
+  dtype = compute_dtype(likelihoods)
+  successes = values(likelihoods, mask).astype(dtype)
+  count = jnp.sum(mask).astype(dtype)
+  return jnp.sum(successes) - successes, count, dtype
