@@ -1,5 +1,6 @@
 """What all entry points share: one-line errors, and no stray arguments."""
 
+import pathlib
 import sys
 
 from absl import app, flags
@@ -35,3 +36,17 @@ def no_arguments(argv) -> None:
   """Refuses what is not a flag: a forgotten '--' would be ignored else."""
   if len(argv) > 1:
     raise ValueError(f"{argv[1]!r} is not a flag: all options start with --")
+
+
+def make_workdir(path: pathlib.Path) -> None:
+  """Makes the folder for results, or says which flag is wrong."""
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / ".writable"
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise ValueError(
+      f"workdir = '{path}': cannot write there ({error.strerror}); choose"
+      " another folder"
+    ) from None

@@ -49,6 +49,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the policy and the samples.")
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results; made if need be.", required=True
 )
+_SETTINGS = ("pass_rate", "rollouts", "arms", "seed")
 _COLUMNS = (
   "estimator",
   "order",
@@ -65,11 +66,12 @@ def main(argv) -> None:
   console.no_arguments(argv)
   rows = study()
   workdir = pathlib.Path(_WORKDIR.value)
-  workdir.mkdir(parents=True, exist_ok=True)
+  console.make_workdir(workdir)
   with open(workdir / "study.csv", "w", newline="") as file:
-    writer = csv.DictWriter(file, _COLUMNS)
+    writer = csv.DictWriter(file, (*_COLUMNS, *_SETTINGS))
     writer.writeheader()
-    writer.writerows(rows)
+    settings = {name: flags.FLAGS[name].value for name in _SETTINGS}
+    writer.writerows(row | settings for row in rows)
   _draw(rows, workdir / "study.png")
   for row in (dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows):
     cells = (f"{x:.4g}" if isinstance(x, float) else x for x in row.values())
@@ -122,9 +124,9 @@ def _prompt():
     raise ValueError(f"pass_rate = {p}: must be between 0 and 1")
   policy = rng.dirichlet(np.full(arms, 3.0))
   if _CONTINUOUS.value:
-    # E[l^c] falls from 1 to the policy's chance of the best arm or below.
+    # E[l^c] falls from 1 to 0 as c grows.
     base = rng.uniform(size=arms)
-    low, high = 0.0, 200.0
+    low, high = 0.0, 1e9
     for _ in range(100):
       power = (low + high) / 2
       low, high = (power, high) if policy @ base**power > p else (low, power)
@@ -142,16 +144,27 @@ def _settings():
   num = _ROLLOUTS.value
   default = sorted({1, max(num // 2, 1), max(num - 1, 1)})
   orders = [int(t) for t in _ORDERS.value or default]
+  baselines = [_number_or_name(b) for b in _BASELINES.value]
+  for flag, values in (("estimators", _ESTIMATORS), ("baselines", _BASELINES)):
+    if not values.value:
+      raise ValueError(f"{flag} is empty: name at least one")
   for name in _ESTIMATORS.value:
     if name not in estimators.ESTIMATORS:
       raise ValueError(
         f"estimators: {name!r} is none of {sorted(estimators.ESTIMATORS)}"
       )
     if name in ("maxrl", "power", "pass_at_k"):
-      for baseline in _BASELINES.value:
+      for baseline in baselines:
         yield from ((name, order, baseline) for order in orders)
     else:
       yield name, "", ""
+
+
+def _number_or_name(baseline: str) -> str | float:
+  try:
+    return float(baseline)
+  except ValueError:
+    return baseline
 
 
 def _estimator(name: str, order, baseline):

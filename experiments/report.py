@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io
 import platform
 from importlib import metadata
 
@@ -17,6 +16,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 0 auto;
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 figcaption, caption { color: #555; font-size: .9rem; text-align: left; }
+.made { color: #777; font-size: .8rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }
 th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
@@ -27,9 +27,9 @@ code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere; }
 """
 
 
-def render(results: dict[str, Result], command: str, seconds: float) -> str:
-  """The whole page; images are inside it."""
-  claims = [claim for result in results.values() for claim in result.claims]
+def render(results: list[Result]) -> str:
+  """The whole page of saved results; images are inside it."""
+  claims = [claim for result in results for claim in result.claims]
   held = sum(claim.holds for claim in claims)
   parts = [
     "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
@@ -37,16 +37,15 @@ def render(results: dict[str, Result], command: str, seconds: float) -> str:
     "<link rel='icon' href='data:,'>",
     f"<title>maxrl_jax report</title><style>{_STYLE}</style></head><body>",
     "<h1>Maximum-likelihood reinforcement learning: reproduced figures</h1>",
-    f"<p>{held} of {len(claims)} claims hold. Made by <code>"
-    f"{html.escape(command)}</code> in {seconds / 60:.1f} minutes on"
-    f" {html.escape(environment())}.</p>",
+    f"<p>{held} of {len(claims)} claims hold.</p>",
     "<h2>Claims</h2>",
     _claims_table(claims),
   ]
-  for result in results.values():
+  for result in results:
     parts.append(f"<h2>{html.escape(result.title)}</h2>")
     parts += [_figure(drawing) for drawing in result.drawings]
     parts += [_table(table) for table in result.tables]
+    parts.append(f"<p class='made'>{html.escape(result.made_by)}</p>")
   return "\n".join(parts) + "\n</body></html>\n"
 
 
@@ -77,9 +76,7 @@ def _claims_table(claims: list[Claim]) -> str:
 
 
 def _figure(drawing) -> str:
-  buffer = io.BytesIO()
-  drawing.figure.savefig(buffer, format="png", dpi=160)
-  image = base64.b64encode(buffer.getvalue()).decode()
+  image = base64.b64encode(drawing.figure.read_bytes()).decode()
   caption = html.escape(drawing.caption)
   return (
     f"<figure><img alt='{html.escape(drawing.name)}'"

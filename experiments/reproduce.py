@@ -2,9 +2,10 @@
 
     python -m experiments.reproduce --preset=quick --figure=all --workdir=DIR
 
-Writes figures/*.png and *.svg, claims.json and a self-contained report.html.
-Training runs are kept in DIR/runs: an interrupted reproduction goes on where it
-stopped, and `--fresh` starts over.
+Writes figures/*.png and *.svg, claims.json and a self-contained report.html,
+which cover all figures that DIR has, those of earlier commands too. Training
+runs are kept in DIR/runs: an interrupted reproduction goes on where it stopped,
+and `--fresh` starts over.
 """
 
 import json
@@ -19,9 +20,8 @@ matplotlib.use("Agg")  # Before pyplot: no display is needed.
 import matplotlib.pyplot as plt
 from absl import flags
 
-from experiments import console, report
+from experiments import console, report, results
 from experiments.figures import FIGURES
-from experiments.results import Result
 from maxrl_jax import plotting
 
 _PRESET = flags.DEFINE_enum(
@@ -42,26 +42,42 @@ def main(argv) -> None:
   workdir = pathlib.Path(_WORKDIR.value)
   if _FRESH.value:
     shutil.rmtree(workdir / "runs", ignore_errors=True)
-  (workdir / "figures").mkdir(parents=True, exist_ok=True)
-  start, results = time.time(), {}
+  console.make_workdir(workdir)
   for name in names:
     print(f"figure {name} …", flush=True)
-    with plt.rc_context(plotting.STYLE):
-      results[name] = FIGURES[name](_PRESET.value, workdir)
-      _save(results[name], workdir / "figures")
-    print(f"  done after {time.time() - start:.0f} s", flush=True)
-  claims = [c._asdict() for result in results.values() for c in result.claims]
-  _write(workdir / "claims.json", json.dumps(claims, indent=2) + "\n")
-  command = (
-    f"python -m experiments.reproduce --preset={_PRESET.value}"
-    f" --figure={_FIGURE.value}"
-  )
-  with plt.rc_context(plotting.STYLE):
-    page = report.render(results, command, time.time() - start)
-  _write(workdir / "report.html", page)
+    seconds = _make(name, workdir)
+    print(f"  done in {seconds:.0f} s", flush=True)
+    claims = _report(workdir)
   for claim in claims:
-    print(f"{'holds' if claim['holds'] else 'FAILS'}  {claim['id']}")
+    print(f"{'holds' if claim.holds else 'FAILS'}  {claim.id}")
   print(f"{workdir / 'report.html'}")
+
+
+def _make(name: str, workdir: pathlib.Path) -> float:
+  """Makes and saves one figure; returns the seconds it took."""
+  start = time.time()
+  with plt.rc_context(plotting.STYLE):
+    result = FIGURES[name](_PRESET.value, workdir)
+    seconds = time.time() - start
+    made_by = (
+      f"python -m experiments.reproduce --preset={_PRESET.value}"
+      f" --figure={name}: {seconds / 60:.1f} minutes, without stored runs,"
+      f" on {report.environment()}."
+    )
+    results.save(result._replace(made_by=made_by), name, workdir)
+  return seconds
+
+
+def _report(workdir: pathlib.Path) -> list[results.Claim]:
+  """Writes claims.json and report.html anew after every figure."""
+  found = [results.load(name, workdir) for name in FIGURES]
+  found = [result for result in found if result]
+  claims = [claim for result in found for claim in result.claims]
+  text = json.dumps([claim._asdict() for claim in claims], indent=2)
+  (workdir / "claims.json").write_text(text + "\n", encoding="utf-8")
+  page = report.render(found)
+  (workdir / "report.html").write_text(page, encoding="utf-8")
+  return claims
 
 
 def _chosen(value: str) -> list[str]:
@@ -74,20 +90,6 @@ def _chosen(value: str) -> list[str]:
     if name not in FIGURES:
       raise ValueError(f"figure = {name!r}: choose from {['all', *FIGURES]}")
   return names
-
-
-def _save(result: Result, folder: pathlib.Path) -> None:
-  for drawing in result.drawings:
-    drawing.figure.savefig(folder / f"{drawing.name}.png")
-    # Without the date, the same numbers make the same file.
-    drawing.figure.savefig(
-      folder / f"{drawing.name}.svg", metadata={"Date": None}
-    )
-    plt.close(drawing.figure)
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,15 @@
-"""What a figure hands to the report: drawings, claims and tables."""
+"""What a figure hands to the report, and how it is kept on disk.
 
+Each figure of a work folder has figures/*.png, *.svg and a results/NAME.json
+with its captions, claims and tables: one figure can be made again without
+losing the others, and an interrupted reproduction keeps what it has.
+"""
+
+import json
+import pathlib
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 
@@ -21,10 +29,10 @@ class Claim(NamedTuple):
 
 
 class Drawing(NamedTuple):
-  """One image file and the caption below it."""
+  """One image and the caption below it; once saved, the image is a path."""
 
   name: str
-  figure: Figure
+  figure: Figure | pathlib.Path
   caption: str
 
 
@@ -43,3 +51,38 @@ class Result(NamedTuple):
   drawings: list[Drawing]
   claims: list[Claim]
   tables: list[Table]
+  made_by: str = ""  # Command, time and machine, once it is known.
+
+
+def save(result: Result, name: str, workdir: pathlib.Path) -> None:
+  """Writes the images and results/NAME.json, the latter last."""
+  for part in ("figures", "results"):
+    (workdir / part).mkdir(exist_ok=True)
+  for drawing in result.drawings:
+    image = workdir / "figures" / f"{drawing.name}.png"
+    drawing.figure.savefig(image)
+    # Without the date, the same numbers make the same file.
+    drawing.figure.savefig(image.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(drawing.figure)
+  record = result._asdict() | {
+    "drawings": [(d.name, d.caption) for d in result.drawings],
+    "claims": [claim._asdict() for claim in result.claims],
+  }
+  text = json.dumps(record, indent=2, default=str) + "\n"
+  (workdir / "results" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def load(name: str, workdir: pathlib.Path) -> Result | None:
+  """What `save` wrote; None where the figure has not been made yet."""
+  path = workdir / "results" / f"{name}.json"
+  if not path.exists():
+    return None
+  record = json.loads(path.read_text(encoding="utf-8"))
+  images = workdir / "figures"
+  return Result(
+    record["title"],
+    [Drawing(n, images / f"{n}.png", c) for n, c in record["drawings"]],
+    [Claim(**claim) for claim in record["claims"]],
+    [Table(*table) for table in record["tables"]],
+    record["made_by"],
+  )

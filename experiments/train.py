@@ -36,7 +36,7 @@ def main(argv) -> None:
 def train(config, workdir: pathlib.Path) -> dict:
   """Trains, writing as it goes; returns what summary.json holds."""
   made = training.make_train(config)
-  workdir.mkdir(parents=True, exist_ok=True)
+  console.make_workdir(workdir)
   (workdir / "summary.json").unlink(missing_ok=True)  # Of an earlier run.
   (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
   evaluate = evaluation.make_evaluate(made.logits, made.task, _KS)

@@ -36,7 +36,14 @@ def make_policy(config, task: Task) -> nn.Module:
     raise ValueError(
       f"policy.name = {name!r}: task {config.task.name!r} {wants} 'tabular'"
     )
-  options = _options(config.policy) | task.policy_options
+  options = _options(config.policy)
+  for field in ("hidden", "channels"):
+    widths = options.get(field, ())
+    if not all(isinstance(w, int) and w >= 1 for w in widths):
+      raise ValueError(
+        f"policy.{field} = {widths}: must be whole numbers of at least 1"
+      )
+  options |= task.policy_options
   options["num_actions"] = task.num_actions
   return _build(POLICIES, "policy", config.policy.name, options)
 
@@ -113,7 +120,9 @@ def _exact_loss(value, task: Task):
   def loss(key, logits, targets):
     del key  # Nothing is sampled.
     log_p = jax.vmap(task.log_pass_rate)(targets, logits)
-    return -jnp.mean(value(log_p)), {"pass_rate": jnp.mean(jnp.exp(log_p))}
+    p = jnp.exp(log_p)
+    metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
+    return -jnp.mean(value(log_p)), metrics
 
   return loss
 

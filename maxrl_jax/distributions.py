@@ -1,5 +1,6 @@
 """Categorical draws and log-probabilities of one prompt."""
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -20,6 +21,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
     logits: [C], any additive constant.
     num: N.
   """
+  chex.assert_rank(logits, 1)
   # Half precision would round the boundaries between classes away.
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   cdf = _cumulative_sum(jax.nn.softmax(logits))
@@ -28,6 +30,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
 
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
   """log softmax(logits)[z_j], [N]; differentiable in logits [C]."""
+  chex.assert_rank([logits, actions], 1)
   log_probs = jax.nn.log_softmax(logits)
   return log_probs.at[actions].get(mode="promise_in_bounds")
 

@@ -275,6 +275,7 @@ def _prepare(likelihoods, mask, smallest: int = 1) -> tuple[Array, Array]:
       f"N = {size} rollouts: this estimator or its baseline compares"
       f" rollouts and needs N ≥ {smallest}"
     )
+  symmetric.check_mask(mask, size)
   mask = np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
   check_likelihoods(likelihoods, mask)
   l = jnp.asarray(likelihoods)

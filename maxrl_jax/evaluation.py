@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,6 +113,7 @@ def majority_vote(
     likelihoods: l [N] of the same rollouts.
     num_actions: C.
   """
+  chex.assert_equal_shape([actions, likelihoods])
   counts = jnp.zeros(num_actions, jnp.int32).at[actions].add(1)
   votes = counts[actions]
   # Every winning action has the same number of rollouts: their mean is fair.
@@ -186,6 +188,8 @@ def enumerated_moments(
   Raises:
     ValueError: too many outcomes.
   """
+  chex.assert_rank([logits, likelihoods], 1)
+  chex.assert_equal_shape([logits, likelihoods])
   size = logits.shape[0]
   if size**num > 2**20:
     raise ValueError(f"num = {num}: {size}^{num} outcomes; sample instead")

@@ -1,5 +1,6 @@
 """The surrogate whose gradient is the estimate: the only stop_gradient."""
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -36,6 +37,14 @@ def surrogate(
   """
   if (weights is None) != (likelihoods is None):
     raise ValueError("the pathwise term needs both weights and likelihoods")
+  chex.assert_rank(log_probs, 1)
+  chex.assert_equal_shape(
+    [
+      x
+      for x in (log_probs, advantages, mask, weights, likelihoods)
+      if x is not None
+    ]
+  )
   if mask is not None:  # Not even a NaN passes from a masked place.
     advantages = jnp.where(mask, advantages, 0)
     weights = None if weights is None else jnp.where(mask, weights, 0)

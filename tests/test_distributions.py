@@ -64,3 +64,35 @@ def test_gradient_of_log_prob_is_the_score():
   )(logits)
   expected = np.eye(3)[1] - np.exp(logits) / np.exp(logits).sum()
   np.testing.assert_allclose(score, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 17, 64, 1000, 1025])
+def test_search_counts_as_numpy_does(size):
+  """Exactly, on every boundary and a rounding to either side of it."""
+  values = np.random.default_rng(size).uniform(size=size)
+  cdf = np.cumsum(values / values.sum()).astype(np.float32)
+  x = np.concatenate([cdf, np.nextafter(cdf, 0), np.nextafter(cdf, 2), [0]])
+  expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
+  found = distributions._search(jnp.asarray(cdf), jnp.asarray(x, jnp.float32))
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+@pytest.mark.parametrize("num", [1, 5, 100_000])
+def test_uniforms_are_uniform(kind, num):
+  key = jax.random.key(5, impl=kind)
+  u = np.asarray(distributions._uniforms(key, num, jnp.float32))
+  assert u.shape == (num,) and u.min() >= 0 and u.max() < 1
+  other = np.asarray(distributions._uniforms(jax.random.key(6), num, u.dtype))
+  assert (u != other).mean() > 0.9
+  if num > 5:
+    assert stats.kstest(u, "uniform").pvalue > 1e-4
+    assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 5 / num**0.5
+    assert abs(np.corrcoef(u[::2], u[1::2])[0, 1]) < 5 / (num / 2) ** 0.5
+    # The cipher's two words of a counter end up half a group apart.
+    assert abs(np.corrcoef(u[: num // 2], u[num // 2 :])[0, 1]) < 0.02
+
+
+def test_a_batch_is_refused():
+  with pytest.raises(AssertionError, match="rank"):
+    distributions.categorical(jax.random.key(0), jnp.zeros((2, 3)), 4)

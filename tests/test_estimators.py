@@ -528,3 +528,12 @@ def test_a_masked_group_of_one_teaches_nothing(name):
     np.array([0.2, 0.6, 1.0]), mask=mask, **options
   )
   assert_same(got, np.zeros(3))
+
+
+@pytest.mark.parametrize("name", sorted(estimators.ESTIMATORS))
+def test_a_mask_of_another_shape_is_named(name):
+  options = {"pass_at_k": {"k": 2}, "power": {"alpha": 0.5}}.get(name, {})
+  with pytest.raises(ValueError, match="mask: shape"):
+    estimators.ESTIMATORS[name](
+      np.full(4, 0.5), mask=np.ones(3, bool), **options
+    )

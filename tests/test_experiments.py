@@ -6,12 +6,14 @@ import pathlib
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from configs import bandit
-from experiments import digit_runs, report, train
+from experiments import digit_runs, report, results, train
 from experiments.figures import FIGURES, digit_strings, gradient_norms
-from experiments.results import Claim, Result, Table
+from experiments.results import Claim, Drawing, Result, Table
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
@@ -65,27 +67,37 @@ def test_gradient_study_command(tmp_path):
     "--estimators=maxrl,self_normalized",
     "--rollouts=5",
     "--orders=2,4",
+    "--baselines=centred,0.125",
+    "--seed=3",
     f"--workdir={tmp_path}",
   )
   assert done.returncode == 0, done.stderr
   with open(tmp_path / "study.csv") as file:
     rows = list(csv.DictReader(file))
-  assert [row["order"] for row in rows] == ["2", "4", ""]
+  assert [row["order"] for row in rows] == ["2", "4", "2", "4", ""]
+  assert [row["baseline"] for row in rows[1:3]] == ["centred", "0.125"]
+  assert {row["seed"] for row in rows} == {"3"}
   biases = [float(row["bias"]) for row in rows]
-  assert max(biases[:2]) < 1e-5 < 0.05 < biases[2]
+  assert max(biases[:4]) < 1e-5 < 0.05 < biases[4]
   assert (tmp_path / "study.png").stat().st_size > 5000
 
 
 def test_reproduce_command(tmp_path):
+  """One figure, beside what an earlier command left there."""
+  earlier = Claim("weights.earlier", "s", "t", "1", "2", False)
+  drawing = Drawing("weights", plt.figure(), "a caption of before")
+  results.save(Result("Before", [drawing], [earlier], []), "weights", tmp_path)
   done = _command("reproduce", "--figure=bounds", f"--workdir={tmp_path}")
   assert done.returncode == 0, done.stderr
   claims = json.loads((tmp_path / "claims.json").read_text())
   fields = {"id", "source", "statement", "measured", "threshold", "holds"}
   assert claims and all(set(claim) == fields for claim in claims)
+  assert claims[0] == earlier._asdict() and len(claims) > 1
   assert (tmp_path / "figures" / "bounds.png").stat().st_size > 5000
   assert (tmp_path / "figures" / "bounds.svg").exists()
   page = (tmp_path / "report.html").read_text()
-  assert "data:image/png;base64," in page and "http" not in page
+  assert page.count("data:image/png;base64,") == 2 and "http" not in page
+  assert "a caption of before" in page and "--figure=bounds" in page
 
 
 _TINY = digit_runs.Preset(
@@ -112,6 +124,17 @@ def test_digit_figure_tunes_and_never_repeats_a_run(tmp_path, monkeypatch):
     assert runs[method][0]["step"].tolist() == [4, 8]
   digit_runs.all_runs(_TINY, tmp_path)
   assert files == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+
+
+def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):
+  monkeypatch.setattr(digit_runs, "METHODS", digit_runs.METHODS[:1])
+  preset = _TINY._replace(learning_rates=(1e-3, 1e30))
+  chosen, tuning, runs = digit_runs.all_runs(preset, tmp_path)
+  (method,) = tuning
+  assert np.isnan(tuning[method][1e30]) and chosen[method] == 1e-3
+  table = digit_strings._tuning_table(tuning, chosen, preset)
+  assert table.rows[0][2] == "diverged"
+  assert len(runs[method]) == 2
 
 
 def test_gradient_norm_figure(tmp_path, monkeypatch):
@@ -146,10 +169,16 @@ def test_report_escapes_and_counts():
     Claim("b", "s", "z", "1", "2", False),
   ]
   result = Result("T & U", [], claims, [Table("c", ["h"], [["<script>"]])])
-  page = report.render({"t": result}, "make", 60.0)
+  page = report.render([result])
   assert "1 of 2 claims hold" in page
   assert "x &lt; y" in page and "T &amp; U" in page
   assert "<script>" not in page
+
+
+def test_a_workdir_that_cannot_be_is_named(tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(ValueError, match=r"workdir = '.*file/x': cannot write"):
+    train.train(bandit.get_config(), tmp_path / "file" / "x")
 
 
 @pytest.mark.parametrize(
@@ -157,6 +186,7 @@ def test_report_escapes_and_counts():
   [
     ("reproduce", ["--figure=pie"], "figure = 'pie': choose from"),
     ("gradient_study", ["--estimators=ppo"], "'ppo' is none of"),
+    ("gradient_study", ["--estimators="], "estimators is empty"),
     ("train", ["--config=configs/bandit.py", "--config.stepz=1"], "steps"),
     (
       "train",

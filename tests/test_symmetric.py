@@ -327,3 +327,11 @@ def test_likelihoods_are_one_group(shape):
 def test_binary_refuses_what_is_between():
   with pytest.raises(ValueError, match=r"likelihoods\[1\] = 0.6.*binary"):
     symmetric.leave_one_out(np.array([1.0, 0.6]), 1, method="binary")
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 1)])
+def test_a_mask_of_another_shape_is_named(shape):
+  with pytest.raises(
+    ValueError, match=r"mask: shape .* must be \[N\] = \(4,\)"
+  ):
+    symmetric.loo_weights(np.full(4, 0.5), 2, mask=np.ones(shape, bool))

@@ -180,6 +180,16 @@ def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
     _run(config)
 
 
+def test_an_impossible_exact_pass_rate_stops_the_run(monkeypatch):
+  monkeypatch.setitem(configuration.TASKS, "leaky", lambda: _leaky_task(3.0))
+  config = default.get_config()
+  config.task.name, config.policy.name = "leaky", "tabular"
+  config.estimator.name, config.optimizer.learning_rate = "exact_rl", 10.0
+  config.steps = config.log_every = config.eval_every = 20
+  with pytest.raises(FloatingPointError, match=r"pass_rate.*\[0, 1\]"):
+    _run(config)
+
+
 def test_divergence_is_named():
   config = digits.get_config()
   config.steps = config.log_every = config.eval_every = 10
@@ -256,6 +266,8 @@ def test_optimizers_are_optax_ones(name, reference):
     ("optimizer.weight_decay", 0.1, "optimizer.weight_decay = 0.1"),
     ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate = inf"),
     ("seed", -1, "seed = -1"),
+    ("policy.hidden", (8, 0), r"policy.hidden = \(8, 0\)"),
+    ("policy.channels", (1.5,), r"policy.channels = \(1.5,\)"),
   ],
 )
 def test_a_wrong_config_names_the_field(field, value, message):

@@ -24,11 +24,31 @@ def figure(preset: str, workdir) -> Result:
   steps, count = _STEPS[preset], _SEEDS[preset]
   names = [*_ORDERS, "cross_entropy"]
   curves = {name: _curves(name, steps, count) for name in names}
+  caption = (
+    f"64 prompts, 16 arms, N = {_NUM} rollouts; mean and 95 % interval over"
+    f" {count} seeds, all with SGD at rate {_RATE:g}. Here the rate does what"
+    " the order does elsewhere: the prompts share no parameters, so that at a"
+    " rate of 1000 every order, RL too, solves every prompt. What T changes is"
+    " how hard prompts fare at a rate that easy ones can live with."
+  )
+  table = Table(
+    "Final mean pass rate of the prompts that started below 1e-3.",
+    ["order", "pass rate"],
+    [[name, f"{curves[name][:, -1, 0].mean():.3f}"] for name in names],
+  )
+  return Result(
+    "Bandit: pass rates by difficulty as the order grows",
+    [Drawing("bandit", _draw(curves, steps), caption)],
+    _claims(curves),
+    [table],
+  )
 
+
+def _draw(curves, steps: int):
   drawing, axes = plotting.axes(columns=4, width=2.9, height=3.1)
   every = np.linspace(0, steps, next(iter(curves.values())).shape[1])
   for band, (ax, (low, high)) in enumerate(zip(axes, _BANDS, strict=True)):
-    for i, name in enumerate(names):
+    for i, name in enumerate(curves):
       mean, lower, upper = stats.mean_interval(curves[name][:, :, band])
       exact = name == "cross_entropy"
       colour = plotting.shade("maxrl", i / (len(_ORDERS) - 1))
@@ -51,26 +71,9 @@ def figure(preset: str, workdir) -> Result:
   drawing.legend(
     *axes[0].get_legend_handles_labels(),
     loc="outside lower center",
-    ncols=len(names),
+    ncols=len(curves),
   )
-  caption = (
-    f"64 prompts, 16 arms, N = {_NUM} rollouts; mean and 95 % interval over"
-    f" {count} seeds, all with SGD at rate {_RATE:g}. Here the rate does what"
-    " the order does elsewhere: the prompts share no parameters, so that at a"
-    " rate of 1000 every order, RL too, solves every prompt. What T changes is"
-    " how hard prompts fare at a rate that easy ones can live with."
-  )
-  table = Table(
-    "Final mean pass rate of the prompts that started below 1e-3.",
-    ["order", "pass rate"],
-    [[name, f"{curves[name][:, -1, 0].mean():.3f}"] for name in names],
-  )
-  return Result(
-    "Bandit: pass rates by difficulty as the order grows",
-    [Drawing("bandit", drawing, caption)],
-    _claims(curves),
-    [table],
-  )
+  return drawing
 
 
 def _config(name, steps: int):

@@ -17,21 +17,43 @@ def figure(preset: str, workdir) -> Result:
   log_p = np.log(p)
   with jax.enable_x64(True):
     values = {t: np.asarray(objectives.maxrl(t).value(p)) for t in _ORDERS}
-
   drawing, (left, easy, hard) = plotting.axes(columns=3, width=3.9, height=3.4)
+  _draw_bounds(left, p, values)
+  distances = _draw_prompts(easy, hard)
+  caption = (
+    "Left: the truncated objective against log p. Middle and right: weights of"
+    f" N = {_NUM} rollouts with Gaussian likelihoods l = exp(−error²/2). At"
+    " order 1 a hard prompt's rollouts weigh next to nothing; at order N the"
+    " weights have nearly the shape of the soft-max of the rewards −error²/2,"
+    " whatever the prompt (they sum to 1 − Π(1 − l_i), not to 1)."
+  )
+  return Result(
+    "Bounds on the log-likelihood, and soft-max within a prompt",
+    [Drawing("bounds", drawing, caption)],
+    [_bound_claim(values, log_p), _softmax_claim(distances)],
+    [],
+  )
+
+
+def _draw_bounds(ax, p, values) -> None:
   for i, (order, value) in enumerate(values.items()):
     colour = plotting.shade("maxrl", i / (len(_ORDERS) - 1))
     label = "T = 1 (RL)" if order == 1 else f"T = {order}"
-    plotting.curve(left, p, value, colour=colour, label=label)
-  plotting.curve(left, p, log_p, colour="black", label="log p", linestyle="--")
-  left.set(
+    plotting.curve(ax, p, value, colour=colour, label=label)
+  plotting.curve(
+    ax, p, np.log(p), colour="black", label="log p", linestyle="--"
+  )
+  ax.set(
     xscale="log",
     xlabel="pass rate p",
     ylabel="objective, nats",
     title="J_T(p), an upper bound on log p",
   )
-  left.legend(loc="lower right")
+  ax.legend(loc="lower right")
 
+
+def _draw_prompts(easy, hard) -> list[float]:
+  """Weights within two prompts; their distances from the soft-max."""
   distances = []
   for ax, centre, name in ((easy, 0.0, "easy"), (hard, 3.5, "hard")):
     distances.append(_one_prompt(ax, centre))
@@ -45,18 +67,7 @@ def figure(preset: str, workdir) -> Result:
   for ax in (easy, hard):
     ax.set_ylim(1e-6, 2 * max(high for _, high in limits))
   easy.legend(loc="lower left")
-  caption = (
-    "Left: the truncated objective against log p. Middle and right: weights of"
-    f" N = {_NUM} rollouts with Gaussian likelihoods l = exp(−error²/2). At"
-    " order 1 a hard prompt's rollouts weigh next to nothing; at order N the"
-    " weights are the soft-max of the rewards −error²/2, whatever the prompt."
-  )
-  return Result(
-    "Bounds on the log-likelihood, and soft-max within a prompt",
-    [Drawing("bounds", drawing, caption)],
-    [_bound_claim(values, log_p), _softmax_claim(distances)],
-    [],
-  )
+  return distances
 
 
 def _one_prompt(ax, centre: float) -> float:

@@ -18,6 +18,20 @@ def figure(preset: str, workdir) -> Result:
   """w(p) on log axes, with what the estimator gives on average on top."""
   del workdir
   measured = _measured_weights(_GROUPS[preset])
+  caption = (
+    "Population weights w(p), lines, and the mean gradient estimate of"
+    f" `maxrl` divided by ∇p, dots: N = {_NUM} rollouts of a two-armed policy,"
+    f" {_GROUPS[preset]:,} groups a dot."
+  )
+  return Result(
+    "Weight functions (paper, figure 1)",
+    [Drawing("weights", _draw(measured), caption)],
+    [_claim(measured)],
+    [],
+  )
+
+
+def _draw(measured):
   p = np.geomspace(1e-3, 1, 400)[:-1]
   p = np.append(p, 1 - np.geomspace(1e-2, 1e-4, 40)).astype(np.float32)
   p.sort()
@@ -51,17 +65,7 @@ def figure(preset: str, workdir) -> Result:
     ylim=(0.8, 1.2e3),
   )
   ax.legend(loc="upper right", ncols=2)
-  caption = (
-    "Population weights w(p), lines, and the mean gradient estimate of"
-    f" `maxrl` divided by ∇p, dots: N = {_NUM} rollouts of a two-armed policy,"
-    f" {_GROUPS[preset]:,} groups a dot."
-  )
-  return Result(
-    "Weight functions (paper, figure 1)",
-    [Drawing("weights", drawing, caption)],
-    [_claim(measured)],
-    [],
-  )
+  return drawing
 
 
 def _measured_weights(groups: int):

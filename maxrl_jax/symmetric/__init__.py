@@ -37,6 +37,7 @@ from maxrl_jax.symmetric import closed_form, quadrature, scans
 from maxrl_jax.symmetric.closed_form import pass_at
 from maxrl_jax.symmetric.group import (
   LeaveOneOut,
+  check_mask,
   check_order,
   compute_dtype,
   group_size,
@@ -46,6 +47,7 @@ __all__ = [
   "METHODS",
   "SERIES_METHODS",
   "LeaveOneOut",
+  "check_mask",
   "check_order",
   "compute_dtype",
   "group_size",
@@ -160,7 +162,7 @@ def _choose(likelihoods: Array, order) -> str:
 
 
 def _prepare(likelihoods, mask) -> tuple[Array, Array]:
-  group_size(likelihoods)
+  check_mask(mask, group_size(likelihoods))
   likelihoods = jnp.asarray(likelihoods)
   if mask is None:
     return likelihoods, np.ones(likelihoods.shape, bool)

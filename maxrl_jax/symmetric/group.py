@@ -26,6 +26,12 @@ def group_size(likelihoods) -> int:
   return shape[0]
 
 
+def check_mask(mask, size: int) -> None:
+  """Raises ValueError unless mask is [N]; None passes."""
+  if mask is not None and np.shape(mask) != (size,):
+    raise ValueError(f"mask: shape {np.shape(mask)}, must be [N] = ({size},)")
+
+
 def check_order(order, size: int, name: str = "order") -> None:
   """Raises ValueError unless 1 ≤ order ≤ N; None and traced orders pass."""
   if order is None or isinstance(order, jax.core.Tracer):
