@@ -154,7 +154,7 @@ class _Trainer:
     if self.made is None:
       self.made = training.make_train(self.config)
       self.evaluate = evaluation.make_evaluate(
-        self.made.logits, self.made.task, KS
+        self.made.policy, self.made.task, KS
       )
     rows = []
     for step, states, _ in training.chunks(

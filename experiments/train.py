@@ -39,7 +39,7 @@ def train(config, workdir: pathlib.Path) -> dict:
   console.make_workdir(workdir)
   (workdir / "summary.json").unlink(missing_ok=True)  # Of an earlier run.
   (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
-  evaluate = evaluation.make_evaluate(made.logits, made.task, _KS)
+  evaluate = evaluation.make_evaluate(made.policy, made.task, _KS)
   start = time.time()
   best_known = {}
   with (

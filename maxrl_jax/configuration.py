@@ -86,16 +86,17 @@ EXACT = {
 }
 
 
-def make_loss(config, task: Task):
-  """(key, logits [B, C], targets [B, …]) → (loss, metrics of the batch)."""
+def make_loss(config, task: Task, policy: nn.Module):
+  """(params, key, prompts [B]) → (loss, metrics of the batch)."""
   name = config.estimator.name
   options = _options(config.estimator)
   if name == "cross_entropy":  # log p itself, finite where p underflows.
     _check_options("estimator", name, lambda: None, options)
-    return _exact_loss(lambda log_p: log_p, task)
+    return _exact_loss(lambda log_p: log_p, task, policy)
   if name in EXACT:
     value = _build(EXACT, "estimator", name, options).value
-    return _exact_loss(lambda log_p: value(_inside(jnp.exp(log_p))), task)
+    on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
+    return _exact_loss(on_log, task, policy)
   names = ESTIMATORS | EXACT | {"cross_entropy": None}
   estimator = _choice(names, "estimator.name", name)
   _check_options("estimator", name, estimator, options)
@@ -107,7 +108,7 @@ def make_loss(config, task: Task):
     raise ValueError(
       f"estimator.name = {name!r}, rollouts = {config.rollouts}: {error}"
     ) from None
-  return _sampled_loss(estimator, task, config.rollouts)
+  return _sampled_loss(estimator, task, policy, config.rollouts)
 
 
 def _inside(p: Array) -> Array:
@@ -116,10 +117,10 @@ def _inside(p: Array) -> Array:
   return jnp.clip(p, limits.tiny, 1 - limits.epsneg)
 
 
-def _exact_loss(value, task: Task):
-  def loss(key, logits, targets):
+def _exact_loss(value, task: Task, policy: nn.Module):
+  def loss(params, key, prompts):
     del key  # Nothing is sampled.
-    log_p = jax.vmap(task.log_pass_rate)(targets, logits)
+    log_p = rollouts.log_pass_rates(policy, params, prompts, task)
     p = jnp.exp(log_p)
     metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
     return -jnp.mean(value(log_p)), metrics
@@ -127,12 +128,9 @@ def _exact_loss(value, task: Task):
   return loss
 
 
-def _sampled_loss(estimator, task: Task, num: int):
-  def loss(key, logits, targets):
-    keys = jax.random.split(key, logits.shape[0])
-    drawn = jax.vmap(
-      lambda key, row, target: rollouts.sample(key, row, target, task, num)
-    )(keys, logits, targets)
+def _sampled_loss(estimator, task: Task, policy: nn.Module, num: int):
+  def loss(params, key, prompts):
+    drawn = rollouts.sample_batch(key, policy, params, prompts, task, num)
     advantages = jax.vmap(estimator)(drawn.likelihoods)
     losses_ = jax.vmap(losses.surrogate)(drawn.log_probs, advantages)
     return jnp.mean(losses_), _sampled_metrics(drawn.likelihoods)

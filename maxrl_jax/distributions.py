@@ -1,4 +1,6 @@
-"""Categorical draws and log-probabilities of one prompt."""
+"""What one prompt's policy is: draws, log-probabilities, components."""
+
+from typing import NamedTuple
 
 import chex
 import jax
@@ -7,6 +9,20 @@ from jax import lax
 from jax.extend.random import threefry_2x32
 
 Array = jax.Array
+
+
+class Components(NamedTuple):
+  """A distribution over values as a mixture: how anything is summed exactly.
+
+  Attributes:
+    log_weights: [C], they sum to one.
+    locations: [C], where each component is; an action's index for classes.
+    scales: [C], standard deviations of normal components; None for atoms.
+  """
+
+  log_weights: Array
+  locations: Array
+  scales: Array | None = None
 
 
 def categorical(key: Array, logits: Array, num: int) -> Array:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,20 +27,27 @@ class PassRates(NamedTuple):
   mode_likelihoods: Array
 
 
-def pass_rates(logits_fn, params, prompts: Prompts, task: Task) -> PassRates:
+def pass_rates(
+  policy: nn.Module, params, prompts: Prompts, task: Task
+) -> PassRates:
   """Exact log p = log Σ_z π(z|x) l(y, z) of every prompt.
 
   `mode_likelihoods` [M] is what majority vote over many rollouts earns: top-1
   accuracy for classification.
   """
-  logits = logits_fn(params, prompts.inputs)
-  log_p = jax.vmap(task.log_pass_rate)(prompts.targets, logits)
-  mode = jnp.argmax(logits, -1)[:, None]
-  best = jax.vmap(task.likelihoods)(prompts.targets, mode)[:, 0]
+  outputs = policy.apply(params, prompts.inputs)
+
+  def one(outputs, target):
+    components = policy.apply(params, outputs, method="components")
+    mode = components.locations[jnp.argmax(components.log_weights)]
+    log_p = task.log_pass_rate(target, components)
+    return log_p, task.likelihoods(target, mode[None])[0]
+
+  log_p, best = jax.vmap(one)(outputs, prompts.targets)
   return PassRates(log_p, best.astype(log_p.dtype))
 
 
-def make_evaluate(logits_fn, task: Task, ks: Sequence[int]) -> Callable:
+def make_evaluate(policy: nn.Module, task: Task, ks: Sequence[int]) -> Callable:
   """Compiles (split, params with the run axis first) → metrics, each [runs].
 
   Metrics are means over the split's prompts: pass@k for each k, `majority`
@@ -49,7 +57,7 @@ def make_evaluate(logits_fn, task: Task, ks: Sequence[int]) -> Callable:
   @functools.partial(jax.jit, static_argnums=0)
   def evaluate(split: str, params) -> dict[str, Array]:
     def one_run(params):
-      return summarize(pass_rates(logits_fn, params, task.splits[split], task))
+      return summarize(pass_rates(policy, params, task.splits[split], task))
 
     return lax.map(one_run, params)
 
@@ -122,13 +130,12 @@ def majority_vote(
 
 
 def gradient_norms(
-  loss: Callable, logits_fn, params, keys: Array, prompts: Prompts
+  loss: Callable, params, keys: Array, prompts: Prompts
 ) -> Array:
   """‖∇ loss‖₂ over all parameters, prompt by prompt, [M].
 
   Args:
-    loss: (key, logits [C], target) → scalar of one prompt.
-    logits_fn: (params, inputs [B, …]) → [B, C].
+    loss: (params, key, prompts [1]) → scalar.
     params: of the policy.
     keys: [M].
     prompts: M of them.
@@ -136,10 +143,8 @@ def gradient_norms(
 
   def norm(args):
     key, one = args
-    value = lambda params: loss(  # noqa: E731
-      key, logits_fn(params, one.inputs[None])[0], one.targets
-    )
-    leaves = jax.tree.leaves(jax.grad(value)(params))
+    alone = jax.tree.map(lambda x: x[None], one)
+    leaves = jax.tree.leaves(jax.grad(loss)(params, key, alone))
     return jnp.sqrt(sum(jnp.sum(x * x) for x in leaves))
 
   return lax.map(norm, (keys, prompts))

@@ -1,4 +1,15 @@
-"""Policies as Flax Linen modules: a batch of inputs → logits over actions."""
+"""Policies as Flax Linen modules.
+
+A policy reads a batch of prompts once, inputs [B, …] → outputs [B, …]; what
+follows is for one prompt (vmap it) and starts from that prompt's outputs:
+
+    sample(key, outputs, num)     → actions [N]
+    log_prob(outputs, actions)    → log m(z_j|x) [N]
+    components(outputs)           → the whole distribution, for exact sums
+
+They are methods of the module, since a policy may need its parameters for them:
+`policy.apply(params, outputs, actions, method="log_prob")`.
+"""
 
 from collections.abc import Sequence
 
@@ -6,10 +17,28 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from maxrl_jax import distributions
+from maxrl_jax.distributions import Components
+
 Array = jax.Array
 
 
-class MLP(nn.Module):
+class Categorical(nn.Module):
+  """Policies whose outputs are logits over actions, [B, num_actions]."""
+
+  def sample(self, key: Array, outputs: Array, num: int) -> Array:
+    return distributions.categorical(key, outputs, num)
+
+  def log_prob(self, outputs: Array, actions: Array) -> Array:
+    return distributions.categorical_log_prob(outputs, actions)
+
+  def components(self, outputs: Array) -> Components:
+    return Components(
+      jax.nn.log_softmax(outputs), jnp.arange(outputs.shape[-1])
+    )
+
+
+class MLP(Categorical):
   """ReLU network on flattened inputs: [B, …] → logits [B, num_actions]."""
 
   num_actions: int
@@ -23,7 +52,7 @@ class MLP(nn.Module):
     return nn.Dense(self.num_actions)(x)
 
 
-class CNN(nn.Module):
+class CNN(Categorical):
   """Small convolutional classifier: [B, H, W, channels] → [B, num_actions].
 
   Each entry of `channels` is a 3×3 convolution, a ReLU and a 2×2 mean pool
@@ -49,7 +78,7 @@ class CNN(nn.Module):
     return MLP(self.num_actions, self.hidden)(x)
 
 
-class Tabular(nn.Module):
+class Tabular(Categorical):
   """One row of free logits for every prompt: indices [B] → [B, num_actions].
 
   Args:

@@ -1,11 +1,12 @@
-"""From a policy's logits to rollouts and what they are worth."""
+"""What a policy's rollouts are worth: sampled, or summed exactly."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
+from jax import lax
 
-from maxrl_jax import distributions
-from maxrl_jax.tasks.base import Task
+from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
 
@@ -19,20 +20,60 @@ class Rollouts(NamedTuple):
 
 
 def sample(
-  key: Array, logits: Array, target: Array, task: Task, num: int
+  key: Array,
+  policy: nn.Module,
+  params: Any,
+  outputs: Any,
+  target: Any,
+  task: Task,
+  num: int,
 ) -> Rollouts:
   """Draws N rollouts of one prompt and scores them.
 
   Args:
     key: a typed random key.
-    logits: [C]; `log_probs` is differentiable in them.
+    policy: a module of `policies`.
+    params: its parameters; `log_probs` is differentiable in them.
+    outputs: what it made of this prompt; differentiable likewise.
     target: the prompt's target.
     task: says what an action is worth.
     num: N.
   """
-  actions = distributions.categorical(key, jax.lax.stop_gradient(logits), num)
+  frozen, still = lax.stop_gradient((params, outputs))
+  actions = policy.apply(frozen, key, still, num, method="sample")
   return Rollouts(
     actions,
-    distributions.categorical_log_prob(logits, actions),
+    policy.apply(params, outputs, actions, method="log_prob"),
     task.likelihoods(target, actions),
   )
+
+
+def sample_batch(
+  key: Array,
+  policy: nn.Module,
+  params: Any,
+  prompts: Prompts,
+  task: Task,
+  num: int,
+) -> Rollouts:
+  """N rollouts of every prompt, fields [B, …]; the policy reads it once."""
+  outputs = policy.apply(params, prompts.inputs)
+  keys = jax.random.split(key, len(prompts.targets))
+
+  def one(key, outputs, target):
+    return sample(key, policy, params, outputs, target, task, num)
+
+  return jax.vmap(one)(keys, outputs, prompts.targets)
+
+
+def log_pass_rates(
+  policy: nn.Module, params: Any, prompts: Prompts, task: Task
+) -> Array:
+  """log E[l] of every prompt, exactly, [B]."""
+  outputs = policy.apply(params, prompts.inputs)
+
+  def one(outputs, target):
+    components = policy.apply(params, outputs, method="components")
+    return task.log_pass_rate(target, components)
+
+  return jax.vmap(one)(outputs, prompts.targets)

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,14 +42,14 @@ class Train(NamedTuple):
     step: (state, key) → (state, metrics); randomness is fold_in(key, step).
     advance: (states, keys) [runs] → (states, metrics [runs, log_every]): a
       compiled chunk of steps of all runs. Traced once for each number of runs.
-    logits: (params, inputs [B, …]) → [B, C].
+    policy: the policy's module.
     task: the task.
   """
 
   init: Callable[..., TrainState]
   step: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
   advance: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
-  logits: Callable[[Any, Array], Array]
+  policy: nn.Module
   task: Task
 
 
@@ -62,7 +63,7 @@ def make_train(config) -> Train:
   task = configuration.make_task(config)
   policy = configuration.make_policy(config, task)
   optimizer = configuration.make_optimizer(config)
-  loss = configuration.make_loss(config, task)
+  loss = configuration.make_loss(config, task, policy)
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"].inputs)
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
@@ -81,18 +82,16 @@ def make_train(config) -> Train:
     )
     prompts = task.draw(draw_key, config.batch_size)
 
-    def objective(params):
-      logits = policy.apply(params, prompts.inputs)
-      return loss(rollout_key, logits, prompts.targets)
-
-    gradient, metrics = jax.grad(objective, has_aux=True)(state.params)
+    gradient, metrics = jax.grad(loss, has_aux=True)(
+      state.params, rollout_key, prompts
+    )
     state = _updated(state, optimizer, gradient)
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     metrics["parameter_norm"] = optax.tree.norm(state.params)
     return state, metrics
 
   advance = make_advance(step, config.log_every)
-  return Train(init, step, advance, policy.apply, task)
+  return Train(init, step, advance, policy, task)
 
 
 def _updated(state: TrainState, optimizer, gradient) -> TrainState:

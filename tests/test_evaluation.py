@@ -92,13 +92,13 @@ def test_gradient_norms_prompt_by_prompt():
   x = jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
   y = jnp.array([0, 1])
 
-  def loss(key, logits, target):
+  def loss(params, key, prompts):
     del key
-    return -jax.nn.log_softmax(logits)[target]
+    logits = prompts.inputs @ params
+    return -jax.nn.log_softmax(logits)[0, prompts.targets[0]]
 
   found = evaluation.gradient_norms(
     loss,
-    lambda params, inputs: inputs @ params,
     weights,
     jax.random.split(jax.random.key(0), 2),
     Prompts(x, y),

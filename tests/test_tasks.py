@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from maxrl_jax.distributions import Components
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks import classification as classification_module
 
@@ -32,7 +33,11 @@ def test_bandit_likelihoods_and_log_pass_rate_agree_with_a_loop():
   p = np.exp(np.float64(logits))
   p = p / p.sum() @ np.float64(target)
   np.testing.assert_allclose(
-    task.log_pass_rate(target, logits), np.log(p), 1e-5
+    task.log_pass_rate(
+      target, Components(jax.nn.log_softmax(logits), jnp.arange(4))
+    ),
+    np.log(p),
+    1e-5,
   )
 
 

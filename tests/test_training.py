@@ -7,6 +7,7 @@ import pytest
 
 from configs import bandit, default, digits
 from maxrl_jax import configuration, objectives, rollouts, training
+from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS, Prompts, Task, base
 
 
@@ -56,7 +57,13 @@ def test_one_step_is_the_pseudocode(continuous, order):
   keys = jax.random.split(rollout_key, 5)
   for b, x in enumerate(np.asarray(prompts.inputs)):
     drawn = rollouts.sample(
-      keys[b], jnp.asarray(table[x]), prompts.targets[b], made.task, 6
+      keys[b],
+      made.policy,
+      state.params,
+      jnp.asarray(table[x]),
+      prompts.targets[b],
+      made.task,
+      6,
     )
     l = np.float64(drawn.likelihoods)
     policy = np.exp(table[x]) / np.exp(table[x]).sum()
@@ -81,26 +88,32 @@ def test_exact_objectives_are_the_mean_of_j(name, value):
   options = {"estimator.order": 3} if name == "exact_maxrl" else {}
   config = _bandit(**{"estimator.name": name, **options})
   made = training.make_train(config)
-  loss = configuration.make_loss(config, made.task)
-  targets = made.task.splits["train"].targets
+  loss = configuration.make_loss(config, made.task, made.policy)
+  prompts = made.task.splits["train"]
   logits = jnp.asarray(made.task.policy_options["initial_logits"])
-  found, _ = loss(jax.random.key(0), logits, targets)
-  p = jnp.sum(jax.nn.softmax(logits) * targets, -1)
+  params = made.init(jax.random.key(0)).params
+  found, _ = loss(params, jax.random.key(0), prompts)
+  p = jnp.sum(jax.nn.softmax(logits) * prompts.targets, -1)
   np.testing.assert_allclose(found, -jnp.mean(value(p)), rtol=1e-5)
 
 
 def test_cross_entropy_survives_an_underflowing_pass_rate():
   config = digits.get_config()
   config.estimator.name = "cross_entropy"
+  logits = np.array([[300.0, 0.0] + [0.0] * 8], np.float32)
+  policy = POLICIES["tabular"](10, logits)
+  prompts = Prompts(jnp.array([0]), jnp.array([1]))
   loss = configuration.make_loss(
-    config, TASKS["digits"](num_digits=1, eval_size=1)
+    config, TASKS["digits"](num_digits=1, eval_size=1), policy
   )
-  logits = jnp.array([[300.0, 0.0] + [0.0] * 8])
+  params = policy.init(jax.random.key(0), prompts.inputs)
   value, gradient = jax.value_and_grad(
-    lambda x: loss(jax.random.key(0), x, jnp.array([1]))[0]
-  )(logits)
+    lambda params: loss(params, jax.random.key(0), prompts)[0]
+  )(params)
   assert float(value) == pytest.approx(300)
-  np.testing.assert_allclose(gradient[0, :2], [1, -1], atol=1e-6)
+  np.testing.assert_allclose(
+    gradient["params"]["logits"][0, :2], [1, -1], atol=1e-6
+  )
 
 
 def test_a_run_does_not_depend_on_its_neighbours():
@@ -153,7 +166,7 @@ def _leaky_task(bad: float):
     num_actions=3,
     draw=lambda key, batch: base.uniform_rows(key, everything, batch),
     likelihoods=lambda y, z: jnp.full(z.shape, y, jnp.float32),
-    log_pass_rate=lambda y, logits: jnp.log(y),
+    log_pass_rate=lambda y, components: jnp.log(y),
     splits={"validation": everything},
     policy_options={"initial_logits": np.zeros((40, 3), np.float32)},
   )

@@ -8,7 +8,7 @@ from ml_collections import config_dict
 
 from configs import bandit
 from experiments.results import Claim, Drawing, Result, Table
-from maxrl_jax import evaluation, plotting, stats, training
+from maxrl_jax import plotting, rollouts, stats, training
 
 _NUM = 32
 _ORDERS = (1, 2, 4, 8, 16, 31)
@@ -96,8 +96,7 @@ def _pass_rates_by_band(made: training.Train):
   @jax.jit
   @functools.partial(jax.vmap, in_axes=0)
   def log_rates(params):
-    found = evaluation.pass_rates(made.logits, params, prompts, made.task)
-    return found.log_pass_rates
+    return rollouts.log_pass_rates(made.policy, params, prompts, made.task)
 
   start = made.init(jax.random.key(0)).params
   alone = jax.tree.map(lambda x: x[None], start)

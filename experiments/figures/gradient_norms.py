@@ -6,7 +6,13 @@ import numpy as np
 
 from experiments import digit_runs
 from experiments.results import Claim, Drawing, Result, Table
-from maxrl_jax import configuration, evaluation, plotting, training
+from maxrl_jax import (
+  configuration,
+  evaluation,
+  plotting,
+  rollouts,
+  training,
+)
 from maxrl_jax.tasks import Prompts
 
 _METHODS = tuple(
@@ -69,17 +75,17 @@ def _norms(method, preset, steps: int, num: int):
   params = jax.tree.map(lambda x: x[0], states.params)
   prompts = Prompts(*(x[:1000] for x in made.task.splits["test"]))
   more = digit_runs.config_of(method._replace(rollouts=num), settings, steps)
-  measure = configuration.make_loss(more, made.task)
+  measure = configuration.make_loss(more, made.task, made.policy)
 
-  def one(key, logits, target):
-    return measure(key, logits[None], target[None])[0]
+  def loss(params, key, prompts):
+    return measure(params, key, prompts)[0]
 
   @jax.jit
   def run(params, key):
     keys = jax.random.split(key, 1000)
-    norms = evaluation.gradient_norms(one, made.logits, params, keys, prompts)
-    found = evaluation.pass_rates(made.logits, params, prompts, made.task)
-    return jnp.exp(found.log_pass_rates), norms
+    norms = evaluation.gradient_norms(loss, params, keys, prompts)
+    log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
+    return jnp.exp(log_p), norms
 
   return jax.tree.map(np.asarray, run(params, jax.random.key(2)))
 

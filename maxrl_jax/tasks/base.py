@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from maxrl_jax.distributions import Components
+
 Array = jax.Array
 
 
@@ -26,7 +28,7 @@ class Task:
     draw: (key, B) → training Prompts.
     likelihoods: (target, actions [N]) → l [N] of one prompt; boolean where
       rewards are right or wrong, which gives estimators their closed form.
-    log_pass_rate: (target, logits [C]) → log E[l] of one prompt, exactly.
+    log_pass_rate: (target, Components) → log E[l] of one prompt, exactly.
     splits: fixed Prompts by name: 'train', 'validation', 'test'.
     policy_options: what the task wants of its policy, such as initial logits.
   """
@@ -34,7 +36,7 @@ class Task:
   num_actions: int
   draw: Callable[[Array, int], Prompts]
   likelihoods: Callable[[Array, Array], Array]
-  log_pass_rate: Callable[[Array, Array], Array]
+  log_pass_rate: Callable[[Array, Components], Array]
   splits: dict[str, Prompts]
   policy_options: dict[str, Any]
 
@@ -44,9 +46,9 @@ def exact_match(target: Array, actions: Array) -> Array:
   return actions == target
 
 
-def exact_match_log_pass_rate(target: Array, logits: Array) -> Array:
+def exact_match_log_pass_rate(target: Array, policy: Components) -> Array:
   """log π(y|x) without leaving log space."""
-  return jax.nn.log_softmax(logits)[target]
+  return policy.log_weights[target]
 
 
 def tabulated(target: Array, actions: Array) -> Array:
@@ -54,11 +56,10 @@ def tabulated(target: Array, actions: Array) -> Array:
   return target[actions]
 
 
-def tabulated_log_pass_rate(target: Array, logits: Array) -> Array:
+def tabulated_log_pass_rate(target: Array, policy: Components) -> Array:
   """log Σ_z π(z|x) l(y, z)."""
-  return jax.nn.logsumexp(
-    jax.nn.log_softmax(logits), b=target.astype(logits.dtype)
-  )
+  log_weights = policy.log_weights
+  return jax.nn.logsumexp(log_weights, b=target.astype(log_weights.dtype))
 
 
 def check_at_least(least, **fields) -> None:
