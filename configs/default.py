@@ -20,8 +20,8 @@ def get_config() -> config_dict.ConfigDict:
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
 
   # What is maximized. An estimator (maxrl_jax.estimators.ESTIMATORS), or from
-  # the exact pass rate: cross_entropy, exact_rl, exact_maxrl, exact_grpo,
-  # exact_pass_at_k, exact_power.
+  # the exact pass rate: cross_entropy (exact ML), exact_rl, exact_maxrl,
+  # exact_grpo, exact_pass_at_k, exact_power; for regression also mse.
   config.estimator = config_dict.ConfigDict()
   config.estimator.name = "maxrl"
   config.estimator.order = optional(int)  # T; None: N − 1.
@@ -29,9 +29,13 @@ def get_config() -> config_dict.ConfigDict:
   config.estimator.k = optional(int)  # K of pass_at_k.
   config.estimator.alpha = optional(float)  # α of power.
   config.estimator.epsilon = optional(float)  # Added to GRPO's deviation.
+  config.estimator.signal = optional(str)  # likelihood, or reward (any value).
+  config.estimator.factorized = optional(bool)  # A group a target dimension.
 
   config.task = config_dict.ConfigDict()
-  config.task.name = "digits"  # digits, gaussian_teacher, bandit, images.
+  # digits, gaussian_teacher, bandit, images; regression: teacher, bimodal,
+  # heteroscedastic, bag_of_words, in_context, diabetes.
+  config.task.name = "digits"
   config.task.task_seed = optional(int)  # Of data and fixed splits.
   config.task.eval_size = optional(int)  # Prompts in a fixed split.
   config.task.num_digits = optional(int)  # digits: K, 10^K classes.
@@ -48,11 +52,41 @@ def get_config() -> config_dict.ConfigDict:
   config.task.test_split = optional(str)  # images: 'test' unless set.
   config.task.image_size = optional(int)  # images: side to resize to.
   config.task.augment = optional(bool)  # images: crops and flips.
+  config.task.kind = optional(str)  # teacher, heteroscedastic: linear, mlp.
+  config.task.num_dims = optional(int)  # teacher: D target dimensions.
+  config.task.snr = optional(float)  # teacher: signal over noise variance.
+  config.task.noise = optional(float)  # bimodal, in_context: σ of the data.
+  config.task.plus = optional(float)  # bimodal: P(+).
+  config.task.learnable = optional(bool)  # heteroscedastic: x tells σ.
+  config.task.quietest = optional(float)  # heteroscedastic: smallest σ.
+  config.task.loudest = optional(float)  # heteroscedastic: largest σ.
+  config.task.vocabulary = optional(int)  # bag_of_words: V.
+  config.task.length = optional(int)  # bag_of_words: tokens.
+  config.task.rho = optional(float)  # bag_of_words: corr(y, signal).
+  config.task.context = optional(int)  # in_context: pairs before the query.
+
+  # Regression: the noise model that makes a prediction's likelihood.
+  config.likelihood = config_dict.ConfigDict()
+  config.likelihood.name = optional(str)  # gaussian (default), laplace, …
+  config.likelihood.scale = optional(float)  # σ, in units of the target.
+  config.likelihood.smallest_scale = optional(float)  # Where l can be 1.
+  config.likelihood.degrees = optional(float)  # student_t: ν.
+  config.likelihood.width = optional(float)  # tolerance: half the window.
+  config.likelihood.per_prompt = optional(bool)  # σ is the prompt's own.
+  config.likelihood.learned = optional(str)  # σ learned: input, global.
 
   config.policy = config_dict.ConfigDict()
-  config.policy.name = "mlp"  # mlp, cnn, tabular (bandit only).
+  # mlp, cnn; bandit: tabular; regression: grid, normal, mixture, digits.
+  config.policy.name = optional(str)  # None: the first the task takes.
   config.policy.hidden = optional(tuple)  # Widths of the hidden layers.
   config.policy.channels = optional(tuple)  # cnn: features a convolution.
+  config.policy.low = optional(float)  # grid, digits: range of predictions.
+  config.policy.high = optional(float)
+  config.policy.bins = optional(int)  # grid: values.
+  config.policy.policy_scale = optional(float)  # normal: fixed deviation.
+  config.policy.num_components = optional(int)  # mixture: normals.
+  config.policy.base = optional(int)  # digits: of the number system.
+  config.policy.length = optional(int)  # digits: written.
 
   config.optimizer = config_dict.ConfigDict()
   config.optimizer.name = "sgd"  # sgd, adam, adamw.

@@ -12,29 +12,52 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from maxrl_jax import losses, rollouts
-from maxrl_jax.estimators import ESTIMATORS
+from maxrl_jax import batch_losses
+from maxrl_jax.estimators import (
+  ANY_REWARD,
+  ESTIMATORS,
+  LOG_ESTIMATORS,
+  PATHWISE,
+)
+from maxrl_jax.likelihoods import LIKELIHOODS
 from maxrl_jax.objectives import OBJECTIVES
 from maxrl_jax.policies import POLICIES
-from maxrl_jax.tasks import TASKS, Task
+from maxrl_jax.tasks import REGRESSION, TASKS, Task, regression
 
 Array = jax.Array
 
 
 def make_task(config) -> Task:
   """The task that config.task names, with the options that are set."""
-  return _build(TASKS, "task", config.task.name, _options(config.task))
+  names = TASKS | REGRESSION
+  make = _choice(names, "task.name", config.task.name)
+  made = _build(names, "task", config.task.name, _options(config.task))
+  if make is not REGRESSION.get(config.task.name):
+    for option, value in _options(config.likelihood).items():
+      raise ValueError(
+        f"likelihood.{option} = {value}: task {config.task.name!r} is right or"
+        " wrong by itself; only regression has a noise model"
+      )
+    return made
+  options = _options(config.likelihood)
+  per_prompt = options.pop("per_prompt", False)
+  options.pop("learned", None)  # The policy's business.
+  name = config.likelihood.name or "gaussian"
+  likelihood = _build(LIKELIHOODS, "likelihood", name, options)
+  return regression.task(made, likelihood, per_prompt=per_prompt)
 
 
 def make_policy(config, task: Task) -> nn.Module:
   """The policy that config.policy names, sized for the task."""
-  name = config.policy.name
-  if name in POLICIES and (name == "tabular") != bool(task.policy_options):
-    wants = "needs" if task.policy_options else "cannot have"
+  name = config.policy.name or task.policies[0]
+  _choice(POLICIES, "policy.name", name)
+  if name not in task.policies:
     raise ValueError(
-      f"policy.name = {name!r}: task {config.task.name!r} {wants} 'tabular'"
+      f"policy.name = {name!r}: task {config.task.name!r} takes"
+      f" {list(task.policies)}"
     )
   options = _options(config.policy)
   for field in ("hidden", "channels"):
@@ -44,8 +67,47 @@ def make_policy(config, task: Task) -> nn.Module:
         f"policy.{field} = {widths}: must be whole numbers of at least 1"
       )
   options |= task.policy_options
-  options["num_actions"] = task.num_actions
-  return _build(POLICIES, "policy", config.policy.name, options)
+  if task.is_regression:
+    options |= _decoder_options(config, task)
+  policy = _build(POLICIES, "policy", name, options)
+  if task.is_regression:
+    policy.check()
+    _check_coverage(policy, task)
+  return policy
+
+
+def _decoder_options(config, task: Task) -> dict[str, Any]:
+  """What a policy needs to know to learn the noise model's σ."""
+  learned = config.likelihood.learned
+  if learned is None:
+    return {}
+  _choice({"input": 0, "global": 0}, "likelihood.learned", learned)
+  least, start = task.likelihood.smallest_scale, task.likelihood.scale
+  if least >= start or config.likelihood.per_prompt:
+    raise ValueError(
+      f"likelihood.learned = {learned!r}: needs smallest_scale below scale ="
+      f" {start}, where σ starts, and no per_prompt"
+    )
+  return {
+    "learned_scale": learned,
+    "smallest_scale": least,
+    "initial_scale": start,
+  }
+
+
+def _check_coverage(policy: nn.Module, task: Task) -> None:
+  """Raises ValueError at targets that no value of the policy can explain."""
+  low, high = getattr(policy, "low", None), getattr(policy, "high", None)
+  if low is None:
+    return
+  y = np.concatenate([np.ravel(s.targets.y) for s in task.splits.values()])
+  slack = 3 * task.likelihood.scale
+  if y.min() < low - slack or y.max() > high + slack:
+    raise ValueError(
+      f"policy.low = {low}, policy.high = {high}: targets run from"
+      f" {y.min():.3g} to {y.max():.3g}, further out than three times"
+      f" likelihood.scale = {task.likelihood.scale}; widen the range"
+    )
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
@@ -90,17 +152,58 @@ def make_loss(config, task: Task, policy: nn.Module):
   """(params, key, prompts [B]) → (loss, metrics of the batch)."""
   name = config.estimator.name
   options = _options(config.estimator)
+  factorized = options.pop("factorized", False)
+  if factorized and not task.is_regression:
+    raise ValueError(
+      f"estimator.factorized = True: task {config.task.name!r} has no target"
+      " dimensions"
+    )
   if name == "cross_entropy":  # log p itself, finite where p underflows.
     _check_options("estimator", name, lambda: None, options)
-    return _exact_loss(lambda log_p: log_p, task, policy)
+    return batch_losses.exact(lambda log_p: log_p, policy, task)
+  if name == "mse":
+    _check_options("estimator", name, lambda: None, options)
+    _require_regression(config, task, "estimator.name = 'mse'")
+    return batch_losses.mean_squared_error(policy, task)
   if name in EXACT:
     value = _build(EXACT, "estimator", name, options).value
     on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
-    return _exact_loss(on_log, task, policy)
-  names = ESTIMATORS | EXACT | {"cross_entropy": None}
-  estimator = _choice(names, "estimator.name", name)
-  _check_options("estimator", name, estimator, options)
-  estimator = functools.partial(estimator, **options)
+    return batch_losses.exact(on_log, policy, task, factorized=factorized)
+  names = ESTIMATORS | EXACT | {"cross_entropy": None, "mse": None}
+  _choice(names, "estimator.name", name)
+  return _sampled_loss(config, task, policy, options, factorized)
+
+
+def _sampled_loss(config, task, policy, options, factorized):
+  """The policy-gradient loss of an estimator of `ESTIMATORS`."""
+  name = config.estimator.name
+  signal = options.pop("signal", "likelihood")
+  _choice({"likelihood": 0, "reward": 0}, "estimator.signal", signal)
+  function = ESTIMATORS[name]
+  _check_options("estimator", name, function, options)
+  if signal == "reward":
+    _require_regression(config, task, "estimator.signal = 'reward'")
+    if name not in ANY_REWARD:
+      raise ValueError(
+        f"estimator.signal = 'reward': {name!r} needs likelihoods in [0, 1];"
+        f" any reward suits {sorted(ANY_REWARD)}"
+      )
+    options["bounded"] = False
+    field = "rewards"
+  elif name in LOG_ESTIMATORS and task.is_regression:
+    function, field = LOG_ESTIMATORS[name], "log_likelihoods"
+  else:
+    field = "likelihoods"
+  pathwise = None
+  if config.likelihood.learned is not None:
+    if name not in PATHWISE or signal != "likelihood":
+      raise ValueError(
+        f"likelihood.learned = {config.likelihood.learned!r}: only"
+        f" {sorted(PATHWISE)} on likelihoods have a gradient for it, not"
+        f" {name!r} on {signal!r}"
+      )
+    pathwise = functools.partial(PATHWISE[name], **_weight_options(options))
+  estimator = functools.partial(function, **options)
   # Estimators check their options where they are traced: do it before.
   try:
     jax.eval_shape(estimator, jnp.zeros(config.rollouts))
@@ -108,46 +211,31 @@ def make_loss(config, task: Task, policy: nn.Module):
     raise ValueError(
       f"estimator.name = {name!r}, rollouts = {config.rollouts}: {error}"
     ) from None
-  return _sampled_loss(estimator, task, policy, config.rollouts)
+  return batch_losses.sampled(
+    estimator,
+    policy,
+    task,
+    config.rollouts,
+    signal=field,
+    factorized=factorized,
+    pathwise=pathwise,
+  )
+
+
+def _weight_options(options: dict[str, Any]) -> dict[str, Any]:
+  """A baseline is no part of the weights."""
+  return {k: v for k, v in options.items() if k != "baseline"}
+
+
+def _require_regression(config, task: Task, what: str) -> None:
+  if not task.is_regression:
+    raise ValueError(f"{what}: task {config.task.name!r} is no regression")
 
 
 def _inside(p: Array) -> Array:
   """p off the ends of [0, 1], where rounding lands but w(p) may be infinite."""
   limits = jnp.finfo(p.dtype)
   return jnp.clip(p, limits.tiny, 1 - limits.epsneg)
-
-
-def _exact_loss(value, task: Task, policy: nn.Module):
-  def loss(params, key, prompts):
-    del key  # Nothing is sampled.
-    log_p = rollouts.log_pass_rates(policy, params, prompts, task)
-    p = jnp.exp(log_p)
-    metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
-    return -jnp.mean(value(log_p)), metrics
-
-  return loss
-
-
-def _sampled_loss(estimator, task: Task, policy: nn.Module, num: int):
-  def loss(params, key, prompts):
-    drawn = rollouts.sample_batch(key, policy, params, prompts, task, num)
-    advantages = jax.vmap(estimator)(drawn.likelihoods)
-    losses_ = jax.vmap(losses.surrogate)(drawn.log_probs, advantages)
-    return jnp.mean(losses_), _sampled_metrics(drawn.likelihoods)
-
-  return loss
-
-
-def _sampled_metrics(likelihoods: Array) -> dict[str, Array]:
-  found = jnp.any(likelihoods > 0, -1)
-  metrics = {
-    "pass_rate": jnp.mean(likelihoods.astype(jnp.float32)),
-    "solved": jnp.mean(found.astype(jnp.float32)),
-  }
-  if likelihoods.dtype != bool:  # Watched by `check_metrics`.
-    metrics["likelihood_min"] = jnp.min(likelihoods)
-    metrics["likelihood_max"] = jnp.max(likelihoods)
-  return metrics
 
 
 def check(config) -> None:
@@ -214,7 +302,8 @@ def _check_options(block: str, name: str, make, options) -> None:
   for option, value in options.items():
     if option not in parameters:
       hidden = {"likelihoods", "mask", "method", "name", "parent"}
-      hidden |= {"num_actions", "initial_logits"}
+      hidden |= {"num_actions", "initial_logits", "bounded", "num_dims"}
+      hidden |= {"learned_scale", "smallest_scale", "initial_scale"}
       taken = sorted(set(parameters) - hidden)
       raise ValueError(
         f"{block}.{option} = {value}: {name!r} takes {taken or 'no options'}"

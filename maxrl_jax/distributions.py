@@ -18,11 +18,13 @@ class Components(NamedTuple):
     log_weights: [C], they sum to one.
     locations: [C], where each component is; an action's index for classes.
     scales: [C], standard deviations of normal components; None for atoms.
+    noise_scale: σ of the noise model, where the policy learns it.
   """
 
   log_weights: Array
   locations: Array
   scales: Array | None = None
+  noise_scale: Array | None = None
 
 
 def categorical(key: Array, logits: Array, num: int) -> Array:

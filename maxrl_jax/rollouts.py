@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from maxrl_jax.tasks.base import Prompts, Task
@@ -12,11 +13,22 @@ Array = jax.Array
 
 
 class Rollouts(NamedTuple):
-  """N rollouts of one prompt: actions, log m(z_j|x) and l_j, each [N]."""
+  """N rollouts of one prompt, [N]; [D, N] with one group a target dimension.
+
+  Attributes:
+    actions: z_j.
+    log_probs: log m(z_j|x), differentiable in the policy.
+    likelihoods: l_j, boolean where rollouts are right or wrong.
+    log_likelihoods: log l_j of a noise model, differentiable where the policy
+      learns its σ; None for other tasks.
+    rewards: any reward the task offers besides l, or None.
+  """
 
   actions: Array
   log_probs: Array
   likelihoods: Array
+  log_likelihoods: Array | None = None
+  rewards: Array | None = None
 
 
 def sample(
@@ -28,23 +40,50 @@ def sample(
   task: Task,
   num: int,
 ) -> Rollouts:
-  """Draws N rollouts of one prompt and scores them.
+  """Draws N rollouts of one prompt and scores them; arguments as in `score`."""
+  frozen, still = lax.stop_gradient((params, outputs))
+  # Normal draws depend on their mean: that path is not the score's.
+  actions = lax.stop_gradient(
+    policy.apply(frozen, key, still, num, method="sample")
+  )
+  return score(actions, policy, params, outputs, target, task)
+
+
+def score(
+  actions: Array,
+  policy: nn.Module,
+  params: Any,
+  outputs: Any,
+  target: Any,
+  task: Task,
+) -> Rollouts:
+  """What given actions of one prompt are worth, and how likely they were.
 
   Args:
-    key: a typed random key.
+    actions: z [N], or [D, N] for regression.
     policy: a module of `policies`.
     params: its parameters; `log_probs` is differentiable in them.
     outputs: what it made of this prompt; differentiable likewise.
     target: the prompt's target.
     task: says what an action is worth.
-    num: N.
   """
-  frozen, still = lax.stop_gradient((params, outputs))
-  actions = policy.apply(frozen, key, still, num, method="sample")
-  return Rollouts(
-    actions,
-    policy.apply(params, outputs, actions, method="log_prob"),
-    task.likelihoods(target, actions),
+  log_probs = policy.apply(params, outputs, actions, method="log_prob")
+  predictions = policy.apply(params, actions, method="decode")
+  if not task.is_regression:
+    return Rollouts(actions, log_probs, task.likelihoods(target, predictions))
+  log_l = task.log_likelihoods(target, predictions, outputs.noise_scale)
+  rewards = task.rewards(target, predictions) if task.rewards else None
+  return Rollouts(actions, log_probs, jnp.exp(log_l), log_l, rewards)
+
+
+def joint(drawn: Rollouts) -> Rollouts:
+  """[D, N] → [N]: a rollout is all its dimensions, l the product over them."""
+  log_l = jnp.sum(drawn.log_likelihoods, 0)
+  return drawn._replace(
+    log_probs=jnp.sum(drawn.log_probs, 0),
+    likelihoods=jnp.exp(log_l),
+    log_likelihoods=log_l,
+    rewards=None if drawn.rewards is None else jnp.sum(drawn.rewards, 0),
   )
 
 
@@ -58,7 +97,7 @@ def sample_batch(
 ) -> Rollouts:
   """N rollouts of every prompt, fields [B, …]; the policy reads it once."""
   outputs = policy.apply(params, prompts.inputs)
-  keys = jax.random.split(key, len(prompts.targets))
+  keys = jax.random.split(key, prompts.inputs.shape[0])
 
   def one(key, outputs, target):
     return sample(key, policy, params, outputs, target, task, num)
@@ -69,7 +108,7 @@ def sample_batch(
 def log_pass_rates(
   policy: nn.Module, params: Any, prompts: Prompts, task: Task
 ) -> Array:
-  """log E[l] of every prompt, exactly, [B]."""
+  """log E[l] of every prompt, exactly: [B], or [B, D] for regression."""
   outputs = policy.apply(params, prompts.inputs)
 
   def one(outputs, target):

@@ -163,6 +163,7 @@ def chunks(
 def check_metrics(metrics: dict[str, np.ndarray], start: int) -> None:
   """Raises FloatingPointError at the first step with an impossible number."""
   found = []
+  places = metrics.get("prompt_of_max")
   for name, values in metrics.items():
     likelihood = name.startswith(("likelihood", "pass_rate"))
     good = np.isfinite(values)
@@ -171,6 +172,9 @@ def check_metrics(metrics: dict[str, np.ndarray], start: int) -> None:
     for step, run in np.argwhere(~good)[:1]:
       allowed = "in [0, 1]" if likelihood else "finite"
       message = f"{name} = {values[step, run]:.6g}, must be {allowed}"
+      if name == "likelihood_max" and places is not None:
+        message += f" (prompt {places[step, run]:.0f} of the batch): raise the"
+        message += " ceiling that likelihoods are divided by"
       # A likelihood is the cause, what follows from it in that step is not.
       found.append((step, not likelihood, run, message))
   if found:

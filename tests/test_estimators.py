@@ -39,8 +39,9 @@ CALLS = {
   "power": functools.partial(estimators.power, alpha=0.5),
   "tail_rl": estimators.tail_rl,
   "self_normalized": estimators.self_normalized,
+  "vimco": estimators.vimco,
 }
-CENTRED = sorted(set(CALLS) - {"reinforce", "maxrl loo_mean"})
+CENTRED = sorted(set(CALLS) - {"reinforce", "maxrl loo_mean", "vimco"})
 CLOSED_FORM = ["maxrl", "maxrl order 2", "pass_at_k", "power"]
 COMPILED = {name: jax.jit(call) for name, call in CALLS.items()}
 each = pytest.mark.parametrize("name", CALLS)
@@ -537,3 +538,62 @@ def test_a_mask_of_another_shape_is_named(name):
     estimators.ESTIMATORS[name](
       np.full(4, 0.5), mask=np.ones(3, bool), **options
     )
+
+
+# Log-likelihoods and rewards
+
+
+@pytest.mark.parametrize("N", [2, 4])
+def test_vimco_is_unbiased_for_the_bound_of_its_group_size(N, x64):
+  """∇ E[log mean l], by differentiating the sum over every outcome."""
+  values = VALUES[(VALUES > 0).all(1)]
+  assert len(values)
+
+  def bound(logits):
+    groups = np.indices((logits.size,) * N).reshape(N, -1).T
+    chance = jnp.prod(jax.nn.softmax(logits)[groups], -1)
+    terms = jnp.log(jnp.mean(jnp.asarray(values)[:, groups], -1))
+    return jnp.sum(chance[None] * terms, -1)
+
+  expected = jax.jacrev(bound)(jnp.asarray(LOGITS))
+  assert_same(expected_gradients(estimators.vimco, values, N), expected)
+
+
+def test_vimco_by_hand():
+  l = np.array([0.5, 0.125, 0.5])
+  others = [0.625 + 0.25, 1.0 + 0.5, 0.625 + 0.25]  # With geometric means.
+  expected = 3 * (np.log(1.125 / 3) - np.log(np.array(others) / 3))
+  assert_same(estimators.vimco(l), expected, 1e-6)
+
+
+@pytest.mark.parametrize("name", sorted(estimators.LOG_ESTIMATORS))
+def test_log_likelihoods_give_the_same_and_do_not_underflow(name):
+  plain = estimators.ESTIMATORS[name]
+  logs = estimators.LOG_ESTIMATORS[name]
+  l = np.array([0.9, 0.2, 0.05, 0.6], np.float32)
+  assert_same(logs(np.log(l)), plain(l), 1e-5)
+  # Neither depends on the scale of l: a shift of log l changes nothing.
+  assert_same(logs(np.log(l) - 1e4), plain(l), 0.02)
+  mask = np.array([True, False, True, True])
+  padded = logs(np.where(mask, np.log(l), np.nan), mask=mask)
+  assert_same(padded[mask], plain(l[mask]), 1e-5)
+  assert padded[1] == 0
+  assert np.isfinite(logs(np.full(4, -np.inf))).all()
+  assert np.isfinite(logs(np.array([-np.inf, -3.0, -1e4, -np.inf]))).all()
+
+
+@pytest.mark.parametrize("name", estimators.ANY_REWARD)
+def test_any_reward_will_do_where_it_is_said(name):
+  rewards = np.array([-3.0, 2.0, 7.0], np.float32)
+  expected = {
+    "reinforce": rewards,
+    "rloo": [-7.5, 0.0, 7.5],
+    "dr_grpo": [-5.0, 0.0, 5.0],
+    "grpo": np.array([-5.0, 0.0, 5.0]) / np.sqrt(50 / 3),
+  }[name]
+  call = estimators.ESTIMATORS[name]
+  assert_same(call(rewards, bounded=False), expected, 1e-5)
+  with pytest.raises(ValueError, match=r"likelihoods\[0\] = -3"):
+    call(rewards)
+  with pytest.raises(ValueError, match=r"rewards\[1\] = inf"):
+    call(np.array([1.0, np.inf]), bounded=False)

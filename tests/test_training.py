@@ -163,12 +163,15 @@ def _leaky_task(bad: float):
   inputs = np.arange(40, dtype=np.int32)
   everything = Prompts(inputs, np.where(inputs == 0, bad, 0.5))
   return Task(
-    num_actions=3,
     draw=lambda key, batch: base.uniform_rows(key, everything, batch),
     likelihoods=lambda y, z: jnp.full(z.shape, y, jnp.float32),
     log_pass_rate=lambda y, components: jnp.log(y),
     splits={"validation": everything},
-    policy_options={"initial_logits": np.zeros((40, 3), np.float32)},
+    policies=("tabular",),
+    policy_options={
+      "num_actions": 3,
+      "initial_logits": np.zeros((40, 3), np.float32),
+    },
   )
 
 
@@ -269,7 +272,7 @@ def test_optimizers_are_optax_ones(name, reference):
     ("task.name", "atari", "task.name = 'atari': choose from"),
     ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
     ("policy.name", "gnn", "policy.name = 'gnn': choose from"),
-    ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' needs"),
+    ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' takes"),
     ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
     ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
     ("optimizer.learning_rate", 0.0, "optimizer.learning_rate = 0.0"),

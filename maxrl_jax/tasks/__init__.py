@@ -3,6 +3,7 @@
 from maxrl_jax.tasks.bandit import bandit
 from maxrl_jax.tasks.base import Prompts, Task
 from maxrl_jax.tasks.classification import digits, gaussian_teacher, images
+from maxrl_jax.tasks.regression import REGRESSION
 
 TASKS = {
   "bandit": bandit,
@@ -11,4 +12,4 @@ TASKS = {
   "images": images,
 }
 
-__all__ = ["TASKS", "Prompts", "Task"]
+__all__ = ["REGRESSION", "TASKS", "Prompts", "Task"]

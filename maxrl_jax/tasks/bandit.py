@@ -59,10 +59,13 @@ def bandit(
   table = likelihoods.astype(np.float32) if continuous else likelihoods > 0
   everything = base.Prompts(np.arange(num_prompts, dtype=np.int32), table)
   return base.Task(
-    num_actions=num_arms,
     draw=lambda key, batch: base.uniform_rows(key, everything, batch),
     likelihoods=base.tabulated,
     log_pass_rate=base.tabulated_log_pass_rate,
     splits=dict.fromkeys(("train", "validation", "test"), everything),
-    policy_options={"initial_logits": np.log(policy).astype(np.float32)},
+    policies=("tabular",),
+    policy_options={
+      "num_actions": num_arms,
+      "initial_logits": np.log(policy).astype(np.float32),
+    },
   )

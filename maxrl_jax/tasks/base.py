@@ -1,13 +1,14 @@
 """What every task provides."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from maxrl_jax.distributions import Components
+from maxrl_jax.likelihoods import Likelihood
 
 Array = jax.Array
 
@@ -21,24 +22,42 @@ class Prompts(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-  """Single-step task with C enumerable actions.
+  """Where prompts come from, and what rollouts of one prompt are worth.
+
+  Give `likelihoods`, or `log_likelihoods` where a noise model judges numbers.
 
   Attributes:
-    num_actions: C.
     draw: (key, B) → training Prompts.
-    likelihoods: (target, actions [N]) → l [N] of one prompt; boolean where
-      rewards are right or wrong, which gives estimators their closed form.
-    log_pass_rate: (target, Components) → log E[l] of one prompt, exactly.
     splits: fixed Prompts by name: 'train', 'validation', 'test'.
-    policy_options: what the task wants of its policy, such as initial logits.
+    likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean where
+      rewards are right or wrong, which gives estimators their closed form.
+    log_pass_rate: (target, Components) → log E[l] of one prompt, exactly: a
+      scalar, or [D] with one for each target dimension.
+    policies: names of the policies that can answer, the first as a default.
+    policy_options: what the task wants of its policy, such as `num_actions`.
+    log_likelihoods: (target, predictions [D, N], learned σ [D] or None) → log l
+      [D, N], at most 0; given instead of `likelihoods`.
+    rewards: (target, predictions [D, N]) → [D, N], for estimators that take any
+      reward.
+    likelihood: the noise model behind `log_likelihoods`.
+    noise_scale: (target, learned σ [D] or None) → the σ [D] it uses.
   """
 
-  num_actions: int
   draw: Callable[[Array, int], Prompts]
-  likelihoods: Callable[[Array, Array], Array]
-  log_pass_rate: Callable[[Array, Components], Array]
   splits: dict[str, Prompts]
-  policy_options: dict[str, Any]
+  log_pass_rate: Callable[[Any, Components], Array]
+  likelihoods: Callable[[Any, Array], Array] | None = None
+  policies: tuple[str, ...] = ("mlp", "cnn")
+  policy_options: dict[str, Any] = field(default_factory=dict)
+  log_likelihoods: Callable[..., Array] | None = None
+  rewards: Callable[[Any, Array], Array] | None = None
+  likelihood: Likelihood | None = None
+  noise_scale: Callable[..., Array] | None = None
+
+  @property
+  def is_regression(self) -> bool:
+    """Whether rollouts are numbers under a noise model, [D, N] a prompt."""
+    return self.log_likelihoods is not None
 
 
 def exact_match(target: Array, actions: Array) -> Array:
@@ -76,5 +95,5 @@ def check_positive(**fields) -> None:
 
 def uniform_rows(key: Array, prompts: Prompts, batch: int) -> Prompts:
   """A batch drawn with replacement."""
-  rows = jax.random.randint(key, (batch,), 0, prompts.targets.shape[0])
+  rows = jax.random.randint(key, (batch,), 0, prompts.inputs.shape[0])
   return jax.tree.map(lambda x: jnp.take(x, rows, axis=0), prompts)

@@ -17,12 +17,11 @@ _VALIDATION, _TEST = 200, 450
 
 def _classification(num_classes, draw, splits) -> base.Task:
   return base.Task(
-    num_actions=num_classes,
     draw=draw,
     likelihoods=base.exact_match,
     log_pass_rate=base.exact_match_log_pass_rate,
     splits=splits,
-    policy_options={},
+    policy_options={"num_actions": num_classes},
   )
 
 

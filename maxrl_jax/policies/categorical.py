@@ -1,15 +1,4 @@
-"""Policies as Flax Linen modules.
-
-A policy reads a batch of prompts once, inputs [B, …] → outputs [B, …]; what
-follows is for one prompt (vmap it) and starts from that prompt's outputs:
-
-    sample(key, outputs, num)     → actions [N]
-    log_prob(outputs, actions)    → log m(z_j|x) [N]
-    components(outputs)           → the whole distribution, for exact sums
-
-They are methods of the module, since a policy may need its parameters for them:
-`policy.apply(params, outputs, actions, method="log_prob")`.
-"""
+"""Policies over classes and arms: their outputs are logits."""
 
 from collections.abc import Sequence
 
@@ -31,6 +20,9 @@ class Categorical(nn.Module):
 
   def log_prob(self, outputs: Array, actions: Array) -> Array:
     return distributions.categorical_log_prob(outputs, actions)
+
+  def decode(self, actions: Array) -> Array:
+    return actions  # An action is its own prediction.
 
   def components(self, outputs: Array) -> Components:
     return Components(
@@ -93,10 +85,3 @@ class Tabular(Categorical):
   def __call__(self, inputs: Array) -> Array:
     table = self.param("logits", lambda key: jnp.asarray(self.initial_logits))
     return table[inputs]
-
-
-POLICIES: dict[str, type[nn.Module]] = {
-  "mlp": MLP,
-  "cnn": CNN,
-  "tabular": Tabular,
-}

@@ -1,0 +1,128 @@
+"""What is minimized over a batch: (params, key, prompts) → (loss, metrics).
+
+One maker for each way to learn: from sampled rollouts and an estimator, from
+the exact pass rate, or by regression on the mean.
+"""
+
+import functools
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from maxrl_jax import losses, rollouts
+from maxrl_jax.tasks import Task
+
+Array = jax.Array
+
+
+def sampled(
+  estimator: Callable,
+  policy: nn.Module,
+  task: Task,
+  num: int,
+  *,
+  signal: str = "likelihoods",
+  factorized: bool = False,
+  pathwise: Callable | None = None,
+) -> Callable:
+  """Policy gradient with N rollouts a prompt.
+
+  Args:
+    estimator: signal [N] → advantages [N].
+    policy: the module.
+    task: the task.
+    num: N.
+    signal: the field of `Rollouts` that the estimator is given.
+    factorized: a group for each of D target dimensions, rather than one group
+      with the product of their likelihoods.
+    pathwise: l [N] → ω [N], where the likelihood itself is learned.
+  """
+  group = functools.partial(group_loss, estimator, signal, pathwise)
+
+  def loss(params, key, prompts):
+    drawn = rollouts.sample_batch(key, policy, params, prompts, task, num)
+    if task.is_regression and not factorized:
+      drawn = jax.vmap(rollouts.joint)(drawn)
+    each = jax.vmap(group)
+    values = jax.vmap(each)(drawn) if factorized else each(drawn)
+    # Objectives add up over dimensions, as log-likelihoods do.
+    return jnp.sum(values) / values.shape[0], _sampled_metrics(drawn)
+
+  return loss
+
+
+def group_loss(
+  estimator: Callable,
+  signal: str,
+  pathwise: Callable | None,
+  drawn: rollouts.Rollouts,
+) -> Array:
+  """The surrogate of one group of N rollouts; arguments as in `sampled`."""
+  advantages = estimator(getattr(drawn, signal))
+  if pathwise is None:
+    return losses.surrogate(drawn.log_probs, advantages)
+  l = drawn.likelihoods
+  return losses.surrogate(
+    drawn.log_probs, advantages, weights=pathwise(l), likelihoods=l
+  )
+
+
+def exact(
+  value: Callable, policy: nn.Module, task: Task, *, factorized: bool = False
+) -> Callable:
+  """Gradient ascent on mean J, from the exact log pass rate.
+
+  Args:
+    value: log p → J.
+    policy: the module.
+    task: the task.
+    factorized: J summed over D target dimensions, rather than J of the product
+      of their pass rates.
+  """
+
+  def loss(params, key, prompts):
+    del key  # Nothing is sampled.
+    log_p = rollouts.log_pass_rates(policy, params, prompts, task)
+    if log_p.ndim > 1 and not factorized:
+      log_p = jnp.sum(log_p, -1)
+    p = jnp.exp(log_p)
+    metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
+    return -jnp.sum(value(log_p)) / log_p.shape[0], metrics
+
+  return loss
+
+
+def mean_squared_error(policy: nn.Module, task: Task) -> Callable:
+  """½ (y − E[ŷ])² summed over dimensions: plain regression on the mean."""
+  del task
+
+  def loss(params, key, prompts):
+    del key
+    outputs = policy.apply(params, prompts.inputs)
+
+    def mean(outputs):
+      found = policy.apply(params, outputs, method="components")
+      return jnp.sum(jnp.exp(found.log_weights) * found.locations, -1)
+
+    errors = (prompts.targets.y - jax.vmap(mean)(outputs)) ** 2
+    value = jnp.sum(errors) / errors.shape[0]
+    return value / 2, {"squared_error": value}
+
+  return loss
+
+
+def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
+  l = drawn.likelihoods
+  found = jnp.any(l > 0, -1)
+  metrics = {
+    "pass_rate": jnp.mean(l.astype(jnp.float32)),
+    "solved": jnp.mean(found.astype(jnp.float32)),
+  }
+  if l.dtype != bool:  # Watched by `check_metrics`.
+    by_prompt = jnp.max(l.reshape(l.shape[0], -1), -1)
+    metrics["likelihood_min"] = jnp.min(l)
+    metrics["likelihood_max"] = jnp.max(by_prompt)
+    metrics["prompt_of_max"] = jnp.argmax(by_prompt)
+  return metrics

@@ -1,0 +1,97 @@
+"""From the likelihoods of N rollouts to their advantages.
+
+One prompt, rollouts z_1 … z_N drawn independently from the policy, scores
+S_j = ∇ log m(z_j|x), likelihoods l_j = l(y, z_j) in [0, 1], p = E[l]. Every
+estimator is a function likelihoods [N] → advantages [N], and the gradient
+estimate is always
+
+    ĝ = mean_j A_j S_j
+
+Which ∇J it estimates, and whether without bias, is the first thing each
+docstring says. K is the number of successes when l is binary. All take `mask`
+[N] for ragged groups: a masked rollout gets advantage 0, and the mean over j
+runs over the others. All take one prompt: vmap them.
+
+Likelihoods that are NaN or outside [0, 1] raise a ValueError in eager calls;
+under `jit` nothing can be raised, and `training` watches for them instead.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from maxrl_jax import symmetric
+from maxrl_jax.estimators.group import check_likelihoods
+from maxrl_jax.estimators.ratios import (
+  log_self_normalized,
+  log_vimco,
+  maxrl_paper,
+  self_normalized,
+  tail_rl,
+  vimco,
+)
+from maxrl_jax.estimators.score import dr_grpo, grpo, reinforce, rloo
+from maxrl_jax.estimators.series import BASELINES, maxrl, pass_at_k, power
+
+Array = jax.Array
+
+ESTIMATORS: dict[str, Callable[..., Array]] = {
+  "reinforce": reinforce,
+  "rloo": rloo,
+  "grpo": grpo,
+  "dr_grpo": dr_grpo,
+  "maxrl": maxrl,
+  "maxrl_paper": maxrl_paper,
+  "pass_at_k": pass_at_k,
+  "power": power,
+  "tail_rl": tail_rl,
+  "self_normalized": self_normalized,
+  "vimco": vimco,
+}
+
+# These take any finite reward when called with `bounded=False`.
+ANY_REWARD = ("reinforce", "rloo", "grpo", "dr_grpo")
+
+# The same from log-likelihoods, where l itself would underflow.
+LOG_ESTIMATORS: dict[str, Callable[..., Array]] = {
+  "self_normalized": log_self_normalized,
+  "vimco": log_vimco,
+}
+
+
+def _importance_weights(l: Array) -> Array:
+  """1 / mean l: what both importance-weighted estimators put on ∇l."""
+  return jnp.ones_like(l) / jnp.maximum(jnp.mean(l), jnp.finfo(l.dtype).tiny)
+
+
+# ω [N] of the pathwise term mean_j ω_j ∇l_j, where l depends on the parameters.
+PATHWISE: dict[str, Callable[..., Array]] = {
+  "reinforce": jnp.ones_like,
+  "rloo": jnp.ones_like,
+  "maxrl": symmetric.loo_weights,
+  "self_normalized": _importance_weights,
+  "vimco": _importance_weights,
+}
+
+__all__ = [
+  "ANY_REWARD",
+  "BASELINES",
+  "ESTIMATORS",
+  "LOG_ESTIMATORS",
+  "PATHWISE",
+  "check_likelihoods",
+  "dr_grpo",
+  "grpo",
+  "log_self_normalized",
+  "log_vimco",
+  "maxrl",
+  "maxrl_paper",
+  "pass_at_k",
+  "power",
+  "reinforce",
+  "rloo",
+  "self_normalized",
+  "tail_rl",
+  "vimco",
+]

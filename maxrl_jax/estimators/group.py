@@ -1,0 +1,61 @@
+"""One group of likelihoods, checked; means over those that are there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maxrl_jax import symmetric
+
+Array = jax.Array
+
+
+def prepare(
+  likelihoods, mask, smallest: int = 1, bounded: bool = True
+) -> tuple[Array, Array]:
+  """Checked likelihoods in at least float32, and a mask that is there."""
+  size = symmetric.group_size(likelihoods)
+  if size < smallest:
+    raise ValueError(
+      f"N = {size} rollouts: this estimator or its baseline compares"
+      f" rollouts and needs N ≥ {smallest}"
+    )
+  symmetric.check_mask(mask, size)
+  mask = np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
+  check_likelihoods(likelihoods, mask, bounded)
+  l = jnp.asarray(likelihoods)
+  # Whatever stands in a masked place, NaN too, is none of our business.
+  return jnp.where(mask, l.astype(symmetric.compute_dtype(l)), 0), mask
+
+
+def check_likelihoods(likelihoods, mask=True, bounded: bool = True) -> None:
+  """Raises ValueError at a NaN or a value outside [0, 1]; traced ones pass.
+
+  With `bounded` false any finite number passes.
+  """
+  if any(isinstance(x, jax.core.Tracer) for x in (likelihoods, mask)):
+    return
+  l = np.asarray(likelihoods, np.float64)
+  good = (l >= 0) & (l <= 1) if bounded else np.isfinite(l)
+  bad = np.flatnonzero(~good & mask)
+  if bad.size and bounded:
+    raise ValueError(
+      f"likelihoods[{bad[0]}] = {l[bad[0]]}: must be in [0, 1]; divide by the"
+      " largest value a likelihood can take"
+    )
+  if bad.size:
+    raise ValueError(f"rewards[{bad[0]}] = {l[bad[0]]}: must be finite")
+
+
+def count(mask, l: Array) -> Array:
+  return jnp.maximum(jnp.sum(mask), 1).astype(l.dtype)
+
+
+def mean(x: Array, mask) -> Array:
+  return jnp.sum(jnp.where(mask, x, 0)) / count(mask, x)
+
+
+def loo_mean(l: Array, mask) -> Array:
+  """mean_{i≠j} l_i [N]; l_j itself where rollout j has no company."""
+  total = jnp.sum(jnp.where(mask, l, 0))
+  others = jnp.sum(mask).astype(l.dtype) - 1
+  return jnp.where(others > 0, (total - l) / jnp.maximum(others, 1), l)

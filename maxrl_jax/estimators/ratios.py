@@ -1,0 +1,113 @@
+"""Estimators from ratios of likelihoods and from their ranks."""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from maxrl_jax.estimators.group import count, mean, prepare
+
+Array = jax.Array
+
+
+def maxrl_paper(likelihoods: Array, *, mask=None) -> Array:
+  """Algorithm 1 of arXiv 2602.02710 as shipped: A_j = (r_j − r̄)/r̄.
+
+  For binary r, unbiased for ∇J_{N−1}: dropping the group at K = 0 costs one
+  order of the N that eq. 9 has (order N keeps A_j = −1 at K = 0). For other l
+  it is `self_normalized`, biased. K = 0 and K = N: 0. N = 1: ValueError.
+  """
+  return self_normalized(likelihoods, mask=mask)
+
+
+def self_normalized(likelihoods: Array, *, mask=None) -> Array:
+  """Normalized importance weights, the IWAE plug-in: A_j = l_j / l̄ − 1.
+
+  Biased for ∇ log p, with a bias of order 1/N: both ∇p and p are estimated
+  from the same rollouts (arXiv 1509.00519). For binary l it is `maxrl_paper`,
+  unbiased for order N−1. K = 0: 0 by convention. K = N: 0. N = 1: ValueError.
+  """
+  l, mask = prepare(likelihoods, mask, smallest=2)
+  largest = jnp.max(jnp.where(mask, l, 0))
+  # Relative to the largest, so that tiny likelihoods do not underflow.
+  relative = l / jnp.where(largest > 0, largest, 1)
+  ratio = relative / jnp.where(largest > 0, mean(relative, mask), 1)
+  return jnp.where(mask & (largest > 0), ratio - 1, 0)
+
+
+def tail_rl(likelihoods: Array, *, mask=None) -> Array:
+  """Likelihood of every threshold (arXiv 2609.02987), by ranks.
+
+      A_(k) = N Σ_{j≤k} (r_(j) − r_(j−1))/(N−j+1) − mean,  r_(0) = 0
+
+  in ascending order: the integral over thresholds τ of Algorithm 1 for the
+  binary reward 1[r ≥ τ]. Unbiased for ∇ ∫₀¹ J_{N−1}(P(r ≥ τ)) dτ; biased for
+  log E[l] unless l is binary, where it is `maxrl` of order N−1. All equal
+  (K = 0, K = N): 0. N = 1: ValueError.
+  """
+  l, mask = prepare(likelihoods, mask, smallest=2)
+  l = jnp.where(mask, l, 0)
+  rank = jnp.argsort(jnp.argsort(l))
+  ordered = jnp.sort(l)
+  rise = jnp.diff(ordered, prepend=jnp.zeros(1, l.dtype))
+  # A masked rollout sorts first as a zero and shares in no rise.
+  at_least = jnp.arange(l.shape[0], 0, -1, dtype=l.dtype)
+  advantages = count(mask, l) * jnp.cumsum(rise / at_least)[rank]
+  return jnp.where(mask, advantages - mean(advantages, mask), 0)
+
+
+def log_self_normalized(log_likelihoods: Array, *, mask=None) -> Array:
+  """`self_normalized` of log l [N] ≤ 0: A_j = N softmax(log l)_j − 1.
+
+  Nothing underflows: at log-likelihoods of −1e4 the best rollout still leads.
+  """
+  log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
+  some = jnp.max(log_l) > -jnp.inf
+  share = jax.nn.softmax(jnp.where(some, log_l, 0))
+  return jnp.where(mask & some, count(mask, log_l) * share - 1, 0)
+
+
+def vimco(likelihoods: Array, *, mask=None) -> Array:
+  """`log_vimco` of l [N] in [0, 1]; zeros count as the smallest float."""
+  l, mask = prepare(likelihoods, mask, smallest=2)
+  smallest = jnp.finfo(l.dtype).tiny
+  return log_vimco(jnp.log(jnp.maximum(l, smallest)), mask=mask)
+
+
+def log_vimco(log_likelihoods: Array, *, mask=None) -> Array:
+  """VIMCO (arXiv 1602.06725) from log l [N], with the policy as proposal.
+
+      A_j = N (L − L_{−j}),  L = log mean_i l_i
+
+  L_{−j} has, in place of l_j, the geometric mean of the others. Unbiased for
+  ∇E[L], the importance-weighted bound on log p (arXiv 1509.00519), which is
+  below log p by about Var(l)/(2N p²): biased for ∇ log p. Not centred. All
+  equal: 0. It is meant for l > 0: zeros count as the smallest float or the
+  smallest l of the group, and a single success among them has a huge advantage.
+  N = 1: ValueError.
+  """
+  log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
+  zero = mask & (log_l == -jnp.inf)
+  least = jnp.min(jnp.where(mask & ~zero, log_l, 0))
+  tiny = jnp.log(jnp.finfo(log_l.dtype).tiny)
+  log_l = jnp.where(zero, jnp.minimum(least, tiny), log_l)
+  finite = jnp.where(mask, log_l, 0)
+  num = count(mask, log_l)
+  geometric = (jnp.sum(finite) - finite) / jnp.maximum(num - 1, 1)
+  nothing = jnp.full(1, -jnp.inf, log_l.dtype)
+  before = lax.associative_scan(jnp.logaddexp, log_l)
+  after = lax.associative_scan(jnp.logaddexp, log_l, reverse=True)
+  others = jnp.logaddexp(
+    jnp.concatenate([nothing, before[:-1]]),
+    jnp.concatenate([after[1:], nothing]),
+  )
+  advantages = num * (before[-1] - jnp.logaddexp(others, geometric))
+  return jnp.where(mask & (num > 1), advantages, 0)
+
+
+def _log_prepare(log_likelihoods, mask, smallest: int):
+  """log l in at least float32, −inf where masked; and the mask."""
+  # Size and mask are checked as those of likelihoods are.
+  size = jnp.shape(log_likelihoods)
+  _, mask = prepare(jnp.zeros(size), mask, smallest=smallest)
+  log_l = jnp.asarray(log_likelihoods)
+  return jnp.where(mask, log_l, -jnp.inf), mask

@@ -1,0 +1,66 @@
+"""Estimators of RL's ∇E[reward] and GRPO: any finite reward will do."""
+
+import jax
+import jax.numpy as jnp
+
+from maxrl_jax.estimators.group import loo_mean, mean, prepare
+
+Array = jax.Array
+
+
+def reinforce(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
+  """Plain score function: A_j = l_j.
+
+  Unbiased for ∇p (RL, order 1), with no baseline. K = 0: 0. K = N: 1, noise
+  without signal. N = 1: l_1.
+  """
+  l, mask = prepare(likelihoods, mask, bounded=bounded)
+  return jnp.where(mask, l, 0)
+
+
+def rloo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
+  """Leave-one-out baseline: A_j = l_j − mean_{i≠j} l_i (arXiv 2402.14740).
+
+  Unbiased for ∇p (RL, order 1) and centred. K = 0 and K = N: 0. N = 1:
+  ValueError.
+  """
+  l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
+  return jnp.where(mask, l - loo_mean(l, mask), 0)
+
+
+def grpo(
+  likelihoods: Array,
+  *,
+  epsilon: float = 0.0,
+  mask=None,
+  bounded: bool = True,
+) -> Array:
+  """Standardized in its group: A_j = (l_j − l̄)/(σ + ε) (arXiv 2402.03300).
+
+  Biased: as N grows it tends to ∇ 2 arcsin √p for binary l, an objective that
+  no finite group estimates without bias (`objectives.grpo`). σ is the
+  population deviation. K = 0 and K = N: 0. N = 1: ValueError.
+
+  Args:
+    epsilon: ε ≥ 0; other code adds 1e-6 to 1e-4, which tames rare successes.
+  """
+  if not isinstance(epsilon, jax.core.Tracer) and not epsilon >= 0:
+    raise ValueError(f"epsilon = {epsilon}: must be at least 0")
+  l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
+  centred = jnp.where(mask, l - mean(l, mask), 0)
+  # Equal likelihoods leave rounding, which σ would blow up to ±1.
+  spread = jnp.max(jnp.abs(centred))
+  flat = spread <= 4 * jnp.finfo(l.dtype).eps * jnp.max(jnp.abs(l))
+  safe = jnp.where(flat, 1.0, spread)
+  deviation = spread * jnp.sqrt(mean((centred / safe) ** 2, mask))
+  return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation + epsilon))
+
+
+def dr_grpo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
+  """GRPO without the deviation: A_j = l_j − l̄ (arXiv 2503.20783).
+
+  (1 − 1/N) times RLOO: unbiased for (1 − 1/N) ∇p, centred. K = 0 and K = N: 0.
+  N = 1: ValueError.
+  """
+  l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
+  return jnp.where(mask, l - mean(l, mask), 0)

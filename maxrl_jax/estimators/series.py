@@ -1,0 +1,138 @@
+"""MaxRL and every other series objective, with a choice of baselines."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from maxrl_jax import objectives, symmetric
+from maxrl_jax.estimators.group import loo_mean, prepare
+
+Array = jax.Array
+
+
+def maxrl(
+  likelihoods: Array,
+  *,
+  order=None,
+  baseline: str | float = "centred",
+  mask=None,
+  method: str | None = None,
+) -> Array:
+  """MaxRL of order T for likelihoods in [0, 1]: A_j = ω_j l_j − b_j.
+
+      A_j = Σ_{k<T} (ē_{k+1}^j − q_j ē_k^j),  ω_j = Σ_{k<T} ē_k^j
+
+  Unbiased for ∇J_T(p) = w_T(p) ∇p, w_T = (1−(1−p)^T)/p (arXiv 2602.02710
+  eq. 7, generalized from binary rewards): for every order 1 ≤ T ≤ N, every
+  baseline below, and rollouts that are independent given the prompt. Order 1 is
+  RLOO; order N−1 with binary l is the paper's Algorithm 1.
+
+  K = 0 (all l = 0): 0 with the centred baseline. K = N (all l = 1): 0. N = 1:
+  ValueError, but with baseline 'none' or a number, where it is REINFORCE.
+
+  Args:
+    likelihoods: l [N] in [0, 1]; boolean ones take the closed form.
+    order: T, a number or a traced scalar; None is N−1.
+    baseline: one of `BASELINES` or a number, subtracted as a constant.
+      'centred' sums to zero over the group for T < N.
+    mask: [N], False where there is no rollout.
+    method: see `symmetric.METHODS`.
+
+  Raises:
+    ValueError: order outside 1..N, unknown baseline, N too small for it.
+  """
+  l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
+  loo = symmetric.leave_one_out(likelihoods, order, mask=mask, method=method)
+  return _weigh(l, loo, baseline, mask)
+
+
+def pass_at_k(
+  likelihoods: Array,
+  *,
+  k: int,
+  baseline: str | float = "centred",
+  mask=None,
+) -> Array:
+  """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
+
+  Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. With no success among
+  N: 0. With all: 0. N = 1: as `maxrl`. At K = N there is no rollout
+  left for the centred baseline, which is then 0: unbiased, not centred.
+
+  Raises:
+    ValueError: k outside 1..N.
+  """
+  size = symmetric.group_size(likelihoods)
+  symmetric.check_order(k, size, name="k")
+  coefficients = objectives.pass_at_k(k).coefficients(k)
+  return _series(likelihoods, coefficients, baseline, mask)
+
+
+def power(
+  likelihoods: Array,
+  *,
+  alpha,
+  order: int | None = None,
+  baseline: str | float = "centred",
+  mask=None,
+) -> Array:
+  """Box–Cox pass rate of power α, its series cut at T.
+
+  Unbiased for the gradient with w(p) = Σ_{k<T} C(k−α, k) (1−p)^k, which tends
+  to ∇ (p^α − 1)/α as T grows (`objectives.series` is the exact value of the cut
+  one). α = 1 is RLOO, α = 0 is `maxrl`. K = 0, K = N, N = 1: as `maxrl`.
+
+  Args:
+    alpha: α in [0, 1], a number or a traced scalar.
+    order: T from 1 to N, static; None is N−1.
+
+  Raises:
+    ValueError: alpha outside [0, 1], order outside 1..N.
+  """
+  size = symmetric.group_size(likelihoods)
+  symmetric.check_order(order, size)
+  terms = max(size - 1, 1) if order is None else order
+  coefficients = objectives.power(alpha).coefficients(terms)
+  if order is None and mask is not None:
+    largest = jnp.maximum(jnp.sum(mask) - 1, 1)
+    coefficients = jnp.where(jnp.arange(terms) < largest, coefficients, 0)
+  return _series(likelihoods, coefficients, baseline, mask)
+
+
+# Baselines of the series estimators: (l, leave-one-out means, mask) → b [N].
+
+BASELINES: dict[str, Callable[..., Array]] = {
+  # Σ_k a_k (ē_k^j − ē_{k+1}^j): sums with ω_j l_j to zero over the group.
+  "centred": lambda l, loo, mask: loo.baselines,
+  "none": lambda l, loo, mask: jnp.zeros_like(l),
+  # Eq. 10 of the MaxRL paper subtracts the mean score: 1 inside the mean.
+  "average_score": lambda l, loo, mask: jnp.ones_like(l),
+  "loo_mean": lambda l, loo, mask: loo.weights * loo_mean(l, mask),
+}
+
+
+def _smallest_group(baseline: str | float) -> int:
+  if isinstance(baseline, str) and baseline not in BASELINES:
+    raise ValueError(
+      f"baseline = {baseline!r}: choose from {sorted(BASELINES)} or a number"
+    )
+  compares = isinstance(baseline, str) and baseline in ("centred", "loo_mean")
+  return 2 if compares else 1
+
+
+def _series(likelihoods, coefficients, baseline, mask) -> Array:
+  l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
+  loo = symmetric.series_leave_one_out(likelihoods, coefficients, mask=mask)
+  return _weigh(l, loo, baseline, mask)
+
+
+def _weigh(l, loo, baseline, mask) -> Array:
+  if isinstance(baseline, str):
+    b = BASELINES[baseline](l, loo, mask)
+  else:
+    b = baseline
+  advantages = jnp.where(mask, loo.weights * l - b, 0)
+  # A masked group of one has nothing to compare with, as `rloo` has not.
+  enough = jnp.sum(mask) >= _smallest_group(baseline)
+  return jnp.where(enough, advantages, 0)

@@ -1,0 +1,130 @@
+"""How many prompts a policy solves, exactly where p is known."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from maxrl_jax import objectives, symmetric
+from maxrl_jax.tasks.base import Prompts, Task
+
+Array = jax.Array
+
+
+class PassRates(NamedTuple):
+  """Exact results on M prompts: log p [M], and l of the likeliest action."""
+
+  log_pass_rates: Array
+  mode_likelihoods: Array
+
+
+def pass_rates(
+  policy: nn.Module, params, prompts: Prompts, task: Task
+) -> PassRates:
+  """Exact log p = log Σ_z π(z|x) l(y, z) of every prompt.
+
+  `mode_likelihoods` [M] is what majority vote over many rollouts earns: top-1
+  accuracy for classification.
+  """
+  outputs = policy.apply(params, prompts.inputs)
+
+  def one(outputs, target):
+    components = policy.apply(params, outputs, method="components")
+    mode = components.locations[jnp.argmax(components.log_weights)]
+    log_p = task.log_pass_rate(target, components)
+    return log_p, task.likelihoods(target, mode[None])[0]
+
+  log_p, best = jax.vmap(one)(outputs, prompts.targets)
+  return PassRates(log_p, best.astype(log_p.dtype))
+
+
+def metrics(
+  policy: nn.Module, task: Task, params, split: str, ks: Sequence[int]
+) -> dict[str, Array]:
+  """Means over a split's prompts of one run.
+
+  pass@k for each k, `majority` (the likeliest action is right), and `nll`, the
+  mean of −log p in nats.
+  """
+  rates = pass_rates(policy, params, task.splits[split], task)
+  log_p = rates.log_pass_rates
+  covered = coverage(jnp.exp(log_p), ks)
+  found = {f"pass@{k}": covered[i] for i, k in enumerate(ks)}
+  found["majority"] = jnp.mean(rates.mode_likelihoods)
+  found["nll"] = -jnp.mean(log_p)
+  return found
+
+
+def exact_pass_at_k(p: Array, k) -> Array:
+  """pass@k = 1 − (1−p)^k where the pass rate is known."""
+  return objectives.pass_at_k(k).value(p)
+
+
+def pass_at_k(num_correct: Array, num_samples: int, k: int) -> Array:
+  """Unbiased pass@k from samples: 1 − C(n−c, k)/C(n, k) (arXiv 2107.03374).
+
+  Stable for any n: a running sum of positive terms, no factorials.
+
+  Args:
+    num_correct: c, integers from 0 to n, any shape.
+    num_samples: n.
+    k: from 1 to n.
+
+  Raises:
+    ValueError: k outside 1..n.
+  """
+  if not 1 <= k <= num_samples:
+    raise ValueError(f"k = {k}: must be from 1 to n = {num_samples} samples")
+  return symmetric.pass_at(float(k), float(num_samples), num_samples)[
+    num_correct
+  ]
+
+
+def coverage(p: Array, ks: Sequence[int]) -> Array:
+  """Mean exact pass@k over prompts [M], for each k: [len(ks)]."""
+  return jnp.stack([jnp.mean(exact_pass_at_k(p, k)) for k in ks])
+
+
+def majority_vote(
+  actions: Array, likelihoods: Array, num_actions: int
+) -> Array:
+  """What the most frequent of N sampled actions is worth, for one prompt.
+
+  Ties count as a fair draw among the most frequent actions.
+
+  Args:
+    actions: [N] integers below num_actions.
+    likelihoods: l [N] of the same rollouts.
+    num_actions: C.
+  """
+  chex.assert_equal_shape([actions, likelihoods])
+  counts = jnp.zeros(num_actions, jnp.int32).at[actions].add(1)
+  votes = counts[actions]
+  # Every winning action has the same number of rollouts: their mean is fair.
+  wins = votes == jnp.max(counts)
+  return jnp.sum(jnp.where(wins, likelihoods, 0)) / jnp.sum(wins)
+
+
+def gradient_norms(
+  loss: Callable, params, keys: Array, prompts: Prompts
+) -> Array:
+  """‖∇ loss‖₂ over all parameters, prompt by prompt, [M].
+
+  Args:
+    loss: (params, key, prompts [1]) → scalar.
+    params: of the policy.
+    keys: [M].
+    prompts: M of them.
+  """
+
+  def norm(args):
+    key, one = args
+    alone = jax.tree.map(lambda x: x[None], one)
+    leaves = jax.tree.leaves(jax.grad(loss)(params, key, alone))
+    return jnp.sqrt(sum(jnp.sum(x * x) for x in leaves))
+
+  return lax.map(norm, (keys, prompts))

@@ -1,0 +1,139 @@
+"""How well a policy predicts numbers, from its components: nothing is sampled.
+
+With a noise model, policy and noise together are a predictive density of y.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+from jax.scipy import stats as densities
+
+from maxrl_jax import objectives
+from maxrl_jax.distributions import Components
+from maxrl_jax.likelihoods import predictive_cdf
+from maxrl_jax.tasks.base import Task
+
+Array = jax.Array
+
+
+def metrics(
+  policy: nn.Module,
+  task: Task,
+  params,
+  split: str,
+  ks: Sequence[int],
+  tolerance: float = 0.5,
+) -> dict[str, Array]:
+  """Means over a split's prompts of one run; sums over target dimensions.
+
+  Returns:
+    nll: −log density of y under policy and noise, in nats.
+    excess_nll: that less the reference's.
+    pass_rate: E[l], of all dimensions together.
+    mse, mse_clean: (y − E[ŷ])² against the noisy and the clean target.
+    correlation: of E[ŷ] with the clean target, over prompts.
+    entropy: of the policy, in nats: of its atoms, or differential.
+    pit_distance: largest distance between the distribution of P(Y ≤ y) over
+      prompts and the uniform one; 0 if calibrated.
+    pass@k: a rollout falls within `tolerance` of y in all dimensions.
+  """
+  prompts = task.splits[split]
+  target = prompts.targets
+  outputs = policy.apply(params, prompts.inputs)
+
+  def one(outputs, target):
+    components = policy.apply(params, outputs, method="components")
+    return _judge(task, components, target, tolerance)
+
+  judged = jax.vmap(one)(outputs, target)
+  log_p = jnp.sum(judged.log_pass_rate, -1)
+  num_dims = target.y.shape[-1]
+  nll = -jnp.mean(log_p) - num_dims * task.likelihood.log_ceiling
+  found = {
+    "nll": nll,
+    "excess_nll": nll + jnp.mean(target.log_reference),
+    "pass_rate": jnp.mean(jnp.exp(log_p)),
+    "mse": jnp.mean(jnp.sum((target.y - judged.mean) ** 2, -1)),
+    "mse_clean": jnp.mean(jnp.sum((target.clean - judged.mean) ** 2, -1)),
+    "correlation": jnp.mean(
+      jax.vmap(_correlation, 1)(judged.mean, target.clean)
+    ),
+    "entropy": jnp.mean(jnp.sum(judged.entropy, -1)),
+    "pit_distance": _distance_from_uniform(judged.pit.ravel()),
+  }
+  near = jnp.prod(judged.near, -1)
+  for k in ks:
+    found[f"pass@{k}"] = jnp.mean(objectives.pass_at_k(k).value(near))
+  return found
+
+
+class _Judged(NamedTuple):
+  """One prompt, each [D]."""
+
+  log_pass_rate: Array
+  mean: Array
+  pit: Array
+  entropy: Array
+  near: Array
+
+
+def _judge(task: Task, policy: Components, target, tolerance) -> _Judged:
+  noise = task.noise_scale(target, policy.noise_scale)
+  parts = (policy.log_weights, policy.locations, policy.scales)
+  pit = jax.vmap(predictive_cdf, (None, 0, 0, 0, 0, 0))(
+    task.likelihood, target.y, *parts, noise
+  )
+  return _Judged(
+    task.log_pass_rate(target, policy),
+    jnp.sum(jnp.exp(policy.log_weights) * policy.locations, -1),
+    pit,
+    jax.vmap(entropy)(*parts),
+    jax.vmap(_within, (0, None, 0, 0, 0))(target.y, tolerance, *parts),
+  )
+
+
+def entropy(log_weights: Array, locations: Array, scales=None) -> Array:
+  """Of atoms −Σ π log π; of normal components −∫ q log q, by quadrature."""
+  weights = jnp.exp(log_weights)
+  if scales is None:
+    # π log π is 0 at π = 0, where log π is −inf.
+    finite = jnp.where(weights > 0, log_weights, 0)
+    return -jnp.sum(weights * finite)
+  nodes, node_weights = np.polynomial.hermite_e.hermegauss(64)
+  share = (node_weights / node_weights.sum()).astype(np.float32)
+  x = locations[None] + scales[None] * nodes.astype(np.float32)[:, None]
+  at = densities.norm.logpdf(
+    x[..., None], locations[None, None], scales[None, None]
+  )
+  log_q = special.logsumexp(log_weights[None, None] + at, axis=-1)
+  return -jnp.sum(weights[None] * share[:, None] * log_q)
+
+
+def _within(y, tolerance, log_weights, locations, scales=None) -> Array:
+  """P(|ŷ − y| ≤ tolerance) of one rollout."""
+  weights = jnp.exp(log_weights)
+  if scales is None:
+    return jnp.sum(weights * (jnp.abs(locations - y) <= tolerance))
+  high = special.ndtr((y + tolerance - locations) / scales)
+  low = special.ndtr((y - tolerance - locations) / scales)
+  return jnp.sum(weights * (high - low))
+
+
+def _correlation(a: Array, b: Array) -> Array:
+  """Pearson's, [M] and [M]; 0 where one of them is constant."""
+  a, b = a - jnp.mean(a), b - jnp.mean(b)
+  length = jnp.sqrt(jnp.sum(a * a) * jnp.sum(b * b))
+  return jnp.where(length > 0, jnp.sum(a * b) / jnp.maximum(length, 1e-30), 0)
+
+
+def _distance_from_uniform(values: Array) -> Array:
+  """Kolmogorov's: sup |F(u) − u| of the values' distribution."""
+  ordered, size = jnp.sort(values), values.shape[0]
+  above = jnp.arange(1, size + 1) / size - ordered
+  below = ordered - jnp.arange(size) / size
+  return jnp.maximum(jnp.max(above), jnp.max(below))

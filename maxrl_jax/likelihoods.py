@@ -1,0 +1,254 @@
+"""What a rollout is worth: the density it gives to the target, within [0, 1].
+
+A rollout z predicts ŷ(z), and its noise model f says how likely the target y is
+about that prediction. The likelihood is
+
+    l(y, z) = f(y − ŷ(z); σ) / c,    c = f(0; smallest σ)
+
+The ceiling c does not depend on the policy and is the largest that the density
+can be, so that 0 ≤ l ≤ 1. Maximum likelihood does not see it; J_T of a finite
+order does, which is why `log_ceiling` is reported: log f = log l + log c.
+
+Everything is computed in log space: a log-likelihood of −1e4 stays what it is,
+and its likelihood is 0.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+from jax.scipy import stats as densities
+
+Array = jax.Array
+
+
+class Likelihood(NamedTuple):
+  """A noise model f(y − ŷ; σ) = f₁((y − ŷ)/σ)/σ and the ceiling that scales it.
+
+  Attributes:
+    log_shape: u → log f₁(u)/f₁(0) ≤ 0, elementwise.
+    cdf: u → the chance of standard noise at or below u.
+    log_peak: log f₁(0).
+    scale: σ where neither the prompt nor the policy has its own.
+    smallest_scale: σ is never below it; this is where the ceiling comes from.
+    gaussian: whether f is normal, so that normal policies sum in closed form.
+  """
+
+  log_shape: Callable[[Array], Array]
+  cdf: Callable[[Array], Array]
+  log_peak: float
+  scale: float
+  smallest_scale: float
+  gaussian: bool = False
+
+  @property
+  def log_ceiling(self) -> float:
+    """log c: what is to be added to log l for a density, in nats."""
+    return self.log_peak - math.log(self.smallest_scale)
+
+  def log_likelihoods(self, residuals: Array, scale=None) -> Array:
+    """log l = log f(y − ŷ; σ) − log c ≤ 0, elementwise."""
+    scale = self.scale if scale is None else scale
+    # No density is formed: at a residual of 0 and the smallest σ, l is 1.
+    relative = jnp.log(self.smallest_scale / scale)
+    return self.log_shape(residuals / scale) + relative
+
+
+def gaussian(*, scale: float, smallest_scale=None) -> Likelihood:
+  """f = exp(−(y−ŷ)²/2σ²) / (σ √2π).
+
+  Args:
+    scale: σ > 0, in units of the target.
+    smallest_scale: where σ is per prompt or learned, its lower bound; None is
+      `scale`.
+
+  Raises:
+    ValueError: σ not above 0, or below its lower bound.
+  """
+  return Likelihood(
+    lambda u: -u * u / 2,
+    special.ndtr,
+    -math.log(2 * math.pi) / 2,
+    *_scales(scale, smallest_scale),
+    gaussian=True,
+  )
+
+
+def laplace(*, scale: float, smallest_scale=None) -> Likelihood:
+  """f = exp(−|y−ŷ|/b) / 2b, with b = `scale`; arguments as in `gaussian`."""
+  return Likelihood(
+    lambda u: -jnp.abs(u),
+    densities.laplace.cdf,
+    -math.log(2),
+    *_scales(scale, smallest_scale),
+  )
+
+
+def student_t(
+  *, scale: float, degrees: float = 3.0, smallest_scale=None
+) -> Likelihood:
+  """f ∝ (1 + (y−ŷ)²/νσ²)^{−(ν+1)/2}: tails that forgive outliers.
+
+  Args:
+    scale: σ > 0.
+    degrees: ν > 0; 1 is Cauchy, large is Gaussian.
+    smallest_scale: as in `gaussian`.
+  """
+  if not 0 < degrees < math.inf:
+    raise ValueError(f"degrees = {degrees}: must be above 0 and finite")
+
+  def cdf(u):
+    tail = special.betainc(degrees / 2, 0.5, degrees / (degrees + u * u)) / 2
+    return jnp.where(u > 0, 1 - tail, tail)
+
+  return Likelihood(
+    lambda u: -(degrees + 1) / 2 * jnp.log1p(u * u / degrees),
+    cdf,
+    math.lgamma((degrees + 1) / 2)
+    - math.lgamma(degrees / 2)
+    - math.log(degrees * math.pi) / 2,
+    *_scales(scale, smallest_scale),
+  )
+
+
+def tolerance(*, width: float) -> Likelihood:
+  """Right or wrong: l = 1[|y − ŷ| ≤ width], as a density 1/(2 width)."""
+  if not 0 < width < math.inf:
+    raise ValueError(f"width = {width}: must be above 0 and finite")
+  return Likelihood(
+    lambda u: jnp.where(jnp.abs(u) <= 1, 0.0, -jnp.inf),
+    lambda u: jnp.clip((u + 1) / 2, 0.0, 1.0),
+    -math.log(2),
+    width,
+    width,
+  )
+
+
+def exact_match() -> Likelihood:
+  """l = 1[y = ŷ]: for targets that are values of a grid, to float equality."""
+  return Likelihood(
+    lambda u: jnp.where(u == 0, 0.0, -jnp.inf),
+    lambda u: (u >= 0).astype(u.dtype),
+    0.0,
+    1.0,
+    1.0,
+  )
+
+
+LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
+  "gaussian": gaussian,
+  "laplace": laplace,
+  "student_t": student_t,
+  "tolerance": tolerance,
+  "exact_match": exact_match,
+}
+
+
+def from_log_likelihood(log_likelihoods: Array, log_ceiling=0.0) -> Array:
+  """l = exp(log l' − log c) for a log-likelihood of your own, [B, N] or [N].
+
+  Args:
+    log_likelihoods: log l'; −inf is a likelihood of 0.
+    log_ceiling: log c, the largest that log l' can be, whatever the policy.
+
+  Raises:
+    ValueError: NaN, or above the ceiling; names the prompt, value and ceiling.
+      Under `jit` nothing can be raised: training watches for l > 1 instead.
+  """
+  log_l = jnp.asarray(log_likelihoods)
+  traced = any(isinstance(x, jax.core.Tracer) for x in (log_l, log_ceiling))
+  if not traced:
+    above = np.argwhere(~(np.asarray(log_l) <= np.asarray(log_ceiling)))
+    if above.size:
+      at = tuple(int(i) for i in above[0])
+      prompt = f" (prompt {at[0]})" if log_l.ndim > 1 else ""
+      raise ValueError(
+        f"log_likelihoods{list(at)}{prompt} = {float(log_l[at]):.6g}, above"
+        f" log_ceiling = {float(log_ceiling):.6g}: raise the ceiling to the"
+        " largest value that a log-likelihood can take"
+      )
+  return jnp.exp(log_l - log_ceiling)
+
+
+def log_marginal(
+  likelihood: Likelihood,
+  target: Array,
+  log_weights: Array,
+  locations: Array,
+  scales: Array | None = None,
+  noise_scale=None,
+) -> Array:
+  """log E[l] of a policy that is a mixture, exactly where there is a formula.
+
+      log Σ_c π_c ∫ N(ŷ; m_c, s_c) l(y, ŷ) dŷ
+
+  Sums over atoms are exact, and so are normal components under Gaussian noise,
+  whose variances add. Otherwise a normal component is cut into 1024 slices of
+  equal probability.
+
+  Args:
+    likelihood: the noise model.
+    target: y, a scalar.
+    log_weights: [C].
+    locations: m [C].
+    scales: s [C]; None for atoms.
+    noise_scale: σ, a scalar; None is the likelihood's own.
+  """
+  noise = likelihood.scale if noise_scale is None else noise_scale
+  if scales is None or likelihood.gaussian:
+    terms = likelihood.log_likelihoods(
+      target - locations, _added(noise, scales)
+    )
+  else:
+    inside = target - slices(locations, scales)
+    terms = likelihood.log_likelihoods(inside, noise)
+    terms = special.logsumexp(terms, axis=0) - math.log(inside.shape[0])
+  return special.logsumexp(log_weights + terms)
+
+
+def predictive_cdf(
+  likelihood: Likelihood,
+  target: Array,
+  log_weights: Array,
+  locations: Array,
+  scales: Array | None = None,
+  noise_scale=None,
+) -> Array:
+  """P(Y ≤ y) under policy and noise: uniform over prompts if calibrated (PIT).
+
+  Arguments as in `log_marginal`.
+  """
+  noise = likelihood.scale if noise_scale is None else noise_scale
+  if scales is None or likelihood.gaussian:
+    below = likelihood.cdf((target - locations) / _added(noise, scales))
+  else:
+    inside = (target - slices(locations, scales)) / noise
+    below = jnp.mean(likelihood.cdf(inside), 0)
+  return jnp.sum(jnp.exp(log_weights) * below)
+
+
+def _added(noise, scales: Array | None):
+  """Standard deviation of a normal component with normal noise on top."""
+  return noise if scales is None else jnp.sqrt(noise**2 + scales**2)
+
+
+def slices(locations: Array, scales: Array, num: int = 1024) -> Array:
+  """Middles of `num` slices of equal probability of each normal, [num, C]."""
+  quantiles = special.ndtri((np.arange(num) + 0.5) / num)
+  return locations[None] + scales[None] * quantiles[:, None]
+
+
+def _scales(scale: float, smallest_scale) -> tuple[float, float]:
+  smallest = scale if smallest_scale is None else smallest_scale
+  if not 0 < scale < math.inf:
+    raise ValueError(f"scale = {scale}: must be above 0 and finite")
+  if not 0 < smallest <= scale:
+    raise ValueError(
+      f"smallest_scale = {smallest}: must be above 0 and at most scale ="
+      f" {scale}"
+    )
+  return scale, smallest

@@ -1,0 +1,28 @@
+"""Policies as Flax Linen modules.
+
+A policy reads a batch of prompts once, inputs [B, …] → outputs [B, …]; what
+follows is for one prompt (vmap it) and starts from that prompt's outputs:
+
+    sample(key, outputs, num)     → actions [N]
+    log_prob(outputs, actions)    → log m(z_j|x) [N]
+    decode(actions)               → predictions ŷ(z_j) [N]
+    components(outputs)           → the whole distribution, for exact sums
+
+They are methods of the module, since a policy may need its parameters for them:
+`policy.apply(params, outputs, actions, method="log_prob")`.
+"""
+
+import flax.linen as nn
+
+from maxrl_jax.policies.categorical import CNN, MLP, Tabular
+from maxrl_jax.policies.regression import Digits, Grid, Mixture, Normal
+
+POLICIES: dict[str, type[nn.Module]] = {
+  "mlp": MLP,
+  "cnn": CNN,
+  "tabular": Tabular,
+  "grid": Grid,
+  "normal": Normal,
+  "mixture": Mixture,
+  "digits": Digits,
+}

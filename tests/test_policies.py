@@ -1,0 +1,151 @@
+"""Policies over numbers: what is drawn, scored and summed is one thing."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from maxrl_jax.policies import POLICIES
+
+NUM_DIMS = 2
+CASES = {
+  "grid": ("grid", {"bins": 9, "low": -1.0, "high": 3.0}),
+  "normal": ("normal", {}),
+  "normal fixed": ("normal", {"policy_scale": 0.3}),
+  "mixture": ("mixture", {"num_components": 3}),
+  "digits binary": ("digits", {"base": 2, "length": 4}),
+  "digits decimal": ("digits", {"base": 10, "length": 2, "width": 8}),
+}
+each = pytest.mark.parametrize("case", CASES)
+
+
+def _policy(case, **options):
+  name, own = CASES[case]
+  policy = POLICIES[name](num_dims=NUM_DIMS, hidden=(8,), **own, **options)
+  policy.check()
+  x = jax.random.normal(jax.random.key(0), (3, 4))
+  params = policy.init(jax.random.key(1), x)
+  # Away from the start, where everything is close to uniform.
+  noise = iter(jax.random.split(jax.random.key(2), 20))
+  params = jax.tree.map(
+    lambda p: p + 0.3 * jax.random.normal(next(noise), p.shape), params
+  )
+  outputs = policy.apply(params, x)
+  return policy, params, jax.tree.map(lambda a: a[1], outputs)
+
+
+def _call(policy, params, method, *arguments):
+  return policy.apply(params, *arguments, method=method)
+
+
+@each
+def test_draws_follow_the_components(case):
+  policy, params, outputs = _policy(case)
+  num = 20_000
+  actions = policy.apply(
+    params, jax.random.key(3), outputs, num, method="sample"
+  )
+  drawn = np.asarray(_call(policy, params, "decode", actions))
+  assert drawn.shape == (NUM_DIMS, num)
+  found = _call(policy, params, "components", outputs)
+  for d in range(NUM_DIMS):
+    weights = np.exp(np.float64(found.log_weights[d]))
+    where = np.float64(found.locations[d])
+    assert weights.sum() == pytest.approx(1, abs=1e-5)
+    weights /= weights.sum()
+    if found.scales is None:
+      counts = [(np.abs(drawn[d] - v) < 1e-5).sum() for v in where]
+      assert sum(counts) == num
+      common = weights * num > 5
+      rest = weights[~common].sum() * num
+      observed = np.array(counts)[common]
+      expected = weights[common] * num
+      if rest > 0:
+        observed = np.append(observed, num - observed.sum())
+        expected = np.append(expected, num - expected.sum())
+      assert stats.chisquare(observed, expected).pvalue > 1e-4
+    else:
+      scales = np.float64(found.scales[d])
+
+      def cdf(x, weights=weights, where=where, scales=scales):
+        return stats.norm.cdf((x[:, None] - where) / scales) @ weights
+
+      assert stats.kstest(drawn[d], cdf).pvalue > 1e-4
+
+
+@each
+def test_log_probs_are_those_of_the_components(case):
+  policy, params, outputs = _policy(case)
+  actions = policy.apply(
+    params, jax.random.key(4), outputs, 50, method="sample"
+  )
+  log_probs = np.asarray(_call(policy, params, "log_prob", outputs, actions))
+  drawn = np.float64(_call(policy, params, "decode", actions))
+  found = _call(policy, params, "components", outputs)
+  for d in range(NUM_DIMS):
+    weights = np.exp(np.float64(found.log_weights[d]))
+    where = np.float64(found.locations[d])
+    if found.scales is None:
+      at = np.argmin(np.abs(drawn[d][:, None] - where), -1)
+      expected = np.log(weights[at])
+    else:
+      scales = np.float64(found.scales[d])
+      pdf = stats.norm.pdf(drawn[d][:, None], where, scales)
+      expected = np.log(pdf @ weights)
+    np.testing.assert_allclose(log_probs[d], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_digits_are_read_as_they_are_written():
+  policy, params, _ = _policy("digits decimal")
+  actions = jnp.array([[[0, 0], [9, 9], [3, 7]]] * NUM_DIMS)
+  values = _call(policy, params, "decode", actions)
+  np.testing.assert_allclose(
+    values[0], [-4 + 8 * 0.005, -4 + 8 * 0.995, -4 + 8 * 0.375], rtol=1e-5
+  )
+
+
+def test_digits_depend_on_those_before():
+  policy, params, outputs = _policy("digits binary")
+  everything = jnp.array(list(itertools.product((0, 1), repeat=4)))
+  log_probs = _call(
+    policy, params, "log_prob", outputs, jnp.stack([everything] * NUM_DIMS)
+  )
+  p = np.exp(log_probs[0]).reshape(2, 2, 2, 2)
+  assert p.sum() == pytest.approx(1, abs=1e-5)
+  second = p.sum((2, 3))
+  given = second[:, 1] / second.sum(1)
+  assert abs(given[0] - given[1]) > 0.01
+
+
+@pytest.mark.parametrize("learned", ["input", "global"])
+def test_a_learned_scale_starts_where_it_should(learned):
+  policy = POLICIES["grid"](
+    num_dims=NUM_DIMS,
+    hidden=(8,),
+    learned_scale=learned,
+    smallest_scale=0.1,
+    initial_scale=0.7,
+  )
+  x = jnp.zeros((3, 4))
+  outputs = policy.apply(policy.init(jax.random.key(0), x), x)
+  assert outputs.noise_scale.shape == (3, NUM_DIMS)
+  np.testing.assert_allclose(outputs.noise_scale, 0.7, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "message"),
+  [
+    ("grid", {"bins": 1}, "policy.bins = 1"),
+    ("grid", {"low": 2.0, "high": 2.0}, "policy.low = 2.0"),
+    ("normal", {"policy_scale": 0.0}, "policy.policy_scale = 0.0"),
+    ("mixture", {"num_components": 0}, "policy.num_components = 0"),
+    ("digits", {"base": 1}, "policy.base = 1"),
+    ("digits", {"base": 10, "length": 4}, "10000 numbers"),
+  ],
+)
+def test_wrong_options_are_named(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    POLICIES[name](**options).check()
