@@ -1,7 +1,5 @@
 """Digit-string training runs, tuned alike and kept on disk when done."""
 
-import hashlib
-import json
 import pathlib
 from typing import NamedTuple
 
@@ -10,6 +8,7 @@ from ml_collections import config_dict
 from tqdm import tqdm
 
 from configs import digits
+from experiments.store import stored
 from maxrl_jax import evaluation, training
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -129,18 +128,18 @@ class _Trainer:
 
   def run(self, learning_rate: float, seed: int) -> dict[str, np.ndarray]:
     """Curves on validation and test, from disk if they are there."""
-    path = self._path(learning_rate, seed)
     self.bar.set_postfix_str(f"{self.method.label}, lr {learning_rate:g}")
-    if path.exists():
-      self.bar.update(self.config.steps)
-    else:
-      curves = self._train(learning_rate, seed)
-      path.parent.mkdir(parents=True, exist_ok=True)
-      unfinished = path.with_suffix(".part.npz")
-      np.savez(unfinished, **curves)
-      unfinished.rename(path)
-    with np.load(path) as stored:
-      return dict(stored)
+    done = self.bar.n + self.config.steps
+    found = stored(
+      self.folder,
+      f"{self.method.label} lr{learning_rate:g} seed{seed}",
+      self.config,
+      lambda: self._train(learning_rate, seed),
+      learning_rate=learning_rate,
+      seed=seed,
+    )
+    self.bar.update(done - self.bar.n)  # All at once, if it was on disk.
+    return found
 
   def final_score(self, learning_rate: float) -> float:
     """Validation pass@1 of the tuning run; NaN if it diverges."""
@@ -167,19 +166,3 @@ class _Trainer:
       rows.append(row)
       self.bar.update(self.config.log_every)
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-  def _path(self, learning_rate, seed) -> pathlib.Path:
-    # Fields that are not set mean nothing: a new one does not train all anew.
-    fields = json.dumps(_set_fields(self.config.to_dict()), sort_keys=True)
-    key = f"{fields} {learning_rate} {seed}"
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
-    name = self.method.label.replace(" ", "-").lower()
-    return self.folder / f"{name}-lr{learning_rate:g}-seed{seed}-{digest}.npz"
-
-
-def _set_fields(block: dict) -> dict:
-  return {
-    name: _set_fields(value) if isinstance(value, dict) else value
-    for name, value in block.items()
-    if value is not None
-  }

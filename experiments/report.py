@@ -19,6 +19,7 @@ figcaption, caption { color: #555; font-size: .9rem; text-align: left; }
 .made { color: #777; font-size: .8rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }
+td { min-width: 3.5rem; }
 th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
   border-bottom: 1px solid #ddd; }
 .holds { color: #00684a; font-weight: 600; }
@@ -63,15 +64,15 @@ def environment() -> str:
 def _claims_table(claims: list[Claim]) -> str:
   rows = [
     [
-      claim.source,
+      "holds" if claim.holds else "fails",
       claim.statement,
       claim.measured,
       claim.threshold,
-      "holds" if claim.holds else "fails",
+      claim.source,
     ]
     for claim in claims
   ]
-  header = ["source", "claim", "measured", "threshold", "outcome"]
+  header = ["outcome", "claim", "measured", "threshold", "source"]
   return _table(Table("", header, rows))
 
 

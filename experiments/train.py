@@ -58,6 +58,8 @@ def train(config, workdir: pathlib.Path) -> dict:
       bar.update(config.log_every)
   test = evaluate("test", states.params)
   summary = {"steps": config.steps, "seconds": round(time.time() - start, 1)}
+  if made.task.is_regression:  # What to add to log l for a log density.
+    summary["log_ceiling"] = made.task.likelihood.log_ceiling
   summary |= {f"test/{k}": v for k, v in test.items()}
   summary = _plain(summary, config.runs)
   (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")

@@ -53,14 +53,18 @@ class Train(NamedTuple):
   task: Task
 
 
-def make_train(config) -> Train:
+def make_train(config, task: Task | None = None) -> Train:
   """Builds the task, the policy and one update from a config.
+
+  Args:
+    config: as configs/default.py.
+    task: your own; None is the one that config.task names.
 
   Raises:
     ValueError: naming the field, its value and the choices.
   """
   configuration.check(config)
-  task = configuration.make_task(config)
+  task = configuration.make_task(config) if task is None else task
   policy = configuration.make_policy(config, task)
   optimizer = configuration.make_optimizer(config)
   loss = configuration.make_loss(config, task, policy)

@@ -402,6 +402,17 @@ def test_one_rollout_without_comparison_is_reinforce():
 
 
 @each
+@pytest.mark.parametrize("largest", [1e-37, 1e-40, 1e-45])
+def test_likelihoods_about_to_underflow_are_finite(name, largest):
+  l = np.float32(largest) * np.array([1, 0.5, 0, 0, 0.25, 0], np.float32)
+  for call in (CALLS[name], COMPILED[name]):
+    found = call(l)
+    assert np.isfinite(found).all()
+    # By ratios or by differences: no larger than N successes of one would be.
+    assert name == "vimco" or np.abs(found).max() <= 6
+
+
+@each
 @pytest.mark.parametrize("garbage", [0.5, 1.0, np.nan, 1e9, -1.0])
 def test_a_mask_leaves_the_smaller_group(name, garbage):
   mask = np.arange(10) % 5 < 3

@@ -1,6 +1,7 @@
 """One tiny run of every entry point, and what wrong input gets."""
 
 import csv
+import importlib
 import json
 import pathlib
 import subprocess
@@ -143,6 +144,39 @@ def test_gradient_norm_figure(tmp_path, monkeypatch):
   monkeypatch.setitem(gradient_norms._ROLLOUTS, "quick", 64)
   result = FIGURES["gradient_norms"]("quick", tmp_path)
   assert len(result.claims) == 4 and len(result.drawings) == 1
+
+
+@pytest.mark.parametrize(
+  ("name", "small"),
+  [
+    ("bimodal", {"_STEPS": 10, "_SEEDS": 2}),
+    ("low_snr", {"_STEPS": 4, "_SEEDS": 2, "_RHOS": (0.3,), "_ROLLOUTS": (4,)}),
+    ("heteroscedastic", {"_STEPS": 16, "_SEEDS": 2}),
+    ("factorized", {"_STEPS": 4, "_SEEDS": 2, "_DIMS": (1, 2)}),
+  ],
+)
+def test_regression_figures_in_small(name, small, tmp_path, monkeypatch):
+  """Enough to draw them; whether claims hold is for the real run."""
+  module = importlib.import_module(f"experiments.figures.{name}")
+  for setting, value in small.items():
+    monkeypatch.setitem(getattr(module, setting), "quick", value)
+  result = FIGURES[name]("quick", tmp_path)
+  results.save(result, name, tmp_path)
+  assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
+  assert results.load(name, tmp_path).claims == result.claims
+  files = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").iterdir()}
+  if name == "bimodal":  # Drawn from the same runs.
+    assert len(FIGURES["jensen"]("quick", tmp_path).claims) == 2
+  assert files == {
+    p: p.stat().st_mtime_ns for p in (tmp_path / "runs").iterdir()
+  }
+
+
+def test_scale_figure_holds(tmp_path):
+  """Exact, and quick enough to be run as it is."""
+  assert all(
+    claim.holds for claim in FIGURES["scale"]("quick", tmp_path).claims
+  )
 
 
 def test_claims_of_the_digit_figure_can_fail():

@@ -6,22 +6,32 @@ import re
 import pytest
 
 from maxrl_jax.estimators import ESTIMATORS
-from maxrl_jax.tasks import TASKS
+from maxrl_jax.tasks import REGRESSION, TASKS
 
 _README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
-@pytest.mark.parametrize(
-  "block", re.findall(r"```python\n(.*?)```", _README, re.S)
-)
+_BLOCKS = re.findall(r"```python\n(.*?)```", _README, re.S)
+
+
+@pytest.mark.parametrize("block", _BLOCKS)
 def test_python_blocks_run(block):
-  exec(compile(block, "README.md", "exec"), {})
+  found = {}
+  exec(compile(block, "README.md", "exec"), found)
+  if "scores" in found:  # Logistic noise of scale 0.1 has entropy log 0.1 + 2.
+    assert -0.31 < float(found["scores"]["nll"][0]) < 0
+
+
+def test_one_s_own_task_takes_under_25_lines():
+  (block,) = (b for b in _BLOCKS if "Likelihood(" in b)
+  lines = [line for line in block.splitlines() if line.strip()]
+  assert len(lines) < 25
 
 
 def test_every_estimator_and_task_is_listed():
   listed = re.findall(r"^\| `(\w+)` \|", _README, re.M)
   assert sorted(listed) == sorted(ESTIMATORS)
-  for name in TASKS:
+  for name in TASKS | REGRESSION:
     assert f"`{name}`" in _README
 
 

@@ -2,10 +2,16 @@
 
 from experiments.figures import (
   bandit,
+  bimodal,
   bounds,
   digit_strings,
   estimator_study,
+  factorized,
   gradient_norms,
+  heteroscedastic,
+  jensen,
+  low_snr,
+  scale,
   weights,
 )
 
@@ -16,4 +22,10 @@ FIGURES = {
   "bandit": bandit.figure,
   "digits": digit_strings.figure,
   "gradient_norms": gradient_norms.figure,
+  "bimodal": bimodal.figure,
+  "jensen": jensen.figure,
+  "low_snr": low_snr.figure,
+  "heteroscedastic": heteroscedastic.figure,
+  "scale": scale.figure,
+  "factorized": factorized.figure,
 }

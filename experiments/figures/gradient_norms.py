@@ -116,13 +116,13 @@ def _claims(points) -> list[Claim]:
     ("MaxRL 1024", True),
     ("GRPO 1024", False),
   ):
-    hard = _between(by_label[label], 0.01, 0.05)
+    hard = _between(by_label[label], 0.01, 0.2)
     even = _between(by_label[label], 0.35, 0.65)
     claims.append(
       Claim(
         f"gradient_norms.{label.split()[0].lower()}",
         "figure 8",
-        f"{label}: strings with p in [0.01, 0.05) have a"
+        f"{label}: strings with p in [0.01, 0.2) have a"
         f" {'larger' if hard_wins else 'smaller'} gradient than those near ½.",
         f"median {hard:.2f} against {even:.2f}",
         "ratio above 1" if hard_wins else "ratio below 1",
@@ -144,7 +144,7 @@ def _claims(points) -> list[Claim]:
 
 
 def _table(points) -> Table:
-  bands = ((0, 0.01), (0.01, 0.05), (0.05, 0.35), (0.35, 0.65), (0.65, 1.01))
+  bands = ((0, 0.01), (0.01, 0.2), (0.2, 0.35), (0.35, 0.65), (0.65, 1.01))
   rows = [
     [
       method.label,

@@ -29,9 +29,10 @@ def self_normalized(likelihoods: Array, *, mask=None) -> Array:
   l, mask = prepare(likelihoods, mask, smallest=2)
   largest = jnp.max(jnp.where(mask, l, 0))
   # Relative to the largest, so that tiny likelihoods do not underflow.
-  relative = l / jnp.where(largest > 0, largest, 1)
-  ratio = relative / jnp.where(largest > 0, mean(relative, mask), 1)
-  return jnp.where(mask & (largest > 0), ratio - 1, 0)
+  some = largest >= jnp.finfo(l.dtype).tiny  # Below that, quotients are lost.
+  relative = l / jnp.where(some, largest, 1)
+  ratio = relative / jnp.where(some, mean(relative, mask), 1)
+  return jnp.where(mask & some, ratio - 1, 0)
 
 
 def tail_rl(likelihoods: Array, *, mask=None) -> Array:

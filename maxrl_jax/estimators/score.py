@@ -48,12 +48,16 @@ def grpo(
     raise ValueError(f"epsilon = {epsilon}: must be at least 0")
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
   centred = jnp.where(mask, l - mean(l, mask), 0)
-  # Equal likelihoods leave rounding, which σ would blow up to ±1.
-  spread = jnp.max(jnp.abs(centred))
-  flat = spread <= 4 * jnp.finfo(l.dtype).eps * jnp.max(jnp.abs(l))
-  safe = jnp.where(flat, 1.0, spread)
-  deviation = spread * jnp.sqrt(mean((centred / safe) ** 2, mask))
-  return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation + epsilon))
+  # Relative to the largest, so that tiny likelihoods do not underflow. Equal
+  # ones leave rounding, which σ would blow up to ±1.
+  largest = jnp.max(jnp.where(mask, jnp.abs(l), 0))
+  limits = jnp.finfo(l.dtype)
+  flat = jnp.max(jnp.abs(centred)) <= 4 * limits.eps * largest
+  flat |= largest < limits.tiny
+  relative = centred / jnp.where(flat, 1, largest)
+  deviation = jnp.sqrt(mean(relative**2, mask))
+  deviation = deviation + epsilon / jnp.where(flat, 1, largest)
+  return jnp.where(flat, 0, relative / jnp.where(flat, 1, deviation))
 
 
 def dr_grpo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:

@@ -1,5 +1,6 @@
 """Tasks: where prompts come from and what a rollout is worth."""
 
+from maxrl_jax.tasks import regression
 from maxrl_jax.tasks.bandit import bandit
 from maxrl_jax.tasks.base import Prompts, Task
 from maxrl_jax.tasks.classification import digits, gaussian_teacher, images
@@ -12,4 +13,4 @@ TASKS = {
   "images": images,
 }
 
-__all__ = ["REGRESSION", "TASKS", "Prompts", "Task"]
+__all__ = ["REGRESSION", "TASKS", "Prompts", "Task", "regression"]

@@ -101,6 +101,25 @@ def task(
   )
 
 
+def prompts(
+  x: Array, y: Array, *, clean=None, noise_scale=None, log_reference=None
+) -> Prompts:
+  """Prompts of data of your own: inputs x [B, …], targets y [B, D].
+
+  Without `clean` [B, D], squared errors are against y; without `log_reference`
+  [B], excess NLL is NLL; `noise_scale` [B, D] is for `per_prompt`.
+  """
+  return Prompts(
+    x,
+    Target(
+      y,
+      y if clean is None else clean,
+      jnp.ones_like(y) if noise_scale is None else noise_scale,
+      jnp.zeros(y.shape[0]) if log_reference is None else log_reference,
+    ),
+  )
+
+
 def _check_data(data: Data, likelihood: Likelihood, per_prompt: bool) -> None:
   probe = data.draw(jax.random.key(0), 256)
   for name, prompts in {"training": probe, **data.splits}.items():

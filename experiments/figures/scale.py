@@ -1,0 +1,176 @@
+"""The scale σ of the likelihood: from cross-entropy to RLOO on −MSE."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.regression_runs import COLOURS
+from experiments.results import Claim, Drawing, Result
+from maxrl_jax import likelihoods, objectives, plotting
+
+_SIGMAS = np.geomspace(0.02, 64, 60)
+_LARGE = 16.0  # Where the slopes of the expansion's errors are fitted.
+_PROMPTS, _FEATURES, _BINS, _ORDER = 64, 8, 64, 31
+
+
+def figure(preset: str, workdir) -> Result:
+  """Directions of the whole gradient and errors of the expansion, by σ."""
+  del preset, workdir
+  with jax.enable_x64(True):
+    cosines, errors = _measure()
+  drawing, (left, right) = plotting.axes(columns=2, width=5.0, height=3.4)
+  looks = {
+    "cross-entropy": ("black", "--"),
+    "RLOO on −MSE": (COLOURS["RLOO on −MSE"], "-"),
+    "MaxRL T = 31": (COLOURS["MaxRL"], "-"),
+    "RL on l (T = 1)": (COLOURS["RLOO on l"], "-"),
+  }
+  for label, (colour, style) in looks.items():
+    plotting.curve(
+      left,
+      _SIGMAS,
+      cosines[label],
+      colour=colour,
+      label=label,
+      linestyle=style,
+    )
+  left.set(
+    xscale="log",
+    xlabel="scale σ of the likelihood",
+    ylabel="cosine with ∇ log E[l]",
+    title="where maximum likelihood points",
+    ylim=(-0.05, 1.05),
+  )
+  for label, colour in (
+    ("first order", COLOURS["RLOO on −MSE"]),
+    ("second order", "#332288"),
+  ):
+    plotting.curve(right, _SIGMAS, errors[label], colour=colour, label=label)
+  right.set(
+    xscale="log",
+    yscale="log",
+    xlabel="scale σ of the likelihood",
+    ylabel="relative error of the gradient",
+    title="expansion of log E[l] in 1/σ²",
+    ylim=(1e-8, 1e2),
+    xlim=(1, _SIGMAS[-1]),
+  )
+  right.legend(loc="lower left")
+  drawing.legend(
+    *left.get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=len(looks),
+  )
+  caption = (
+    f"Gradient of a linear policy over {_BINS} grid values, {_PROMPTS} prompts,"
+    " exact. Left: with a small σ only the right value is worth anything, and"
+    " maximum likelihood is cross-entropy; with a large one it is RLOO on the"
+    " average squared error. Right: −E[e²]/2σ² alone, and with the second"
+    " term Var(e²)/8σ⁴; slopes −2 and −4."
+  )
+  return Result(
+    "Scale: from cross-entropy to RLOO",
+    [Drawing("scale", drawing, caption)],
+    _claims(cosines, errors),
+    [],
+  )
+
+
+def _measure():
+  """Cosines with the exact ML gradient, and the expansion's errors, by σ."""
+  rng = np.random.default_rng(0)
+  features = jnp.asarray(rng.normal(size=(_PROMPTS, _FEATURES)))
+  weights = jnp.asarray(rng.normal(size=(_FEATURES, _BINS)) / 2)
+  values = jnp.linspace(-4, 4, _BINS)
+  right = jnp.asarray(rng.integers(_BINS, size=_PROMPTS))
+  squares = (values[right][:, None] - values[None]) ** 2
+
+  def log_policy(weights):
+    logits = jnp.dot(features, weights, precision="highest")
+    return jax.nn.log_softmax(logits)
+
+  def moments(weights):
+    policy = jnp.exp(log_policy(weights))
+    mean = jnp.sum(policy * squares, -1)
+    return mean, jnp.sum(policy * squares**2, -1) - mean**2
+
+  @jax.jit
+  def gradients(sigma):
+    likelihood = likelihoods.gaussian(scale=1.0)
+    log_l = likelihood.log_shape(jnp.sqrt(squares) / sigma)
+
+    def log_p(weights):
+      return jax.nn.logsumexp(log_policy(weights) + log_l, axis=-1)
+
+    def of_order(order):
+      value = objectives.maxrl(order).value
+      return lambda w: jnp.sum(value(jnp.exp(log_p(w))))
+
+    def first(weights):
+      return jnp.sum(-moments(weights)[0] / (2 * sigma**2))
+
+    def second(weights):
+      return first(weights) + jnp.sum(moments(weights)[1] / (8 * sigma**4))
+
+    rows = jnp.arange(_PROMPTS)
+    objectives_ = {
+      "exact": lambda w: jnp.sum(log_p(w)),
+      "cross-entropy": lambda w: jnp.sum(log_policy(w)[rows, right]),
+      "RLOO on −MSE": first,
+      "MaxRL T = 31": of_order(_ORDER),
+      "RL on l (T = 1)": of_order(1),
+      "second": second,
+    }
+    return {
+      name: jnp.ravel(jax.grad(f)(weights)) for name, f in objectives_.items()
+    }
+
+  found = [jax.tree.map(np.asarray, gradients(sigma)) for sigma in _SIGMAS]
+  found = {name: np.stack([g[name] for g in found]) for name in found[0]}
+  exact = found.pop("exact")
+  length = np.linalg.norm(exact, axis=1)
+
+  def error(gradient):
+    return np.linalg.norm(gradient - exact, axis=1) / length
+
+  errors = {
+    "first order": error(found["RLOO on −MSE"]),
+    "second order": error(found.pop("second")),
+  }
+  cosines = {
+    name: np.sum(g * exact, 1) / np.linalg.norm(g, axis=1) / length
+    for name, g in found.items()
+  }
+  return cosines, errors
+
+
+def _claims(cosines, errors) -> list[Claim]:
+  large = _SIGMAS >= _LARGE
+  slopes = {
+    name: np.polyfit(np.log(_SIGMAS[large]), np.log(error[large]), 1)[0]
+    for name, error in errors.items()
+  }
+  ends = cosines["cross-entropy"][0], cosines["RLOO on −MSE"][-1]
+  return [
+    Claim(
+      "scale.ends",
+      "blog post, Taylor; own",
+      "At the smallest σ maximum likelihood points where cross-entropy does, at"
+      " the largest where RLOO on −MSE does.",
+      f"cosines {ends[0]:.4f} at σ = {_SIGMAS[0]:g} and {ends[1]:.4f} at"
+      f" σ = {_SIGMAS[-1]:g}",
+      "≥ 0.99 both",
+      bool(min(ends) >= 0.99),
+    ),
+    Claim(
+      "scale.expansion",
+      "own",
+      "The expansion's errors fall as σ⁻² (first order) and σ⁻⁴ (second).",
+      ", ".join(f"{name}: slope {slope:.2f}" for name, slope in slopes.items()),
+      "−2 ± 0.1 and −4 ± 0.2",
+      bool(
+        abs(slopes["first order"] + 2) <= 0.1
+        and abs(slopes["second order"] + 4) <= 0.2
+      ),
+    ),
+  ]
