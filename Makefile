@@ -4,6 +4,9 @@
 PYTHON ?= python3
 WORKDIR ?= runs/reproduce
 BIN := .venv/bin
+# Programs compiled once are kept: most of a short run is compilation.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
 .PHONY: reproduce reproduce-full test lint benchmark clean
@@ -32,4 +35,4 @@ $(READY): setup.py constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .cache build *.egg-info

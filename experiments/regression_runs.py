@@ -62,7 +62,7 @@ def train(
     seeds: how many, counted from config.seed.
     folder: for finished runs.
     label: of the run's file.
-    probe: (made, params [seeds]) → more arrays [seeds, …] at each evaluation.
+    probe: made → a function of one seed's params that gives more arrays.
 
   Returns:
     'step' [evaluations], and metrics by name, [seeds, evaluations, …].
@@ -79,14 +79,19 @@ def _train(config, probe) -> dict[str, np.ndarray]:
   config = config_dict.FrozenConfigDict(config)
   made = training.make_train(config)
   evaluate = evaluation.make_evaluate(made.policy, made.task, (1,))
+  more = None if probe is None else _over_seeds(probe(made))
   rows, steps = [], []
   for step, states, _ in training.chunks(made, config):
     if step % config.eval_every:
       continue
     found = evaluate("test", states.params)
-    if probe is not None:
-      found |= jax.tree.map(np.asarray, probe(made, states.params))
+    if more is not None:
+      found |= jax.tree.map(np.asarray, more(states.params))
     rows.append(found)
     steps.append(step)
   curves = {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
   return curves | {"step": np.array(steps)}
+
+
+def _over_seeds(function: Callable) -> Callable:
+  return jax.jit(lambda params: jax.lax.map(function, params))

@@ -149,9 +149,21 @@ def test_gradient_norm_figure(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("name", "small"),
   [
-    ("bimodal", {"_STEPS": 10, "_SEEDS": 2}),
-    ("low_snr", {"_STEPS": 4, "_SEEDS": 2, "_RHOS": (0.3,), "_ROLLOUTS": (4,)}),
-    ("heteroscedastic", {"_STEPS": 16, "_SEEDS": 2}),
+    (
+      "bimodal",
+      {"_STEPS": 10, "_SEEDS": 2, "_ORDERS": (1, 31)}
+      | {"_OTHERS": ("GRPO on l", "RLOO on −MSE")},
+    ),
+    (
+      "low_snr",
+      {"_STEPS": 4, "_SEEDS": 2, "_RHOS": (0.3,), "_ROLLOUTS": (4,)}
+      | {"_SAMPLED": ("MaxRL", "RLOO on −MSE")},
+    ),
+    (
+      "heteroscedastic",
+      {"_STEPS": 16, "_SEEDS": 2, "_KINDS": {True: "x tells σ"}}
+      | {"_METHODS": ("exact ML", "MaxRL", "RLOO on −MSE")},
+    ),
     ("factorized", {"_STEPS": 4, "_SEEDS": 2, "_DIMS": (1, 2)}),
   ],
 )
@@ -159,7 +171,11 @@ def test_regression_figures_in_small(name, small, tmp_path, monkeypatch):
   """Enough to draw them; whether claims hold is for the real run."""
   module = importlib.import_module(f"experiments.figures.{name}")
   for setting, value in small.items():
-    monkeypatch.setitem(getattr(module, setting), "quick", value)
+    presets = getattr(module, setting)
+    if isinstance(presets, dict) and "quick" in presets:
+      monkeypatch.setitem(presets, "quick", value)
+    else:
+      monkeypatch.setattr(module, setting, value)
   result = FIGURES[name]("quick", tmp_path)
   results.save(result, name, tmp_path)
   assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000

@@ -70,7 +70,7 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
   }
 
 
-def _probe(made, params) -> dict[str, jax.Array]:
+def _probe(made):
   """Mass on the rarer side, Jensen's two averages, and three whole policies.
 
   The averages are per prompt: E[log l] and log E[l].
@@ -79,7 +79,7 @@ def _probe(made, params) -> dict[str, jax.Array]:
   shown = _shown_rows(prompts)
   likelihood = made.task.likelihood
 
-  def one(params):
+  def one(params) -> dict[str, jax.Array]:
     outputs = made.policy.apply(params, prompts.inputs)
     found = jax.vmap(
       lambda out: made.policy.apply(params, out, method="components")
@@ -94,7 +94,7 @@ def _probe(made, params) -> dict[str, jax.Array]:
       "policies": pi[shown],
     }
 
-  return jax.jit(lambda params: jax.lax.map(one, params))(params)
+  return one
 
 
 def _shown_rows(prompts) -> np.ndarray:

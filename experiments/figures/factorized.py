@@ -70,17 +70,17 @@ def _config(label: str, dims: int, steps: int):
   return config
 
 
-def _probe(made, params) -> dict[str, jax.Array]:
-  """Mean over prompts of log E[l] for the clean target, [seeds]."""
+def _probe(made):
+  """Mean over prompts of log E[l] for the clean target."""
   prompts = made.task.splits["test"]
   targets = prompts.targets._replace(y=prompts.targets.clean)
   prompts = prompts._replace(targets=targets)
 
-  def one(params):
+  def one(params) -> dict[str, jax.Array]:
     log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
     return {"log_pass_rate": jnp.mean(jnp.sum(log_p, -1))}
 
-  return jax.jit(lambda params: jax.lax.map(one, params))(params)
+  return one
 
 
 def _draw(collapse, errors):

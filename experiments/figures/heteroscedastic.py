@@ -102,7 +102,7 @@ def _gradient_norms(loss, params, keys, prompts: Prompts):
 
 def _draw_excess(ax, excess) -> None:
   places = np.arange(len(_METHODS))
-  for shift, (kind, name) in zip((-0.15, 0.15), _KINDS.items(), strict=True):
+  for shift, (kind, name) in zip((-0.15, 0.15), _KINDS.items(), strict=False):
     values = [stats.mean_interval(excess[m, kind]) for m in _METHODS]
     mean = np.array([v.mean for v in values])
     spread = [mean - [v.low for v in values], [v.high for v in values] - mean]
