@@ -18,7 +18,7 @@ reproduce-full: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=full --workdir=$(WORKDIR)-full
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

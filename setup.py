@@ -41,6 +41,6 @@ setup(
       "pillow>=10.4",
     ],
     "benchmark": ["torch>=2.6"],
-    "dev": ["maxrl_jax[tfds]", "pytest>=8", "ruff>=0.9"],
+    "dev": ["maxrl_jax[tfds]", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"],
   },
 )

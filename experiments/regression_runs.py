@@ -67,9 +67,10 @@ def train(
   Returns:
     'step' [evaluations], and metrics by name, [seeds, evaluations, …].
   """
+  config = config.copy_and_resolve_references()
   with config.unlocked():
     config.runs = seeds
-  name = "" if probe is None else probe.__qualname__
+  name = "" if probe is None else f"{probe.__module__}.{probe.__qualname__}"
   return stored(
     folder, label, config, lambda: _train(config, probe), probe=name
   )

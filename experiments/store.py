@@ -1,11 +1,16 @@
 """Finished runs on disk: never trained twice, never half written."""
 
+import functools
 import hashlib
 import json
+import os
 import pathlib
+import tempfile
 from collections.abc import Callable
 
 import numpy as np
+
+import maxrl_jax
 
 
 def stored(
@@ -25,7 +30,7 @@ def stored(
     **more: what else tells this run from others, such as its seeds.
   """
   # Fields that are not set mean nothing: a new one does not train all anew.
-  fields = {"config": _set_fields(config.to_dict()), **more}
+  fields = {"config": _set_fields(config.to_dict()), "code": _code(), **more}
   key = json.dumps(fields, sort_keys=True, default=list)
   digest = hashlib.sha256(key.encode()).hexdigest()[:12]
   name = label.replace(" ", "-").lower()
@@ -33,11 +38,21 @@ def stored(
   if not path.exists():
     arrays = compute()
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part.npz")
-    np.savez(unfinished, **arrays)
-    unfinished.rename(path)
+    # A name of its own, so that two processes cannot meet in one file.
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
+      np.savez(unfinished, **arrays)
+    os.replace(unfinished.name, path)
   with np.load(path) as found:
     return dict(found)
+
+
+@functools.cache
+def _code() -> str:
+  """A digest of the library: what it computed before a change is not reused."""
+  digest = hashlib.sha256()
+  for source in sorted(pathlib.Path(maxrl_jax.__file__).parent.rglob("*.py")):
+    digest.update(source.read_bytes())
+  return digest.hexdigest()
 
 
 def _set_fields(block: dict) -> dict:

@@ -7,6 +7,7 @@ the exact pass rate, or by regression on the mean.
 import functools
 from collections.abc import Callable
 
+import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ def sampled(
   *,
   signal: str = "likelihoods",
   factorized: bool = False,
-  pathwise: Callable | None = None,
+  pathwise: tuple[str, Callable] | None = None,
 ) -> Callable:
   """Policy gradient with N rollouts a prompt.
 
@@ -37,7 +38,8 @@ def sampled(
     signal: the field of `Rollouts` that the estimator is given.
     factorized: a group for each of D target dimensions, rather than one group
       with the product of their likelihoods.
-    pathwise: l [N] → ω [N], where the likelihood itself is learned.
+    pathwise: where the likelihood itself is learned, the field of `Rollouts`
+      that has a gradient of its own, and field [N] → ω [N].
   """
   group = functools.partial(group_loss, estimator, signal, pathwise)
 
@@ -56,16 +58,17 @@ def sampled(
 def group_loss(
   estimator: Callable,
   signal: str,
-  pathwise: Callable | None,
+  pathwise: tuple[str, Callable] | None,
   drawn: rollouts.Rollouts,
 ) -> Array:
   """The surrogate of one group of N rollouts; arguments as in `sampled`."""
   advantages = estimator(getattr(drawn, signal))
   if pathwise is None:
     return losses.surrogate(drawn.log_probs, advantages)
-  l = drawn.likelihoods
+  field, weigh = pathwise
+  values = getattr(drawn, field)
   return losses.surrogate(
-    drawn.log_probs, advantages, weights=pathwise(l), likelihoods=l
+    drawn.log_probs, advantages, weights=weigh(values), likelihoods=values
   )
 
 
@@ -101,6 +104,7 @@ def mean_squared_error(policy: nn.Module, task: Task) -> Callable:
   def loss(params, key, prompts):
     del key
     outputs = policy.apply(params, prompts.inputs)
+    chex.assert_shape(prompts.targets.y, (None, policy.num_dims))
 
     def mean(outputs):
       found = policy.apply(params, outputs, method="components")

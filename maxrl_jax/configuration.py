@@ -20,6 +20,7 @@ from maxrl_jax.estimators import (
   ANY_REWARD,
   ESTIMATORS,
   LOG_ESTIMATORS,
+  LOG_PATHWISE,
   PATHWISE,
 )
 from maxrl_jax.likelihoods import LIKELIHOODS
@@ -82,6 +83,11 @@ def _decoder_options(config, task: Task) -> dict[str, Any]:
   if learned is None:
     return {}
   _choice({"input": 0, "global": 0}, "likelihood.learned", learned)
+  if config.likelihood.name in ("tolerance", "exact_match"):
+    raise ValueError(
+      f"likelihood.learned = {learned!r}: {config.likelihood.name!r} has no"
+      " noise scale to learn"
+    )
   least, start = task.likelihood.smallest_scale, task.likelihood.scale
   if least >= start or config.likelihood.per_prompt:
     raise ValueError(
@@ -96,18 +102,25 @@ def _decoder_options(config, task: Task) -> dict[str, Any]:
 
 
 def _check_coverage(policy: nn.Module, task: Task) -> None:
-  """Raises ValueError at targets that no value of the policy can explain."""
-  low, high = getattr(policy, "low", None), getattr(policy, "high", None)
-  if low is None:
+  """Raises ValueError at a target that no value of the policy can explain."""
+  values = policy.values()
+  if values is None:
     return
-  y = np.concatenate([np.ravel(s.targets.y) for s in task.splits.values()])
-  slack = 3 * task.likelihood.scale
-  if y.min() < low - slack or y.max() > high + slack:
-    raise ValueError(
-      f"policy.low = {low}, policy.high = {high}: targets run from"
-      f" {y.min():.3g} to {y.max():.3g}, further out than three times"
-      f" likelihood.scale = {task.likelihood.scale}; widen the range"
-    )
+  likelihood = task.likelihood
+  for name, prompts in task.splits.items():
+    y, sigma = (np.asarray(prompts.targets.y).ravel(), likelihood.scale)
+    at = np.clip(np.searchsorted(values, y), 1, len(values) - 1)
+    nearest = np.minimum(np.abs(y - values[at - 1]), np.abs(y - values[at]))
+    log_l = np.asarray(likelihood.log_shape(jnp.asarray(nearest / sigma)))
+    if log_l.min() < -12.5:  # Five σ of a Gaussian.
+      row = int(np.argmin(log_l))
+      raise ValueError(
+        f"policy {type(policy).__name__.lower()}: a {name} target is"
+        f" {y[row]:.4g}, {nearest[row]:.3g} from the nearest of"
+        f" {len(values)} values between policy.low = {policy.low} and"
+        f" policy.high = {policy.high}, and its likelihood is 0 at"
+        f" likelihood scale {sigma:g}; widen the range, or take more values"
+      )
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
@@ -164,6 +177,10 @@ def make_loss(config, task: Task, policy: nn.Module):
   if name == "mse":
     _check_options("estimator", name, lambda: None, options)
     _require_regression(config, task, "estimator.name = 'mse'")
+    if factorized:
+      raise ValueError(
+        "estimator.factorized = True: 'mse' is a sum over dimensions anyway"
+      )
     return batch_losses.mean_squared_error(policy, task)
   if name in EXACT:
     value = _build(EXACT, "estimator", name, options).value
@@ -183,6 +200,8 @@ def _sampled_loss(config, task, policy, options, factorized):
   _check_options("estimator", name, function, options)
   if signal == "reward":
     _require_regression(config, task, "estimator.signal = 'reward'")
+    if task.rewards is None:
+      raise ValueError("estimator.signal = 'reward': the task has no rewards")
     if name not in ANY_REWARD:
       raise ValueError(
         f"estimator.signal = 'reward': {name!r} needs likelihoods in [0, 1];"
@@ -196,18 +215,12 @@ def _sampled_loss(config, task, policy, options, factorized):
     field = "likelihoods"
   pathwise = None
   if config.likelihood.learned is not None:
-    if name not in PATHWISE or signal != "likelihood":
-      raise ValueError(
-        f"likelihood.learned = {config.likelihood.learned!r}: only"
-        f" {sorted(PATHWISE)} on likelihoods have a gradient for it, not"
-        f" {name!r} on {signal!r}"
-      )
-    pathwise = functools.partial(PATHWISE[name], **_weight_options(options))
+    pathwise = _pathwise(config, name, signal, options)
   estimator = functools.partial(function, **options)
   # Estimators check their options where they are traced: do it before.
   try:
     jax.eval_shape(estimator, jnp.zeros(config.rollouts))
-  except ValueError as error:
+  except (TypeError, ValueError) as error:
     raise ValueError(
       f"estimator.name = {name!r}, rollouts = {config.rollouts}: {error}"
     ) from None
@@ -222,9 +235,19 @@ def _sampled_loss(config, task, policy, options, factorized):
   )
 
 
-def _weight_options(options: dict[str, Any]) -> dict[str, Any]:
-  """A baseline is no part of the weights."""
-  return {k: v for k, v in options.items() if k != "baseline"}
+def _pathwise(config, name: str, signal: str, options):
+  """The term through which a learned noise scale gets its gradient."""
+  if name in LOG_PATHWISE:
+    return "log_likelihoods", LOG_PATHWISE[name]
+  if name not in PATHWISE or signal != "likelihood":
+    raise ValueError(
+      f"likelihood.learned = {config.likelihood.learned!r}: only"
+      f" {sorted(PATHWISE | LOG_PATHWISE)} on likelihoods have a gradient for"
+      f" it, not {name!r} on {signal!r}"
+    )
+  # A baseline is no part of the weights.
+  options = {k: v for k, v in options.items() if k != "baseline"}
+  return "likelihoods", functools.partial(PATHWISE[name], **options)
 
 
 def _require_regression(config, task: Task, what: str) -> None:
@@ -303,7 +326,9 @@ def _check_options(block: str, name: str, make, options) -> None:
     if option not in parameters:
       hidden = {"likelihoods", "mask", "method", "name", "parent"}
       hidden |= {"num_actions", "initial_logits", "bounded", "num_dims"}
-      hidden |= {"learned_scale", "smallest_scale", "initial_scale"}
+      if block == "policy":
+        hidden |= {"learned_scale", "smallest_scale", "initial_scale"}
+        hidden |= {"spread", "least_policy_scale", "width"}
       taken = sorted(set(parameters) - hidden)
       raise ValueError(
         f"{block}.{option} = {value}: {name!r} takes {taken or 'no options'}"

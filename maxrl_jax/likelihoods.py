@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
+from scipy import stats as quantiles
 
 Array = jax.Array
 
@@ -35,7 +36,9 @@ class Likelihood(NamedTuple):
     log_peak: log f₁(0).
     scale: σ where neither the prompt nor the policy has its own.
     smallest_scale: σ is never below it; this is where the ceiling comes from.
-    gaussian: whether f is normal, so that normal policies sum in closed form.
+    log_under_normal: (y − m, σ, s) → log f averaged over ŷ ~ N(m, s), in closed
+      form or close to it; None sums slices of the normal, which needs a noise
+      that is not much narrower than the policy.
   """
 
   log_shape: Callable[[Array], Array]
@@ -43,7 +46,7 @@ class Likelihood(NamedTuple):
   log_peak: float
   scale: float
   smallest_scale: float
-  gaussian: bool = False
+  log_under_normal: Callable[[Array, Array, Array], Array] | None = None
 
   @property
   def log_ceiling(self) -> float:
@@ -74,7 +77,9 @@ def gaussian(*, scale: float, smallest_scale=None) -> Likelihood:
     special.ndtr,
     -math.log(2 * math.pi) / 2,
     *_scales(scale, smallest_scale),
-    gaussian=True,
+    log_under_normal=lambda r, noise, s: densities.norm.logpdf(
+      r, 0.0, jnp.sqrt(noise**2 + s**2)
+    ),
   )
 
 
@@ -85,7 +90,17 @@ def laplace(*, scale: float, smallest_scale=None) -> Likelihood:
     densities.laplace.cdf,
     -math.log(2),
     *_scales(scale, smallest_scale),
+    log_under_normal=_laplace_under_normal,
   )
+
+
+def _laplace_under_normal(r: Array, b: Array, s: Array) -> Array:
+  """log of e^{s²/2b²} (e^{−r/b} Φ(r/s − s/b) + e^{r/b} Φ(−r/s − s/b)) / 2b."""
+  sides = jnp.logaddexp(
+    -r / b + special.log_ndtr(r / s - s / b),
+    r / b + special.log_ndtr(-r / s - s / b),
+  )
+  return sides + s**2 / (2 * b**2) - jnp.log(2 * b)
 
 
 def student_t(
@@ -105,6 +120,16 @@ def student_t(
     tail = special.betainc(degrees / 2, 0.5, degrees / (degrees + u * u)) / 2
     return jnp.where(u > 0, 1 - tail, tail)
 
+  # Student's t is a mixture of normals of precision g/σ², g ~ Gamma(ν/2, ν/2).
+  middles = (np.arange(512) + 0.5) / 512
+  precision = quantiles.gamma.ppf(middles, degrees / 2, scale=2 / degrees)
+
+  def log_under_normal(r, noise, s):
+    g = precision.astype(np.float32).reshape((-1,) + (1,) * jnp.ndim(r))
+    total = jnp.sqrt(jnp.square(noise / jnp.sqrt(g)) + jnp.square(s)[None])
+    terms = densities.norm.logpdf(r[None], 0.0, total)
+    return special.logsumexp(terms, axis=0) - math.log(len(middles))
+
   return Likelihood(
     lambda u: -(degrees + 1) / 2 * jnp.log1p(u * u / degrees),
     cdf,
@@ -112,6 +137,7 @@ def student_t(
     - math.lgamma(degrees / 2)
     - math.log(degrees * math.pi) / 2,
     *_scales(scale, smallest_scale),
+    log_under_normal=log_under_normal,
   )
 
 
@@ -125,7 +151,16 @@ def tolerance(*, width: float) -> Likelihood:
     -math.log(2),
     width,
     width,
+    log_under_normal=_window_under_normal,
   )
+
+
+def _window_under_normal(r: Array, width: Array, s: Array) -> Array:
+  """log of (Φ((w−|r|)/s) − Φ((−w−|r|)/s)) / 2w, by logarithms of tails."""
+  r = jnp.abs(r)
+  upper = special.log_ndtr((width - r) / s)
+  lower = special.log_ndtr((-width - r) / s)
+  return upper + jnp.log1p(-jnp.exp(lower - upper)) - jnp.log(2.0 * width)
 
 
 def exact_match() -> Likelihood:
@@ -165,10 +200,11 @@ def from_log_likelihood(log_likelihoods: Array, log_ceiling=0.0) -> Array:
     above = np.argwhere(~(np.asarray(log_l) <= np.asarray(log_ceiling)))
     if above.size:
       at = tuple(int(i) for i in above[0])
+      ceiling = float(np.broadcast_to(log_ceiling, log_l.shape)[at])
       prompt = f" (prompt {at[0]})" if log_l.ndim > 1 else ""
       raise ValueError(
         f"log_likelihoods{list(at)}{prompt} = {float(log_l[at]):.6g}, above"
-        f" log_ceiling = {float(log_ceiling):.6g}: raise the ceiling to the"
+        f" log_ceiling = {ceiling:.6g}: raise the ceiling to the"
         " largest value that a log-likelihood can take"
       )
   return jnp.exp(log_l - log_ceiling)
@@ -186,9 +222,8 @@ def log_marginal(
 
       log Σ_c π_c ∫ N(ŷ; m_c, s_c) l(y, ŷ) dŷ
 
-  Sums over atoms are exact, and so are normal components under Gaussian noise,
-  whose variances add. Otherwise a normal component is cut into 1024 slices of
-  equal probability.
+  Sums over atoms are exact, and normal components are averaged by the noise
+  model's own formula.
 
   Args:
     likelihood: the noise model.
@@ -199,15 +234,25 @@ def log_marginal(
     noise_scale: σ, a scalar; None is the likelihood's own.
   """
   noise = likelihood.scale if noise_scale is None else noise_scale
-  if scales is None or likelihood.gaussian:
-    terms = likelihood.log_likelihoods(
-      target - locations, _added(noise, scales)
-    )
+  residuals = target - locations
+  if scales is None:
+    terms = likelihood.log_likelihoods(residuals, noise)
+  elif likelihood.log_under_normal is not None:
+    terms = likelihood.log_under_normal(residuals, noise, scales)
+    terms = terms - likelihood.log_ceiling
   else:
-    inside = target - slices(locations, scales)
-    terms = likelihood.log_likelihoods(inside, noise)
-    terms = special.logsumexp(terms, axis=0) - math.log(inside.shape[0])
-  return special.logsumexp(log_weights + terms)
+    inside = likelihood.log_likelihoods(
+      target - slices(locations, scales), noise
+    )
+    terms = _log_sum(inside) - math.log(inside.shape[0])
+  return _log_sum(log_weights + terms)
+
+
+def _log_sum(terms: Array) -> Array:
+  """logsumexp over the first axis, whose gradient is 0 where all are −inf."""
+  some = jnp.max(terms, 0) > -jnp.inf
+  safe = special.logsumexp(jnp.where(some, terms, 0.0), axis=0)
+  return jnp.where(some, safe, -jnp.inf)
 
 
 def predictive_cdf(
@@ -223,17 +268,12 @@ def predictive_cdf(
   Arguments as in `log_marginal`.
   """
   noise = likelihood.scale if noise_scale is None else noise_scale
-  if scales is None or likelihood.gaussian:
-    below = likelihood.cdf((target - locations) / _added(noise, scales))
+  if scales is None:
+    below = likelihood.cdf((target - locations) / noise)
   else:
     inside = (target - slices(locations, scales)) / noise
     below = jnp.mean(likelihood.cdf(inside), 0)
   return jnp.sum(jnp.exp(log_weights) * below)
-
-
-def _added(noise, scales: Array | None):
-  """Standard deviation of a normal component with normal noise on top."""
-  return noise if scales is None else jnp.sqrt(noise**2 + scales**2)
 
 
 def slices(locations: Array, scales: Array, num: int = 1024) -> Array:

@@ -58,7 +58,8 @@ def make_train(config, task: Task | None = None) -> Train:
 
   Args:
     config: as configs/default.py.
-    task: your own; None is the one that config.task names.
+    task: your own; config.task and config.likelihood then mean nothing. None
+      is the one that config.task names.
 
   Raises:
     ValueError: naming the field, its value and the choices.
@@ -160,12 +161,20 @@ def chunks(
   for start in range(0, config.steps, config.log_every):
     states, metrics = train.advance(states, keys[:, 1])
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
-    check_metrics(metrics, start)
+    check_metrics(metrics, start, train.task.likelihood)
     yield start + config.log_every, states, metrics
 
 
-def check_metrics(metrics: dict[str, np.ndarray], start: int) -> None:
-  """Raises FloatingPointError at the first step with an impossible number."""
+def check_metrics(
+  metrics: dict[str, np.ndarray], start: int, noise=None
+) -> None:
+  """Raises FloatingPointError at the first step with an impossible number.
+
+  Args:
+    metrics: of a chunk, each [steps, runs].
+    start: steps done before it.
+    noise: the task's noise model, whose ceiling is named where l exceeds it.
+  """
   found = []
   places = metrics.get("prompt_of_max")
   for name, values in metrics.items():
@@ -177,8 +186,11 @@ def check_metrics(metrics: dict[str, np.ndarray], start: int) -> None:
       allowed = "in [0, 1]" if likelihood else "finite"
       message = f"{name} = {values[step, run]:.6g}, must be {allowed}"
       if name == "likelihood_max" and places is not None:
-        message += f" (prompt {places[step, run]:.0f} of the batch): raise the"
-        message += " ceiling that likelihoods are divided by"
+        message += f" (prompt {places[step, run]:.0f} of the batch)"
+        if noise is not None:
+          message += (
+            f"; its ceiling is a log density of {noise.log_ceiling:.4g}"
+          )
       # A likelihood is the cause, what follows from it in that step is not.
       found.append((step, not likelihood, run, message))
   if found:

@@ -16,6 +16,7 @@ CASES = {
   "normal": ("normal", {}),
   "normal fixed": ("normal", {"policy_scale": 0.3}),
   "mixture": ("mixture", {"num_components": 3}),
+  "mixture of one": ("mixture", {"num_components": 1}),
   "digits binary": ("digits", {"base": 2, "length": 4}),
   "digits decimal": ("digits", {"base": 10, "length": 2, "width": 8}),
 }
@@ -120,19 +121,20 @@ def test_digits_depend_on_those_before():
   assert abs(given[0] - given[1]) > 0.01
 
 
+@pytest.mark.parametrize("initial", [0.7, 1000.0])
 @pytest.mark.parametrize("learned", ["input", "global"])
-def test_a_learned_scale_starts_where_it_should(learned):
+def test_a_learned_scale_starts_where_it_should(learned, initial):
   policy = POLICIES["grid"](
     num_dims=NUM_DIMS,
     hidden=(8,),
     learned_scale=learned,
     smallest_scale=0.1,
-    initial_scale=0.7,
+    initial_scale=initial,
   )
   x = jnp.zeros((3, 4))
   outputs = policy.apply(policy.init(jax.random.key(0), x), x)
   assert outputs.noise_scale.shape == (3, NUM_DIMS)
-  np.testing.assert_allclose(outputs.noise_scale, 0.7, rtol=1e-5)
+  np.testing.assert_allclose(outputs.noise_scale, initial, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

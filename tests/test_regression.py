@@ -12,6 +12,7 @@ from scipy import stats
 from configs import bimodal, default
 from maxrl_jax import (
   batch_losses,
+  configuration,
   estimators,
   evaluation,
   likelihoods,
@@ -162,7 +163,8 @@ def _small(learned="input", num_dims=1, bins=3):
   y = jnp.asarray(rng.normal(size=(2, num_dims)) / 2)
   target = Target(y, y, jnp.ones_like(y), y.sum(-1))
   prompts = Prompts(jnp.asarray(rng.normal(size=(2, 2))), target)
-  data = Data(lambda key, batch: prompts, {"train": prompts}, num_dims)
+  splits = {"train": prompts, "validation": prompts}
+  data = Data(lambda key, batch: prompts, splits, num_dims)
   task = regression.task(data, likelihood)
   params = policy.init(jax.random.key(0), prompts.inputs)
   keys = iter(jax.random.split(jax.random.key(1), 20))
@@ -222,7 +224,7 @@ def test_learned_noise_follows_the_exact_gradient(learned, order, x64):
     return batch_losses.group_loss(
       functools.partial(estimators.maxrl, order=order),
       "likelihoods",
-      functools.partial(symmetric.loo_weights, order=order),
+      ("likelihoods", functools.partial(symmetric.loo_weights, order=order)),
       rollouts.joint(drawn),
     )
 
@@ -254,6 +256,177 @@ def test_dimensions_together_or_each_alone(factorized, order, x64):
   value = objectives.maxrl(order).value
   objective = _exact(policy, task, prompts, value, factorized)
   _assert_opposite(gradient, jax.jit(jax.grad(objective))(params))
+
+
+def test_learned_noise_under_vimco_follows_its_bound(x64):
+  """Pathwise and score terms together: ∇ E[log mean l], enumerated."""
+  policy, params, task, prompts = _small("input")
+  group = functools.partial(
+    batch_losses.group_loss,
+    estimators.log_vimco,
+    "log_likelihoods",
+    ("log_likelihoods", estimators.LOG_PATHWISE["vimco"]),
+  )
+
+  def loss(drawn):
+    return group(rollouts.joint(drawn))
+
+  gradient = _expected_gradient(policy, params, task, prompts, 3, loss)
+  x, target = jax.tree.map(lambda a: a[0], prompts)
+  outcomes = jnp.asarray(list(itertools.product(range(3), repeat=3)))
+
+  def bound(params):
+    outputs = jax.tree.map(lambda a: a[0], policy.apply(params, x[None]))
+
+    def one(actions):
+      drawn = rollouts.score(
+        actions[None], policy, params, outputs, target, task
+      )
+      log_mean = jnp.log(jnp.mean(drawn.likelihoods))
+      return jnp.exp(jnp.sum(drawn.log_probs)) * log_mean
+
+    return jnp.sum(jax.vmap(one)(outcomes))
+
+  _assert_opposite(gradient, jax.jit(jax.grad(bound))(params))
+
+
+@pytest.mark.parametrize("name", sorted(estimators.LOG_PATHWISE))
+def test_learned_noise_feels_prompts_whose_likelihood_underflows(name):
+  """∂/∂log σ of the importance-weighted −log mean l, by hand: 1 − r²/σ²."""
+  squares = 9.0 + np.array([0.0, 0.1, 0.4], np.float32)
+
+  def log_l(log_s):
+    return -log_s - squares / (2 * jnp.exp(2 * log_s))
+
+  weigh = estimators.LOG_PATHWISE[name]
+
+  def loss(log_s):
+    l = log_l(log_s)
+    return -jnp.mean(jax.lax.stop_gradient(weigh(l)) * l)
+
+  for sigma in (0.3, 0.1, 0.05):
+    share = np.float64(jax.nn.softmax(log_l(np.log(sigma))))
+    expected = 1 - share @ np.float64(squares) / sigma**2
+    found = jax.grad(loss)(jnp.float32(np.log(sigma)))
+    assert float(found) == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+  ("sampled", "exact"),
+  [
+    ({"estimator.order": 2}, {"estimator.name": "exact_maxrl"}),
+    (
+      {"estimator.order": 2, "estimator.factorized": True},
+      {"estimator.name": "exact_maxrl", "estimator.factorized": True},
+    ),
+    (
+      {"estimator.order": 2} | (noise := {"likelihood.learned": "input"}),
+      {"estimator.name": "exact_maxrl"} | noise,
+    ),
+    (
+      {"estimator.order": 2, "estimator.factorized": True} | noise,
+      {"estimator.name": "exact_maxrl", "estimator.factorized": True} | noise,
+    ),
+    (
+      {"estimator.name": "rloo"} | noise,
+      {"estimator.name": "exact_rl"} | noise,
+    ),
+    (
+      {"estimator.name": "reinforce"} | noise,
+      {"estimator.name": "exact_rl"} | noise,
+    ),
+  ],
+  ids=str,
+)
+def test_what_a_config_trains_is_what_it_says(sampled, exact):
+  """make_loss of both configs: mean sampled gradient against the exact one."""
+  own = {"policy.name": "grid", "policy.bins": 5, "rollouts": 6}
+  own |= {"task.num_dims": 2, "likelihood.scale": 1.0, "policy.hidden": ()}
+  if "likelihood.learned" in sampled:
+    own["likelihood.smallest_scale"] = 0.5
+  order = {"estimator.order": 2} if "maxrl" in exact["estimator.name"] else {}
+  made = [
+    training.make_train(_config(**own | fields))
+    for fields in (sampled, exact | order)
+  ]
+  losses_ = [
+    configuration.make_loss(_config(**own | fields), m.task, m.policy)
+    for m, fields in zip(made, (sampled, exact | order), strict=True)
+  ]
+  params = made[0].init(jax.random.key(0)).params
+  prompts = made[0].task.draw(jax.random.key(1), 3)
+
+  def gradient(loss, key):
+    found = jax.grad(lambda p: loss(p, key, prompts)[0])(params)
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(found)])
+
+  keys = jax.random.split(jax.random.key(2), 20_000)
+  draws = jax.jit(
+    lambda keys: jax.lax.map(
+      lambda key: gradient(losses_[0], key), keys, batch_size=1000
+    )
+  )(keys)
+  truth = gradient(losses_[1], keys[0])
+  error = draws.std(0) / len(keys) ** 0.5
+  assert float(jnp.linalg.norm(error)) < 0.05 * float(jnp.linalg.norm(truth))
+  assert float(jnp.max(jnp.abs(draws.mean(0) - truth) / (error + 1e-7))) < 5
+
+
+def test_each_prompt_is_judged_by_its_own_noise():
+  y = jnp.array([[0.3], [0.3]])
+  prompts = regression.prompts(
+    jnp.zeros((2, 1)), y, noise_scale=jnp.array([[0.5], [2.0]])
+  )
+  data = Data(lambda key, batch: prompts, {"validation": prompts})
+  likelihood = likelihoods.gaussian(scale=0.5)
+  task = regression.task(data, likelihood, per_prompt=True)
+  for row, sigma in enumerate((0.5, 2.0)):
+    target = jax.tree.map(lambda a, row=row: a[row], prompts.targets)
+    log_l = task.log_likelihoods(target, jnp.array([[1.0, -2.0]]))
+    expected = stats.norm.logpdf([0.7, -2.3], 0, sigma)
+    np.testing.assert_allclose(
+      log_l[0] + likelihood.log_ceiling, expected, rtol=1e-5
+    )
+
+
+def test_rewards_and_squared_error_by_hand():
+  policy, params, task, prompts = _small(None, num_dims=2, bins=5)
+  target = jax.tree.map(lambda a: a[0], prompts.targets)
+  at = target.y[:, None] + jnp.array([[2.0, 0.0], [-1.0, 0.5]])
+  rewards = task.rewards(target, at)
+  np.testing.assert_allclose(rewards, [[-2, 0], [-0.5, -0.125]], atol=1e-6)
+  loss = batch_losses.mean_squared_error(policy, task)
+  head = policy.apply(params, prompts.inputs).head
+  mean = np.float64(jax.nn.softmax(head)) @ np.linspace(-1, 1, 5)
+  expected = ((np.float64(prompts.targets.y) - mean) ** 2).sum(1).mean() / 2
+  found, _ = loss(params, None, prompts)
+  assert float(found) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"y": np.zeros((4, 3))}, r"y has shape \(4, 3\), must be"),
+    ({"y": np.zeros(4)}, r"y has shape \(4,\), must be"),
+    ({"clean": np.zeros(4)}, "clean has shape"),
+    ({"log_reference": np.zeros((4, 1))}, "log_reference has shape"),
+    ({"noise_scale": np.full((4, 1), np.nan)}, "noise of scale nan"),
+  ],
+)
+def test_data_of_the_wrong_shape_are_named(change, message):
+  good = regression.prompts(jnp.zeros((4, 2)), jnp.zeros((4, 1)))
+  bad = good._replace(targets=good.targets._replace(**change))
+  data = Data(lambda key, batch: bad, {"validation": bad})
+  with pytest.raises(ValueError, match=message):
+    regression.task(data, likelihoods.gaussian(scale=1.0), per_prompt=True)
+
+
+def test_data_need_a_validation_split():
+  good = regression.prompts(jnp.zeros((4, 2)), jnp.zeros((4, 1)))
+  with pytest.raises(ValueError, match="'validation' is needed"):
+    regression.task(
+      Data(lambda key, batch: good, {}), likelihoods.gaussian(scale=1.0)
+    )
 
 
 # Metrics
@@ -401,10 +574,28 @@ def test_every_way_to_learn_runs(fields):
     ),
     (
       {"policy.name": "grid", "policy.low": -0.1, "policy.high": 0.1},
-      "policy.low = -0.1, policy.high = 0.1: targets run from",
+      "between policy.low = -0.1 and policy.high = 0.1",
     ),
     ({"policy.name": "mlp"}, "policy.name = 'mlp': task 'teacher' takes"),
     ({"estimator.signal": "reward"}, "'maxrl' needs likelihoods in"),
+    (
+      {"estimator.name": "mse", "estimator.factorized": True},
+      "'mse' is a sum over dimensions anyway",
+    ),
+    (
+      {"likelihood.name": "tolerance", "likelihood.width": 0.5}
+      | {"likelihood.scale": None, "likelihood.learned": "input"},
+      "'tolerance' has no noise scale to learn",
+    ),
+    (
+      {"policy.name": "grid", "policy.bins": 3, "likelihood.scale": 0.01},
+      "a validation target is|a train target is|a test target is",
+    ),
+    (
+      {"likelihood.name": "exact_match", "likelihood.scale": None}
+      | {"policy.name": "grid"},
+      "from the nearest of 64 values",
+    ),
     ({"estimator.signal": "regret"}, "estimator.signal = 'regret'"),
     (
       {"likelihood.learned": "input", "likelihood.smallest_scale": 0.1}
@@ -432,7 +623,7 @@ def test_a_wrong_config_names_the_field(fields, message):
 def test_targets_that_are_not_finite_are_named():
   y = jnp.array([[0.0], [np.nan]])
   bad = Prompts(jnp.zeros((2, 1)), Target(y, y, jnp.ones_like(y), y[:, 0]))
-  data = Data(lambda key, batch: bad, {"train": bad})
+  data = Data(lambda key, batch: bad, {"validation": bad})
   with pytest.raises(ValueError, match=r"target 1 = \[nan\]: targets must be"):
     regression.task(data, likelihoods.gaussian(scale=1.0))
 
@@ -450,3 +641,22 @@ def test_bimodal_learns_both_modes_by_likelihood_and_one_by_rl():
     )
     nll[order] = float(found["nll"][0])
   assert nll[31] < 1.35 and nll[1] > 2.5
+
+
+def test_a_likelihood_above_its_ceiling_stops_the_run_and_is_named():
+  """A noise model of one's own whose peak is wrong."""
+  prompts = regression.prompts(jnp.zeros((4, 1)), jnp.zeros((4, 1)))
+  wrong = likelihoods.Likelihood(
+    log_shape=lambda u: 0.5 - u * u / 2,
+    cdf=jax.scipy.special.ndtr,
+    log_peak=-0.9,
+    scale=1.0,
+    smallest_scale=1.0,
+  )
+  data = Data(lambda key, batch: prompts, {"validation": prompts})
+  task = regression.task(data, wrong)
+  config = _config(**{"policy.name": "normal", "batch_size": 4})
+  made = training.make_train(config, task)
+  message = r"likelihood_max = 1\.\d+, must be in \[0, 1\] \(prompt \d of"
+  with pytest.raises(FloatingPointError, match=message + ".*ceiling .* -0.9"):
+    list(training.chunks(made, config))

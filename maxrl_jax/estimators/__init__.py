@@ -56,22 +56,23 @@ ANY_REWARD = ("reinforce", "rloo", "grpo", "dr_grpo")
 # The same from log-likelihoods, where l itself would underflow.
 LOG_ESTIMATORS: dict[str, Callable[..., Array]] = {
   "self_normalized": log_self_normalized,
+  "maxrl_paper": log_self_normalized,
   "vimco": log_vimco,
 }
-
-
-def _importance_weights(l: Array) -> Array:
-  """1 / mean l: what both importance-weighted estimators put on ∇l."""
-  return jnp.ones_like(l) / jnp.maximum(jnp.mean(l), jnp.finfo(l.dtype).tiny)
 
 
 # ω [N] of the pathwise term mean_j ω_j ∇l_j, where l depends on the parameters.
 PATHWISE: dict[str, Callable[..., Array]] = {
   "reinforce": jnp.ones_like,
   "rloo": jnp.ones_like,
+  "dr_grpo": lambda l: jnp.full_like(l, 1 - 1 / l.shape[0]),
   "maxrl": symmetric.loo_weights,
-  "self_normalized": _importance_weights,
-  "vimco": _importance_weights,
+}
+
+# The same for mean_j ω_j ∇log l_j, given log l: no likelihood is too small.
+LOG_PATHWISE: dict[str, Callable[..., Array]] = {
+  "self_normalized": lambda log_l: log_l.shape[0] * jax.nn.softmax(log_l),
+  "vimco": lambda log_l: log_l.shape[0] * jax.nn.softmax(log_l),
 }
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
   "BASELINES",
   "ESTIMATORS",
   "LOG_ESTIMATORS",
+  "LOG_PATHWISE",
   "PATHWISE",
   "check_likelihoods",
   "dr_grpo",

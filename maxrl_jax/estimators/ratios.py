@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from maxrl_jax.estimators.group import count, mean, prepare
@@ -62,9 +63,9 @@ def log_self_normalized(log_likelihoods: Array, *, mask=None) -> Array:
   Nothing underflows: at log-likelihoods of −1e4 the best rollout still leads.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
-  some = jnp.max(log_l) > -jnp.inf
-  share = jax.nn.softmax(jnp.where(some, log_l, 0))
-  return jnp.where(mask & some, count(mask, log_l) * share - 1, 0)
+  nothing = jnp.max(log_l) == -jnp.inf  # Not so for NaN, which is passed on.
+  share = jax.nn.softmax(jnp.where(nothing, 0, log_l))
+  return jnp.where(mask & ~nothing, count(mask, log_l) * share - 1, 0)
 
 
 def vimco(likelihoods: Array, *, mask=None) -> Array:
@@ -87,6 +88,9 @@ def log_vimco(log_likelihoods: Array, *, mask=None) -> Array:
   N = 1: ValueError.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
+  # Only differences count: near 0 they keep their digits.
+  largest = jnp.max(log_l)
+  log_l = log_l - jnp.where(largest == -jnp.inf, 0, largest)
   zero = mask & (log_l == -jnp.inf)
   least = jnp.min(jnp.where(mask & ~zero, log_l, 0))
   tiny = jnp.log(jnp.finfo(log_l.dtype).tiny)
@@ -106,9 +110,16 @@ def log_vimco(log_likelihoods: Array, *, mask=None) -> Array:
 
 
 def _log_prepare(log_likelihoods, mask, smallest: int):
-  """log l in at least float32, −inf where masked; and the mask."""
-  # Size and mask are checked as those of likelihoods are.
-  size = jnp.shape(log_likelihoods)
-  _, mask = prepare(jnp.zeros(size), mask, smallest=smallest)
+  """Checked log l in at least float32, −inf where masked; and the mask."""
   log_l = jnp.asarray(log_likelihoods)
+  log_l = log_l.astype(jnp.promote_types(log_l.dtype, jnp.float32))
+  # Size and mask are checked as those of likelihoods are.
+  _, mask = prepare(jnp.zeros(log_l.shape), mask, smallest=smallest)
+  if not any(isinstance(x, jax.core.Tracer) for x in (log_l, mask)):
+    bad = np.flatnonzero(~(np.asarray(log_l) <= 0) & np.asarray(mask))
+    if bad.size:
+      raise ValueError(
+        f"log_likelihoods[{bad[0]}] = {log_l[bad[0]]}: must be at most 0;"
+        " subtract the largest value a log-likelihood can take"
+      )
   return jnp.where(mask, log_l, -jnp.inf), mask

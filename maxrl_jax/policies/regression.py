@@ -37,7 +37,8 @@ class Regression(nn.Module):
     hidden: widths of the MLP's hidden layers.
     learned_scale: 'input' gives σ(x), 'global' one σ a dimension, None none.
     smallest_scale: what a learned σ cannot go below.
-    initial_scale: where a learned σ starts, above `smallest_scale`.
+    initial_scale: where a learned σ starts, above `smallest_scale`, but for
+      what an untrained MLP adds.
   """
 
   num_dims: int = 1
@@ -63,6 +64,10 @@ class Regression(nn.Module):
         "noise_scale", nn.initializers.zeros, (self.num_dims,)
       )
 
+  def values(self) -> np.ndarray | None:
+    """All predictions there are, ascending; None where they are a continuum."""
+    return None
+
   def __call__(self, inputs: Array) -> Outputs:
     body = self.body(inputs).reshape(inputs.shape[0], self.num_dims, -1)
     if self.learned_scale is None:
@@ -73,7 +78,7 @@ class Regression(nn.Module):
       free = jnp.broadcast_to(self.scale, body.shape[:2])
     # softplus, shifted so that 0 is the initial scale.
     above = self.initial_scale - self.smallest_scale
-    shift = np.log(np.expm1(above))
+    shift = above + np.log(-np.expm1(-above))
     return Outputs(body, self.smallest_scale + jax.nn.softplus(free + shift))
 
   def sample(self, key: Array, outputs: Outputs, num: int) -> Array:
@@ -106,7 +111,7 @@ class Grid(Regression):
     _check_least(2, bins=self.bins)
     _check_range(self.low, self.high)
 
-  def _values(self) -> np.ndarray:
+  def values(self) -> np.ndarray:
     return np.linspace(self.low, self.high, self.bins, dtype=np.float32)
 
   def _sample(self, key, head, num):
@@ -116,10 +121,10 @@ class Grid(Regression):
     return distributions.categorical_log_prob(head, actions)
 
   def _components(self, head) -> Components:
-    return Components(jax.nn.log_softmax(head), jnp.asarray(self._values()))
+    return Components(jax.nn.log_softmax(head), jnp.asarray(self.values()))
 
   def decode(self, actions: Array) -> Array:
-    return jnp.asarray(self._values())[actions]
+    return jnp.asarray(self.values())[actions]
 
 
 class Normal(Regression):
@@ -132,7 +137,7 @@ class Normal(Regression):
     return 1 if self.policy_scale else 2
 
   def check(self) -> None:
-    if self.policy_scale is not None and not self.policy_scale > 0:
+    if self.policy_scale is not None and not 0 < self.policy_scale < np.inf:
       raise ValueError(
         f"policy.policy_scale = {self.policy_scale}: must be above 0"
       )
@@ -169,7 +174,8 @@ class Mixture(Regression):
 
   def _components(self, head) -> Components:
     logits, means, scales = jnp.split(head, 3)
-    start = np.linspace(-self.spread, self.spread, self.num_components)
+    start = (np.arange(self.num_components) + 0.5) / self.num_components
+    start = self.spread * (2 * start - 1)
     return Components(
       jax.nn.log_softmax(logits),
       means + start.astype(head.dtype),
@@ -264,6 +270,11 @@ class Digits(Regression):
       self._log_prob(head, jnp.asarray(everything)), self.decode(everything)
     )
 
+  def values(self) -> np.ndarray:
+    count = self.base**self.length
+    middles = (np.arange(count) + 0.5) / count
+    return self.low + (self.high - self.low) * middles
+
   def decode(self, actions: Array) -> Array:
     share = 0.5
     for place in reversed(range(self.length)):
@@ -278,5 +289,8 @@ def _check_least(least: int, **fields) -> None:
 
 
 def _check_range(low: float, high: float) -> None:
-  if not low < high:
-    raise ValueError(f"policy.low = {low}: must be below policy.high = {high}")
+  if not -np.inf < low < high < np.inf:
+    raise ValueError(
+      f"policy.low = {low}, policy.high = {high}: must be finite, low below"
+      " high"
+    )

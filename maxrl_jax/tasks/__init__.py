@@ -4,7 +4,7 @@ from maxrl_jax.tasks import regression
 from maxrl_jax.tasks.bandit import bandit
 from maxrl_jax.tasks.base import Prompts, Task
 from maxrl_jax.tasks.classification import digits, gaussian_teacher, images
-from maxrl_jax.tasks.regression import REGRESSION
+from maxrl_jax.tasks.regression_data import REGRESSION
 
 TASKS = {
   "bandit": bandit,

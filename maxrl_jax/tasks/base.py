@@ -54,6 +54,13 @@ class Task:
   likelihood: Likelihood | None = None
   noise_scale: Callable[..., Array] | None = None
 
+  def __post_init__(self):
+    if (self.likelihoods is None) == (self.log_likelihoods is None):
+      raise ValueError(
+        "a task has either `likelihoods` or `log_likelihoods`: it got"
+        f" {'neither' if self.likelihoods is None else 'both'}"
+      )
+
   @property
   def is_regression(self) -> bool:
     """Whether rollouts are numbers under a noise model, [D, N] a prompt."""
