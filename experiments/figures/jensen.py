@@ -15,20 +15,23 @@ def figure(preset: str, workdir) -> Result:
   runs = {label: runs[label] for label in _METHODS}
   drawing, (over_time, *ends) = plotting.axes(columns=4, width=3.1, height=3.1)
   for label, run in runs.items():
-    colour = bimodal.COLOURS[label]
-    for name, style in (("log_average", "-"), ("average_log", "--")):
-      low, high = np.quantile(run[name], (0.25, 0.75), axis=(0, 2))
-      plotting.curve(
-        over_time,
-        run["step"],
-        run[name].mean((0, 2)),
-        low=low,
-        high=high,
-        colour=colour,
-        linestyle=style,
-        label=f"{label}, {'log E[l]' if style == '-' else 'E[log l]'}",
-      )
-  over_time.set(title="during training", xlabel="steps", ylabel="nats")
+    gaps = run["log_average"] - run["average_log"]
+    low, median, high = np.quantile(gaps, (0.25, 0.5, 0.75), axis=(0, 2))
+    plotting.curve(
+      over_time,
+      run["step"],
+      median,
+      low=low,
+      high=high,
+      colour=bimodal.COLOURS[label],
+      label=label,
+    )
+  over_time.set(
+    title="gap of a prompt, during training",
+    xlabel="steps",
+    ylabel="log E[l] − E[log l], nats",
+    ylim=(0, None),
+  )
   for ax, (label, run) in zip(ends, runs.items(), strict=True):
     _draw_prompts(ax, label, run)
   ends[0].set_ylabel("log E[l] after training")
@@ -41,9 +44,9 @@ def figure(preset: str, workdir) -> Result:
     "Bimodal regression (as in the figure above). Averaging the rewards"
     " log l = −(y − ŷ)²/2σ² + constant, as RLOO on −MSE does, counts every"
     " rollout; the logarithm of the average likelihood is led by the best."
-    " Left: lines are means, bands the middle half of the test prompts, during"
-    " training. Right: prompts of one seed after training; Jensen's inequality"
-    " puts all above the diagonal."
+    " Left: median and middle half of the test prompts of all seeds. Right:"
+    " prompts of one seed after training; Jensen's inequality puts all above"
+    " the diagonal."
   )
   return Result(
     "Jensen: average of rewards against log of the average",
