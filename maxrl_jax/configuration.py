@@ -45,7 +45,12 @@ def make_task(config) -> Task:
     return made
   options = _options(config.likelihood)
   per_prompt = options.pop("per_prompt", False)
-  options.pop("learned", None)  # The policy's business.
+  learned = options.pop("learned", None)  # The policy's business.
+  if "smallest_scale" in options and not (per_prompt or learned):
+    raise ValueError(
+      f"likelihood.smallest_scale = {options['smallest_scale']}: means nothing"
+      " but for likelihood.per_prompt or likelihood.learned"
+    )
   name = config.likelihood.name or "gaussian"
   likelihood = _build(LIKELIHOODS, "likelihood", name, options)
   return regression.task(made, likelihood, per_prompt=per_prompt)
@@ -177,6 +182,11 @@ def make_loss(config, task: Task, policy: nn.Module):
   if name == "mse":
     _check_options("estimator", name, lambda: None, options)
     _require_regression(config, task, "estimator.name = 'mse'")
+    if config.likelihood.learned is not None:
+      raise ValueError(
+        f"likelihood.learned = {config.likelihood.learned!r}: 'mse' has no"
+        " gradient for a noise scale"
+      )
     if factorized:
       raise ValueError(
         "estimator.factorized = True: 'mse' is a sum over dimensions anyway"

@@ -579,6 +579,15 @@ def test_every_way_to_learn_runs(fields):
     ({"policy.name": "mlp"}, "policy.name = 'mlp': task 'teacher' takes"),
     ({"estimator.signal": "reward"}, "'maxrl' needs likelihoods in"),
     (
+      {"likelihood.smallest_scale": 0.1},
+      "likelihood.smallest_scale = 0.1: means nothing but",
+    ),
+    (
+      {"estimator.name": "mse", "likelihood.learned": "input"}
+      | {"likelihood.smallest_scale": 0.1},
+      "'mse' has no gradient for a noise scale",
+    ),
+    (
       {"estimator.name": "mse", "estimator.factorized": True},
       "'mse' is a sum over dimensions anyway",
     ),

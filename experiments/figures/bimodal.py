@@ -5,6 +5,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import stats as scipy_stats
 from tqdm import tqdm
 
 from configs import bimodal
@@ -155,16 +156,21 @@ def _by_order(ax, runs, name: str) -> None:
 
 def _densities(ax, runs, row: int) -> None:
   """Policy and noise together, at one test input."""
-  data = configuration.make_task(bimodal.get_config())
-  prompts = data.splits["test"]
+  config = bimodal.get_config()
+  prompts = configuration.make_task(config).splits["test"]
   shown = _shown_rows(prompts)[row]
-  f = float(prompts.targets.clean[shown, 0]) / 0.4
-  y, values = np.linspace(-4, 4, 400), np.linspace(-4, 4, 64)
+  plus, sigma = 0.7, config.task.noise  # P(+) is the task's default.
+  f = float(prompts.targets.clean[shown, 0]) / (2 * plus - 1)
+  low, high = config.policy.low, config.policy.high
+  y, values = (
+    np.linspace(low, high, 400),
+    np.linspace(low, high, config.policy.bins),
+  )
 
   def noise(residuals):
-    return np.exp(-(residuals**2) / 0.32) / (0.4 * np.sqrt(2 * np.pi))
+    return scipy_stats.norm.pdf(residuals, 0, sigma)
 
-  truth = 0.7 * noise(y - f) + 0.3 * noise(y + f)
+  truth = plus * noise(y - f) + (1 - plus) * noise(y + f)
   ax.fill_between(y, truth, color="0.85", label="truth")
   for label in _SHOWN:
     policy = runs[label]["policies"][0, -1, row]

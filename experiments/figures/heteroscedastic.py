@@ -9,9 +9,18 @@ from tqdm import tqdm
 from configs import default
 from experiments import regression_runs
 from experiments.results import Claim, Drawing, Result, Table
-from maxrl_jax import configuration, evaluation, plotting, stats, training
+from maxrl_jax import (
+  configuration,
+  evaluation,
+  objectives,
+  plotting,
+  rollouts,
+  stats,
+  training,
+)
 from maxrl_jax.tasks import Prompts
 
+_LEARNED = "MaxRL, σ learned"  # The noise model's own, by input.
 _METHODS = (
   "exact ML",
   "MaxRL",
@@ -19,6 +28,7 @@ _METHODS = (
   "RLOO on l",
   "GRPO on l",
   "RLOO on −MSE",
+  _LEARNED,
 )
 _MEASURED = ("exact ML", "MaxRL", "RLOO on l", "RLOO on −MSE")
 _NUM = 64
@@ -40,19 +50,22 @@ def figure(preset: str, workdir) -> Result:
     )
     excess[label, kind] = run["excess_nll"][:, -1]
     errors[label, kind] = run["mse_clean"][:, -1]
-  sigma, norms = _norms(_STEPS[preset] // 4)
-  drawing, (left, right) = plotting.axes(columns=2, width=5.0, height=3.5)
+  sigma, norms, weights = _one_policy(_STEPS[preset] // 4)
+  drawing, (left, middle, right) = plotting.axes(
+    columns=3, width=4.4, height=3.5
+  )
   _draw_excess(left, excess)
-  _draw_norms(right, sigma, norms)
+  _draw_by_noise(middle, sigma, norms, "gradient norm")
+  _draw_by_noise(right, sigma, weights, "weight w(p)")
   caption = (
     "Linear signal, noise σ log-uniform from 0.1 to 2, told by x or not. Normal"
     " policy that learns mean and scale, under Gaussian noise of scale 0.1;"
     f" N = {_NUM}, Adam 3e-3, {_STEPS[preset]} steps, {_SEEDS[preset]} seeds"
     " with 95 % intervals. NLL is scored with that narrow noise, so that what"
     " a policy does not spread over is expensive; the table has squared errors"
-    f" beside it. Right: a policy after {_STEPS[preset] // 4} steps of exact"
-    " ML; median gradient norm of single prompts by noise level, each method's"
-    " divided by its mean."
+    f" beside it. Middle and right: a policy after {_STEPS[preset] // 4} steps"
+    " of exact ML; median gradient norm, and weight w(p) of ∇p, of single"
+    " prompts by noise level, each divided by its mean."
   )
   return Result(
     "Heteroscedastic noise: excess NLL, and where gradient is spent",
@@ -75,11 +88,15 @@ def _config(label: str, learnable: bool, steps: int):
   config.steps, config.log_every = steps, steps // 4
   config.eval_every = config.log_every
   config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
+  if label == _LEARNED:
+    config.likelihood.learned = "input"
+    config.likelihood.scale, config.likelihood.smallest_scale = 0.5, 0.1
+    label = "MaxRL"
   return regression_runs.with_method(config, label)
 
 
-def _norms(steps: int):
-  """σ [M] and {label: gradient norm [M]} of test prompts, of one policy."""
+def _one_policy(steps: int):
+  """σ [M], {label: gradient norm [M]}, {label: w(p) [M]} of test prompts."""
   config = config_dict.FrozenConfigDict(_config("exact ML", True, steps))
   made = training.make_train(config)
   *_, (_, states, _) = training.chunks(made, config)
@@ -92,7 +109,14 @@ def _norms(steps: int):
       _config(label, True, steps), made.task, made.policy
     )
     norms[label] = np.asarray(_gradient_norms(loss, params, keys, prompts))
-  return np.asarray(prompts.targets.noise_scale)[:, 0], norms
+  log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
+  p = np.exp(np.float64(log_p[:, 0]))
+  weights = {
+    "exact ML": 1 / p,
+    "MaxRL": np.asarray(objectives.maxrl(_NUM - 1).weight(p)),
+    "RLOO on l": np.ones_like(p),
+  }
+  return np.asarray(prompts.targets.noise_scale)[:, 0], norms, weights
 
 
 def _gradient_norms(loss, params, keys, prompts: Prompts):
@@ -123,7 +147,8 @@ def _draw_excess(ax, excess) -> None:
       color=colour,
       label=name,
     )
-  ax.set_xticks(places, [m.replace(" on ", "\non ") for m in _METHODS])
+  names = [m.replace(" ", "\n", 1) for m in _METHODS]
+  ax.set_xticks(places, names, fontsize=7.5)
   ax.set_yscale("symlog", linthresh=0.1)
   ax.set(
     ylabel="excess NLL, nats",
@@ -133,7 +158,7 @@ def _draw_excess(ax, excess) -> None:
   ax.legend(loc="upper left")
 
 
-def _draw_norms(ax, sigma, norms) -> None:
+def _draw_by_noise(ax, sigma, norms, what: str) -> None:
   edges = np.geomspace(0.1, 2.0, 11)
   which = np.digitize(sigma, edges[1:-1])
   centres = np.sqrt(edges[1:] * edges[:-1])
@@ -153,8 +178,8 @@ def _draw_norms(ax, sigma, norms) -> None:
     xscale="log",
     yscale="log",
     xlabel="noise level σ of the prompt",
-    ylabel="gradient norm / mean",
-    title="who spends gradient where",
+    ylabel=f"{what} / mean",
+    title=f"{what} by noise level",
   )
   ax.set_xticks([0.1, 0.3, 1, 2], ["0.1", "0.3", "1", "2"])
   ax.minorticks_off()

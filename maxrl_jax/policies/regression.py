@@ -264,11 +264,15 @@ class Digits(Regression):
     return total
 
   def _components(self, head) -> Components:
-    everything = np.indices((self.base,) * self.length)
-    everything = everything.reshape(self.length, -1).T
-    return Components(
-      self._log_prob(head, jnp.asarray(everything)), self.decode(everything)
-    )
+    # The tree of prefixes, a level a place: each is decoded once.
+    prefix, log_p = jnp.zeros((1, self.width), head.dtype), jnp.zeros((1, 1))
+    for place in range(self.length):
+      log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
+      log_p = (log_p.reshape(-1, 1) + log_probs).astype(head.dtype)
+      prefix = (prefix[:, None] + self.written[place][None]).reshape(
+        -1, self.width
+      )
+    return Components(log_p.ravel(), jnp.asarray(self.values(), head.dtype))
 
   def values(self) -> np.ndarray:
     count = self.base**self.length
