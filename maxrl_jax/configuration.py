@@ -191,7 +191,7 @@ def make_loss(config, task: Task, policy: nn.Module):
       raise ValueError(
         "estimator.factorized = True: 'mse' is a sum over dimensions anyway"
       )
-    return batch_losses.mean_squared_error(policy, task)
+    return batch_losses.mean_squared_error(policy)
   if name in EXACT:
     value = _build(EXACT, "estimator", name, options).value
     on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731

@@ -26,6 +26,10 @@ class Components(NamedTuple):
   scales: Array | None = None
   noise_scale: Array | None = None
 
+  def mean(self) -> Array:
+    """E[ŷ], over the last axis."""
+    return jnp.sum(jnp.exp(self.log_weights) * self.locations, -1)
+
 
 def categorical(key: Array, logits: Array, num: int) -> Array:
   """N independent draws from softmax(logits) by inverse CDF, [N] int32.

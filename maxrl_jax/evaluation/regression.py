@@ -13,9 +13,10 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
 
-from maxrl_jax import objectives
+from maxrl_jax import likelihoods
 from maxrl_jax.distributions import Components
-from maxrl_jax.likelihoods import predictive_cdf
+from maxrl_jax.evaluation.coverage import coverage
+from maxrl_jax.likelihoods import log_marginal, predictive_cdf
 from maxrl_jax.tasks.base import Task
 
 Array = jax.Array
@@ -67,9 +68,8 @@ def metrics(
     "pit_distance": _distance_from_uniform(judged.pit.ravel()),
   }
   near = jnp.prod(judged.near, -1)
-  for k in ks:
-    found[f"pass@{k}"] = jnp.mean(objectives.pass_at_k(k).value(near))
-  return found
+  covered = coverage(near, ks)
+  return found | {f"pass@{k}": covered[i] for i, k in enumerate(ks)}
 
 
 class _Judged(NamedTuple):
@@ -90,10 +90,14 @@ def _judge(task: Task, policy: Components, target, tolerance) -> _Judged:
   )
   return _Judged(
     task.log_pass_rate(target, policy),
-    jnp.sum(jnp.exp(policy.log_weights) * policy.locations, -1),
+    policy.mean(),
     pit,
     jax.vmap(entropy)(*parts),
-    jax.vmap(_within, (0, None, 0, 0, 0))(target.y, tolerance, *parts),
+    jnp.exp(
+      jax.vmap(log_marginal, (None, 0, 0, 0, 0))(
+        likelihoods.tolerance(width=tolerance), target.y, *parts
+      )
+    ),
   )
 
 
@@ -112,16 +116,6 @@ def entropy(log_weights: Array, locations: Array, scales=None) -> Array:
   )
   log_q = special.logsumexp(log_weights[None, None] + at, axis=-1)
   return -jnp.sum(weights[None] * share[:, None] * log_q)
-
-
-def _within(y, tolerance, log_weights, locations, scales=None) -> Array:
-  """P(|ŷ − y| ≤ tolerance) of one rollout."""
-  weights = jnp.exp(log_weights)
-  if scales is None:
-    return jnp.sum(weights * (jnp.abs(locations - y) <= tolerance))
-  high = special.ndtr((y + tolerance - locations) / scales)
-  low = special.ndtr((y - tolerance - locations) / scales)
-  return jnp.sum(weights * (high - low))
 
 
 def _correlation(a: Array, b: Array) -> Array:
