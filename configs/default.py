@@ -28,6 +28,7 @@ def get_config() -> config_dict.ConfigDict:
   config.estimator.baseline = optional(object)  # A name or a number.
   config.estimator.k = optional(int)  # K of pass_at_k.
   config.estimator.alpha = optional(float)  # α of power.
+  config.estimator.coefficients = optional(tuple)  # a_k of series.
   config.estimator.epsilon = optional(float)  # Added to GRPO's deviation.
   config.estimator.signal = optional(str)  # likelihood, or reward (any value).
   config.estimator.factorized = optional(bool)  # A group a target dimension.
@@ -64,6 +65,8 @@ def get_config() -> config_dict.ConfigDict:
   config.task.length = optional(int)  # bag_of_words: tokens.
   config.task.rho = optional(float)  # bag_of_words: corr(y, signal).
   config.task.context = optional(int)  # in_context: pairs before the query.
+
+  config.task.tolerance = optional(float)  # regression: a hit for pass@k; 0.5.
 
   # Regression: the noise model that makes a prediction's likelihood.
   config.likelihood = config_dict.ConfigDict()

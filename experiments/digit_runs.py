@@ -152,16 +152,14 @@ class _Trainer:
   def _train(self, learning_rate, seed):
     if self.made is None:
       self.made = training.make_train(self.config)
-      self.evaluate = evaluation.make_evaluate(
-        self.made.policy, self.made.task, KS
-      )
+      self.evaluate = evaluation.make_evaluate(self.made, KS)
     rows = []
     for step, states, _ in training.chunks(
-      self.made, self.config, [seed], [learning_rate]
+      self.made, self.config, [seed], {training.RATE: [learning_rate]}
     ):
       row = {"step": step}
       for split in ("validation", "test"):
-        found = self.evaluate(split, states.params)
+        found = self.evaluate(split, states)
         row |= {f"{split}/{name}": value[0] for name, value in found.items()}
       rows.append(row)
       self.bar.update(self.config.log_every)

@@ -1,7 +1,7 @@
-"""Regression runs of several seeds at once, kept on disk when done."""
+"""Regression runs, whole families in one program, kept on disk when done."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -15,6 +15,8 @@ METHODS = {
   "exact ML": {"name": "cross_entropy"},
   "MSE": {"name": "mse"},
   "MaxRL": {"name": "maxrl"},
+  "REINFORCE on l": {"name": "reinforce"},
+  "REINFORCE on −MSE": {"name": "reinforce", "signal": "reward"},
   "RLOO on l": {"name": "rloo"},
   "RLOO on −MSE": {"name": "rloo", "signal": "reward"},
   "GRPO on l": {"name": "grpo"},
@@ -28,6 +30,8 @@ COLOURS = {
   "exact ML": plotting.COLOURS["cross_entropy"],
   "MSE": "#888888",
   "MaxRL": plotting.COLOURS["maxrl"],
+  "REINFORCE on l": "#44AA99",
+  "REINFORCE on −MSE": "#DDAA33",
   "RLOO on l": plotting.COLOURS["rloo"],
   "RLOO on −MSE": plotting.COLOURS["power"],
   "GRPO on l": plotting.COLOURS["grpo"],
@@ -36,15 +40,14 @@ COLOURS = {
   "IWAE": plotting.COLOURS["self_normalized"],
   "VIMCO": plotting.COLOURS["maxrl_paper"],
 }
+_TUNING_SEEDS = (1000, 1001)  # Never seeds of the reported runs.
 
 
-def with_method(config, label: str, order: int | None = None):
+def with_method(config, label: str):
   """A copy of the config that learns by METHODS[label]."""
   changed = config.copy_and_resolve_references()
   with changed.unlocked():
     changed.estimator.update(METHODS[label])
-    if order is not None:
-      changed.estimator.order = order
   return changed
 
 
@@ -53,46 +56,103 @@ def train(
   seeds: int,
   folder: pathlib.Path,
   label: str,
+  *,
+  points: Sequence[dict] = ({},),
+  rates: Sequence[float] = (),
+  score: str = "nll",
   probe: Callable | None = None,
 ) -> dict[str, np.ndarray]:
-  """Trains all seeds in one program and evaluates them on the test split.
+  """Trains seeds 1 … S of every point in one program, scored on test prompts.
 
   Args:
-    config: what to train; `eval_every` says how often to evaluate.
-    seeds: how many, counted from config.seed.
-    folder: for finished runs.
-    label: of the run's file.
-    probe: made → a function of one seed's params that gives more arrays.
+    config: of all runs; evaluated every `eval_every` steps.
+    seeds: S.
+    folder: where finished runs are kept.
+    label: names the file.
+    points: config fields by dotted name, of `configuration.VARYING`; P of them.
+    rates: learning rates to choose from at each point, by the validation score
+      of two other seeds; none is the config's own.
+    score: the metric that chooses, the smaller the better.
+    probe: made → (params → arrays by name), what else to measure at each
+      evaluation; a function of a module, its name keys the stored run.
 
   Returns:
-    'step' [evaluations], and metrics by name, [seeds, evaluations, …].
+    Metrics [P, S, evaluations, …], `step` [evaluations], `learning_rate` [P].
   """
-  config = config.copy_and_resolve_references()
-  with config.unlocked():
-    config.runs = seeds
-  name = "" if probe is None else f"{probe.__module__}.{probe.__qualname__}"
+  name = None if probe is None else f"{probe.__module__}.{probe.__qualname__}"
   return stored(
-    folder, label, config, lambda: _train(config, probe), probe=name
+    folder,
+    label,
+    config,
+    lambda: _tuned(config, seeds, points, rates, score, probe),
+    seeds=seeds,
+    points=[sorted(point.items()) for point in points],
+    rates=list(rates),
+    score=score,
+    probe=name,
   )
 
 
-def _train(config, probe) -> dict[str, np.ndarray]:
+def at_point(found: dict[str, np.ndarray], index: int):
+  """Of what `train` returns, the part of one point: metrics [S, …]."""
+  return {k: v if k == "step" else v[index] for k, v in found.items()}
+
+
+def rate_in_words(default: str, rates: Sequence[float], score="NLL") -> str:
+  """How the learning rate was found, for a caption."""
+  if not rates:
+    return f"learning rate {default} for every method"
+  choices = ", ".join(f"{rate:g}" for rate in rates)
+  return (
+    f"learning rate chosen for every method from {choices} by the validation"
+    f" {score} of two other seeds"
+  )
+
+
+def _tuned(config, seeds, points, rates, score, probe):
+  """Chooses a rate for each point, then trains the reported seeds."""
   config = config_dict.FrozenConfigDict(config)
-  made = training.make_train(config)
-  evaluate = evaluation.make_evaluate(made.policy, made.task, (1,))
-  more = None if probe is None else _over_seeds(probe(made))
+  made = training.make_train(config, varying=list(points[0]))
+  evaluate = evaluation.make_evaluate(made, (1,))
+  chosen = [config.optimizer.learning_rate] * len(points)
+  if rates:
+    grid = [p | {training.RATE: r} for p in points for r in rates]
+    *_, (_, states, _) = _runs(made, config, grid, _TUNING_SEEDS, check=False)
+    found = evaluate("validation", states)[score]
+    found = found.reshape(len(points), len(rates), -1).mean(-1)
+    found = np.where(np.isfinite(found), found, np.inf)  # Some may diverge.
+    chosen = [rates[i] for i in np.argmin(found, 1)]
+  final = [
+    point | {training.RATE: rate}
+    for point, rate in zip(points, chosen, strict=True)
+  ]
+  more = None if probe is None else jax.jit(_over_runs(probe(made)))
   rows, steps = [], []
-  for step, states, _ in training.chunks(made, config):
+  for step, states, _ in _runs(made, config, final, range(1, seeds + 1)):
     if step % config.eval_every:
       continue
-    found = evaluate("test", states.params)
+    row = evaluate("test", states)
     if more is not None:
-      found |= jax.tree.map(np.asarray, more(states.params))
-    rows.append(found)
+      row |= jax.tree.map(np.asarray, more(states.params))
+    rows.append(row)
     steps.append(step)
   curves = {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
-  return curves | {"step": np.array(steps)}
+  curves = {
+    name: curve.reshape(len(points), seeds, *curve.shape[1:])
+    for name, curve in curves.items()
+  }
+  return curves | {"step": np.array(steps), "learning_rate": np.array(chosen)}
 
 
-def _over_seeds(function: Callable) -> Callable:
-  return jax.jit(lambda params: jax.lax.map(function, params))
+def _runs(made, config, points, seeds, check: bool = True):
+  """Chunks of all points × seeds, the seed changing fastest."""
+  varied = {
+    name: np.repeat([point[name] for point in points], len(seeds))
+    for name in points[0]
+  }
+  seeds = np.tile(np.asarray(seeds), len(points))
+  return training.chunks(made, config, seeds, varied, check=check)
+
+
+def _over_runs(function: Callable) -> Callable:
+  return lambda params: jax.lax.map(function, params)

@@ -10,7 +10,10 @@ import pathlib
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
+
+from maxrl_jax import stats
 
 
 class Claim(NamedTuple):
@@ -52,6 +55,12 @@ class Result(NamedTuple):
   claims: list[Claim]
   tables: list[Table]
   made_by: str = ""  # Command, time and machine, once it is known.
+
+
+def spread(values: np.ndarray, digits: int = 3) -> str:
+  """Mean over runs ± half its 95 % interval, for a table."""
+  mean, low, _ = stats.mean_interval(values)
+  return f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
 
 
 def save(result: Result, name: str, workdir: pathlib.Path) -> None:

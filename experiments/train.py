@@ -39,7 +39,7 @@ def train(config, workdir: pathlib.Path) -> dict:
   console.make_workdir(workdir)
   (workdir / "summary.json").unlink(missing_ok=True)  # Of an earlier run.
   (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
-  evaluate = evaluation.make_evaluate(made.policy, made.task, _KS)
+  evaluate = evaluation.make_evaluate(made, _KS)
   start = time.time()
   best_known = {}
   with (
@@ -49,14 +49,14 @@ def train(config, workdir: pathlib.Path) -> dict:
     for step, states, metrics in training.chunks(made, config):
       line = {"step": step} | {k: v.mean(0) for k, v in metrics.items()}
       if step % config.eval_every == 0 or step == config.steps:
-        best_known = evaluate("validation", states.params)
+        best_known = evaluate("validation", states)
         line |= {f"validation/{k}": v for k, v in best_known.items()}
       log.write(json.dumps(_plain(line, config.runs)) + "\n")
       log.flush()
       if best_known:
         bar.set_postfix({"pass@1": f"{best_known['pass@1'].mean():.3f}"})
       bar.update(config.log_every)
-  test = evaluate("test", states.params)
+  test = evaluate("test", states)
   summary = {"steps": config.steps, "seconds": round(time.time() - start, 1)}
   if made.task.is_regression:  # What to add to log l for a log density.
     summary["log_ceiling"] = made.task.likelihood.log_ceiling

@@ -51,6 +51,8 @@ class Likelihood(NamedTuple):
   @property
   def log_ceiling(self) -> float:
     """log c: what is to be added to log l for a density, in nats."""
+    if isinstance(self.smallest_scale, jax.core.Tracer):
+      return self.log_peak - jnp.log(self.smallest_scale)
     return self.log_peak - math.log(self.smallest_scale)
 
   def log_likelihoods(self, residuals: Array, scale=None) -> Array:
@@ -143,7 +145,8 @@ def student_t(
 
 def tolerance(*, width: float) -> Likelihood:
   """Right or wrong: l = 1[|y − ŷ| ≤ width], as a density 1/(2 width)."""
-  if not 0 < width < math.inf:
+  known = not isinstance(width, jax.core.Tracer)
+  if known and not 0 < width < math.inf:
     raise ValueError(f"width = {width}: must be above 0 and finite")
   return Likelihood(
     lambda u: jnp.where(jnp.abs(u) <= 1, 0.0, -jnp.inf),
@@ -210,80 +213,10 @@ def from_log_likelihood(log_likelihoods: Array, log_ceiling=0.0) -> Array:
   return jnp.exp(log_l - log_ceiling)
 
 
-def log_marginal(
-  likelihood: Likelihood,
-  target: Array,
-  log_weights: Array,
-  locations: Array,
-  scales: Array | None = None,
-  noise_scale=None,
-) -> Array:
-  """log E[l] of a policy that is a mixture, exactly where there is a formula.
-
-      log Σ_c π_c ∫ N(ŷ; m_c, s_c) l(y, ŷ) dŷ
-
-  Sums over atoms are exact, and normal components are averaged by the noise
-  model's own formula.
-
-  Args:
-    likelihood: the noise model.
-    target: y, a scalar.
-    log_weights: [C].
-    locations: m [C].
-    scales: s [C]; None for atoms.
-    noise_scale: σ, a scalar; None is the likelihood's own.
-  """
-  noise = likelihood.scale if noise_scale is None else noise_scale
-  residuals = target - locations
-  if scales is None:
-    terms = likelihood.log_likelihoods(residuals, noise)
-  elif likelihood.log_under_normal is not None:
-    terms = likelihood.log_under_normal(residuals, noise, scales)
-    terms = terms - likelihood.log_ceiling
-  else:
-    inside = likelihood.log_likelihoods(
-      target - slices(locations, scales), noise
-    )
-    terms = _log_sum(inside) - math.log(inside.shape[0])
-  return _log_sum(log_weights + terms)
-
-
-def _log_sum(terms: Array) -> Array:
-  """logsumexp over the first axis, whose gradient is 0 where all are −inf."""
-  some = jnp.max(terms, 0) > -jnp.inf
-  safe = special.logsumexp(jnp.where(some, terms, 0.0), axis=0)
-  return jnp.where(some, safe, -jnp.inf)
-
-
-def predictive_cdf(
-  likelihood: Likelihood,
-  target: Array,
-  log_weights: Array,
-  locations: Array,
-  scales: Array | None = None,
-  noise_scale=None,
-) -> Array:
-  """P(Y ≤ y) under policy and noise: uniform over prompts if calibrated (PIT).
-
-  Arguments as in `log_marginal`.
-  """
-  noise = likelihood.scale if noise_scale is None else noise_scale
-  if scales is None:
-    below = likelihood.cdf((target - locations) / noise)
-  else:
-    inside = (target - slices(locations, scales)) / noise
-    below = jnp.mean(likelihood.cdf(inside), 0)
-  return jnp.sum(jnp.exp(log_weights) * below)
-
-
-def slices(locations: Array, scales: Array, num: int = 1024) -> Array:
-  """Middles of `num` slices of equal probability of each normal, [num, C]."""
-  quantiles = special.ndtri((np.arange(num) + 0.5) / num)
-  return locations[None] + scales[None] * quantiles[:, None]
-
-
 def _scales(scale: float, smallest_scale) -> tuple[float, float]:
   smallest = scale if smallest_scale is None else smallest_scale
+  if isinstance(scale, jax.core.Tracer):
+    return scale, smallest  # Known only when the program runs.
   if not 0 < scale < math.inf:
     raise ValueError(f"scale = {scale}: must be above 0 and finite")
   if not 0 < smallest <= scale:

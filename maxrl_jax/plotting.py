@@ -72,3 +72,17 @@ def curve(
   ax.plot(x, y, color=colour, label=label, **kwargs)
   if low is not None and np.isfinite(low).any():
     ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def interval_curve(ax: Axes, x: np.ndarray, interval, **kwargs) -> None:
+  """Marked means with the band of their `stats.Interval`, each [len(x)]."""
+  mean, low, high = interval
+  style = {"marker": "o", "markersize": 3} | kwargs
+  curve(ax, x, mean, low=low, high=high, **style)
+
+
+def every_tick(ax: Axes, values, base: float | None = None) -> None:
+  """A logarithmic x axis with a tick at each of the values, and no other."""
+  ax.set_xscale("log", base=base or 10)
+  ax.set_xticks(values, [f"{value:g}" for value in values])
+  ax.minorticks_off()

@@ -7,7 +7,7 @@ runs in one compiled program, and hands metrics out between chunks.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -31,19 +31,21 @@ class TrainState:
   step: Array
   params: Any
   opt_state: Any
-  learning_rate: Array  # In the state, so that runs of one program may differ.
+  varied: dict[str, Array]  # Config fields in which runs of a program differ.
 
 
 class Train(NamedTuple):
   """Pure functions of one run, and what they were made from.
 
   Attributes:
-    init: (key, learning_rate=None) → TrainState.
+    init: (key, varied=None) → TrainState; `varied` has values of config fields
+      by dotted name, those that are missing are the config's.
     step: (state, key) → (state, metrics); randomness is fold_in(key, step).
     advance: (states, keys) [runs] → (states, metrics [runs, log_every]): a
       compiled chunk of steps of all runs. Traced once for each number of runs.
     policy: the policy's module.
     task: the task.
+    task_of: varied → the task of a run, where its fields may vary.
   """
 
   init: Callable[..., TrainState]
@@ -51,42 +53,59 @@ class Train(NamedTuple):
   advance: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
   policy: nn.Module
   task: Task
+  task_of: Callable[[dict[str, Array]], Task]
 
 
-def make_train(config, task: Task | None = None) -> Train:
+RATE = "optimizer.learning_rate"  # May vary without being asked for.
+
+
+def make_train(
+  config, task: Task | None = None, varying: Sequence[str] = ()
+) -> Train:
   """Builds the task, the policy and one update from a config.
 
   Args:
     config: as configs/default.py.
     task: your own; config.task and config.likelihood then mean nothing. None
       is the one that config.task names.
+    varying: names of `configuration.VARYING`, such as "estimator.order", whose
+      values come from `TrainState.varied` rather than from the config.
 
   Raises:
     ValueError: naming the field, its value and the choices.
   """
   configuration.check(config)
+  varying = tuple(dict.fromkeys((RATE, *varying)))
+  configuration.check_varying(varying, own_task=task is not None)
+  task_varies = any(name.startswith(("task.", "likeli")) for name in varying)
   task = configuration.make_task(config) if task is None else task
   policy = configuration.make_policy(config, task)
   optimizer = configuration.make_optimizer(config)
-  loss = configuration.make_loss(config, task, policy)
+  configuration.make_loss(config, task, policy)  # Errors come early.
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"].inputs)
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
-  def init(key: Array, learning_rate=None) -> TrainState:
-    if learning_rate is None:
-      learning_rate = config.optimizer.learning_rate
-    rate = jnp.asarray(learning_rate, jnp.float32)
+  def init(key: Array, varied=None) -> TrainState:
+    values = config_values(config, varying) | (varied or {})
+    values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
     params = policy.init(key, example)
     return TrainState(
-      jnp.zeros((), jnp.int32), params, optimizer.init(params), rate
+      jnp.zeros((), jnp.int32), params, optimizer.init(params), values
     )
+
+  def task_of(varied) -> Task:
+    if not task_varies:
+      return task
+    return configuration.make_task(configuration.overlay(config, varied))
 
   def step(state: TrainState, key: Array):
     draw_key, rollout_key = jax.random.split(
       jax.random.fold_in(key, state.step)
     )
-    prompts = task.draw(draw_key, config.batch_size)
-
+    ours = configuration.overlay(config, state.varied)
+    own_task = task_of(state.varied)
+    loss = configuration.make_loss(ours, own_task, policy)
+    prompts = own_task.draw(draw_key, config.batch_size)
     gradient, metrics = jax.grad(loss, has_aux=True)(
       state.params, rollout_key, prompts
     )
@@ -96,7 +115,16 @@ def make_train(config, task: Task | None = None) -> Train:
     return state, metrics
 
   advance = make_advance(step, config.log_every)
-  return Train(init, step, advance, policy, task)
+  return Train(init, step, advance, policy, task, task_of)
+
+
+def config_values(config, names: Sequence[str]) -> dict[str, Any]:
+  """What a config has in fields by dotted name, where that is set."""
+  flat = {name: config for name in names}
+  for name in names:
+    for part in name.split("."):
+      flat[name] = flat[name][part]
+  return {name: value for name, value in flat.items() if value is not None}
 
 
 def _updated(state: TrainState, optimizer, gradient) -> TrainState:
@@ -105,7 +133,7 @@ def _updated(state: TrainState, optimizer, gradient) -> TrainState:
     gradient, state.opt_state, state.params
   )
   params = jax.tree.map(
-    lambda p, d: p - state.learning_rate.astype(p.dtype) * d,
+    lambda p, d: p - state.varied[RATE].astype(p.dtype) * d,
     state.params,
     direction,
   )
@@ -130,7 +158,7 @@ def make_advance(step, length: int):
 
 
 def chunks(
-  train: Train, config, seeds=None, learning_rates=None
+  train: Train, config, seeds=None, varied=None, *, check: bool = True
 ) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray]]]:
   """Trains several runs together, yielding after each chunk.
 
@@ -140,7 +168,11 @@ def chunks(
     train: from `make_train(config)`; may be used again and again.
     config: the same config.
     seeds: [runs]; None is config.seed, config.seed + 1, … config.runs of them.
-    learning_rates: [runs]; None is the config's for all.
+    varied: config fields by dotted name, each [runs, …]; what is missing is the
+      config's for all. Only what `make_train` was told to vary, and the
+      learning rate.
+    check: raise at impossible numbers; without it a run that diverges leaves
+      the others alone, and has metrics that are not finite.
 
   Yields:
     steps done, states (run axis first; valid until the next chunk, which takes
@@ -152,16 +184,16 @@ def chunks(
   """
   if seeds is None:
     seeds = config.seed + np.arange(config.runs)
-  if learning_rates is None:
-    learning_rates = np.full(len(seeds), config.optimizer.learning_rate)
+  varied = {k: jnp.asarray(v, jnp.float32) for k, v in (varied or {}).items()}
   keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s)))(
     jnp.asarray(seeds)
   )
-  states = jax.vmap(train.init)(keys[:, 0], jnp.asarray(learning_rates))
+  states = jax.vmap(train.init)(keys[:, 0], varied)
   for start in range(0, config.steps, config.log_every):
     states, metrics = train.advance(states, keys[:, 1])
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
-    check_metrics(metrics, start, train.task.likelihood)
+    if check:
+      check_metrics(metrics, start, train.task.likelihood)
     yield start + config.log_every, states, metrics
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import stats
 
 from maxrl_jax import likelihoods, symmetric
 
@@ -103,95 +103,3 @@ def test_a_ceiling_that_is_exceeded_names_prompt_value_and_ceiling(bad):
   message = rf"\[1, 1\] \(prompt 1\) = {bad}, above log_ceiling = 1.5"
   with pytest.raises(ValueError, match=message):
     likelihoods.from_log_likelihood(log_l, 1.5)
-
-
-# Sums over a policy
-
-
-def _integral(name, target, weights, means, scales, of):
-  """∫ q(ŷ) of(y − ŷ) dŷ by SciPy."""
-  pieces = []
-  for w, m, s in zip(weights, means, scales, strict=True):
-    edges = [target - 0.7, target, target + 0.7]
-    value, _ = integrate.quad(
-      lambda z, m=m, s=s: stats.norm.pdf(z, m, s) * of(target - z),
-      m - 12 * s,
-      m + 12 * s,
-      points=[e for e in edges if abs(e - m) < 12 * s],
-      limit=500,
-    )
-    pieces.append(w * value)
-  return sum(pieces)
-
-
-@each
-def test_marginals_of_normal_policies_are_integrals(name):
-  ours, theirs = FAMILIES[name]
-  weights, means, scales = [0.3, 0.7], [-1.0, 0.5], [0.4, 1.3]
-  log_weights = jnp.log(jnp.array(weights))
-  for target in (-2.0, 0.1, 3.0):
-    arguments = (ours, target, log_weights, jnp.array(means), jnp.array(scales))
-    p = _integral(name, target, weights, means, scales, theirs.pdf)
-    found = likelihoods.log_marginal(*arguments) + ours.log_ceiling
-    loose = 5e-3 if name == "student_t" else 1e-4
-    assert float(found) == pytest.approx(np.log(p), abs=loose)
-    below = _integral(name, target, weights, means, scales, theirs.cdf)
-    cdf = likelihoods.predictive_cdf(*arguments)
-    assert float(cdf) == pytest.approx(below, abs=2e-3)
-
-
-@each
-def test_marginals_of_atoms_are_sums(name):
-  ours, theirs = FAMILIES[name]
-  weights, values = np.array([0.2, 0.5, 0.3]), np.array([-1.0, 0.0, 2.0])
-  for target in (-0.5, 0.1):
-    found = likelihoods.log_marginal(
-      ours, target, jnp.log(weights), jnp.asarray(values)
-    )
-    p = np.sum(weights * theirs.pdf(target - values))
-    assert float(found) + ours.log_ceiling == pytest.approx(np.log(p), abs=1e-5)
-    cdf = likelihoods.predictive_cdf(
-      ours, target, jnp.log(weights), jnp.asarray(values)
-    )
-    expected = np.sum(weights * theirs.cdf(target - values))
-    assert float(cdf) == pytest.approx(expected, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-  ("make", "width"),
-  [
-    (likelihoods.tolerance, 0.05),
-    (likelihoods.laplace, 0.01),
-    (likelihoods.student_t, 0.01),
-    (likelihoods.gaussian, 0.01),
-  ],
-)
-@pytest.mark.parametrize("target", [0.3, 2.5, 3.5])
-def test_noise_far_narrower_than_the_policy(make, width, target):
-  """Then the marginal is all but the policy's own density, N(0, 1)."""
-  key = "width" if make is likelihoods.tolerance else "scale"
-  ours = make(**{key: width})
-
-  def log_density(target):
-    zero, one = jnp.zeros(1), jnp.ones(1)
-    found = likelihoods.log_marginal(ours, target, zero, zero, one)
-    return found + ours.log_ceiling
-
-  value, slope = jax.value_and_grad(log_density)(jnp.float32(target))
-  loose = 0.2 if make is likelihoods.student_t else 0.01
-  assert float(value) == pytest.approx(stats.norm.logpdf(target), abs=loose)
-  assert float(slope) == pytest.approx(-target, rel=0.2)
-
-
-def test_nothing_explains_the_target():
-  """log E[l] = −inf, and its gradient 0 rather than NaN."""
-  window = likelihoods.tolerance(width=0.5)
-
-  def log_p(logits):
-    values = jnp.arange(3.0)
-    log_pi = jax.nn.log_softmax(logits)
-    return likelihoods.log_marginal(window, 9.0, log_pi, values)
-
-  value, gradient = jax.value_and_grad(log_p)(jnp.zeros(3))
-  assert value == -np.inf
-  np.testing.assert_array_equal(gradient, 0)

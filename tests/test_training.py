@@ -134,10 +134,11 @@ def test_a_run_does_not_depend_on_its_neighbours():
 
 def test_runs_may_differ_in_learning_rate():
   config = _bandit(runs=2)
-  _, (_, states, _) = _run(config, seeds=[0, 0], learning_rates=[0.3, 0.6])
+  rate = training.RATE
+  _, (_, states, _) = _run(config, seeds=[0, 0], varied={rate: [0.3, 0.6]})
   a, b = states.params["params"]["logits"]
   assert not np.allclose(a, b)
-  _, (_, alone, _) = _run(config, seeds=[0], learning_rates=[0.6])
+  _, (_, alone, _) = _run(config, seeds=[0], varied={rate: [0.6]})
   np.testing.assert_allclose(b, alone.params["params"]["logits"][0], atol=1e-6)
 
 
@@ -177,7 +178,7 @@ def _leaky_task(bad: float):
 
 @pytest.mark.parametrize("bad", [1.7, -0.2, np.nan])
 def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
-  monkeypatch.setitem(configuration.TASKS, "leaky", lambda: _leaky_task(bad))
+  monkeypatch.setitem(TASKS, "leaky", lambda: _leaky_task(bad))
   config = default.get_config()
   config.task.name, config.policy.name = "leaky", "tabular"
   config.steps, config.log_every, config.eval_every = 60, 20, 20
@@ -197,7 +198,7 @@ def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
 
 
 def test_an_impossible_exact_pass_rate_stops_the_run(monkeypatch):
-  monkeypatch.setitem(configuration.TASKS, "leaky", lambda: _leaky_task(3.0))
+  monkeypatch.setitem(TASKS, "leaky", lambda: _leaky_task(3.0))
   config = default.get_config()
   config.task.name, config.policy.name = "leaky", "tabular"
   config.estimator.name, config.optimizer.learning_rate = "exact_rl", 10.0

@@ -10,12 +10,15 @@ from tqdm import tqdm
 
 from configs import bimodal
 from experiments import regression_runs
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import configuration, plotting, stats
 
 _ORDERS = (1, 2, 4, 8, 16, 31)
 _OTHERS = (
+  "exact ML",
   "MSE",
+  "REINFORCE on l",
+  "REINFORCE on −MSE",
   "GRPO on l",
   "GRPO on −MSE",
   "RLOO on −MSE",
@@ -23,8 +26,9 @@ _OTHERS = (
   "IWAE",
   "VIMCO",
 )
-_STEPS = {"quick": 3000, "full": 10_000}
+_STEPS = {"quick": 3000, "full": 6000}
 _SEEDS = {"quick": 5, "full": 10}
+_RATES = {"quick": (), "full": (3e-4, 1e-3, 3e-3, 1e-2)}
 _SHOWN = ("exact ML", "T = 31", "T = 1", "GRPO on l")
 COLOURS = regression_runs.COLOURS | {
   "T = 31": regression_runs.COLOURS["MaxRL"],
@@ -35,9 +39,10 @@ COLOURS = regression_runs.COLOURS | {
 def figure(preset: str, workdir) -> Result:
   """NLL, E[l] and entropy against T; predictive densities at three inputs."""
   runs = all_runs(preset, workdir)
+  rate = regression_runs.rate_in_words("1e-3", _RATES[preset])
   caption = (
     "y = ± f(x) + noise, P(+) = 0.7, σ = 0.4; a 64-bin categorical policy,"
-    f" N = 32 rollouts, Adam 1e-3, {_STEPS[preset]} steps for every method,"
+    f" N = 32 rollouts, Adam, {rate}, {_STEPS[preset]} steps,"
     f" {_SEEDS[preset]} seeds with 95 % intervals. Above: scores on the test"
     " split by order; the dashed line is exact maximum likelihood. Below: the"
     " predictive density (policy and noise) of one seed at three inputs, the"
@@ -56,19 +61,27 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
   config = bimodal.get_config()
   config.steps = _STEPS[preset]
   config.log_every = config.eval_every = config.steps // 10
-  settings = {"exact ML": regression_runs.with_method(config, "exact ML")}
-  for order in _ORDERS:
-    settings[f"T = {order}"] = regression_runs.with_method(
-      config, "MaxRL", order
+
+  def train(method, points):
+    return regression_runs.train(
+      regression_runs.with_method(config, method),
+      _SEEDS[preset],
+      workdir / "runs",
+      f"bimodal {method}",
+      points=points,
+      rates=_RATES[preset],
+      probe=_probe,
     )
-  for label in _OTHERS:
-    settings[label] = regression_runs.with_method(config, label)
-  return {
-    label: regression_runs.train(
-      setting, _SEEDS[preset], workdir / "runs", f"bimodal {label}", _probe
-    )
-    for label, setting in tqdm(settings.items(), desc="bimodal", unit="run")
-  }
+
+  runs = {}
+  for method in tqdm(("MaxRL", *_OTHERS), desc="bimodal", unit="program"):
+    orders = _ORDERS if method == "MaxRL" else (None,)
+    points = [{"estimator.order": t} if t else {} for t in orders]
+    found = train(method, points)
+    for i, order in enumerate(orders):
+      label = f"T = {order}" if order else method
+      runs[label] = regression_runs.at_point(found, i)
+  return runs
 
 
 def _probe(made):
@@ -132,26 +145,19 @@ def _draw(runs):
 
 def _by_order(ax, runs, name: str) -> None:
   finals = np.stack([_final(runs[f"T = {t}"], name) for t in _ORDERS], 1)
-  mean, low, high = stats.mean_interval(finals)
-  plotting.curve(
+  plotting.interval_curve(
     ax,
     _ORDERS,
-    mean,
-    low=low,
-    high=high,
+    stats.mean_interval(finals),
     colour=plotting.COLOURS["maxrl"],
     label="MaxRL of order T",
-    marker="o",
-    markersize=3.5,
   )
   exact = _final(runs["exact ML"], name).mean()
   ax.axhline(exact, color="black", ls="--", lw=1.2, label="exact ML")
   for label in ("GRPO on l", "RLOO on −MSE"):
     value = _final(runs[label], name).mean()
     ax.axhline(value, color=COLOURS[label], ls=":", lw=1.2, label=label)
-  ax.set_xscale("log", base=2)
-  ax.set_xticks(_ORDERS, [str(t) for t in _ORDERS])
-  ax.minorticks_off()
+  plotting.every_tick(ax, _ORDERS, base=2)
 
 
 def _densities(ax, runs, row: int) -> None:
@@ -228,15 +234,17 @@ def _claims(runs) -> list[Claim]:
 
 def _table(runs) -> Table:
   columns = ("nll", "excess_nll", "pass_rate", "entropy", "mse", "pit_distance")
-  rows = []
-  for label, run in runs.items():
-    row = [label]
-    for name in columns:
-      mean, low, _ = stats.mean_interval(_final(run, name))
-      row.append(f"{mean:.3f} ± {mean - low:.3f}")
-    rows.append(row)
+  names = ["NLL", "excess NLL", "E[l]", "entropy", "MSE", "PIT distance"]
+  rows = [
+    [
+      label + " (RLOO on l)" * (label == "T = 1"),
+      f"{run['learning_rate']:g}",
+      *(spread(_final(run, name)) for name in columns),
+    ]
+    for label, run in runs.items()
+  ]
   return Table(
     "Test split after training: mean ± half the 95 % interval over seeds.",
-    ["method", "NLL", "excess NLL", "E[l]", "entropy", "MSE", "PIT distance"],
+    ["method", "learning rate", *names],
     rows,
   )

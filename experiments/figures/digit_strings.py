@@ -6,7 +6,7 @@ import numpy as np
 
 from experiments import digit_runs
 from experiments.digit_runs import KS, METHODS, PRESETS
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import plotting, stats
 
 # From best to worst: each is claimed to beat the next.
@@ -132,13 +132,10 @@ def _beats(final, better: str, worse: str) -> Claim:
 
 def _results_table(runs) -> Table:
   columns = ("test/pass@1", "test/pass@128", "test/majority", "test/nll")
-  rows = []
-  for method, found in runs.items():
-    row = [method.label]
-    for name in columns:
-      mean, low, _ = stats.mean_interval(_stack(found, name)[:, -1])
-      row.append(f"{mean:.3f} ± {mean - low:.3f}")
-    rows.append(row)
+  rows = [
+    [method.label, *(spread(_stack(found, name)[:, -1]) for name in columns)]
+    for method, found in runs.items()
+  ]
   return Table(
     "Test split after training: mean ± half the 95 % interval over seeds.",
     ["method", "pass@1", "pass@128", "majority vote", "−log p, nats"],

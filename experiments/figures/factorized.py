@@ -12,6 +12,7 @@ from maxrl_jax import plotting, rollouts, stats
 
 _DIMS = {"quick": (1, 4, 16, 32), "full": (1, 2, 4, 8, 16, 32)}
 _STEPS = {"quick": 1000, "full": 4000}
+_RATES = {"quick": (), "full": (1e-3, 3e-3, 1e-2, 3e-2)}
 _SEEDS = {"quick": 5, "full": 10}
 _METHODS = {
   "exact ML": "black",
@@ -25,13 +26,15 @@ def figure(preset: str, workdir) -> Result:
   every, runs = _DIMS[preset], {}
   settings = [(label, dims) for label in _METHODS for dims in every]
   for label, dims in tqdm(settings, desc="factorized", unit="run"):
-    runs[label, dims] = regression_runs.train(
+    found = regression_runs.train(
       _config(label, dims, _STEPS[preset]),
       _SEEDS[preset],
       workdir / "runs",
       f"factorized {label} D{dims}",
-      _probe,
+      rates=_RATES[preset],
+      probe=_probe,
     )
+    runs[label, dims] = regression_runs.at_point(found, 0)
   errors = {key: run["mse_clean"][:, -1] / key[1] for key, run in runs.items()}
   collapse = {
     dims: [
@@ -40,10 +43,11 @@ def figure(preset: str, workdir) -> Result:
     ]
     for dims in every
   }
+  rate = regression_runs.rate_in_words("1e-2", _RATES[preset])
   caption = (
     "Linear teacher with D independent dimensions, SNR 4. Normal policy whose"
-    " scale is that of the noise; MaxRL of order N − 1 = 31, Adam 1e-2,"
-    f" {_STEPS[preset]} steps, {_SEEDS[preset]} seeds. Left: E[l] of all"
+    " scale is that of the noise; MaxRL of order N − 1 = 31, Adam,"
+    f" {rate}, {_STEPS[preset]} steps, {_SEEDS[preset]} seeds. Left: E[l] of all"
     " dimensions together, of the policy that exact ML trained, were there no"
     " noise and at the noisy targets that training sees."
     " Right: joint estimation sees the product of D likelihoods, factorized one"
@@ -97,18 +101,13 @@ def _draw(collapse, errors):
   every = list(collapse)
   for label, colour in _METHODS.items():
     values = np.stack([errors[label, dims] for dims in every], 1)
-    mean, low, high = stats.mean_interval(values)
-    plotting.curve(
+    plotting.interval_curve(
       right,
       every,
-      mean,
-      low=low,
-      high=high,
+      stats.mean_interval(values),
       colour=colour,
       label=label,
       linestyle="--" if label == "exact ML" else "-",
-      marker="o",
-      markersize=3,
     )
   right.set(
     yscale="log",
@@ -118,9 +117,7 @@ def _draw(collapse, errors):
   )
   right.legend()
   for ax in (left, right):
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(every, [str(d) for d in every])
-    ax.minorticks_off()
+    plotting.every_tick(ax, every, base=2)
   return drawing
 
 

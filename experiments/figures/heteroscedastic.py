@@ -1,14 +1,14 @@
 """Heteroscedastic noise: who spends gradient on which prompts."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from ml_collections import config_dict
 from scipy import stats as scipy_stats
 from tqdm import tqdm
 
 from configs import default
 from experiments import regression_runs
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import (
   configuration,
   evaluation,
@@ -16,11 +16,13 @@ from maxrl_jax import (
   plotting,
   rollouts,
   stats,
-  training,
 )
-from maxrl_jax.tasks import Prompts
 
-_LEARNED = "MaxRL, σ learned"  # The noise model's own, by input.
+# Whose σ the noise model has: its own fixed one, unless the label says more.
+_SIGMAS = {
+  "MaxRL, σ learned": {"learned": "input", "scale": 0.5, "smallest_scale": 0.1},
+  "MaxRL, σ known": {"per_prompt": True, "smallest_scale": 0.1},
+}
 _METHODS = (
   "exact ML",
   "MaxRL",
@@ -28,52 +30,68 @@ _METHODS = (
   "RLOO on l",
   "GRPO on l",
   "RLOO on −MSE",
-  _LEARNED,
+  *_SIGMAS,
 )
 _MEASURED = ("exact ML", "MaxRL", "RLOO on l", "RLOO on −MSE")
 _NUM = 64
-_STEPS = {"quick": 2000, "full": 8000}
+_STEPS = {"quick": 2000, "full": 6000}
 _SEEDS = {"quick": 5, "full": 10}
+_RATES = {"quick": (), "full": (1e-3, 3e-3, 1e-2)}
 _KINDS = {True: "x tells σ", False: "x does not tell σ"}
+_EDGES = np.geomspace(0.1, 2.0, 11)  # Of the bins of noise levels.
 
 
 def figure(preset: str, workdir) -> Result:
-  """Excess NLL by method, and gradient norm against noise level."""
-  excess, errors = {}, {}
+  """Scores by method, and gradient norm and weight against noise level."""
+  runs = {}
   settings = [(label, kind) for kind in _KINDS for label in _METHODS]
   for label, kind in tqdm(settings, desc="heteroscedastic", unit="run"):
-    run = regression_runs.train(
+    found = regression_runs.train(
       _config(label, kind, _STEPS[preset]),
       _SEEDS[preset],
       workdir / "runs",
       f"heteroscedastic {label} {kind}",
+      rates=_RATES[preset],
     )
-    excess[label, kind] = run["excess_nll"][:, -1]
-    errors[label, kind] = run["mse_clean"][:, -1]
-  sigma, norms, weights = _one_policy(_STEPS[preset] // 4)
-  drawing, (left, middle, right) = plotting.axes(
-    columns=3, width=4.4, height=3.5
-  )
-  _draw_excess(left, excess)
-  _draw_by_noise(middle, sigma, norms, "gradient norm")
-  _draw_by_noise(right, sigma, weights, "weight w(p)")
+    found = regression_runs.at_point(found, 0)
+    runs[label, kind] = {
+      name: values[:, -1]
+      for name, values in found.items()
+      if np.ndim(values) == 2
+    }
+  early = _STEPS[preset] // 4
+  spent = _gradient_spent(early, _SEEDS[preset], workdir)
   caption = (
     "Linear signal, noise σ log-uniform from 0.1 to 2, told by x or not. Normal"
-    " policy that learns mean and scale, under Gaussian noise of scale 0.1;"
-    f" N = {_NUM}, Adam 3e-3, {_STEPS[preset]} steps, {_SEEDS[preset]} seeds"
-    " with 95 % intervals. NLL is scored with that narrow noise, so that what"
-    " a policy does not spread over is expensive; the table has squared errors"
-    f" beside it. Middle and right: a policy after {_STEPS[preset] // 4} steps"
-    " of exact ML; median gradient norm, and weight w(p) of ∇p, of single"
-    " prompts by noise level, each divided by its mean."
+    " policy that learns mean and scale, under Gaussian noise of scale 0.1"
+    f" unless the method says otherwise; N = {_NUM}, Adam,"
+    f" {regression_runs.rate_in_words('3e-3', _RATES[preset])},"
+    f" {_STEPS[preset]} steps, {_SEEDS[preset]} seeds with 95 % intervals."
+    " Above: NLL under policy and noise, over that of the best that x allows"
+    " (a method that is shown σ may beat it); squared error of the policy's"
+    f" mean. Below: policies after {early} steps of exact ML, x telling σ;"
+    " median gradient norm of single prompts, and weight w(p) of ∇p, by noise"
+    " level, each divided by its mean over prompts."
   )
   return Result(
     "Heteroscedastic noise: excess NLL, and where gradient is spent",
-    [Drawing("heteroscedastic", drawing, caption)],
-    _claims(excess, errors, sigma, norms),
+    [Drawing("heteroscedastic", _draw(runs, spent), caption)],
+    _claims(runs, spent),
     [
-      _table(excess, "Excess NLL over the reference, nats."),
-      _table(errors, "Squared error of the policy's mean to the clean signal."),
+      _table(runs, "excess_nll", "Excess NLL over the reference, nats."),
+      _table(
+        runs,
+        _as_point,
+        "The same of the policy's mean with normal noise"
+        " of the one σ that suits it best in hindsight: a score that asks for"
+        " no width.",
+      ),
+      _table(
+        runs,
+        "mse_clean",
+        "Squared error of the policy's mean to the clean signal.",
+        4,
+      ),
     ],
   )
 
@@ -88,114 +106,137 @@ def _config(label: str, learnable: bool, steps: int):
   config.steps, config.log_every = steps, steps // 4
   config.eval_every = config.log_every
   config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
-  if label == _LEARNED:
-    config.likelihood.learned = "input"
-    config.likelihood.scale, config.likelihood.smallest_scale = 0.5, 0.1
-    label = "MaxRL"
-  return regression_runs.with_method(config, label)
+  config.likelihood.update(_SIGMAS.get(label, {}))
+  return regression_runs.with_method(config, label.split(",")[0])
 
 
-def _one_policy(steps: int):
-  """σ [M], {label: gradient norm [M]}, {label: w(p) [M]} of test prompts."""
-  config = config_dict.FrozenConfigDict(_config("exact ML", True, steps))
-  made = training.make_train(config)
-  *_, (_, states, _) = training.chunks(made, config)
-  params = jax.tree.map(lambda x: x[0], states.params)
-  prompts = jax.tree.map(lambda x: x[:1000], made.task.splits["test"])
-  keys = jax.random.split(jax.random.key(1), 1000)
-  norms = {}
-  for label in _MEASURED:
-    loss = configuration.make_loss(
-      _config(label, True, steps), made.task, made.policy
-    )
-    norms[label] = np.asarray(_gradient_norms(loss, params, keys, prompts))
-  log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
-  p = np.exp(np.float64(log_p[:, 0]))
+def _as_point(run) -> np.ndarray:
+  """½ log 2πe MSE, less the reference's NLL."""
+  reference = run["nll"] - run["excess_nll"]
+  return np.log(2 * np.pi * np.e * run["mse"]) / 2 - reference
+
+
+def _gradient_spent(steps: int, seeds: int, workdir):
+  """Of exact ML's policies early in training: σ [M], norms and w(p) [S, M]."""
+  config = _config("exact ML", True, steps)
+  config.log_every = config.eval_every = steps
+  found = regression_runs.train(
+    config,
+    seeds,
+    workdir / "runs",
+    f"heteroscedastic gradient norms {steps}",
+    probe=_probe,
+  )
+  found = regression_runs.at_point(found, 0)
+  norms = {label: found[f"norm {label}"][:, -1] for label in _MEASURED}
+  p = np.exp(np.float64(found["log_p"][:, -1]))
   weights = {
     "exact ML": 1 / p,
     "MaxRL": np.asarray(objectives.maxrl(_NUM - 1).weight(p)),
     "RLOO on l": np.ones_like(p),
   }
-  return np.asarray(prompts.targets.noise_scale)[:, 0], norms, weights
+  return found["sigma"][0, -1], norms, weights
 
 
-def _gradient_norms(loss, params, keys, prompts: Prompts):
-  def value(params, key, prompts):
-    return loss(params, key, prompts)[0]
+def _probe(made):
+  """Gradient norm of single prompts under each method, log p and σ, [M]."""
+  prompts = jax.tree.map(lambda x: x[:500], made.task.splits["test"])
+  keys = jax.random.split(jax.random.key(1), 500)
+  losses = {
+    label: configuration.make_loss(
+      _config(label, True, 4), made.task, made.policy
+    )
+    for label in _MEASURED
+  }
 
-  @jax.jit
-  def run(params):
-    return evaluation.gradient_norms(value, params, keys, prompts)
+  def one(params) -> dict[str, jax.Array]:
+    found = {
+      f"norm {label}": evaluation.gradient_norms(
+        lambda *args, loss=loss: loss(*args)[0], params, keys, prompts
+      )
+      for label, loss in losses.items()
+    }
+    log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
+    sigma = prompts.targets.noise_scale[:, 0]
+    return found | {"log_p": log_p[:, 0], "sigma": jnp.asarray(sigma)}
 
-  return run(params)
+  return one
 
 
-def _draw_excess(ax, excess) -> None:
+def _draw(runs, spent):
+  drawing, axes = plotting.axes(columns=2, rows=2, width=5.2, height=3.3)
+  _draw_scores(axes[0, 0], runs, "excess_nll")
+  axes[0, 0].set_yscale("symlog", linthresh=0.1)
+  axes[0, 0].set(ylabel="excess NLL, nats", title="after training, test split")
+  axes[0, 0].legend(loc="upper left")
+  _draw_scores(axes[0, 1], runs, "mse_clean")
+  axes[0, 1].set(
+    yscale="log",
+    ylabel="squared error to clean signal",
+    title="after training, test split",
+  )
+  sigma, norms, weights = spent
+  _draw_by_noise(axes[1, 0], sigma, norms, "gradient norm")
+  _draw_by_noise(axes[1, 1], sigma, weights, "weight w(p)")
+  return drawing
+
+
+def _draw_scores(ax, runs, name: str) -> None:
   places = np.arange(len(_METHODS))
-  for shift, (kind, name) in zip((-0.15, 0.15), _KINDS.items(), strict=False):
-    values = [stats.mean_interval(excess[m, kind]) for m in _METHODS]
-    mean = np.array([v.mean for v in values])
-    spread = [mean - [v.low for v in values], [v.high for v in values] - mean]
-    colour = "#332288" if kind else "#999933"
+  for shift, (kind, words) in zip((-0.15, 0.15), _KINDS.items(), strict=True):
+    values = np.stack([runs[m, kind][name] for m in _METHODS], 1)
+    mean, low, high = stats.mean_interval(values)
     ax.errorbar(
       places + shift,
       mean,
-      yerr=np.maximum(np.array(spread), 0),
+      yerr=np.maximum([mean - low, high - mean], 0),
       fmt="o",
       ms=4,
       capsize=2,
-      color=colour,
-      label=name,
+      color="#332288" if kind else "#999933",
+      label=words,
     )
-  names = [m.replace(" ", "\n", 1) for m in _METHODS]
+  names = [m.replace(" on ", "\non ").replace(", ", ",\n") for m in _METHODS]
   ax.set_xticks(places, names, fontsize=7.5)
-  ax.set_yscale("symlog", linthresh=0.1)
-  ax.set(
-    ylabel="excess NLL, nats",
-    title="after training, test split",
-    ylim=(-0.02, 100),
-  )
-  ax.legend(loc="upper left")
 
 
-def _draw_by_noise(ax, sigma, norms, what: str) -> None:
-  edges = np.geomspace(0.1, 2.0, 11)
-  which = np.digitize(sigma, edges[1:-1])
-  centres = np.sqrt(edges[1:] * edges[:-1])
-  for label, values in norms.items():
-    medians = [np.median(values[which == b]) for b in range(10)]
-    plotting.curve(
+def _draw_by_noise(ax, sigma, values, what: str) -> None:
+  which = np.digitize(sigma, _EDGES[1:-1])
+  centres = np.sqrt(_EDGES[1:] * _EDGES[:-1])
+  for label, of_seed in values.items():
+    medians = [np.median(of_seed[:, which == b], 1) for b in range(10)]
+    medians = np.stack(medians, 1) / of_seed.mean(1, keepdims=True)
+    plotting.interval_curve(
       ax,
       centres,
-      np.array(medians) / values.mean(),
+      stats.mean_interval(medians),
       colour=regression_runs.COLOURS[label],
       label=label,
       linestyle="--" if label == "exact ML" else "-",
-      marker="o",
-      markersize=3,
     )
   ax.set(
-    xscale="log",
     yscale="log",
     xlabel="noise level σ of the prompt",
     ylabel=f"{what} / mean",
     title=f"{what} by noise level",
   )
-  ax.set_xticks([0.1, 0.3, 1, 2], ["0.1", "0.3", "1", "2"])
-  ax.minorticks_off()
+  plotting.every_tick(ax, (0.1, 0.3, 1, 2))
   ax.legend(loc="best")
 
 
-def _claims(excess, errors, sigma, norms) -> list[Claim]:
+def _claims(runs, spent) -> list[Claim]:
   gap = stats.difference_interval(
-    excess["MaxRL", True], excess["exact ML", True]
+    runs["MaxRL", True]["excess_nll"], runs["exact ML", True]["excess_nll"]
   )
-  below = stats.difference_interval(
-    errors["RLOO on −MSE", True], errors["MaxRL", True]
-  )
-  rank = {
-    label: scipy_stats.spearmanr(sigma, values).statistic
-    for label, values in norms.items()
+  plain = runs["RLOO on −MSE", True]["mse_clean"]
+  ours = runs["MaxRL", True]["mse_clean"]
+  below = stats.difference_interval(plain, ours)
+  sigma, norms, _ = spent
+  ranks = {
+    label: stats.mean_interval(
+      np.array([scipy_stats.spearmanr(sigma, n).statistic for n in of_seed])
+    )
+    for label, of_seed in norms.items()
   }
   return [
     Claim(
@@ -211,9 +252,8 @@ def _claims(excess, errors, sigma, norms) -> list[Claim]:
       "own",
       "Where x tells σ, RLOO on −MSE, which weighs all noise alike, ends with a"
       " larger squared error to the clean signal than MaxRL.",
-      f"{errors['RLOO on −MSE', True].mean():.4f} against"
-      f" {errors['MaxRL', True].mean():.4f}, difference {below.mean:.4f}"
-      f" [{below.low:.4f}, {below.high:.4f}]",
+      f"{plain.mean():.4f} against {ours.mean():.4f}, difference"
+      f" {below.mean:.4f} [{below.low:.4f}, {below.high:.4f}]",
       "95 % interval above 0",
       bool(below.low > 0),
     ),
@@ -223,21 +263,24 @@ def _claims(excess, errors, sigma, norms) -> list[Claim]:
       "RLOO on −MSE spends more gradient on noisier prompts, exact ML and MaxRL"
       " on quieter ones.",
       "rank correlation of norm and σ: "
-      + ", ".join(f"{label} {value:.2f}" for label, value in rank.items()),
-      "above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
+      + ", ".join(
+        f"{label} {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
+        for label, r in ranks.items()
+      ),
+      "95 % interval above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
       bool(
-        rank["RLOO on −MSE"] > 0 and rank["exact ML"] < 0 and rank["MaxRL"] < 0
+        ranks["RLOO on −MSE"].low > 0
+        and max(ranks[label].high for label in ("exact ML", "MaxRL")) < 0
       ),
     ),
   ]
 
 
-def _table(scores, caption: str) -> Table:
-  rows = []
-  for label in _METHODS:
-    row = [label]
-    for kind in _KINDS:
-      mean, low, _ = stats.mean_interval(scores[label, kind])
-      row.append(f"{mean:.4f} ± {mean - low:.4f}")
-    rows.append(row)
+def _table(runs, score, caption: str, digits: int = 3) -> Table:
+  """A row a method; `score` is a metric's name, or a function of the run."""
+  of = score if callable(score) else lambda run: run[score]
+  rows = [
+    [label, *(spread(of(runs[label, kind]), digits) for kind in _KINDS)]
+    for label in _METHODS
+  ]
   return Table(caption, ["method", *_KINDS.values()], rows)

@@ -32,7 +32,13 @@ from maxrl_jax.estimators.ratios import (
   vimco,
 )
 from maxrl_jax.estimators.score import dr_grpo, grpo, reinforce, rloo
-from maxrl_jax.estimators.series import BASELINES, maxrl, pass_at_k, power
+from maxrl_jax.estimators.series import (
+  BASELINES,
+  maxrl,
+  pass_at_k,
+  power,
+  series,
+)
 
 Array = jax.Array
 
@@ -45,6 +51,7 @@ ESTIMATORS: dict[str, Callable[..., Array]] = {
   "maxrl_paper": maxrl_paper,
   "pass_at_k": pass_at_k,
   "power": power,
+  "series": series,
   "tail_rl": tail_rl,
   "self_normalized": self_normalized,
   "vimco": vimco,
@@ -67,6 +74,7 @@ PATHWISE: dict[str, Callable[..., Array]] = {
   "rloo": jnp.ones_like,
   "dr_grpo": lambda l: jnp.full_like(l, 1 - 1 / l.shape[0]),
   "maxrl": symmetric.loo_weights,
+  "series": symmetric.series_weights,
 }
 
 # The same for mean_j ω_j ∇log l_j, given log l: no likelihood is too small.
@@ -94,6 +102,7 @@ __all__ = [
   "reinforce",
   "rloo",
   "self_normalized",
+  "series",
   "tail_rl",
   "vimco",
 ]

@@ -66,7 +66,9 @@ def pass_at_k(
   size = symmetric.group_size(likelihoods)
   symmetric.check_order(k, size, name="k")
   coefficients = objectives.pass_at_k(k).coefficients(k)
-  return _series(likelihoods, coefficients, baseline, mask)
+  return series(
+    likelihoods, coefficients=coefficients, baseline=baseline, mask=mask
+  )
 
 
 def power(
@@ -97,7 +99,9 @@ def power(
   if order is None and mask is not None:
     largest = jnp.maximum(jnp.sum(mask) - 1, 1)
     coefficients = jnp.where(jnp.arange(terms) < largest, coefficients, 0)
-  return _series(likelihoods, coefficients, baseline, mask)
+  return series(
+    likelihoods, coefficients=coefficients, baseline=baseline, mask=mask
+  )
 
 
 # Baselines of the series estimators: (l, leave-one-out means, mask) → b [N].
@@ -121,7 +125,28 @@ def _smallest_group(baseline: str | float) -> int:
   return 2 if compares else 1
 
 
-def _series(likelihoods, coefficients, baseline, mask) -> Array:
+def series(
+  likelihoods: Array,
+  *,
+  coefficients: Array,
+  baseline: str | float = "centred",
+  mask=None,
+) -> Array:
+  """Any series objective: A_j = Σ_k a_k (ē_{k+1}^j − q_j ē_k^j).
+
+  Unbiased for the gradient with w(p) = Σ_{k<T} a_k (1−p)^k, for every T ≤ N;
+  `maxrl`, `pass_at_k` and `power` are this with their own a_k. K = 0, K = N,
+  N = 1: as `maxrl`.
+
+  Args:
+    coefficients: a [T], a_k ≥ 0; may be traced, so that one compiled program
+      serves every order and objective.
+    baseline: as in `maxrl`.
+    mask: [N], False where there is no rollout.
+
+  Raises:
+    ValueError: more than N coefficients.
+  """
   l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.series_leave_one_out(likelihoods, coefficients, mask=mask)
   return _weigh(l, loo, baseline, mask)

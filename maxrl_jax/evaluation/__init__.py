@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Sequence
 
-import flax.linen as nn
 import jax
 import numpy as np
 from jax import lax
@@ -25,7 +24,7 @@ from maxrl_jax.evaluation.moments import (
   exact_gradient,
   sampled_moments,
 )
-from maxrl_jax.tasks import Task
+from maxrl_jax.training import Train, TrainState
 
 __all__ = [
   "Moments",
@@ -43,21 +42,24 @@ __all__ = [
 ]
 
 
-def make_evaluate(policy: nn.Module, task: Task, ks: Sequence[int]) -> Callable:
-  """Compiles (split, params with the run axis first) → metrics, each [runs].
+def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
+  """Compiles (split, states with the run axis first) → metrics, each [runs].
 
   Means over the split's prompts: `coverage.metrics` of tasks that are right or
   wrong, `regression.metrics` of those with a noise model.
   """
-  metrics = (_regression if task.is_regression else _coverage).metrics
+  metrics = (_regression if train.task.is_regression else _coverage).metrics
 
   @functools.partial(jax.jit, static_argnums=0)
-  def evaluate(split: str, params):
-    return lax.map(lambda one: metrics(policy, task, one, split, ks), params)
+  def evaluate(split: str, params, varied):
+    def one(params, varied):
+      return metrics(train.policy, train.task_of(varied), params, split, ks)
+
+    return lax.map(lambda run: one(*run), (params, varied))
 
   # jit sorts dictionaries by name; pass@k reads better by k.
-  def in_order(split, params) -> dict[str, np.ndarray]:
-    found = evaluate(split, params)
+  def in_order(split, states: TrainState) -> dict[str, np.ndarray]:
+    found = evaluate(split, states.params, states.varied)
     names = [f"pass@{k}" for k in ks]
     names += [name for name in found if name not in names]
     return {name: np.asarray(found[name]) for name in names}

@@ -13,10 +13,9 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
 
-from maxrl_jax import likelihoods
+from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
 from maxrl_jax.evaluation.coverage import coverage
-from maxrl_jax.likelihoods import log_marginal, predictive_cdf
 from maxrl_jax.tasks.base import Task
 
 Array = jax.Array
@@ -28,7 +27,6 @@ def metrics(
   params,
   split: str,
   ks: Sequence[int],
-  tolerance: float = 0.5,
 ) -> dict[str, Array]:
   """Means over a split's prompts of one run; sums over target dimensions.
 
@@ -41,7 +39,7 @@ def metrics(
     entropy: of the policy, in nats: of its atoms, or differential.
     pit_distance: largest distance between the distribution of P(Y ≤ y) over
       prompts and the uniform one; 0 if calibrated.
-    pass@k: a rollout falls within `tolerance` of y in all dimensions.
+    pass@k: a rollout falls within `task.tolerance` of y in all dimensions.
   """
   prompts = task.splits[split]
   target = prompts.targets
@@ -49,7 +47,7 @@ def metrics(
 
   def one(outputs, target):
     components = policy.apply(params, outputs, method="components")
-    return _judge(task, components, target, tolerance)
+    return _judge(task, components, target)
 
   judged = jax.vmap(one)(outputs, target)
   log_p = jnp.sum(judged.log_pass_rate, -1)
@@ -82,27 +80,27 @@ class _Judged(NamedTuple):
   near: Array
 
 
-def _judge(task: Task, policy: Components, target, tolerance) -> _Judged:
+def _judge(task: Task, policy: Components, target) -> _Judged:
   noise = task.noise_scale(target, policy.noise_scale)
-  parts = (policy.log_weights, policy.locations, policy.scales)
-  pit = jax.vmap(predictive_cdf, (None, 0, 0, 0, 0, 0))(
-    task.likelihood, target.y, *parts, noise
+  pit = jax.vmap(marginals.predictive_cdf, (None, 0, 0, 0))(
+    task.likelihood, target.y, policy, noise
+  )
+  window = likelihoods.tolerance(width=task.tolerance)
+  log_near = jax.vmap(marginals.log_pass_rate, (None, 0, 0))(
+    window, target.y, policy
   )
   return _Judged(
     task.log_pass_rate(target, policy),
     policy.mean(),
     pit,
-    jax.vmap(entropy)(*parts),
-    jnp.exp(
-      jax.vmap(log_marginal, (None, 0, 0, 0, 0))(
-        likelihoods.tolerance(width=tolerance), target.y, *parts
-      )
-    ),
+    jax.vmap(entropy)(policy),
+    jnp.exp(log_near),
   )
 
 
-def entropy(log_weights: Array, locations: Array, scales=None) -> Array:
+def entropy(policy: Components) -> Array:
   """Of atoms −Σ π log π; of normal components −∫ q log q, by quadrature."""
+  log_weights, locations, scales, _ = policy
   weights = jnp.exp(log_weights)
   if scales is None:
     # π log π is 0 at π = 0, where log π is −inf.

@@ -15,7 +15,8 @@ They are methods of the module, since a policy may need its parameters for them:
 import flax.linen as nn
 
 from maxrl_jax.policies.categorical import CNN, MLP, Tabular
-from maxrl_jax.policies.regression import Digits, Grid, Mixture, Normal
+from maxrl_jax.policies.digits import Digits
+from maxrl_jax.policies.regression import Grid, Mixture, Normal
 
 POLICIES: dict[str, type[nn.Module]] = {
   "mlp": MLP,

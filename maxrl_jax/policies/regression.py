@@ -64,6 +64,10 @@ class Regression(nn.Module):
         "noise_scale", nn.initializers.zeros, (self.num_dims,)
       )
 
+  def has_free_scale(self) -> bool:
+    """Whether it learns its own width, which no mean can teach it."""
+    return False
+
   def values(self) -> np.ndarray | None:
     """All predictions there are, ascending; None where they are a continuum."""
     return None
@@ -108,8 +112,8 @@ class Grid(Regression):
     return self.bins
 
   def check(self) -> None:
-    _check_least(2, bins=self.bins)
-    _check_range(self.low, self.high)
+    check_least(2, bins=self.bins)
+    check_range(self.low, self.high)
 
   def values(self) -> np.ndarray:
     return np.linspace(self.low, self.high, self.bins, dtype=np.float32)
@@ -132,6 +136,9 @@ class Normal(Regression):
 
   policy_scale: float | None = None
   least_policy_scale: float = 0.01
+
+  def has_free_scale(self) -> bool:
+    return self.policy_scale is None
 
   def num_outputs(self) -> int:
     return 1 if self.policy_scale else 2
@@ -166,11 +173,14 @@ class Mixture(Regression):
   least_policy_scale: float = 0.01
   spread: float = 2.0  # The initial means lie evenly in ± spread.
 
+  def has_free_scale(self) -> bool:
+    return True
+
   def num_outputs(self) -> int:
     return 3 * self.num_components
 
   def check(self) -> None:
-    _check_least(1, num_components=self.num_components)
+    check_least(1, num_components=self.num_components)
 
   def _components(self, head) -> Components:
     logits, means, scales = jnp.split(head, 3)
@@ -197,102 +207,13 @@ class Mixture(Regression):
     return special.logsumexp(terms, axis=-1)
 
 
-class Digits(Regression):
-  """Writes a number digit by digit, each given those before it.
-
-  An action is the `length` digits of (ŷ − low)/(high − low) in `base`, most
-  significant first; ŷ is the middle of the interval that they leave. What has
-  been written enters the decoder as a sum of one vector a digit and place.
-  """
-
-  base: int = 10
-  length: int = 2
-  low: float = -4.0
-  high: float = 4.0
-  width: int = 64
-
-  def num_outputs(self) -> int:
-    return self.width
-
-  def check(self) -> None:
-    _check_least(2, base=self.base)
-    _check_least(1, length=self.length)
-    _check_range(self.low, self.high)
-    if self.base**self.length > 4096:
-      raise ValueError(
-        f"policy.base = {self.base}, policy.length = {self.length}:"
-        f" {self.base**self.length} numbers, more than the 4096 that exact"
-        " sums run over"
-      )
-
-  def setup(self):
-    super().setup()
-    normal = nn.initializers.normal(0.3)
-    shape = (self.length, self.base, self.width)
-    self.written = self.param("written", normal, shape)
-    self.place = self.param("place", normal, (self.length, self.width))
-    self.kernel = self.param(
-      "kernel",
-      nn.initializers.lecun_normal(batch_axis=0),
-      (self.length, self.width, self.base),
-    )
-
-  def _logits(self, head, place: int, prefix: Array) -> Array:
-    """Logits [N, base] of the digit at `place`, given prefixes [N, width]."""
-    state = nn.relu(head[None] + self.place[place][None] + prefix)
-    return jnp.dot(state, self.kernel[place], precision="highest")
-
-  def _sample(self, key, head, num):
-    prefix = jnp.zeros((num, self.width), head.dtype)
-    digits = []
-    keys = jax.random.split(key, self.length)
-    for place in range(self.length):
-      logits = self._logits(head, place, prefix)
-      digit = jax.random.categorical(keys[place], logits)
-      prefix = prefix + self.written[place][digit]
-      digits.append(digit)
-    return jnp.stack(digits, -1)
-
-  def _log_prob(self, head, actions):
-    prefix = jnp.zeros((actions.shape[0], self.width), head.dtype)
-    total = 0.0
-    for place in range(self.length):
-      digit = actions[:, place]
-      log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
-      total += jnp.take_along_axis(log_probs, digit[:, None], -1)[:, 0]
-      prefix = prefix + self.written[place][digit]
-    return total
-
-  def _components(self, head) -> Components:
-    # The tree of prefixes, a level a place: each is decoded once.
-    prefix, log_p = jnp.zeros((1, self.width), head.dtype), jnp.zeros((1, 1))
-    for place in range(self.length):
-      log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
-      log_p = (log_p.reshape(-1, 1) + log_probs).astype(head.dtype)
-      prefix = (prefix[:, None] + self.written[place][None]).reshape(
-        -1, self.width
-      )
-    return Components(log_p.ravel(), jnp.asarray(self.values(), head.dtype))
-
-  def values(self) -> np.ndarray:
-    count = self.base**self.length
-    middles = (np.arange(count) + 0.5) / count
-    return self.low + (self.high - self.low) * middles
-
-  def decode(self, actions: Array) -> Array:
-    share = 0.5
-    for place in reversed(range(self.length)):
-      share = (actions[..., place] + share) / self.base
-    return self.low + (self.high - self.low) * share
-
-
-def _check_least(least: int, **fields) -> None:
+def check_least(least: int, **fields) -> None:
   for name, value in fields.items():
     if value < least:
       raise ValueError(f"policy.{name} = {value}: must be at least {least}")
 
 
-def _check_range(low: float, high: float) -> None:
+def check_range(low: float, high: float) -> None:
   if not -np.inf < low < high < np.inf:
     raise ValueError(
       f"policy.low = {low}, policy.high = {high}: must be finite, low below"

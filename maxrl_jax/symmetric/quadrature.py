@@ -39,13 +39,16 @@ def leave_one_out(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   return LeaveOneOut(weights, some_success)
 
 
-def _product(nodes: Array, l: Array, block: int = 32) -> Array:
+def _product(nodes: Array, l: Array) -> Array:
   """Π_i (1 − t l_i) at every node t [M].
 
   Each block's 1 − Π is a sum of positive terms, exact to rounding however tiny;
   so the result near 1 is rounded once a block. Rounding 1 − t l itself would
   make the same error N times over when the likelihoods are equal.
   """
+  # Four blocks at least: XLA unrolls a loop of one and fuses its parts with
+  # what made the likelihoods, which costs a whole training step threefold.
+  block = min(32, -(-l.shape[0] // 4))
   padded = jnp.pad(l, (0, -l.shape[0] % block)).reshape(-1, block)
 
   def multiply(product, likelihoods):

@@ -41,6 +41,7 @@ class Task:
       reward.
     likelihood: the noise model behind `log_likelihoods`.
     noise_scale: (target, learned σ [D] or None) → the σ [D] it uses.
+    tolerance: pass@k counts a prediction this close to the target as right.
   """
 
   draw: Callable[[Array, int], Prompts]
@@ -53,6 +54,7 @@ class Task:
   rewards: Callable[[Any, Array], Array] | None = None
   likelihood: Likelihood | None = None
   noise_scale: Callable[..., Array] | None = None
+  tolerance: float | None = None
 
   def __post_init__(self):
     if (self.likelihoods is None) == (self.log_likelihoods is None):
@@ -93,6 +95,25 @@ def check_at_least(least, **fields) -> None:
   for name, value in fields.items():
     if value < least:
       raise ValueError(f"{name} = {value}: must be at least {least}")
+
+
+def check_above_zero(**fields) -> None:
+  """Raises ValueError at the first field that is not above 0 and finite."""
+  for name, value in fields.items():
+    if not is_traced(value) and not 0 < value < float("inf"):
+      raise ValueError(f"{name} = {value}: must be above 0 and finite")
+
+
+def check_fraction(**fields) -> None:
+  """Raises ValueError at the first field that is not between 0 and 1."""
+  for name, value in fields.items():
+    if not is_traced(value) and not 0 < value < 1:
+      raise ValueError(f"{name} = {value}: must be between 0 and 1")
+
+
+def is_traced(value) -> bool:
+  """Whether a number is known only when the program runs: nothing to check."""
+  return isinstance(value, jax.core.Tracer)
 
 
 def check_positive(**fields) -> None:

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maxrl_jax import marginals
 from maxrl_jax.distributions import Components
-from maxrl_jax.likelihoods import Likelihood, log_marginal
-from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.likelihoods import Likelihood
+from maxrl_jax.tasks.base import Prompts, Task, check_above_zero, is_traced
 
 Array = jax.Array
 
@@ -39,7 +40,11 @@ class Data(NamedTuple):
 
 
 def task(
-  data: Data, likelihood: Likelihood, *, per_prompt: bool = False
+  data: Data,
+  likelihood: Likelihood,
+  *,
+  per_prompt: bool = False,
+  tolerance: float = 0.5,
 ) -> Task:
   """Regression data judged by a likelihood.
 
@@ -48,11 +53,14 @@ def task(
     likelihood: from `likelihoods`.
     per_prompt: use each prompt's own σ (`Target.noise_scale`), which must not
       be below `likelihood.smallest_scale`.
+    tolerance: pass@k counts a prediction this close to y as right.
 
   Raises:
-    ValueError: a target is not finite, or a σ is below the smallest.
+    ValueError: a target is not finite, a σ is below the smallest, or the
+      tolerance is not above 0.
   """
   _check_data(data, likelihood, per_prompt)
+  check_above_zero(tolerance=tolerance)
 
   def scale(target: Target, learned):
     """σ [D]: the policy's, the prompt's or the likelihood's own."""
@@ -69,14 +77,9 @@ def task(
     )
 
   def log_pass_rate(target, policy: Components):
-    return jax.vmap(log_marginal, (None, 0, 0, 0, 0, 0))(
-      likelihood,
-      target.y,
-      policy.log_weights,
-      policy.locations,
-      policy.scales,
-      scale(target, policy.noise_scale),
-    )
+    each = jax.vmap(marginals.log_pass_rate, (None, 0, 0, 0))
+    noise = scale(target, policy.noise_scale)
+    return each(likelihood, target.y, policy, noise)
 
   return Task(
     draw=data.draw,
@@ -88,6 +91,7 @@ def task(
     policy_options={"num_dims": data.num_dims},
     likelihood=likelihood,
     noise_scale=scale,
+    tolerance=tolerance,
   )
 
 
@@ -114,6 +118,8 @@ def _check_data(data: Data, likelihood: Likelihood, per_prompt: bool) -> None:
   if "validation" not in data.splits:
     raise ValueError(f"splits = {sorted(data.splits)}: 'validation' is needed")
   probe = data.draw(jax.random.key(0), 256)
+  if is_traced(probe.targets.y):
+    return  # Where fields vary, they were checked before.
   for name, prompts in {"training": probe, **data.splits}.items():
     _check_shapes(name, prompts, data.num_dims)
     y = np.asarray(prompts.targets.y)

@@ -1,0 +1,23 @@
+"""What a config means: the task, policy, optimizer and loss that it names.
+
+Names are looked up in plain dictionaries; a name, an option or a number that
+cannot be meant is a ValueError that says which field, what value and what the
+choices are, before anything compiles.
+"""
+
+from maxrl_jax.configuration.losses import EXACT, make_loss
+from maxrl_jax.configuration.models import make_policy, make_task
+from maxrl_jax.configuration.optimizers import check, make_optimizer
+from maxrl_jax.configuration.varying import VARYING, check_varying, overlay
+
+__all__ = [
+  "EXACT",
+  "VARYING",
+  "check",
+  "check_varying",
+  "make_loss",
+  "make_optimizer",
+  "make_policy",
+  "make_task",
+  "overlay",
+]

@@ -1,0 +1,139 @@
+"""What a config maximizes: an estimator's loss, or an exact one."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from maxrl_jax import batch_losses
+from maxrl_jax.configuration import fields
+from maxrl_jax.estimators import (
+  ANY_REWARD,
+  ESTIMATORS,
+  LOG_ESTIMATORS,
+  LOG_PATHWISE,
+  PATHWISE,
+)
+from maxrl_jax.objectives import OBJECTIVES
+from maxrl_jax.tasks import Task
+
+Array = jax.Array
+
+# Objectives of the exact pass rate, by the name a config gives them.
+EXACT = {
+  f"exact_{name}": make
+  for name, make in OBJECTIVES.items()
+  if name != "maximum_likelihood"
+}
+
+
+def make_loss(config, task: Task, policy: nn.Module):
+  """(params, key, prompts [B]) → (loss, metrics of the batch)."""
+  name = config.estimator.name
+  options = fields.options(config.estimator)
+  factorized = options.pop("factorized", False)
+  if factorized and not task.is_regression:
+    raise ValueError(
+      f"estimator.factorized = True: task {config.task.name!r} has no target"
+      " dimensions"
+    )
+  if name == "cross_entropy":  # log p itself, finite where p underflows.
+    fields.check_options("estimator", name, lambda: None, options)
+    return batch_losses.exact(lambda log_p: log_p, policy, task)
+  if name == "mse":
+    fields.check_options("estimator", name, lambda: None, options)
+    _require_regression(config, task, "estimator.name = 'mse'")
+    if config.likelihood.learned is not None:
+      raise ValueError(
+        f"likelihood.learned = {config.likelihood.learned!r}: 'mse' has no"
+        " gradient for a noise scale"
+      )
+    if policy.has_free_scale():
+      raise ValueError(
+        "estimator.name = 'mse': has no gradient for the scale of policy"
+        f" {type(policy).__name__.lower()!r}; take 'normal' with"
+        " policy.policy_scale set, 'grid' or 'digits'"
+      )
+    if factorized:
+      raise ValueError(
+        "estimator.factorized = True: 'mse' is a sum over dimensions anyway"
+      )
+    return batch_losses.mean_squared_error(policy)
+  if name in EXACT:
+    value = fields.build(EXACT, "estimator", name, options).value
+    on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
+    return batch_losses.exact(on_log, policy, task, factorized=factorized)
+  names = ESTIMATORS | EXACT | {"cross_entropy": None, "mse": None}
+  fields.choice(names, "estimator.name", name)
+  return _sampled_loss(config, task, policy, options, factorized)
+
+
+def _sampled_loss(config, task, policy, options, factorized):
+  """The policy-gradient loss of an estimator of `ESTIMATORS`."""
+  name = config.estimator.name
+  signal = options.pop("signal", "likelihood")
+  fields.choice({"likelihood": 0, "reward": 0}, "estimator.signal", signal)
+  function = ESTIMATORS[name]
+  fields.check_options("estimator", name, function, options)
+  if signal == "reward":
+    _require_regression(config, task, "estimator.signal = 'reward'")
+    if task.rewards is None:
+      raise ValueError("estimator.signal = 'reward': the task has no rewards")
+    if name not in ANY_REWARD:
+      raise ValueError(
+        f"estimator.signal = 'reward': {name!r} needs likelihoods in [0, 1];"
+        f" any reward suits {sorted(ANY_REWARD)}"
+      )
+    options["bounded"] = False
+    field = "rewards"
+  elif name in LOG_ESTIMATORS and task.is_regression:
+    function, field = LOG_ESTIMATORS[name], "log_likelihoods"
+  else:
+    field = "likelihoods"
+  pathwise = None
+  if config.likelihood.learned is not None:
+    pathwise = _pathwise(config, name, signal, options)
+  estimator = functools.partial(function, **options)
+  # Estimators check their options where they are traced: do it before.
+  try:
+    jax.eval_shape(estimator, jnp.zeros(config.rollouts))
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"estimator.name = {name!r}, rollouts = {config.rollouts}: {error}"
+    ) from None
+  return batch_losses.sampled(
+    estimator,
+    policy,
+    task,
+    config.rollouts,
+    signal=field,
+    factorized=factorized,
+    pathwise=pathwise,
+  )
+
+
+def _pathwise(config, name: str, signal: str, options):
+  """The term through which a learned noise scale gets its gradient."""
+  if name in LOG_PATHWISE:
+    return "log_likelihoods", LOG_PATHWISE[name]
+  if name not in PATHWISE or signal != "likelihood":
+    raise ValueError(
+      f"likelihood.learned = {config.likelihood.learned!r}: only"
+      f" {sorted(PATHWISE | LOG_PATHWISE)} on likelihoods have a gradient for"
+      f" it, not {name!r} on {signal!r}"
+    )
+  # A baseline is no part of the weights.
+  options = {k: v for k, v in options.items() if k != "baseline"}
+  return "likelihoods", functools.partial(PATHWISE[name], **options)
+
+
+def _require_regression(config, task: Task, what: str) -> None:
+  if not task.is_regression:
+    raise ValueError(f"{what}: task {config.task.name!r} is no regression")
+
+
+def _inside(p: Array) -> Array:
+  """p off the ends of [0, 1], where rounding lands but w(p) may be infinite."""
+  limits = jnp.finfo(p.dtype)
+  return jnp.clip(p, limits.tiny, 1 - limits.epsneg)

@@ -1,0 +1,70 @@
+"""A policy and a noise model together: what can be known without sampling."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+
+from maxrl_jax.distributions import Components
+from maxrl_jax.likelihoods import Likelihood
+
+Array = jax.Array
+
+
+def log_pass_rate(
+  likelihood: Likelihood, target: Array, policy: Components, noise_scale=None
+) -> Array:
+  """log E[l] of a policy that is a mixture, exactly where there is a formula.
+
+      log Σ_c π_c ∫ N(ŷ; m_c, s_c) l(y, ŷ) dŷ
+
+  Sums over atoms are exact, and normal components are averaged by the noise
+  model's own formula.
+
+  Args:
+    likelihood: the noise model.
+    target: y, a scalar.
+    policy: of one target dimension, fields [C].
+    noise_scale: σ, a scalar; None is the likelihood's own.
+  """
+  noise = likelihood.scale if noise_scale is None else noise_scale
+  residuals = target - policy.locations
+  if policy.scales is None:
+    terms = likelihood.log_likelihoods(residuals, noise)
+  elif likelihood.log_under_normal is not None:
+    terms = likelihood.log_under_normal(residuals, noise, policy.scales)
+    terms = terms - likelihood.log_ceiling
+  else:
+    inside = likelihood.log_likelihoods(target - _slices(policy), noise)
+    terms = _log_sum(inside) - math.log(inside.shape[0])
+  return _log_sum(policy.log_weights + terms)
+
+
+def predictive_cdf(
+  likelihood: Likelihood, target: Array, policy: Components, noise_scale=None
+) -> Array:
+  """P(Y ≤ y) under policy and noise: uniform over prompts if calibrated (PIT).
+
+  Arguments as in `log_pass_rate`.
+  """
+  noise = likelihood.scale if noise_scale is None else noise_scale
+  if policy.scales is None:
+    below = likelihood.cdf((target - policy.locations) / noise)
+  else:
+    below = jnp.mean(likelihood.cdf((target - _slices(policy)) / noise), 0)
+  return jnp.sum(jnp.exp(policy.log_weights) * below)
+
+
+def _slices(policy: Components, num: int = 1024) -> Array:
+  """Middles of `num` slices of equal probability of each normal, [num, C]."""
+  quantiles = special.ndtri((np.arange(num) + 0.5) / num)
+  return policy.locations[None] + policy.scales[None] * quantiles[:, None]
+
+
+def _log_sum(terms: Array) -> Array:
+  """logsumexp over the first axis, whose gradient is 0 where all are −inf."""
+  some = jnp.max(terms, 0) > -jnp.inf
+  safe = special.logsumexp(jnp.where(some, terms, 0.0), axis=0)
+  return jnp.where(some, safe, -jnp.inf)

@@ -1,0 +1,100 @@
+"""A policy that writes its prediction digit by digit."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from maxrl_jax.distributions import Components
+from maxrl_jax.policies.regression import Regression, check_least, check_range
+
+Array = jax.Array
+
+
+class Digits(Regression):
+  """Writes a number digit by digit, each given those before it.
+
+  An action is the `length` digits of (ŷ − low)/(high − low) in `base`, most
+  significant first; ŷ is the middle of the interval that they leave. What has
+  been written enters the decoder as a sum of one vector a digit and place.
+  """
+
+  base: int = 10
+  length: int = 2
+  low: float = -4.0
+  high: float = 4.0
+  width: int = 64
+
+  def num_outputs(self) -> int:
+    return self.width
+
+  def check(self) -> None:
+    check_least(2, base=self.base)
+    check_least(1, length=self.length)
+    check_range(self.low, self.high)
+    if self.base**self.length > 4096:
+      raise ValueError(
+        f"policy.base = {self.base}, policy.length = {self.length}:"
+        f" {self.base**self.length} numbers, more than the 4096 that exact"
+        " sums run over"
+      )
+
+  def setup(self):
+    super().setup()
+    normal = nn.initializers.normal(0.3)
+    shape = (self.length, self.base, self.width)
+    self.written = self.param("written", normal, shape)
+    self.place = self.param("place", normal, (self.length, self.width))
+    self.kernel = self.param(
+      "kernel",
+      nn.initializers.lecun_normal(batch_axis=0),
+      (self.length, self.width, self.base),
+    )
+
+  def _logits(self, head, place: int, prefix: Array) -> Array:
+    """Logits [N, base] of the digit at `place`, given prefixes [N, width]."""
+    state = nn.relu(head[None] + self.place[place][None] + prefix)
+    return jnp.dot(state, self.kernel[place], precision="highest")
+
+  def _sample(self, key, head, num):
+    prefix = jnp.zeros((num, self.width), head.dtype)
+    digits = []
+    keys = jax.random.split(key, self.length)
+    for place in range(self.length):
+      logits = self._logits(head, place, prefix)
+      digit = jax.random.categorical(keys[place], logits)
+      prefix = prefix + self.written[place][digit]
+      digits.append(digit)
+    return jnp.stack(digits, -1)
+
+  def _log_prob(self, head, actions):
+    prefix = jnp.zeros((actions.shape[0], self.width), head.dtype)
+    total = 0.0
+    for place in range(self.length):
+      digit = actions[:, place]
+      log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
+      total += jnp.take_along_axis(log_probs, digit[:, None], -1)[:, 0]
+      prefix = prefix + self.written[place][digit]
+    return total
+
+  def _components(self, head) -> Components:
+    # The tree of prefixes, a level a place: each is decoded once.
+    prefix, log_p = jnp.zeros((1, self.width), head.dtype), jnp.zeros((1, 1))
+    for place in range(self.length):
+      log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
+      log_p = (log_p.reshape(-1, 1) + log_probs).astype(head.dtype)
+      prefix = (prefix[:, None] + self.written[place][None]).reshape(
+        -1, self.width
+      )
+    return Components(log_p.ravel(), jnp.asarray(self.values(), head.dtype))
+
+  def values(self) -> np.ndarray:
+    count = self.base**self.length
+    middles = (np.arange(count) + 0.5) / count
+    return self.low + (self.high - self.low) * middles
+
+  def decode(self, actions: Array) -> Array:
+    share = 0.5
+    for place in reversed(range(self.length)):
+      share = (actions[..., place] + share) / self.base
+    return self.low + (self.high - self.low) * share

@@ -1,0 +1,170 @@
+"""A function of x plus noise: the same everywhere, uneven, or of two signs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+from jax.scipy import stats as densities
+
+from maxrl_jax.tasks import base
+from maxrl_jax.tasks.base import Prompts
+from maxrl_jax.tasks.regression import Data, Target
+from maxrl_jax.tasks.regression_data.common import drawn, normal_prompts
+
+
+def teacher(
+  *,
+  kind: str = "linear",
+  dim: int = 8,
+  num_dims: int = 1,
+  snr: float = 4.0,
+  eval_size: int = 2000,
+  task_seed: int = 0,
+) -> Data:
+  """y = f(x) + σ ε with f of unit variance: σ² = 1/SNR, everywhere the same.
+
+  The reference is N(f(x), σ) itself.
+
+  Args:
+    kind: 'linear' or 'mlp' (two layers of tanh).
+    dim: length of x ~ N(0, I).
+    num_dims: D, each with a teacher of its own.
+    snr: variance of f over variance of the noise, above 0.
+    eval_size: prompts in each fixed split.
+    task_seed: the teacher and the fixed splits.
+  """
+  base.check_positive(dim=dim, num_dims=num_dims)
+  base.check_above_zero(snr=snr)
+  f = _teacher(kind, dim, num_dims, task_seed)
+  sigma = snr**-0.5
+
+  def draw(key, batch):
+    x_key, noise_key = jax.random.split(key)
+    x = jax.random.normal(x_key, (batch, dim))
+    clean = f(x)
+    y = clean + sigma * jax.random.normal(noise_key, clean.shape)
+    return normal_prompts(x, y, clean, jnp.full(y.shape, sigma))
+
+  return drawn(draw, eval_size, task_seed, num_dims)
+
+
+def heteroscedastic(
+  *,
+  learnable: bool = True,
+  kind: str = "linear",
+  dim: int = 8,
+  quietest: float = 0.1,
+  loudest: float = 2.0,
+  eval_size: int = 2000,
+  task_seed: int = 0,
+) -> Data:
+  """y = f(x) + σ ε, σ log-uniform between `quietest` and `loudest`.
+
+  Learnable: σ is a function of x, along a direction of its own, and the
+  reference is N(f(x), σ(x)). Unlearnable: σ is drawn anew for every prompt, and
+  the reference is the mixture over all σ, the best that x allows.
+
+  Args:
+    learnable: whether x tells σ.
+    kind: of the teacher f, 'linear' or 'mlp'.
+    dim: length of x.
+    quietest: smallest σ.
+    loudest: largest σ.
+    eval_size: prompts in each fixed split.
+    task_seed: the teacher and the fixed splits.
+  """
+  base.check_at_least(2, dim=dim)
+  if not 0 < quietest <= loudest:
+    raise ValueError(
+      f"quietest = {quietest}, loudest = {loudest}: need"
+      " 0 < quietest <= loudest"
+    )
+  f = _teacher(kind, dim, 1, task_seed)
+  direction = np.random.default_rng([task_seed, 1]).normal(size=dim)
+  direction = (direction / np.linalg.norm(direction)).astype(np.float32)
+
+  def sigma_at(quantile):
+    return quietest * (loudest / quietest) ** quantile
+
+  def draw(key, batch):
+    x_key, noise_key, scale_key = jax.random.split(key, 3)
+    x = jax.random.normal(x_key, (batch, dim))
+    clean = f(x)
+    if learnable:
+      share = special.ndtr(jnp.dot(x, direction, precision="highest"))
+    else:
+      share = jax.random.uniform(scale_key, (batch,))
+    sigma = sigma_at(share)[:, None]
+    y = clean + sigma * jax.random.normal(noise_key, clean.shape)
+    prompts = normal_prompts(x, y, clean, sigma)
+    if learnable:
+      return prompts
+    levels = sigma_at((jnp.arange(64) + 0.5) / 64)[None]
+    terms = densities.norm.logpdf(y, clean, levels)
+    reference = special.logsumexp(terms, axis=-1) - np.log(64)
+    return prompts._replace(
+      targets=prompts.targets._replace(log_reference=reference)
+    )
+
+  return drawn(draw, eval_size, task_seed, 1)
+
+
+def bimodal(
+  *,
+  dim: int = 4,
+  noise: float = 0.4,
+  plus: float = 0.7,
+  eval_size: int = 2000,
+  task_seed: int = 0,
+) -> Data:
+  """y = ± f(x) + σ ε with P(+) = 0.7: what a single prediction cannot say.
+
+  f(x) = 2 + tanh(w·x)/2 keeps the modes apart. The reference is the mixture of
+  both; `clean` is E[y|x] = (2 P(+) − 1) f(x), which lies at neither mode.
+
+  Args:
+    dim: length of x ~ N(0, I).
+    noise: σ.
+    plus: P(+), in (0, 1).
+    eval_size: prompts in each fixed split.
+    task_seed: w and the fixed splits.
+  """
+  base.check_positive(dim=dim)
+  base.check_above_zero(noise=noise)
+  base.check_fraction(plus=plus)
+  slope = _teacher("linear", dim, 1, task_seed)
+
+  def draw(key, batch):
+    x_key, sign_key, noise_key = jax.random.split(key, 3)
+    x = jax.random.normal(x_key, (batch, dim))
+    f = 2 + jnp.tanh(slope(x)) / 2
+    sign = 2.0 * jax.random.bernoulli(sign_key, plus, f.shape) - 1
+    y = sign * f + noise * jax.random.normal(noise_key, f.shape)
+    modes = jnp.stack([y - f, y + f])
+    chances = jnp.log(jnp.array([plus, 1 - plus]))[:, None, None]
+    terms = chances + densities.norm.logpdf(modes, 0.0, noise)
+    reference = special.logsumexp(terms, axis=0).sum(-1)
+    clean = (2 * plus - 1) * f
+    return Prompts(x, Target(y, clean, jnp.full(y.shape, noise), reference))
+
+  return drawn(draw, eval_size, task_seed, 1)
+
+
+def _teacher(kind: str, dim: int, num_dims: int, seed: int):
+  """x [B, dim] → f(x) [B, D], each column of mean 0 and variance 1."""
+  rng = np.random.default_rng([seed, 0])
+  if kind == "linear":
+    weights = rng.normal(size=(dim, num_dims))
+    weights = (weights / np.linalg.norm(weights, axis=0)).astype(np.float32)
+    return lambda x: jnp.dot(x, weights, precision="highest")
+  if kind != "mlp":
+    raise ValueError(f"kind = {kind!r}: choose from ['linear', 'mlp']")
+  first = (rng.normal(size=(dim, 32)) * 1.5 / dim**0.5).astype(np.float32)
+  second = (rng.normal(size=(32, num_dims)) / 32**0.5).astype(np.float32)
+
+  def raw(xp, x):
+    return xp.tanh(x @ first) @ second
+
+  sample = raw(np, rng.normal(size=(2**16, dim)).astype(np.float32))
+  mean, deviation = sample.mean(0, keepdims=True), sample.std(0, keepdims=True)
+  return lambda x: (raw(jnp, x) - mean) / deviation

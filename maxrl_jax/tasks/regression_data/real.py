@@ -1,0 +1,50 @@
+"""Real data that comes with scikit-learn."""
+
+import jax
+import numpy as np
+from sklearn.datasets import load_diabetes
+from sklearn.linear_model import BayesianRidge
+
+from maxrl_jax.tasks import base
+from maxrl_jax.tasks.regression import Data
+from maxrl_jax.tasks.regression_data.common import normal_prompts
+
+
+def diabetes(*, task_seed: int = 0) -> Data:
+  """Real data: 442 patients, ten measurements, progression after a year.
+
+  Inputs and target are standardized by the training rows; 242 train, 80
+  validate, 120 test. The truth is not known: the reference is a Bayesian ridge
+  regression fitted to the training rows (scikit-learn), and so are `clean` and
+  `noise_scale`, its predictive mean and deviation.
+
+  Args:
+    task_seed: which rows are in which split.
+  """
+  data = load_diabetes(scaled=False)
+  rows = np.random.default_rng(task_seed).permutation(len(data.target))
+  parts = dict(
+    zip(
+      ("train", "validation", "test"),
+      np.split(rows, [242, 322]),
+      strict=True,
+    )
+  )
+  columns = np.column_stack([data.data, data.target])
+  kept = columns[parts["train"]]
+  columns = (columns - kept.mean(0)) / kept.std(0)
+  x, y = columns[:, :-1].astype(np.float32), columns[:, -1:].astype(np.float32)
+  fit = BayesianRidge().fit(x[parts["train"]], y[parts["train"], 0])
+  mean, scale = fit.predict(x, return_std=True)
+  mean = mean[:, None].astype(np.float32)
+  scale = scale[:, None].astype(np.float32)
+  everything = normal_prompts(x, y, mean, scale)
+  splits = {
+    name: jax.tree.map(lambda a, part=part: a[part], everything)
+    for name, part in parts.items()
+  }
+
+  def draw(key, batch):
+    return base.uniform_rows(key, splits["train"], batch)
+
+  return Data(draw, splits)
