@@ -14,6 +14,7 @@ from maxrl_jax import evaluation, plotting, training
 METHODS = {
   "exact ML": {"name": "cross_entropy"},
   "MSE": {"name": "mse"},
+  "exact RL": {"name": "exact_rl"},
   "MaxRL": {"name": "maxrl"},
   "REINFORCE on l": {"name": "reinforce"},
   "REINFORCE on −MSE": {"name": "reinforce", "signal": "reward"},
@@ -29,6 +30,7 @@ METHODS = {
 COLOURS = {
   "exact ML": plotting.COLOURS["cross_entropy"],
   "MSE": "#888888",
+  "exact RL": plotting.COLOURS["rloo"],
   "MaxRL": plotting.COLOURS["maxrl"],
   "REINFORCE on l": "#44AA99",
   "REINFORCE on −MSE": "#DDAA33",

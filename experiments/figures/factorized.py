@@ -47,9 +47,9 @@ def figure(preset: str, workdir) -> Result:
   caption = (
     "Linear teacher with D independent dimensions, SNR 4. Normal policy whose"
     " scale is that of the noise; MaxRL of order N − 1 = 31, Adam,"
-    f" {rate}, {_STEPS[preset]} steps, {_SEEDS[preset]} seeds. Left: E[l] of all"
-    " dimensions together, of the policy that exact ML trained, were there no"
-    " noise and at the noisy targets that training sees."
+    f" {rate}, {_STEPS[preset]} steps, {_SEEDS[preset]} seeds. Left: E[l] of"
+    " all dimensions together, of the policy that exact ML trained, at targets"
+    " without noise and at the noisy ones that training sees."
     " Right: joint estimation sees the product of D likelihoods, factorized one"
     " group a dimension."
   )

@@ -167,12 +167,17 @@ def _draw(runs, spent):
   drawing, axes = plotting.axes(columns=2, rows=2, width=5.2, height=3.3)
   _draw_scores(axes[0, 0], runs, "excess_nll")
   axes[0, 0].set_yscale("symlog", linthresh=0.1)
-  axes[0, 0].set(ylabel="excess NLL, nats", title="after training, test split")
+  axes[0, 0].set(
+    ylabel="excess NLL, nats",
+    title="after training, test split",
+    ylim=(-1.2, 100),
+  )
   axes[0, 0].legend(loc="upper left")
   _draw_scores(axes[0, 1], runs, "mse_clean")
   axes[0, 1].set(
     yscale="log",
     ylabel="squared error to clean signal",
+    ylim=(2e-4, 5e-2),
     title="after training, test split",
   )
   sigma, norms, weights = spent
