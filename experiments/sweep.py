@@ -1,0 +1,193 @@
+"""Sweep a grid of config fields in as few compiled programs as there can be.
+
+    python -m experiments.sweep --config=configs/bandit.py \
+        --grid="estimator.order=1,2,4,8,16,31;optimizer.learning_rate=0.1,0.3" \
+        --seeds=16 --workdir=runs/sweep
+
+Without --grid, the config file's own get_sweep(). Writes runs.nc (xarray reads
+it), summary.csv and report.html; finished slices are kept, and the same command
+goes on where it was interrupted.
+"""
+
+import importlib.util
+import json
+import pathlib
+import shlex
+import subprocess
+import sys
+
+import matplotlib
+
+matplotlib.use("Agg")  # Before pyplot: no display is needed.
+
+from absl import flags
+from ml_collections import config_flags
+from tqdm import tqdm
+
+from experiments import console, report, sweep_report
+from maxrl_jax.sweeps import dataset, grid, programs, running
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "What to sweep: a file from configs/."
+)
+flags.mark_flag_as_required("config")
+_GRID = flags.DEFINE_string(
+  "grid",
+  None,
+  "field=values;field=values, each values a list 1,2,4, range(first,last,step),"
+  " lin(first,last,count) or log(first,last,count); field+field=1+2,3+4 change"
+  " together. Default: get_sweep() of the config file.",
+)
+_SEEDS = flags.DEFINE_integer("seeds", 8, "Runs of every point.", 1)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "Folder for results; made if need be.", required=True
+)
+_MEMORY = flags.DEFINE_float(
+  "memory_gib",
+  None,
+  "What the process may take; slices are cut to it. Default: half of what is"
+  " free, on an accelerator nine tenths of its own memory.",
+  0.1,
+)
+
+
+def main(argv) -> None:
+  console.no_arguments(argv)
+  config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  axes = grid.parse(_grid(), config)
+  points = grid.points(axes)
+  seeds = range(config.seed, config.seed + _SEEDS.value)
+  planned = programs.plan(config, points, seeds)
+  console.make_workdir(workdir)
+  _claim(workdir, config, axes)
+  train(planned, workdir / "slices", _MEMORY.value)
+  runs = running.load(workdir / "slices")
+  data = dataset.dataset(runs, points, _about(config, axes))
+  dataset.write(data, workdir)
+  sweep_report.write(data, axes, workdir)
+  for name in ("runs.nc", "summary.csv", "report.html"):
+    print(workdir / name)
+
+
+def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
+  """Trains what is not on disk yet, with one progress bar over all."""
+  done = running.load(folder)
+  rows = [running.remaining(program, done) for program in planned]
+  total = sum(len(program.points) for program in planned)
+  left = sum(map(len, rows))
+  print(f"{total} runs in {len(planned)} program{'s' * (len(planned) > 1)}:")
+  for program, missing in zip(planned, rows, strict=True):
+    print(f"  {_describe(program, planned)}: {len(missing)} runs to do")
+  if not left:
+    return
+  work = [pair for pair in zip(planned, rows, strict=True) if len(pair[1])]
+  ready = []
+  for program, missing in tqdm(work, desc="compile", unit="program"):
+    budget = running.free_memory(memory_gib)
+    ready.append(running.prepare(program, missing, budget))
+  slices = sum(len(r.slices) for r in ready)
+  seconds = sum(r.seconds * len(r.slices) for r in ready)
+  print(f"{left} runs in {slices} slices, about {_words(seconds)}", flush=True)
+  steps = sum(len(m) * p.config.steps for p, m in work)
+  with tqdm(total=steps, unit="step", unit_scale=True, desc="sweep") as bar:
+    for one in ready:
+      for count in running.run(one, folder):
+        bar.update(count)
+
+
+def _grid():
+  if _GRID.value is not None:
+    return _GRID.value
+  path = config_flags.get_config_filename(flags.FLAGS["config"])
+  spec = importlib.util.spec_from_file_location("swept", path.split(":")[0])
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, "get_sweep"):
+    raise ValueError(f"grid is not given, and {path} has no get_sweep()")
+  return module.get_sweep()
+
+
+def _claim(workdir: pathlib.Path, config, axes) -> None:
+  """Writes sweep.json, or refuses a folder that holds another sweep."""
+  ours = _identity(config, axes)
+  path = workdir / "sweep.json"
+  if path.exists():
+    theirs = json.loads(path.read_text(encoding="utf-8"))
+    differing = sorted(
+      name for name in ours | theirs if ours.get(name) != theirs.get(name)
+    )
+    if differing:
+      name = differing[0]
+      raise ValueError(
+        f"workdir = '{workdir}' holds another sweep: {name} is"
+        f" {theirs.get(name)} there and {ours.get(name)} here"
+        + f" (and {len(differing) - 1} more differ)" * (len(differing) > 1)
+        + "; choose another folder"
+      )
+  elif any(workdir.iterdir()):
+    raise ValueError(
+      f"workdir = '{workdir}' is not empty and holds no sweep; choose another"
+    )
+  path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+
+
+def _identity(config, axes) -> dict:
+  """What makes this sweep this one, flat, as JSON gives it back."""
+  fields = {f"config.{k}": v for k, v in _flat(config.to_dict()).items()}
+  for axis in axes:
+    fields[f"grid {'+'.join(axis.fields)}"] = axis.values
+  return json.loads(json.dumps(fields | {"seeds": _SEEDS.value}))
+
+
+def _flat(block: dict, prefix: str = "") -> dict:
+  found = {}
+  for name, value in block.items():
+    inner = isinstance(value, dict)
+    found |= (
+      _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    )
+  return found
+
+
+def _about(config, axes) -> dict:
+  """What runs.nc says of itself."""
+  command = ["python", "-m", "experiments.sweep", *sys.argv[1:]]
+  revision = subprocess.run(
+    ["git", "rev-parse", "HEAD"],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=pathlib.Path(__file__).parent,
+  )
+  return {
+    "config": config.to_dict(),
+    "grid": [axis._asdict() for axis in axes],
+    "command": shlex.join(command),
+    "environment": report.environment(),
+    "revision": revision.stdout.strip() or "unknown",
+  }
+
+
+def _describe(program, planned) -> str:
+  """What tells a program from the others, and what varies within it."""
+  flat = [_flat(other.config.to_dict()) for other in planned]
+  ours = _flat(program.config.to_dict())
+  own = {
+    name: value
+    for name, value in ours.items()
+    if name not in program.varied
+    and any(other.get(name) != value for other in flat)
+    and name != "estimator.coefficients"
+  }
+  words = programs.describe(own) or "one for all"
+  return f"{words} (within it: {', '.join([*program.varied, 'seed'])})"
+
+
+def _words(seconds: float) -> str:
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  return f"{seconds / 60:.0f} minutes"
+
+
+if __name__ == "__main__":
+  console.run(main)

@@ -1,0 +1,194 @@
+"""A grid of config fields, from a line of text or from a mapping.
+
+    estimator.order=1,2,4,8;optimizer.learning_rate=log(0.01,1,5)
+    batch_size+rollouts=128+8,32+32,8+128
+
+Axes are separated by semicolons and multiplied; fields joined by + change
+together. Values are lists, `range(first,last,step)` of whole numbers (the last
+one is in), `lin(first,last,count)` or `log(first,last,count)`; `none` leaves a
+field to its default. A mapping has the same fields and values, or such text.
+"""
+
+import ast
+import difflib
+import itertools
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+# One sweep has runs of one length, told apart by seeds that it is given.
+FIXED = {
+  "seed": "seeds are given beside the grid",
+  "runs": "seeds are given beside the grid",
+  "steps": "all runs of a sweep are equally long",
+  "log_every": "all runs of a sweep are equally long",
+  "eval_every": "all runs of a sweep are equally long",
+}
+
+
+class Axis(NamedTuple):
+  """Fields that change together, and one tuple of values for each place."""
+
+  fields: tuple[str, ...]
+  values: tuple[tuple, ...]
+
+
+def parse(grid: str | Mapping, config) -> list[Axis]:
+  """The axes of a grid, each value of the type that its field has.
+
+  Raises:
+    ValueError: a field that does not exist, cannot be swept or stands twice, an
+      empty axis, a value of another type or given twice.
+  """
+  axes = []
+  for names, values in _entries(grid):
+    fields = tuple(name.strip() for name in names)
+    axes.append(_axis(fields, values, config))
+  if not axes:
+    raise ValueError("the grid is empty: give at least one field=values")
+  fields = [field for axis in axes for field in axis.fields]
+  for field in fields:
+    if fields.count(field) > 1:
+      raise ValueError(f"grid: {field} stands there twice")
+  return axes
+
+
+def points(axes: list[Axis]) -> list[dict[str, Any]]:
+  """Every combination, the last axis changing fastest."""
+  found = []
+  for combination in itertools.product(*(axis.values for axis in axes)):
+    point = {}
+    for axis, values in zip(axes, combination, strict=True):
+      point |= dict(zip(axis.fields, values, strict=True))
+    found.append(point)
+  return found
+
+
+def _entries(grid):
+  """(field names, values as text or a sequence) of each axis."""
+  if isinstance(grid, Mapping):
+    for names, values in grid.items():
+      yield ((names,) if isinstance(names, str) else tuple(names)), values
+    return
+  for part in _split(grid, ";"):
+    names, equals, values = part.partition("=")
+    if not equals:
+      raise ValueError(f"grid: {part!r} is not field=values")
+    yield names.split("+"), values.strip()
+
+
+def _axis(fields, values, config) -> Axis:
+  name = "+".join(fields)
+  types = [_type(field, config) for field in fields]
+  if isinstance(values, str):
+    values = _values_of_text(values, name, len(fields))
+  rows = [v if len(fields) > 1 else (v,) for v in values]
+  if not rows:
+    raise ValueError(f"grid: {name} has no values")
+  for row in rows:
+    if len(row) != len(fields):
+      raise ValueError(
+        f"grid: {name} has a value {row} for {len(fields)} fields together"
+      )
+  rows = [
+    tuple(_convert(*cell) for cell in zip(row, types, fields, strict=True))
+    for row in rows
+  ]
+  for row in rows:
+    if rows.count(row) > 1:
+      raise ValueError(f"grid: {name} has the value {row} twice")
+  return Axis(tuple(fields), tuple(rows))
+
+
+def _values_of_text(text: str, name: str, count: int) -> list:
+  spaced = re.fullmatch(r"(range|lin|log)\((.*)\)", text)
+  if not spaced:
+    cells = _split(text, ",")
+    return [_split(c, "+") for c in cells] if count > 1 else cells
+  kind, inside = spaced.groups()
+  try:
+    return _spaced(kind, [float(x) for x in inside.split(",")])
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"grid: {name}={text}: write range(first,last[,step]),"
+      f" lin(first,last,count) or log(first,last,count) ({error})"
+    ) from None
+
+
+def _spaced(kind: str, numbers: list[float]) -> list:
+  if kind == "range":
+    first, last, step = (*numbers, 1)[:3]
+    return [int(x) for x in np.arange(first, last + step / 2, step)]
+  first, last, count = numbers
+  make = np.linspace if kind == "lin" else np.geomspace
+  # Six digits: what a reader types back is what ran.
+  return [float(f"{x:.6g}") for x in make(first, last, int(count))]
+
+
+def _type(field: str, config):
+  """The type of a field of the config."""
+  if field in FIXED:
+    raise ValueError(f"grid: {field} cannot be swept: {FIXED[field]}")
+  *path, last = field.split(".")
+  block = config
+  for part in path:
+    block = block.get(part) if hasattr(block, "get") else None
+  if not hasattr(block, "get_type") or last not in block:
+    near = difflib.get_close_matches(field, _names(config), 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ValueError(f"grid: the config has no field {field}{hint}")
+  if hasattr(block[last], "keys"):
+    raise ValueError(f"grid: {field} is a block: name one of its fields")
+  return block.get_type(last)
+
+
+def _names(config, prefix: str = "") -> list[str]:
+  names = []
+  for name, value in config.items():
+    inner = hasattr(value, "keys")
+    names += _names(value, f"{prefix}{name}.") if inner else [prefix + name]
+  return names
+
+
+def _convert(value, wanted, field: str):
+  """A value, or its text, as what the field holds."""
+  try:
+    return _of_type(value, wanted)
+  except (TypeError, ValueError, SyntaxError):
+    raise ValueError(
+      f"grid: {field} = {value}: must be of type {wanted.__name__}"
+    ) from None
+
+
+def _of_type(value, wanted):
+  if value is None or value == "none":
+    return None
+  if wanted is bool:
+    return {"true": True, "false": False, True: True, False: False}[value]
+  if wanted is int:
+    if float(value) != int(float(value)):
+      raise ValueError
+    return int(float(value))
+  if wanted is tuple:
+    found = ast.literal_eval(value) if isinstance(value, str) else value
+    return tuple(found)
+  if wanted is object:  # A number or a name.
+    try:
+      return float(value)
+    except ValueError:
+      return value
+  return wanted(value)
+
+
+def _split(text: str, separator: str) -> list[str]:
+  """Parts between separators that are not inside parentheses."""
+  parts, depth = [""], 0
+  for letter in text:
+    depth += (letter == "(") - (letter == ")")
+    if letter == separator and depth == 0:
+      parts.append("")
+    else:
+      parts[-1] += letter
+  return [part.strip() for part in parts if part.strip()]

@@ -1,0 +1,181 @@
+"""Runs programs slice by slice, each slice on disk as soon as it is done."""
+
+import math
+import os
+import pathlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import psutil
+
+from maxrl_jax import evaluation, training
+from maxrl_jax.sweeps.programs import Program
+
+KS = (1, 4, 16, 64, 128, 256, 1024)  # Of pass@k.
+_PATTERN = "slice-*.npz"
+
+
+class Ready(NamedTuple):
+  """A program compiled for slices of one size."""
+
+  program: Program
+  made: training.Train
+  evaluate: object
+  slices: list[np.ndarray]  # Rows of the program, each a slice of `size`.
+  size: int
+  seconds: float  # Of one slice, about.
+
+
+def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """All finished runs, sorted: point, seed, and what was measured of each."""
+  parts = []
+  for path in sorted(folder.glob(_PATTERN)):
+    with np.load(path) as found:
+      parts.append(dict(found))
+  if not parts:
+    return {}
+  steps = {name: parts[0].pop(name) for name in ("step", "eval_step")}
+  rows = {
+    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+  }
+  order = np.lexsort((rows["seed"], rows["point"]))
+  return {name: values[order] for name, values in rows.items()} | steps
+
+
+def remaining(program: Program, done: dict[str, np.ndarray]) -> np.ndarray:
+  """Rows of a program whose runs are not on disk."""
+  finished = set(zip(done.get("point", ()), done.get("seed", ()), strict=True))
+  runs = zip(program.points, program.seeds, strict=True)
+  return np.array([i for i, run in enumerate(runs) if run not in finished], int)
+
+
+def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
+  """Compiles a program for as many runs at a time as the budget holds.
+
+  Args:
+    program: what to train.
+    rows: which of its runs.
+    budget: bytes that one slice may take.
+
+  Raises:
+    ValueError: a single run takes more than the budget.
+  """
+  made = training.make_train(program.config, varying=list(program.varied))
+  size = len(rows)
+  while True:
+    count = math.ceil(len(rows) / size)
+    size = math.ceil(len(rows) / count)  # All slices about equally large.
+    compiled, need = _compile(made, program, rows[:size])
+    if need <= budget:
+      break
+    if size == 1:
+      raise ValueError(
+        f"memory budget: one run takes {need / 2**30:.2f} GiB and a slice may"
+        f" take {budget / 2**30:.2f}; give more, or a smaller batch"
+      )
+    size = max(1, min(size - 1, int(0.9 * size * budget / need)))
+  made = made._replace(advance=compiled)
+  slices = [rows[i : i + size] for i in range(0, len(rows), size)]
+  evaluate = evaluation.make_evaluate(made, KS)
+  ready = Ready(program, made, evaluate, slices, size, 0.0)
+  return ready._replace(seconds=_seconds(ready))
+
+
+def free_memory(budget_gib: float | None) -> int:
+  """Bytes that a slice may take.
+
+  On a CPU, what the budget leaves beside what the process has already, by
+  default half of what is free; on an accelerator, of its own memory.
+  """
+  stats = jax.devices()[0].memory_stats() or {}
+  if "bytes_limit" in stats:
+    free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return int(0.9 * free if budget_gib is None else budget_gib * 2**30)
+  if budget_gib is None:
+    return psutil.virtual_memory().available // 2
+  return int(budget_gib * 2**30 - psutil.Process().memory_info().rss)
+
+
+def run(ready: Ready, folder: pathlib.Path) -> Iterator[int]:
+  """Trains every slice and keeps it; yields how many steps of runs are done."""
+  for rows in ready.slices:
+    start = time.time()
+    logged, evaluated, steps, eval_steps = [], [], [], []
+    states = None
+    for step, states, metrics in _chunks(ready, rows):
+      logged.append({name: x.mean(0) for name, x in metrics.items()})
+      steps.append(step)
+      config = ready.program.config
+      if step % config.eval_every == 0 or step == config.steps:
+        evaluated.append(ready.evaluate("validation", states))
+        eval_steps.append(step)
+      yield len(rows) * config.log_every
+    tested = ready.evaluate("test", states)
+    arrays = {f"train/{k}": v for k, v in _stack(logged).items()}
+    arrays |= {f"validation/{k}": v for k, v in _stack(evaluated).items()}
+    arrays |= {f"test/{k}": v for k, v in tested.items()}
+    arrays = {name: values[: len(rows)] for name, values in arrays.items()}
+    finite = np.isfinite(arrays["train/parameter_norm"]).all(1)
+    arrays |= {
+      "point": ready.program.points[rows],
+      "seed": ready.program.seeds[rows],
+      "diverged": ~finite,
+      "seconds": np.full(len(rows), (time.time() - start) / len(rows)),
+    }
+    _save(folder, arrays | {"step": steps, "eval_step": eval_steps})
+
+
+def _chunks(ready: Ready, rows: Sequence[int]):
+  # The last slice is filled up with its last run: one size, one program.
+  padded = np.pad(rows, (0, ready.size - len(rows)), mode="edge")
+  program = ready.program
+  varied = {name: values[padded] for name, values in program.varied.items()}
+  return training.chunks(
+    ready.made, program.config, program.seeds[padded], varied, check=False
+  )
+
+
+def _compile(made: training.Train, program: Program, rows):
+  """The compiled chunk for these runs, and the bytes that it needs."""
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(rows)))
+  varied = {
+    name: jax.ShapeDtypeStruct(values[rows].shape, jnp.float32)
+    for name, values in program.varied.items()
+  }
+  states = jax.eval_shape(jax.vmap(made.init), keys, varied)
+  compiled = made.advance.lower(states, keys).compile()
+  memory = compiled.memory_analysis()
+  need = (
+    memory.argument_size_in_bytes
+    + memory.output_size_in_bytes
+    + memory.temp_size_in_bytes
+    - memory.alias_size_in_bytes
+  )
+  return compiled, need
+
+
+def _seconds(ready: Ready) -> float:
+  """What a slice will take, from its first chunk; that is not kept."""
+  chunks = _chunks(ready, ready.slices[0])
+  start = time.time()
+  next(chunks)
+  length = ready.program.config
+  return (time.time() - start) * length.steps / length.log_every
+
+
+def _stack(rows: list[dict]) -> dict[str, np.ndarray]:
+  """[runs, times] of every metric."""
+  return {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
+
+
+def _save(folder: pathlib.Path, arrays: dict) -> None:
+  folder.mkdir(parents=True, exist_ok=True)
+  name = f"slice-{arrays['point'][0]:05d}-{arrays['seed'][0]:05d}.npz"
+  with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
+    np.savez(unfinished, **arrays)
+  os.replace(unfinished.name, folder / name)
