@@ -1,5 +1,6 @@
 """What all entry points share: one-line errors, and no stray arguments."""
 
+import logging
 import pathlib
 import sys
 
@@ -15,6 +16,8 @@ def run(main) -> None:
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
       _exit(error)
 
+  # Which accelerators are not there is no news.
+  logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
   app.run(guarded, flags_parser=_parse)
 
 

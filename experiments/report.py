@@ -29,24 +29,32 @@ code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere; }
 
 
 def render(results: list[Result]) -> str:
-  """The whole page of saved results; images are inside it."""
+  """The whole page of saved results, the claims first."""
   claims = [claim for result in results for claim in result.claims]
   held = sum(claim.holds for claim in claims)
+  return page(
+    "Maximum-likelihood reinforcement learning: reproduced figures",
+    [f"{held} of {len(claims)} claims hold."],
+    [Result("Claims", [], [], [_claims_table(claims)]), *results],
+  )
+
+
+def page(title: str, introduction: list[str], results: list[Result]) -> str:
+  """One self-contained page; images are inside it."""
   parts = [
     "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
     "<meta name='viewport' content='width=device-width, initial-scale=1'>",
     "<link rel='icon' href='data:,'>",
-    f"<title>maxrl_jax report</title><style>{_STYLE}</style></head><body>",
-    "<h1>Maximum-likelihood reinforcement learning: reproduced figures</h1>",
-    f"<p>{held} of {len(claims)} claims hold.</p>",
-    "<h2>Claims</h2>",
-    _claims_table(claims),
+    f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
+    f"<h1>{html.escape(title)}</h1>",
   ]
+  parts += [f"<p>{html.escape(text)}</p>" for text in introduction]
   for result in results:
     parts.append(f"<h2>{html.escape(result.title)}</h2>")
     parts += [_figure(drawing) for drawing in result.drawings]
     parts += [_table(table) for table in result.tables]
-    parts.append(f"<p class='made'>{html.escape(result.made_by)}</p>")
+    if result.made_by:
+      parts.append(f"<p class='made'>{html.escape(result.made_by)}</p>")
   return "\n".join(parts) + "\n</body></html>\n"
 
 
@@ -61,7 +69,7 @@ def environment() -> str:
   )
 
 
-def _claims_table(claims: list[Claim]) -> str:
+def _claims_table(claims: list[Claim]) -> Table:
   rows = [
     [
       "holds" if claim.holds else "fails",
@@ -73,7 +81,7 @@ def _claims_table(claims: list[Claim]) -> str:
     for claim in claims
   ]
   header = ["outcome", "claim", "measured", "threshold", "source"]
-  return _table(Table("", header, rows))
+  return Table("", header, rows)
 
 
 def _figure(drawing) -> str:

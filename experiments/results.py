@@ -65,20 +65,25 @@ def spread(values: np.ndarray, digits: int = 3) -> str:
 
 def save(result: Result, name: str, workdir: pathlib.Path) -> None:
   """Writes the images and results/NAME.json, the latter last."""
-  for part in ("figures", "results"):
-    (workdir / part).mkdir(exist_ok=True)
-  for drawing in result.drawings:
-    image = workdir / "figures" / f"{drawing.name}.png"
-    drawing.figure.savefig(image)
-    # Without the date, the same numbers make the same file.
-    drawing.figure.savefig(image.with_suffix(".svg"), metadata={"Date": None})
-    plt.close(drawing.figure)
+  (workdir / "results").mkdir(exist_ok=True)
+  save_drawings(result.drawings, workdir)
   record = result._asdict() | {
     "drawings": [(d.name, d.caption) for d in result.drawings],
     "claims": [claim._asdict() for claim in result.claims],
   }
   text = json.dumps(record, indent=2, default=str) + "\n"
   (workdir / "results" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
+  """Writes figures/NAME.png and NAME.svg."""
+  (workdir / "figures").mkdir(exist_ok=True)
+  for drawing in drawings:
+    image = workdir / "figures" / f"{drawing.name}.png"
+    drawing.figure.savefig(image)
+    # Without the date, the same numbers make the same file.
+    drawing.figure.savefig(image.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(drawing.figure)
 
 
 def load(name: str, workdir: pathlib.Path) -> Result | None:

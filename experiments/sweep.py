@@ -49,6 +49,9 @@ _MEMORY = flags.DEFINE_float(
   " free, on an accelerator nine tenths of its own memory.",
   0.1,
 )
+_QUESTION = flags.DEFINE_string(
+  "question", None, "What the sweep is to answer: the report's title."
+)
 
 
 def main(argv) -> None:
@@ -64,7 +67,7 @@ def main(argv) -> None:
   runs = running.load(workdir / "slices")
   data = dataset.dataset(runs, points, _about(config, axes))
   dataset.write(data, workdir)
-  sweep_report.write(data, axes, workdir)
+  sweep_report.write(data, axes, workdir, _QUESTION.value)
   for name in ("runs.nc", "summary.csv", "report.html"):
     print(workdir / name)
 

@@ -1,2 +1,136 @@
-def write(data, axes, workdir):
-  (workdir / "report.html").write_text("x")
+"""A sweep's report: how rates were chosen, curves, maps, tables, command."""
+
+import json
+import pathlib
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+
+from experiments import report, sweep_figures
+from experiments.results import Drawing, Result, Table, save_drawings, spread
+from experiments.sweep_analysis import Sweep, analyse, rates_of
+from maxrl_jax import stats
+from maxrl_jax.sweeps.grid import Axis
+
+
+def write(data: xr.Dataset, axes: list[Axis], workdir: pathlib.Path, question):
+  """Writes figures/ and report.html."""
+  sweep = analyse(data, axes)
+  with plt.rc_context(sweep_figures.STYLE):
+    drawings = sweep_figures.draw(sweep)
+    save_drawings(drawings, workdir)
+  images = workdir / "figures"
+  drawings = [
+    Drawing(d.name, images / f"{d.name}.png", d.caption) for d in drawings
+  ]
+  result = Result("Figures", drawings, [], [])
+  tables = Result("Tables", [], [], [_scores(sweep), *_comparisons(sweep)])
+  page = report.page(
+    question or _question(sweep), _introduction(sweep), [result, tables]
+  )
+  (workdir / "report.html").write_text(page, encoding="utf-8")
+
+
+def _question(sweep: Sweep) -> str:
+  fields = [f for axis in sweep.axes for f in axis.fields]
+  return f"How does test {sweep.score} depend on {', '.join(fields)}?"
+
+
+def _introduction(sweep: Sweep) -> list[str]:
+  """Paragraphs before the figures."""
+  about = sweep.data.attrs
+  grid = "; ".join(
+    f"{'+'.join(axis.fields)} = "
+    + ", ".join("+".join(map(str, row)) for row in axis.values)
+    for axis in sweep.axes
+  )
+  reported = len(sweep.methods[0].runs)
+  config = json.loads(about["config"])
+  lost = int(sweep.data["diverged"].values.sum())
+  paragraphs = [
+    f"Grid: {grid}. {sweep.data.sizes['run']} runs of {config['steps']} steps.",
+    _selection(sweep, reported),
+  ]
+  if lost:
+    paragraphs.append(f"{lost} runs diverged; their scores are what was left.")
+  paragraphs.append(f"Command: {about['command']}")
+  paragraphs.append(
+    f"Made on {about['environment']}, revision {about['revision'][:12]}. All"
+    " numbers are in runs.nc (xarray.open_dataset) and summary.csv."
+  )
+  return paragraphs
+
+
+def _selection(sweep: Sweep, reported: int) -> str:
+  if len(sweep.tuning):
+    return (
+      f"The learning rate of every method was chosen by validation"
+      f" {sweep.score} on {len(sweep.tuning)} seeds; all scores are test scores"
+      f" of the {reported} other seeds."
+    )
+  if len(rates_of(sweep.axes)) > 1:
+    return (
+      "One seed both chose the learning rates and is reported: the scores of"
+      " the best rates are flattered. Take more seeds."
+    )
+  return f"All scores are test scores, over {reported} seeds."
+
+
+def _scores(sweep: Sweep) -> Table:
+  rng = np.random.default_rng(0)
+  more = [k for k in ("pass@16", "pass@256") if f"test_{k}" in sweep.data]
+  columns = {"method": lambda m: m.label}
+  if sweep.methods[0].rate is not None:
+    columns["learning rate"] = lambda m: f"{m.rate:g}" + " (edge)" * m.edge
+  columns[sweep.score] = lambda m: spread(sweep.test(m))
+  columns["IQM"] = lambda m: _middle(sweep.test(m), rng)
+  if sweep.larger:
+    columns["optimality gap"] = lambda m: (
+      f"{stats.optimality_gap(sweep.test(m)):.3f}"
+    )
+  columns |= {k: lambda m, k=k: spread(sweep.test(m, k)) for k in more}
+  seconds = sweep.data["seconds"].values
+  columns["seconds"] = lambda m: f"{seconds[m.runs].mean():.2f}"
+  return Table(
+    f"Test split after training: mean {sweep.score} ± half the 95 % interval"
+    " (Student), interquartile mean with bootstrap interval where there are ten"
+    " runs, and seconds a run took beside the others of its slice. At an edge"
+    " of the grid, a rate beyond it might do better still.",
+    list(columns),
+    [[cell(method) for cell in columns.values()] for method in sweep.methods],
+  )
+
+
+def _middle(scores: np.ndarray, rng) -> str:
+  if len(scores) < 10:
+    return f"{stats.interquartile_mean(scores):.3f}"
+  mean, low, high = stats.bootstrap_interval(scores, rng=rng)
+  return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _comparisons(sweep: Sweep) -> list[Table]:
+  """Every method against the first, seed by seed."""
+  first, *others = sweep.methods
+  if not others or len(first.runs) < 2:
+    return []
+  scores = {method.label: sweep.test(method) for method in sweep.methods}
+  found = stats.paired_comparisons(scores, first.label)
+  rows = []
+  for label, (apart, p, corrected) in found.items():
+    ours, theirs = scores[label], scores[first.label]
+    better = (ours, theirs) if sweep.larger else (theirs, ours)
+    chance = stats.probability_of_improvement(*better)
+    interval = f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+    rows.append(
+      [label, interval, f"{chance:.2f}", f"{p:.2g}", f"{corrected:.2g}"]
+    )
+  return [
+    Table(
+      f"Against {first.label}, on shared seeds: difference in {sweep.score}"
+      " with its 95 % interval, probability of improvement, p of the paired t"
+      f" test, and p corrected for {len(rows)} comparisons (Holm).",
+      ["method", "difference", "P(better)", "p", "corrected p"],
+      rows,
+    )
+  ]

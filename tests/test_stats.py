@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from maxrl_jax import stats
 
@@ -33,3 +34,99 @@ def test_difference_interval():
   assert interval.mean == pytest.approx(3)
   assert interval.low == pytest.approx(3 - half, rel=1e-6)
   assert interval.high == pytest.approx(3 + half, rel=1e-6)
+
+
+def test_interquartile_mean_by_hand():
+  """Of eight runs the middle four count."""
+  scores = np.array([100.0, 1, 2, 3, 4, 5, 6, -50])
+  assert stats.interquartile_mean(scores) == pytest.approx((2 + 3 + 4 + 5) / 4)
+
+
+def test_optimality_gap_by_hand():
+  scores = np.array([[0.5, 1.2], [0.9, 1.0]])
+  np.testing.assert_allclose(stats.optimality_gap(scores), [0.3, 0.0])
+
+
+def test_bootstrap_interval_is_that_of_a_loop():
+  scores = np.random.default_rng(3).normal(size=30)
+  found = stats.bootstrap_interval(
+    scores, np.mean, rng=np.random.default_rng(0), resamples=20_000
+  )
+  rng = np.random.default_rng(1)
+  means = [rng.choice(scores, 30).mean() for _ in range(20_000)]
+  low, high = np.quantile(means, (0.025, 0.975))
+  assert float(found.mean) == pytest.approx(scores.mean())
+  assert float(found.low) == pytest.approx(low, abs=0.01)
+  assert float(found.high) == pytest.approx(high, abs=0.01)
+
+
+def test_bootstrap_is_stratified_and_reproducible():
+  """Tasks differ, runs of a task do not: nothing is left to be unsure of."""
+  scores = np.tile([0.1, 0.9, 0.4], (5, 1))
+  found = stats.bootstrap_interval(
+    scores, np.mean, rng=np.random.default_rng(0)
+  )
+  np.testing.assert_allclose(found, scores.mean())
+  scores = np.random.default_rng(0).normal(size=(10, 2))
+  one, two = (
+    stats.bootstrap_interval(scores, rng=np.random.default_rng(7))
+    for _ in range(2)
+  )
+  assert one.low == two.low and one.high == two.high and one.low < one.high
+  with pytest.raises(ValueError, match="two are needed"):
+    stats.bootstrap_interval(scores[:1], rng=np.random.default_rng(0))
+
+
+def test_bootstrap_covers_as_often_as_it_says():
+  rng = np.random.default_rng(0)
+  covered = []
+  for _ in range(300):
+    interval = stats.bootstrap_interval(
+      rng.normal(1.0, 2.0, 40), np.mean, rng=rng, resamples=400
+    )
+    covered.append(interval.low <= 1.0 <= interval.high)
+  assert 0.90 < np.mean(covered) < 0.98
+
+
+def test_probability_of_improvement_counts_pairs():
+  ours, theirs = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
+  # 1: beats 0. 2: beats 0, ties 2. 3: beats both.
+  expected = (1 + 1.5 + 2) / 6
+  assert stats.probability_of_improvement(ours, theirs) == pytest.approx(
+    expected
+  )
+  both = stats.probability_of_improvement(
+    np.stack([ours, ours], 1), np.stack([theirs, theirs + 10], 1)
+  )
+  assert both == pytest.approx(expected / 2)
+
+
+def test_holm_by_hand():
+  np.testing.assert_allclose(
+    stats.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02]
+  )
+  assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
+  assert stats.holm([]) == []
+
+
+def test_paired_comparisons_see_through_seeds_that_differ():
+  """A difference of 1 beside seeds that differ by 100."""
+  rng = np.random.default_rng(0)
+  seeds = rng.normal(0, 100, 8)
+  noise = rng.normal(0, 0.1, 8)
+  scores = {"a": seeds, "b": seeds + 1 + noise, "c": seeds.copy()}
+  found = stats.paired_comparisons(scores, "a")
+  apart = 1 + noise
+  t = apart.mean() / (apart.std(ddof=1) / np.sqrt(8))
+  p = 2 * scipy_stats.t.sf(t, 7)
+  assert found["b"].p_value == pytest.approx(p, rel=1e-6)
+  assert found["b"].corrected == pytest.approx(2 * p, rel=1e-6)
+  assert found["b"].difference.low > 0.8
+  assert found["c"].p_value == 1.0 and found["c"].difference.mean == 0
+
+
+def test_performance_profile_by_hand():
+  scores = np.array([[0.1, 0.5], [0.7, 0.9]])
+  np.testing.assert_allclose(
+    stats.performance_profile(scores, [0.0, 0.5, 0.8, 1.0]), [1, 0.5, 0.25, 0]
+  )

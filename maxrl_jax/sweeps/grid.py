@@ -5,7 +5,7 @@
 
 Axes are separated by semicolons and multiplied; fields joined by + change
 together. Values are lists, `range(first,last,step)` of whole numbers (the last
-one is in), `lin(first,last,count)` or `log(first,last,count)`; `none` leaves a
+one is in), `lin(first,last,count)` or `log(first,last,count)`; `default` leaves a
 field to its default. A mapping has the same fields and values, or such text.
 """
 
@@ -163,7 +163,7 @@ def _convert(value, wanted, field: str):
 
 
 def _of_type(value, wanted):
-  if value is None or value == "none":
+  if value is None or value == "default":
     return None
   if wanted is bool:
     return {"true": True, "false": False, True: True, False: False}[value]

@@ -1,0 +1,124 @@
+"""What a sweep's runs say: methods, the learning rates they chose, scores.
+
+Learning rates are chosen on some seeds, by the validation split, and every
+number that is reported comes from the other seeds and the test split.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from maxrl_jax.sweeps.grid import Axis, points
+
+RATE = "optimizer.learning_rate"
+# What fields are called in figures and tables.
+SYMBOLS = {
+  RATE: "rate",
+  "batch_size": "B",
+  "rollouts": "N",
+  "estimator.alpha": "α",
+  "estimator.k": "K",
+  "estimator.name": "",
+  "estimator.order": "T",
+  "likelihood.scale": "σ",
+  "task.rho": "ρ",
+}
+
+
+class Method(NamedTuple):
+  """A point of the grid without its learning rate, at the rate it chose.
+
+  Attributes:
+    label: the fields that tell it from others.
+    fields: the same, as values.
+    rate: chosen; None where rates are not swept.
+    edge: whether that is the smallest or largest there was.
+    runs: rows of the data set that are reported, by seed.
+  """
+
+  label: str
+  fields: dict
+  rate: float | None
+  edge: bool
+  runs: np.ndarray
+
+
+class Sweep(NamedTuple):
+  """What figures and tables are made from.
+
+  Attributes:
+    data: all runs.
+    axes: of the grid.
+    score: the metric, 'pass@1' or 'nll'.
+    larger: whether more of it is better.
+    tuning: seeds that chose the learning rates; none where there is no choice.
+    methods: of the grid.
+  """
+
+  data: xr.Dataset
+  axes: list[Axis]
+  score: str
+  larger: bool
+  tuning: np.ndarray
+  methods: list[Method]
+
+  def test(self, method: Method, score: str | None = None) -> np.ndarray:
+    """Final test scores of a method's reported runs."""
+    return self.data[f"test_{score or self.score}"].values[method.runs]
+
+
+def analyse(data: xr.Dataset, axes: list[Axis]) -> Sweep:
+  """Chooses a learning rate for every method, and sorts its runs by seed."""
+  regression = "test_excess_nll" in data
+  score, larger = ("nll", False) if regression else ("pass@1", True)
+  seeds = np.unique(data["seed"].values)
+  rates = rates_of(axes)
+  # A quarter chooses: choosing and reporting on the same seeds would flatter.
+  tuning = seeds[: max(1, len(seeds) // 4)] if len(rates) > 1 else seeds[:0]
+  if len(tuning) == len(seeds):
+    tuning = seeds[:0]  # One seed can only do both; the report says so.
+  sweep = Sweep(data, axes, score, larger, tuning, [])
+  groups: dict[str, dict] = {}
+  for index, point in enumerate(points(axes)):
+    fields = {k: v for k, v in point.items() if k != RATE}
+    label = name(fields) or "the config"
+    group = groups.setdefault(label, {"fields": fields, "rates": {}})
+    group["rates"][point.get(RATE)] = index
+  methods = [
+    _method(sweep, label, group["fields"], group["rates"], rates)
+    for label, group in groups.items()
+  ]
+  return sweep._replace(methods=methods)
+
+
+def name(fields: dict) -> str:
+  """Fields and values in a few words; defaults are left out."""
+  words = []
+  for field, value in fields.items():
+    symbol = SYMBOLS.get(field, field.split(".")[-1])
+    if value is not None:
+      words.append(f"{symbol} = {value}" if symbol else str(value))
+  return ", ".join(words)
+
+
+def _method(sweep: Sweep, label, fields, by_rate, rates) -> Method:
+  data, seeds = sweep.data, sweep.data["seed"].values
+  judges = sweep.tuning if len(sweep.tuning) else np.unique(seeds)
+  at = {}
+  for rate, index in by_rate.items():
+    rows = (data["point"].values == index) & np.isin(seeds, judges)
+    found = data[f"validation_{sweep.score}"].values[rows, -1].mean()
+    found = found if sweep.larger else -found
+    at[rate] = found if np.isfinite(found) else -np.inf
+  rate = max(at, key=at.get)
+  reported = (data["point"].values == by_rate[rate]) & ~np.isin(
+    seeds, sweep.tuning
+  )
+  edge = len(rates) > 1 and rate in (min(rates), max(rates))
+  return Method(label, fields, rate, edge, np.flatnonzero(reported))
+
+
+def rates_of(axes) -> list[float]:
+  """The learning rates of the grid, if it has them on an axis of their own."""
+  return [v for axis in axes if axis.fields == (RATE,) for (v,) in axis.values]

@@ -1,0 +1,265 @@
+"""Figures of a sweep: order, learning, learning rate, maps, profiles."""
+
+import json
+
+import numpy as np
+from matplotlib import colormaps
+
+from experiments.results import Drawing
+from experiments.sweep_analysis import Sweep, name
+from maxrl_jax import plotting, stats
+from maxrl_jax.sweeps.dataset import plain
+
+STYLE = plotting.STYLE
+_RATE, _ORDER, _ROLLOUTS = (
+  "optimizer.learning_rate",
+  "estimator.order",
+  "rollouts",
+)
+_MOST = 12  # Curves that one figure can tell apart.
+
+
+def draw(sweep: Sweep) -> list[Drawing]:
+  """Every figure that this grid gives something to show in."""
+  made = [
+    _order_curve(sweep),
+    _learning_curves(sweep),
+    _map(sweep, _ORDER, _RATE),
+    _map(sweep, _ORDER, _ROLLOUTS),
+    _sensitivity(sweep),
+    _profiles(sweep),
+  ]
+  return [drawing for drawing in made if drawing is not None]
+
+
+def _swept(sweep: Sweep, field: str) -> list:
+  """The numbers of a field, sorted; fewer than two are nothing to draw."""
+  values = {
+    row[axis.fields.index(field)]
+    for axis in sweep.axes
+    if field in axis.fields
+    for row in axis.values
+  }
+  if len(values) < 2 or not all(isinstance(v, (int, float)) for v in values):
+    return []
+  return sorted(values)
+
+
+def _families(methods, field: str) -> dict[str, list]:
+  """Methods that differ in one field only, by the label of the others."""
+  found: dict[str, list] = {}
+  for method in methods:
+    if method.fields.get(field) is None:
+      continue
+    rest = {k: v for k, v in method.fields.items() if k != field}
+    found.setdefault(name(rest), []).append(method)
+  return {label: group for label, group in found.items() if len(group) > 1}
+
+
+def _shades(count: int):
+  """Distinct colours for few, a ramp for many."""
+  few = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+  if count <= len(few):
+    return few[:count]
+  return [colormaps["viridis"](x) for x in np.linspace(0, 0.92, count)]
+
+
+def _colours(methods):
+  """From light to dark where only the order differs, else distinct."""
+  orders = {method.fields.get(_ORDER) for method in methods}
+  if len(orders) == len(methods) and None not in orders:
+    places = np.linspace(0, 1, len(methods))
+    return [plotting.shade("maxrl", place) for place in places]
+  return _shades(len(methods))
+
+
+def _order_curve(sweep: Sweep):
+  """Score against T, a line for each setting of the other fields."""
+  families = _families(sweep.methods, _ORDER)
+  if not _swept(sweep, _ORDER) or not families:
+    return None
+  figure, ax = plotting.axes(width=5.4, height=3.4)
+  shown = dict(list(families.items())[:_MOST])
+  for (label, group), colour in zip(
+    shown.items(), _shades(len(shown)), strict=True
+  ):
+    orders = [method.fields[_ORDER] for method in group]
+    values = np.stack([sweep.test(method) for method in group], 1)
+    plotting.interval_curve(
+      ax, orders, stats.mean_interval(values), colour=colour, label=label
+    )
+  plotting.every_tick(ax, _swept(sweep, _ORDER), base=2)
+  ax.set(xlabel="order T", ylabel=f"test {sweep.score}")
+  if len(shown) > 1:
+    figure.legend(loc="outside lower center", ncols=2)
+  chosen = ", each at its chosen learning rate" * bool(_swept(sweep, _RATE))
+  return Drawing(
+    "order",
+    figure,
+    f"Test {sweep.score} after training against the order T{chosen}; mean and"
+    " 95 % interval over seeds.",
+  )
+
+
+def _learning_curves(sweep: Sweep):
+  """Validation score against steps, rollouts drawn and wall time."""
+  figure, axes = plotting.axes(columns=3, width=4.0, height=3.3)
+  data, config = sweep.data, json.loads(sweep.data.attrs["config"])
+  steps = data["eval_step"].values
+  shown = sweep.methods[:_MOST]
+  for method, colour in zip(shown, _colours(shown), strict=True):
+    curve = stats.mean_interval(
+      data[f"validation_{sweep.score}"].values[method.runs]
+    )
+    batch = method.fields.get("batch_size", config["batch_size"])
+    rollouts = method.fields.get("rollouts", config["rollouts"])
+    seconds = data["seconds"].values[method.runs].mean()
+    scales = (1, batch * rollouts, seconds / steps[-1])
+    for ax, scale in zip(axes, scales, strict=True):
+      mean, low, high = curve
+      plotting.curve(
+        ax,
+        steps * scale,
+        mean,
+        low=low,
+        high=high,
+        colour=colour,
+        label=method.label,
+      )
+  names = ("steps", "rollouts drawn, B × N × steps", "seconds a run")
+  for ax, words in zip(axes, names, strict=True):
+    ax.set_xlabel(words)
+  axes[0].set_ylabel(f"validation {sweep.score}")
+  figure.legend(
+    *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+  )
+  more = len(sweep.methods) - len(shown)
+  return Drawing(
+    "learning",
+    figure,
+    "Learning curves, mean and 95 % interval over seeds; against steps, against"
+    " rollouts drawn, and against the seconds that a run took among those it"
+    " was trained beside."
+    + f" {more} more methods are in the tables."
+    * bool(more),
+  )
+
+
+def _map(sweep: Sweep, rows: str, columns: str):
+  """Mean score over reported seeds on two fields of the grid."""
+  ys, xs = _swept(sweep, rows), _swept(sweep, columns)
+  if not ys or not xs:
+    return None
+  data = sweep.data
+  values = data[f"test_{sweep.score}"].values
+  fresh = ~np.isin(data["seed"].values, sweep.tuning)
+  cells = np.full((len(ys), len(xs)), np.nan)
+  for i, y in enumerate(ys):
+    for j, x in enumerate(xs):
+      here = (data[plain(rows)].values == y) & (
+        data[plain(columns)].values == x
+      )
+      if (here & fresh).any():
+        cells[i, j] = values[here & fresh].mean()
+  figure, ax = plotting.axes(
+    width=1.6 + 0.75 * len(xs), height=1.2 + 0.4 * len(ys)
+  )
+  image = ax.imshow(cells, cmap="viridis", aspect="auto", origin="lower")
+  low, high = np.nanmin(cells), np.nanmax(cells)
+  for i, j in np.argwhere(np.isfinite(cells)):
+    dark = (cells[i, j] - low) < 0.6 * (high - low)
+    ax.text(
+      j,
+      i,
+      f"{cells[i, j]:.3f}",
+      ha="center",
+      va="center",
+      fontsize=8,
+      color="white" if dark else "black",
+    )
+  ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+  ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+  ax.set(xlabel=columns, ylabel=rows)
+  ax.grid(False)
+  figure.colorbar(image, ax=ax, label=f"test {sweep.score}")
+  others = {
+    f for axis in sweep.axes for f in axis.fields if f not in (rows, columns)
+  }
+  average = f", averaged over {', '.join(sorted(others))}" if others else ""
+  return Drawing(
+    f"map_{plain(rows)}_{plain(columns)}",
+    figure,
+    f"Mean test {sweep.score} over seeds{average}.",
+  )
+
+
+def _sensitivity(sweep: Sweep):
+  """Score against the learning rate, a line a method."""
+  rates = _swept(sweep, _RATE)
+  if not rates:
+    return None
+  data = sweep.data
+  fresh = ~np.isin(data["seed"].values, sweep.tuning)
+  figure, ax = plotting.axes(width=5.4, height=3.4)
+  shown = sweep.methods[:_MOST]
+  for method, colour in zip(shown, _colours(shown), strict=True):
+    same = np.ones(data.sizes["run"], bool)
+    chosen = method.runs[0]
+    for field in method.fields:
+      column = data[plain(field)].values
+      equal = column == column[chosen]
+      if column.dtype.kind == "f" and np.isnan(column[chosen]):
+        equal = np.isnan(column)
+      same &= equal
+    values = [
+      data[f"test_{sweep.score}"].values[
+        same & fresh & np.isclose(data[plain(_RATE)].values, rate)
+      ]
+      for rate in rates
+    ]
+    plotting.interval_curve(
+      ax,
+      rates,
+      stats.mean_interval(np.stack(values, 1)),
+      colour=colour,
+      label=method.label,
+    )
+  plotting.every_tick(ax, rates)
+  ax.set(xlabel="learning rate", ylabel=f"test {sweep.score}")
+  figure.legend(loc="outside lower center", ncols=2)
+  return Drawing(
+    "learning_rate",
+    figure,
+    f"Sensitivity to the learning rate: test {sweep.score} of the reported"
+    " seeds, mean and 95 % interval.",
+  )
+
+
+def _profiles(sweep: Sweep):
+  """Share of runs that score above τ."""
+  if not sweep.larger or len(sweep.methods) < 2:
+    return None
+  figure, ax = plotting.axes(width=5.4, height=3.4)
+  shown = sweep.methods[:_MOST]
+  scores = [sweep.test(method) for method in shown]
+  low, high = min(map(np.min, scores)), max(map(np.max, scores))
+  pad = max(0.05 * (high - low), 1e-3)
+  thresholds = np.linspace(low - pad, high + pad, 400)
+  for method, values, colour in zip(
+    shown, scores, _colours(shown), strict=True
+  ):
+    plotting.curve(
+      ax,
+      thresholds,
+      stats.performance_profile(values, thresholds),
+      colour=colour,
+      label=method.label,
+    )
+  ax.set(xlabel=f"τ, test {sweep.score}", ylabel="share of runs above τ")
+  figure.legend(loc="outside lower center", ncols=2)
+  return Drawing(
+    "profile",
+    figure,
+    f"Performance profiles: the share of reported runs whose test {sweep.score}"
+    " is above τ.",
+  )
