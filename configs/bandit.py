@@ -1,6 +1,7 @@
 """Contextual bandit: 64 prompts, initial pass rates from 1e-4 to one half.
 
 python -m experiments.train --config=configs/bandit.py --workdir=runs/bandit
+python -m experiments.sweep --config=configs/bandit.py --workdir=runs/orders
 """
 
 from configs import default
@@ -17,3 +18,10 @@ def get_config():
   config.optimizer.momentum = 0.0
   config.optimizer.schedule = "constant"
   return config
+
+
+def get_sweep():
+  return {
+    "estimator.order": [1, 2, 4, 8, 16, 31],
+    "optimizer.learning_rate": [0.03, 0.1, 0.3, 1.0],
+  }

@@ -29,12 +29,9 @@ def stored(
     compute: () → arrays by name.
     **more: what else tells this run from others, such as its seeds.
   """
-  # Fields that are not set mean nothing: a new one does not train all anew.
-  fields = {"config": _set_fields(config.to_dict()), "code": _code(), **more}
-  key = json.dumps(fields, sort_keys=True, default=list)
-  digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+  key = digest(config, **more)
   name = label.replace(" ", "-").lower()
-  path = folder / f"{name}-{digest}.npz"
+  path = folder / f"{name}-{key}.npz"
   if not path.exists():
     arrays = compute()
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,8 +43,16 @@ def stored(
     return dict(found)
 
 
+def digest(config, **more) -> str:
+  """Tells a config, with what else is given, and the code from all others."""
+  # Fields that are not set mean nothing: a new one does not train all anew.
+  fields = {"config": _set_fields(config.to_dict()), "code": code(), **more}
+  key = json.dumps(fields, sort_keys=True, default=list)
+  return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
 @functools.cache
-def _code() -> str:
+def code() -> str:
   """A digest of the library: what it computed before a change is not reused."""
   digest = hashlib.sha256()
   for source in sorted(pathlib.Path(maxrl_jax.__file__).parent.rglob("*.py")):

@@ -22,10 +22,9 @@ matplotlib.use("Agg")  # Before pyplot: no display is needed.
 
 from absl import flags
 from ml_collections import config_flags
-from tqdm import tqdm
 
-from experiments import console, report, sweep_report
-from maxrl_jax.sweeps import dataset, grid, programs, running
+from experiments import console, report, store, sweep_report, sweep_runs
+from maxrl_jax.sweeps import dataset, grid, programs
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "What to sweep: a file from configs/."
@@ -58,44 +57,22 @@ def main(argv) -> None:
   console.no_arguments(argv)
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   axes = grid.parse(_grid(), config)
-  points = grid.points(axes)
   seeds = range(config.seed, config.seed + _SEEDS.value)
-  planned = programs.plan(config, points, seeds)
+  programs.plan(config, grid.points(axes), seeds)  # Errors before any folder.
   console.make_workdir(workdir)
   _claim(workdir, config, axes)
-  train(planned, workdir / "slices", _MEMORY.value)
-  runs = running.load(workdir / "slices")
-  data = dataset.dataset(runs, points, _about(config, axes))
+  data = sweep_runs.sweep(
+    config,
+    axes,
+    seeds,
+    workdir / "slices",
+    about=_about(config, axes),
+    memory_gib=_MEMORY.value,
+  )
   dataset.write(data, workdir)
   sweep_report.write(data, axes, workdir, _QUESTION.value)
   for name in ("runs.nc", "summary.csv", "report.html"):
     print(workdir / name)
-
-
-def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
-  """Trains what is not on disk yet, with one progress bar over all."""
-  done = running.load(folder)
-  rows = [running.remaining(program, done) for program in planned]
-  total = sum(len(program.points) for program in planned)
-  left = sum(map(len, rows))
-  print(f"{total} runs in {len(planned)} program{'s' * (len(planned) > 1)}:")
-  for program, missing in zip(planned, rows, strict=True):
-    print(f"  {_describe(program, planned)}: {len(missing)} runs to do")
-  if not left:
-    return
-  work = [pair for pair in zip(planned, rows, strict=True) if len(pair[1])]
-  ready = []
-  for program, missing in tqdm(work, desc="compile", unit="program"):
-    budget = running.free_memory(memory_gib)
-    ready.append(running.prepare(program, missing, budget))
-  slices = sum(len(r.slices) for r in ready)
-  seconds = sum(r.seconds * len(r.slices) for r in ready)
-  print(f"{left} runs in {slices} slices, about {_words(seconds)}", flush=True)
-  steps = sum(len(m) * p.config.steps for p, m in work)
-  with tqdm(total=steps, unit="step", unit_scale=True, desc="sweep") as bar:
-    for one in ready:
-      for count in running.run(one, folder):
-        bar.update(count)
 
 
 def _grid():
@@ -136,20 +113,13 @@ def _claim(workdir: pathlib.Path, config, axes) -> None:
 
 def _identity(config, axes) -> dict:
   """What makes this sweep this one, flat, as JSON gives it back."""
-  fields = {f"config.{k}": v for k, v in _flat(config.to_dict()).items()}
+  fields = {
+    f"config.{k}": v for k, v in sweep_runs.flatten(config.to_dict()).items()
+  }
   for axis in axes:
     fields[f"grid {'+'.join(axis.fields)}"] = axis.values
+  fields["code"] = store.code()  # Runs of two versions are not one sweep.
   return json.loads(json.dumps(fields | {"seeds": _SEEDS.value}))
-
-
-def _flat(block: dict, prefix: str = "") -> dict:
-  found = {}
-  for name, value in block.items():
-    inner = isinstance(value, dict)
-    found |= (
-      _flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    )
-  return found
 
 
 def _about(config, axes) -> dict:
@@ -169,27 +139,6 @@ def _about(config, axes) -> dict:
     "environment": report.environment(),
     "revision": revision.stdout.strip() or "unknown",
   }
-
-
-def _describe(program, planned) -> str:
-  """What tells a program from the others, and what varies within it."""
-  flat = [_flat(other.config.to_dict()) for other in planned]
-  ours = _flat(program.config.to_dict())
-  own = {
-    name: value
-    for name, value in ours.items()
-    if name not in program.varied
-    and any(other.get(name) != value for other in flat)
-    and name != "estimator.coefficients"
-  }
-  words = programs.describe(own) or "one for all"
-  return f"{words} (within it: {', '.join([*program.varied, 'seed'])})"
-
-
-def _words(seconds: float) -> str:
-  if seconds < 90:
-    return f"{seconds:.0f} s"
-  return f"{seconds / 60:.0f} minutes"
 
 
 if __name__ == "__main__":

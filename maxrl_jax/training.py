@@ -40,6 +40,7 @@ class Train(NamedTuple):
   Attributes:
     init: (key, varied=None) → TrainState; `varied` has values of config fields
       by dotted name, those that are missing are the config's.
+    start: `init` of all runs in one program, (keys [runs], varied) → states.
     step: (state, key) → (state, metrics); randomness is fold_in(key, step).
     advance: (states, keys) [runs] → (states, metrics [runs, log_every]): a
       compiled chunk of steps of all runs. Traced once for each number of runs.
@@ -49,6 +50,7 @@ class Train(NamedTuple):
   """
 
   init: Callable[..., TrainState]
+  start: Callable[[Array, dict[str, Array]], TrainState]
   step: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
   advance: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
   policy: nn.Module
@@ -115,7 +117,8 @@ def make_train(
     return state, metrics
 
   advance = make_advance(step, config.log_every)
-  return Train(init, step, advance, policy, task, task_of)
+  start = jax.jit(jax.vmap(init))
+  return Train(init, start, step, advance, policy, task, task_of)
 
 
 def config_values(config, names: Sequence[str]) -> dict[str, Any]:
@@ -188,7 +191,7 @@ def chunks(
   keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s)))(
     jnp.asarray(seeds)
   )
-  states = jax.vmap(train.init)(keys[:, 0], varied)
+  states = train.start(keys[:, 0], varied)
   for start in range(0, config.steps, config.log_every):
     states, metrics = train.advance(states, keys[:, 1])
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}

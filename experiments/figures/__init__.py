@@ -4,9 +4,11 @@ from experiments.figures import (
   bandit,
   bimodal,
   bounds,
+  budget,
   digit_strings,
   estimator_study,
   factorized,
+  family,
   gradient_norms,
   heteroscedastic,
   jensen,
@@ -28,4 +30,6 @@ FIGURES = {
   "heteroscedastic": heteroscedastic.figure,
   "scale": scale.figure,
   "factorized": factorized.figure,
+  "family": family.figure,
+  "budget": budget.figure,
 }

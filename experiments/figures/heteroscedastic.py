@@ -188,7 +188,7 @@ def _draw(runs, spent):
 
 def _draw_scores(ax, runs, name: str) -> None:
   places = np.arange(len(_METHODS))
-  for shift, (kind, words) in zip((-0.15, 0.15), _KINDS.items(), strict=True):
+  for shift, (kind, words) in zip((-0.15, 0.15), _KINDS.items(), strict=False):
     values = np.stack([runs[m, kind][name] for m in _METHODS], 1)
     mean, low, high = stats.mean_interval(values)
     ax.errorbar(

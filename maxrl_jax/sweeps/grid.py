@@ -5,8 +5,8 @@
 
 Axes are separated by semicolons and multiplied; fields joined by + change
 together. Values are lists, `range(first,last,step)` of whole numbers (the last
-one is in), `lin(first,last,count)` or `log(first,last,count)`; `default` leaves a
-field to its default. A mapping has the same fields and values, or such text.
+one is in), `lin(first,last,count)` or `log(first,last,count)`; `default` leaves
+a field to its default. A mapping has the same fields and values, or such text.
 """
 
 import ast

@@ -79,10 +79,9 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
         f" take {budget / 2**30:.2f}; give more, or a smaller batch"
       )
     size = max(1, min(size - 1, int(0.9 * size * budget / need)))
-  made = made._replace(advance=compiled)
   slices = [rows[i : i + size] for i in range(0, len(rows), size)]
   evaluate = evaluation.make_evaluate(made, KS)
-  ready = Ready(program, made, evaluate, slices, size, 0.0)
+  ready = Ready(program, compiled, evaluate, slices, size, 0.0)
   return ready._replace(seconds=_seconds(ready))
 
 
@@ -98,7 +97,9 @@ def free_memory(budget_gib: float | None) -> int:
     return int(0.9 * free if budget_gib is None else budget_gib * 2**30)
   if budget_gib is None:
     return psutil.virtual_memory().available // 2
-  return int(budget_gib * 2**30 - psutil.Process().memory_info().rss)
+  used = psutil.Process().memory_info().rss
+  # The rest is for what compiling takes and what is not given back.
+  return int(0.6 * (budget_gib * 2**30 - used))
 
 
 def run(ready: Ready, folder: pathlib.Path) -> Iterator[int]:
@@ -141,22 +142,28 @@ def _chunks(ready: Ready, rows: Sequence[int]):
 
 
 def _compile(made: training.Train, program: Program, rows):
-  """The compiled chunk for these runs, and the bytes that it needs."""
+  """The same compiled for these runs, and the bytes that it needs."""
   keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(rows)))
   varied = {
     name: jax.ShapeDtypeStruct(values[rows].shape, jnp.float32)
     for name, values in program.varied.items()
   }
-  states = jax.eval_shape(jax.vmap(made.init), keys, varied)
-  compiled = made.advance.lower(states, keys).compile()
+  start = made.start.lower(keys, varied).compile()
+  states = jax.eval_shape(made.start, keys, varied)
+  advance = made.advance.lower(states, keys).compile()
+  compiled = made._replace(start=start, advance=advance)
+  return compiled, max(map(_bytes, (start, advance)))
+
+
+def _bytes(compiled) -> int:
+  """All that a program holds at once."""
   memory = compiled.memory_analysis()
-  need = (
+  return (
     memory.argument_size_in_bytes
     + memory.output_size_in_bytes
     + memory.temp_size_in_bytes
     - memory.alias_size_in_bytes
   )
-  return compiled, need
 
 
 def _seconds(ready: Ready) -> float:

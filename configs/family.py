@@ -1,0 +1,29 @@
+"""The whole family of series objectives on a bandit: order T, power α, pass@K.
+
+python -m experiments.sweep --config=configs/family.py --seeds=8 \
+    --workdir=runs/family
+
+MaxRL, power and pass@K differ only in the coefficients a_k of their series, so
+that all of them, at every learning rate, are one compiled program.
+"""
+
+from configs import bandit
+
+ORDERS = (1, 2, 4, 8, 16, 31)
+ALPHAS = (0.25, 0.5, 0.75)
+KS = (2, 4, 8, 16)
+
+
+def get_config():
+  return bandit.get_config()
+
+
+def get_sweep():
+  methods = [("maxrl", order, None, None) for order in ORDERS]
+  methods += [("power", None, alpha, None) for alpha in ALPHAS]
+  methods += [("pass_at_k", None, None, k) for k in KS]
+  fields = ("name", "order", "alpha", "k")
+  return {
+    tuple(f"estimator.{field}" for field in fields): methods,
+    "optimizer.learning_rate": [0.1, 0.3, 1.0, 3.0],
+  }

@@ -1,0 +1,101 @@
+"""A fixed budget of rollouts: many prompts, or many rollouts a prompt."""
+
+import numpy as np
+
+from configs import budget
+from experiments import sweep_runs
+from experiments.results import Claim, Drawing, Result, Table, spread
+from experiments.sweep_analysis import RATE, analyse
+from maxrl_jax import plotting, stats
+from maxrl_jax.sweeps import grid
+
+_STEPS = {"quick": 600, "full": 4000}
+_SEEDS = {"quick": 4, "full": 12}
+_METHODS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
+
+
+def figure(preset: str, workdir) -> Result:
+  """Test pass@1 and pass@16 by how B × N is split."""
+  config = budget.get_config()
+  config.steps = _STEPS[preset]
+  config.log_every = config.eval_every = config.steps // 10
+  config.optimizer.warmup = config.steps // 20
+  swept = {"estimator.name": list(_METHODS)} | budget.get_sweep()
+  axes = grid.parse(swept, config)
+  data = sweep_runs.kept(config, axes, range(_SEEDS[preset]), workdir / "runs")
+  sweep = analyse(data, axes)
+  drawing, panels = plotting.axes(columns=2, width=4.4, height=3.3)
+  for name, label in _METHODS.items():
+    methods = _of(sweep, name)
+    for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
+      values = np.stack([sweep.test(m, score) for m in methods], 1)
+      plotting.interval_curve(
+        ax,
+        [m.fields["rollouts"] for m in methods],
+        stats.mean_interval(values),
+        colour=plotting.COLOURS[name],
+        label=label,
+      )
+  product = budget.PAIRS[0][0] * budget.PAIRS[0][1]
+  for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
+    plotting.every_tick(ax, [n for _, n in budget.PAIRS], base=2)
+    ax.set(
+      xlabel=f"rollouts N a prompt, {product}/N prompts a step",
+      ylabel=f"test {score}",
+    )
+  panels[0].legend()
+  rates = ", ".join(f"{rate:g}" for rate in budget.get_sweep()[RATE])
+  caption = (
+    f"Strings of two digits (100 classes). Every step draws {product} rollouts,"
+    f" from few prompts or from many; {_STEPS[preset]} steps of Adam, the rate"
+    f" of every point chosen from {rates} on {len(sweep.tuning)} seeds by the"
+    f" validation split, mean and 95 % interval of {len(methods[0].runs)} other"
+    " seeds on the test split."
+  )
+  return Result(
+    "One budget: many prompts or many rollouts",
+    [Drawing("budget", drawing, caption)],
+    [_claim(sweep)],
+    [_table(sweep)],
+  )
+
+
+def _of(sweep, name: str) -> list:
+  return [m for m in sweep.methods if m.fields["estimator.name"] == name]
+
+
+def _claim(sweep) -> Claim:
+  few, *_, many = sorted(
+    _of(sweep, "maxrl"), key=lambda m: m.fields["rollouts"]
+  )
+  gain = stats.difference_interval(sweep.test(many), sweep.test(few))
+  return Claim(
+    "budget.rollouts",
+    "own, from equation 7",
+    "MaxRL buys order with rollouts: with one budget, many rollouts of few"
+    " prompts end above few rollouts of many.",
+    f"N = {many.fields['rollouts']}: {sweep.test(many).mean():.3f}, N ="
+    f" {few.fields['rollouts']}: {sweep.test(few).mean():.3f}, difference"
+    f" {gain.mean:.3f} [{gain.low:.3f}, {gain.high:.3f}]",
+    "95 % interval above 0",
+    bool(gain.low > 0),
+  )
+
+
+def _table(sweep) -> Table:
+  rows = [
+    [
+      _METHODS[m.fields["estimator.name"]],
+      m.fields["batch_size"],
+      m.fields["rollouts"],
+      f"{m.rate:g}" + " (edge)" * m.edge,
+      spread(sweep.test(m)),
+      spread(sweep.test(m, "pass@16")),
+    ]
+    for m in sweep.methods
+  ]
+  return Table(
+    "Test split after training: mean ± half the 95 % interval over seeds.",
+    ["method", "prompts B", "rollouts N", "rate", "pass@1", "pass@16"],
+    rows,
+  )

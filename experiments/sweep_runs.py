@@ -1,0 +1,101 @@
+"""Trains a sweep into a folder, with one progress bar, and reads it back."""
+
+import pathlib
+
+import xarray as xr
+from tqdm import tqdm
+
+from experiments import store
+from maxrl_jax.sweeps import dataset, grid, programs, running
+
+
+def sweep(
+  config,
+  axes: list[grid.Axis],
+  seeds,
+  folder: pathlib.Path,
+  *,
+  about: dict | None = None,
+  memory_gib: float | None = None,
+) -> xr.Dataset:
+  """Every point of the grid with every seed; what is on disk is not repeated.
+
+  Args:
+    config: of all runs, but for what the grid changes.
+    axes: from `grid.parse`.
+    seeds: of every point.
+    folder: where finished slices are.
+    about: what the data set says of itself.
+    memory_gib: what the process may take.
+
+  Raises:
+    ValueError: a point that cannot be trained, before anything compiles.
+  """
+  points = grid.points(axes)
+  train(programs.plan(config, points, seeds), folder, memory_gib)
+  about = {"config": config.to_dict()} | (about or {})
+  return dataset.dataset(running.load(folder), points, about)
+
+
+def kept(config, axes, seeds, folder: pathlib.Path) -> xr.Dataset:
+  """The same in a folder of its own for each config, grid and code."""
+  digest = store.digest(config, grid=axes, seeds=list(seeds))
+  return sweep(config, axes, seeds, folder / f"sweep-{digest}")
+
+
+def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
+  """Trains what is not on disk yet, with one progress bar over all."""
+  done = running.load(folder)
+  rows = [running.remaining(program, done) for program in planned]
+  total = sum(len(program.points) for program in planned)
+  left = sum(map(len, rows))
+  print(f"{total} runs in {len(planned)} program{'s' * (len(planned) > 1)}:")
+  for program, missing in zip(planned, rows, strict=True):
+    print(f"  {_describe(program, planned)}: {len(missing)} runs to do")
+  if not left:
+    return
+  work = [pair for pair in zip(planned, rows, strict=True) if len(pair[1])]
+  ready = []
+  for program, missing in tqdm(work, desc="compile", unit="program"):
+    budget = running.free_memory(memory_gib)
+    ready.append(running.prepare(program, missing, budget))
+  slices = sum(len(r.slices) for r in ready)
+  seconds = sum(r.seconds * len(r.slices) for r in ready)
+  print(f"{left} runs in {slices} slices, about {_words(seconds)}", flush=True)
+  steps = sum(len(m) * p.config.steps for p, m in work)
+  with tqdm(total=steps, unit="step", unit_scale=True, desc="sweep") as bar:
+    for one in ready:
+      for count in running.run(one, folder):
+        bar.update(count)
+
+
+def flatten(block: dict, prefix: str = "") -> dict:
+  """{"a": {"b": 1}} → {"a.b": 1}."""
+  found = {}
+  for name, value in block.items():
+    inner = isinstance(value, dict)
+    found |= (
+      flatten(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    )
+  return found
+
+
+def _describe(program, planned) -> str:
+  """What tells a program from the others, and what varies within it."""
+  flat = [flatten(other.config.to_dict()) for other in planned]
+  ours = flatten(program.config.to_dict())
+  own = {
+    name: value
+    for name, value in ours.items()
+    if name not in program.varied
+    and any(other.get(name) != value for other in flat)
+    and name != "estimator.coefficients"
+  }
+  words = programs.describe(own) or "one for all"
+  return f"{words} (within it: {', '.join([*program.varied, 'seed'])})"
+
+
+def _words(seconds: float) -> str:
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  return f"{seconds / 60:.0f} minutes"
