@@ -16,6 +16,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 0 auto;
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
 figcaption, caption { color: #555; font-size: .9rem; text-align: left; }
+p { overflow-wrap: anywhere; }
+caption { max-width: calc(100vw - 3rem); }
 .made { color: #777; font-size: .8rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }

@@ -10,7 +10,7 @@ from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps import grid
 
 _STEPS = {"quick": 600, "full": 4000}
-_SEEDS = {"quick": 4, "full": 12}
+_SEEDS = {"quick": 6, "full": 12}
 _METHODS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
 
 

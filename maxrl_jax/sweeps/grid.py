@@ -123,8 +123,8 @@ def _spaced(kind: str, numbers: list[float]) -> list:
     return [int(x) for x in np.arange(first, last + step / 2, step)]
   first, last, count = numbers
   make = np.linspace if kind == "lin" else np.geomspace
-  # Six digits: what a reader types back is what ran.
-  return [float(f"{x:.6g}") for x in make(first, last, int(count))]
+  # Three digits: what a figure says, typed back, is what ran.
+  return [float(f"{x:.3g}") for x in make(first, last, int(count))]
 
 
 def _type(field: str, config):
