@@ -172,8 +172,8 @@ def _claims(collapse, errors) -> list[Claim]:
       "own",
       f"At D = {largest} factorized estimation ends with a smaller error than"
       " joint.",
-      f"{errors['factorized', largest].mean():.4f} against"
-      f" {errors['joint', largest].mean():.4f}, difference {gap.mean:.4f}"
+      f"{errors['factorized', largest].mean():.2g} against"
+      f" {errors['joint', largest].mean():.2g}, difference {gap.mean:.4f}"
       f" [{gap.low:.4f}, {gap.high:.4f}]",
       "95 % interval above 0",
       bool(gap.low > 0),
