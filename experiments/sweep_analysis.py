@@ -34,14 +34,20 @@ class Method(NamedTuple):
     fields: the same, as values.
     rate: chosen; None where rates are not swept.
     edge: whether that is the smallest or largest there was.
-    runs: rows of the data set that are reported, by seed.
+    by_rate: rows of the data set that are reported, by learning rate; each by
+      seed.
   """
 
   label: str
   fields: dict
   rate: float | None
   edge: bool
-  runs: np.ndarray
+  by_rate: dict[float | None, np.ndarray]
+
+  @property
+  def runs(self) -> np.ndarray:
+    """The rows of the chosen rate."""
+    return self.by_rate[self.rate]
 
 
 class Sweep(NamedTuple):
@@ -79,15 +85,14 @@ def analyse(data: xr.Dataset, axes: list[Axis]) -> Sweep:
   if len(tuning) == len(seeds):
     tuning = seeds[:0]  # One seed can only do both; the report says so.
   sweep = Sweep(data, axes, score, larger, tuning, [])
-  groups: dict[str, dict] = {}
+  groups: dict[str, tuple[dict, dict]] = {}
   for index, point in enumerate(points(axes)):
     fields = {k: v for k, v in point.items() if k != RATE}
-    label = name(fields) or "the config"
-    group = groups.setdefault(label, {"fields": fields, "rates": {}})
-    group["rates"][point.get(RATE)] = index
+    _, by_rate = groups.setdefault(repr(fields), (fields, {}))
+    by_rate[point.get(RATE)] = index
   methods = [
-    _method(sweep, label, group["fields"], group["rates"], rates)
-    for label, group in groups.items()
+    _method(sweep, name(fields) or "the config", fields, by_rate, rates)
+    for fields, by_rate in groups.values()
   ]
   return sweep._replace(methods=methods)
 
@@ -112,11 +117,13 @@ def _method(sweep: Sweep, label, fields, by_rate, rates) -> Method:
     found = found if sweep.larger else -found
     at[rate] = found if np.isfinite(found) else -np.inf
   rate = max(at, key=at.get)
-  reported = (data["point"].values == by_rate[rate]) & ~np.isin(
-    seeds, sweep.tuning
-  )
   edge = len(rates) > 1 and rate in (min(rates), max(rates))
-  return Method(label, fields, rate, edge, np.flatnonzero(reported))
+  fresh = ~np.isin(seeds, sweep.tuning)
+  reported = {
+    one: np.flatnonzero((data["point"].values == index) & fresh)
+    for one, index in by_rate.items()
+  }
+  return Method(label, fields, rate, edge, reported)
 
 
 def rates_of(axes) -> list[float]:

@@ -146,77 +146,72 @@ def _learning_curves(sweep: Sweep):
 
 
 def _map(sweep: Sweep, rows: str, columns: str):
-  """Mean score over reported seeds on two fields of the grid."""
+  """Mean score on two fields of the grid, a panel for each of the others."""
   ys, xs = _swept(sweep, rows), _swept(sweep, columns)
+  groups: dict[str, list] = {}
+  for method in sweep.methods:
+    rest = {k: v for k, v in method.fields.items() if k not in (rows, columns)}
+    groups.setdefault(name(rest), []).append(method)
   if not ys or not xs:
     return None
-  data = sweep.data
-  values = data[f"test_{sweep.score}"].values
-  fresh = ~np.isin(data["seed"].values, sweep.tuning)
-  cells = np.full((len(ys), len(xs)), np.nan)
-  for i, y in enumerate(ys):
-    for j, x in enumerate(xs):
-      here = (data[plain(rows)].values == y) & (
-        data[plain(columns)].values == x
-      )
-      if (here & fresh).any():
-        cells[i, j] = values[here & fresh].mean()
-  figure, ax = plotting.axes(
-    width=1.6 + 0.75 * len(xs), height=1.2 + 0.4 * len(ys)
+  shown = list(groups.items())[:4]
+  figure, axes = plotting.axes(
+    columns=len(shown), width=1.6 + 0.75 * len(xs), height=1.2 + 0.4 * len(ys)
   )
-  image = ax.imshow(cells, cmap="viridis", aspect="auto", origin="lower")
-  low, high = np.nanmin(cells), np.nanmax(cells)
-  for i, j in np.argwhere(np.isfinite(cells)):
-    dark = (cells[i, j] - low) < 0.6 * (high - low)
-    ax.text(
-      j,
-      i,
-      f"{cells[i, j]:.3f}",
-      ha="center",
-      va="center",
-      fontsize=8,
-      color="white" if dark else "black",
+  panels = [
+    (label, _cells(sweep, group, rows, columns, ys, xs))
+    for label, group in shown
+  ]
+  low = min(np.nanmin(cells) for _, cells in panels)
+  high = max(np.nanmax(cells) for _, cells in panels)
+  for ax, (label, cells) in zip(np.atleast_1d(axes), panels, strict=True):
+    image = ax.imshow(
+      cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
     )
-  ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
-  ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-  ax.set(xlabel=columns, ylabel=rows)
-  ax.grid(False)
-  figure.colorbar(image, ax=ax, label=f"test {sweep.score}")
-  others = {
-    f for axis in sweep.axes for f in axis.fields if f not in (rows, columns)
-  }
-  average = f", averaged over {', '.join(sorted(others))}" if others else ""
+    for i, j in np.argwhere(np.isfinite(cells)):
+      dark = (cells[i, j] - low) < 0.6 * (high - low)
+      colour = "white" if dark else "black"
+      words = f"{cells[i, j]:.3f}"
+      ax.text(j, i, words, ha="center", va="center", fontsize=8, color=colour)
+    ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    ax.set(xlabel=columns, ylabel=rows, title=label if len(groups) > 1 else "")
+    ax.grid(False)
+  figure.colorbar(image, ax=axes, label=f"test {sweep.score}")
+  chosen = "" if columns == _RATE else ", at the chosen learning rates"
+  chosen *= bool(_swept(sweep, _RATE)) or columns == _RATE
+  more = len(groups) - len(shown)
   return Drawing(
     f"map_{plain(rows)}_{plain(columns)}",
     figure,
-    f"Mean test {sweep.score} over seeds{average}.",
+    f"Mean test {sweep.score} over the reported seeds{chosen}."
+    + (f" {more} more settings are in the tables." if more else ""),
   )
+
+
+def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):
+  """[len(ys), len(xs)], NaN where the grid has no such point."""
+  scores = sweep.data[f"test_{sweep.score}"].values
+  cells = np.full((len(ys), len(xs)), np.nan)
+  for method in methods:
+    y, x = method.fields.get(rows), method.fields.get(columns)
+    places = method.by_rate if columns == _RATE else {x: method.runs}
+    for x, runs in places.items():
+      if y in ys and x in xs:
+        cells[ys.index(y), xs.index(x)] = scores[runs].mean()
+  return cells
 
 
 def _sensitivity(sweep: Sweep):
   """Score against the learning rate, a line a method."""
   rates = _swept(sweep, _RATE)
-  if not rates:
+  scores = sweep.data[f"test_{sweep.score}"].values
+  shown = [m for m in sweep.methods if set(rates) <= set(m.by_rate)][:_MOST]
+  if not rates or not shown:
     return None
-  data = sweep.data
-  fresh = ~np.isin(data["seed"].values, sweep.tuning)
   figure, ax = plotting.axes(width=5.4, height=3.4)
-  shown = sweep.methods[:_MOST]
   for method, colour in zip(shown, _colours(shown), strict=True):
-    same = np.ones(data.sizes["run"], bool)
-    chosen = method.runs[0]
-    for field in method.fields:
-      column = data[plain(field)].values
-      equal = column == column[chosen]
-      if column.dtype.kind == "f" and np.isnan(column[chosen]):
-        equal = np.isnan(column)
-      same &= equal
-    values = [
-      data[f"test_{sweep.score}"].values[
-        same & fresh & np.isclose(data[plain(_RATE)].values, rate)
-      ]
-      for rate in rates
-    ]
+    values = [scores[method.by_rate[rate]] for rate in rates]
     plotting.interval_curve(
       ax,
       rates,

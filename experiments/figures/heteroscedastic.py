@@ -177,7 +177,7 @@ def _draw(runs, spent):
   axes[0, 1].set(
     yscale="log",
     ylabel="squared error to clean signal",
-    ylim=(2e-4, 5e-2),
+    ylim=(3e-5, 5e-2),
     title="after training, test split",
   )
   sigma, norms, weights = spent

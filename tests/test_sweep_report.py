@@ -1,0 +1,173 @@
+"""What a sweep's report chooses, compares and draws, on made-up runs."""
+
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from configs import bandit, bimodal
+from experiments import sweep_report
+from experiments.sweep_analysis import RATE, analyse
+from maxrl_jax.sweeps import dataset, grid
+
+
+def _data(axes, seeds, score, config, name="pass@1"):
+  """Runs whose scores are score(point, seed, split)."""
+  points = grid.points(axes)
+  rows = [(i, s) for i in range(len(points)) for s in range(seeds)]
+  runs = {
+    "point": np.array([i for i, _ in rows]),
+    "seed": np.array([s for _, s in rows]),
+    "diverged": np.zeros(len(rows), bool),
+    "seconds": np.full(len(rows), 0.5),
+    "step": np.array([5, 10]),
+    "eval_step": np.array([5, 10]),
+  }
+  at = {
+    split: np.array([score(points[i], s, split) for i, s in rows])
+    for split in ("validation", "test")
+  }
+  runs[f"validation/{name}"] = np.stack([at["validation"] / 2] * 2, 1)
+  runs[f"validation/{name}"][:, 1] = at["validation"]
+  runs[f"test/{name}"] = at["test"]
+  if name == "nll":
+    runs["test/excess_nll"] = at["test"]
+  about = {
+    "config": config.to_dict(),
+    "command": "python -m experiments.sweep",
+    "environment": "here",
+    "revision": "0123456789ab",
+  }
+  return dataset.dataset(runs, points, about)
+
+
+def _axes(text, config=None):
+  return grid.parse(text, config or bandit.get_config())
+
+
+def test_rates_are_chosen_on_seeds_that_are_not_reported():
+  """Seed 0 likes 0.1, all others 0.3: what is chosen is 0.1."""
+  axes = _axes("estimator.order=1,2;optimizer.learning_rate=0.1,0.3")
+
+  def score(point, seed, split):
+    better = 0.1 if seed == 0 else 0.3
+    return 0.9 if point[RATE] == better else 0.2
+
+  sweep = analyse(_data(axes, 4, score, bandit.get_config()), axes)
+  assert sweep.tuning.tolist() == [0]
+  for method in sweep.methods:
+    assert method.rate == 0.1 and method.edge
+    np.testing.assert_allclose(sweep.test(method), 0.2)
+    assert sweep.data["seed"].values[method.runs].tolist() == [1, 2, 3]
+
+
+def test_the_test_split_does_not_choose():
+  axes = _axes("optimizer.learning_rate=0.1,0.2,0.3")
+
+  def score(point, seed, split):
+    best = 0.2 if split == "validation" else 0.3
+    return float(point[RATE] == best)
+
+  sweep = analyse(_data(axes, 8, score, bandit.get_config()), axes)
+  (method,) = sweep.methods
+  assert method.label == "the config"
+  assert method.rate == 0.2 and not method.edge
+  np.testing.assert_allclose(sweep.test(method), 0.0)
+  assert len(method.runs) == 6
+
+
+def test_nll_is_better_when_smaller_and_divergence_is_never_chosen():
+  config = bimodal.get_config()
+  axes = _axes("optimizer.learning_rate=0.1,0.2,0.3", config)
+
+  def score(point, seed, split):
+    return {0.1: 3.0, 0.2: 2.0, 0.3: np.nan}[point[RATE]] + 0 * seed
+
+  sweep = analyse(_data(axes, 4, score, config, "nll"), axes)
+  assert (sweep.score, sweep.larger) == ("nll", False)
+  assert sweep.methods[0].rate == 0.2
+
+
+def test_methods_are_compared_with_the_first_seed_by_seed():
+  axes = _axes("estimator.order=1,2,4")
+
+  def score(point, seed, split):
+    order = point["estimator.order"]
+    return 0.1 * seed + 0.01 * order + 1e-4 * ((seed * order) % 3)
+
+  sweep = analyse(_data(axes, 6, score, bandit.get_config()), axes)
+  (table,) = sweep_report._comparisons(sweep)
+  assert [row[0] for row in table.rows] == ["T = 2", "T = 4"]
+  assert table.rows[1][1] == "+0.030 [+0.030, +0.030]"
+
+
+def _page(tmp_path):
+  """A report with every figure there is."""
+  axes = _axes(
+    "estimator.order=1,4,8;rollouts=16,32;optimizer.learning_rate=0.1,0.3,1.0"
+  )
+  rng = np.random.default_rng(0)
+
+  def score(point, seed, split):
+    order = np.log2(point["estimator.order"])
+    return 0.3 + 0.1 * order + 0.05 * point[RATE] + 0.02 * rng.normal()
+
+  data = _data(axes, 8, score, bandit.get_config())
+  sweep_report.write(data, axes, tmp_path, "Is <b> escaped?")
+  return tmp_path / "report.html"
+
+
+def test_every_figure_is_drawn_and_the_page_needs_nothing_else(tmp_path):
+  page = _page(tmp_path).read_text()
+  drawn = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+  assert drawn == {
+    "order",
+    "learning",
+    "learning_rate",
+    "profile",
+    "map_estimator_order_optimizer_learning_rate",
+    "map_estimator_order_rollouts",
+  }
+  assert page.count("data:image/png;base64,") == len(drawn)
+  assert "Is &lt;b&gt; escaped?" in page
+  assert not re.search(r"(src|href)=.(?!data:)", page)
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_shows_it_without_errors_or_sideways_scrolling(
+  tmp_path, width
+):
+  page = _page(tmp_path)
+  # A frame of that width: a window of its own is never narrower than 500.
+  frame = tmp_path / "frame.html"
+  frame.write_text(
+    f"<iframe id='f' src='{page.name}' style='width:{width}px;height:800px'>"
+    "</iframe><script>f.onload = () => {"
+    " const root = f.contentDocument.documentElement;"
+    " document.title = root.scrollWidth + ' of ' + root.clientWidth; }</script>"
+  )
+  done = subprocess.run(
+    [
+      shutil.which("chromium"),
+      "--headless=new",
+      "--no-sandbox",
+      "--disable-gpu",
+      "--allow-file-access-from-files",
+      "--enable-logging=stderr",
+      f"--user-data-dir={pathlib.Path(tmp_path) / 'profile'}",
+      "--virtual-time-budget=5000",
+      "--dump-dom",
+      frame.as_uri(),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=120,
+    check=True,
+  )
+  assert "CONSOLE" not in done.stderr
+  wide, allowed = re.search(r"<title>(\d+) of (\d+)", done.stdout).groups()
+  assert int(wide) <= int(allowed)
