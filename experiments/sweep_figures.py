@@ -129,6 +129,8 @@ def _learning_curves(sweep: Sweep):
   names = ("steps", "rollouts drawn, B × N × steps", "seconds a run")
   for ax, words in zip(axes, names, strict=True):
     ax.set_xlabel(words)
+    ax.locator_params(axis="x", nbins=5)
+    ax.ticklabel_format(axis="x", scilimits=(-3, 4))
   axes[0].set_ylabel(f"validation {sweep.score}")
   figure.legend(
     *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
