@@ -92,7 +92,10 @@ def _claim(workdir: pathlib.Path, config, axes) -> None:
   ours = _identity(config, axes)
   path = workdir / "sweep.json"
   if path.exists():
-    theirs = json.loads(path.read_text(encoding="utf-8"))
+    try:
+      theirs = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+      raise ValueError(f"{path} is damaged ({error}): delete it") from None
     differing = sorted(
       name for name in ours | theirs if ours.get(name) != theirs.get(name)
     )
@@ -108,7 +111,9 @@ def _claim(workdir: pathlib.Path, config, axes) -> None:
     raise ValueError(
       f"workdir = '{workdir}' is not empty and holds no sweep; choose another"
     )
-  path.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+  unfinished = path.with_suffix(".part")
+  unfinished.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
+  unfinished.replace(path)
 
 
 def _identity(config, axes) -> dict:

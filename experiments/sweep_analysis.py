@@ -58,7 +58,8 @@ class Sweep(NamedTuple):
     axes: of the grid.
     score: the metric, 'pass@1' or 'nll'.
     larger: whether more of it is better.
-    tuning: seeds that chose the learning rates; none where there is no choice.
+    chooses: whether any method has several learning rates.
+    tuning: seeds that chose among them; none where there is no choice.
     methods: of the grid.
   """
 
@@ -66,6 +67,7 @@ class Sweep(NamedTuple):
   axes: list[Axis]
   score: str
   larger: bool
+  chooses: bool
   tuning: np.ndarray
   methods: list[Method]
 
@@ -79,19 +81,19 @@ def analyse(data: xr.Dataset, axes: list[Axis]) -> Sweep:
   regression = "test_excess_nll" in data
   score, larger = ("nll", False) if regression else ("pass@1", True)
   seeds = np.unique(data["seed"].values)
-  rates = rates_of(axes)
-  # A quarter chooses: choosing and reporting on the same seeds would flatter.
-  tuning = seeds[: max(1, len(seeds) // 4)] if len(rates) > 1 else seeds[:0]
-  if len(tuning) == len(seeds):
-    tuning = seeds[:0]  # One seed can only do both; the report says so.
-  sweep = Sweep(data, axes, score, larger, tuning, [])
   groups: dict[str, tuple[dict, dict]] = {}
   for index, point in enumerate(points(axes)):
     fields = {k: v for k, v in point.items() if k != RATE}
     _, by_rate = groups.setdefault(repr(fields), (fields, {}))
     by_rate[point.get(RATE)] = index
+  chooses = any(len(by_rate) > 1 for _, by_rate in groups.values())
+  # A quarter chooses: choosing and reporting on the same seeds would flatter.
+  tuning = seeds[: max(1, len(seeds) // 4)] if chooses else seeds[:0]
+  if len(tuning) == len(seeds):
+    tuning = seeds[:0]  # One seed can only do both; the report says so.
+  sweep = Sweep(data, axes, score, larger, chooses, tuning, [])
   methods = [
-    _method(sweep, name(fields) or "the config", fields, by_rate, rates)
+    _method(sweep, name(fields) or "the config", fields, by_rate)
     for fields, by_rate in groups.values()
   ]
   return sweep._replace(methods=methods)
@@ -101,13 +103,13 @@ def name(fields: dict) -> str:
   """Fields and values in a few words; defaults are left out."""
   words = []
   for field, value in fields.items():
-    symbol = SYMBOLS.get(field, field.split(".")[-1])
+    symbol = SYMBOLS.get(field, field)
     if value is not None:
       words.append(f"{symbol} = {value}" if symbol else str(value))
   return ", ".join(words)
 
 
-def _method(sweep: Sweep, label, fields, by_rate, rates) -> Method:
+def _method(sweep: Sweep, label, fields, by_rate) -> Method:
   data, seeds = sweep.data, sweep.data["seed"].values
   judges = sweep.tuning if len(sweep.tuning) else np.unique(seeds)
   at = {}
@@ -117,15 +119,10 @@ def _method(sweep: Sweep, label, fields, by_rate, rates) -> Method:
     found = found if sweep.larger else -found
     at[rate] = found if np.isfinite(found) else -np.inf
   rate = max(at, key=at.get)
-  edge = len(rates) > 1 and rate in (min(rates), max(rates))
+  edge = len(by_rate) > 1 and rate in (min(by_rate), max(by_rate))
   fresh = ~np.isin(seeds, sweep.tuning)
   reported = {
     one: np.flatnonzero((data["point"].values == index) & fresh)
     for one, index in by_rate.items()
   }
   return Method(label, fields, rate, edge, reported)
-
-
-def rates_of(axes) -> list[float]:
-  """The learning rates of the grid, if it has them on an axis of their own."""
-  return [v for axis in axes if axis.fields == (RATE,) for (v,) in axis.values]

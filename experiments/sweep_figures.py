@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from experiments.results import Drawing
 from experiments.sweep_analysis import Sweep, name
 from maxrl_jax import plotting, stats
+from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.sweeps.dataset import plain
 
 STYLE = plotting.STYLE
@@ -39,21 +40,23 @@ def _swept(sweep: Sweep, field: str) -> list:
     for axis in sweep.axes
     if field in axis.fields
     for row in axis.values
-  }
+  } - {None}
   if len(values) < 2 or not all(isinstance(v, (int, float)) for v in values):
     return []
   return sorted(values)
 
 
-def _families(methods, field: str) -> dict[str, list]:
-  """Methods that differ in one field only, by the label of the others."""
-  found: dict[str, list] = {}
+def _families(methods, *fields: str) -> list[tuple[str, list]]:
+  """Methods that differ in these fields only, with the label of the others."""
+  found: dict[str, tuple[str, list]] = {}
   for method in methods:
-    if method.fields.get(field) is None:
-      continue
-    rest = {k: v for k, v in method.fields.items() if k != field}
-    found.setdefault(name(rest), []).append(method)
-  return {label: group for label, group in found.items() if len(group) > 1}
+    rest = {k: v for k, v in method.fields.items() if k not in fields}
+    found.setdefault(repr(rest), (name(rest), []))[1].append(method)
+  return list(found.values())
+
+
+def _more(count: int, what: str) -> str:
+  return f" {count} more {what} are in the tables." if count > 0 else ""
 
 
 def _shades(count: int):
@@ -75,29 +78,35 @@ def _colours(methods):
 
 def _order_curve(sweep: Sweep):
   """Score against T, a line for each setting of the other fields."""
-  families = _families(sweep.methods, _ORDER)
-  if not _swept(sweep, _ORDER) or not families:
+  orders = _swept(sweep, _ORDER)
+  families = []
+  for label, group in _families(sweep.methods, _ORDER):
+    group = [m for m in group if m.fields.get(_ORDER) is not None]
+    if len(group) > 1:
+      families.append((label, sorted(group, key=lambda m: m.fields[_ORDER])))
+  if not orders or not families:
     return None
   figure, ax = plotting.axes(width=5.4, height=3.4)
-  shown = dict(list(families.items())[:_MOST])
-  for (label, group), colour in zip(
-    shown.items(), _shades(len(shown)), strict=True
-  ):
-    orders = [method.fields[_ORDER] for method in group]
+  shown = families[:_MOST]
+  for (label, group), colour in zip(shown, _shades(len(shown)), strict=True):
     values = np.stack([sweep.test(method) for method in group], 1)
     plotting.interval_curve(
-      ax, orders, stats.mean_interval(values), colour=colour, label=label
+      ax,
+      [method.fields[_ORDER] for method in group],
+      stats.mean_interval(values),
+      colour=colour,
+      label=label,
     )
-  plotting.every_tick(ax, _swept(sweep, _ORDER), base=2)
+  plotting.every_tick(ax, orders, base=2)
   ax.set(xlabel="order T", ylabel=f"test {sweep.score}")
   if len(shown) > 1:
     figure.legend(loc="outside lower center", ncols=2)
-  chosen = ", each at its chosen learning rate" * bool(_swept(sweep, _RATE))
+  chosen = ", each at its chosen learning rate" * sweep.chooses
   return Drawing(
     "order",
     figure,
     f"Test {sweep.score} after training against the order T{chosen}; mean and"
-    " 95 % interval over seeds.",
+    " 95 % interval over seeds." + _more(len(families) - _MOST, "settings"),
   )
 
 
@@ -113,8 +122,10 @@ def _learning_curves(sweep: Sweep):
     )
     batch = method.fields.get("batch_size", config["batch_size"])
     rollouts = method.fields.get("rollouts", config["rollouts"])
+    kind = method.fields.get("estimator.name", config["estimator"]["name"])
+    drawn = batch * rollouts if kind in ESTIMATORS else np.nan
     seconds = data["seconds"].values[method.runs].mean()
-    scales = (1, batch * rollouts, seconds / steps[-1])
+    scales = (1, drawn, seconds / steps[-1])
     for ax, scale in zip(axes, scales, strict=True):
       mean, low, high = curve
       plotting.curve(
@@ -135,38 +146,36 @@ def _learning_curves(sweep: Sweep):
   figure.legend(
     *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
   )
-  more = len(sweep.methods) - len(shown)
   return Drawing(
     "learning",
     figure,
     "Learning curves, mean and 95 % interval over seeds; against steps, against"
     " rollouts drawn, and against the seconds that a run took among those it"
-    " was trained beside."
-    + f" {more} more methods are in the tables."
-    * bool(more),
+    " was trained beside." + _more(len(sweep.methods) - _MOST, "methods"),
   )
 
 
 def _map(sweep: Sweep, rows: str, columns: str):
   """Mean score on two fields of the grid, a panel for each of the others."""
   ys, xs = _swept(sweep, rows), _swept(sweep, columns)
-  groups: dict[str, list] = {}
-  for method in sweep.methods:
-    rest = {k: v for k, v in method.fields.items() if k not in (rows, columns)}
-    groups.setdefault(name(rest), []).append(method)
   if not ys or not xs:
     return None
-  shown = list(groups.items())[:4]
+  panels = [
+    (label, _cells(sweep, group, rows, columns, ys, xs))
+    for label, group in _families(sweep.methods, rows, columns)
+  ]
+  panels = [
+    (label, cells) for label, cells in panels if np.isfinite(cells).any()
+  ]
+  if not panels:
+    return None
+  shown = panels[:4]
   figure, axes = plotting.axes(
     columns=len(shown), width=1.6 + 0.75 * len(xs), height=1.2 + 0.4 * len(ys)
   )
-  panels = [
-    (label, _cells(sweep, group, rows, columns, ys, xs))
-    for label, group in shown
-  ]
-  low = min(np.nanmin(cells) for _, cells in panels)
-  high = max(np.nanmax(cells) for _, cells in panels)
-  for ax, (label, cells) in zip(np.atleast_1d(axes), panels, strict=True):
+  low = min(np.nanmin(cells) for _, cells in shown)
+  high = max(np.nanmax(cells) for _, cells in shown)
+  for ax, (label, cells) in zip(np.atleast_1d(axes), shown, strict=True):
     image = ax.imshow(
       cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
     )
@@ -177,17 +186,16 @@ def _map(sweep: Sweep, rows: str, columns: str):
       ax.text(j, i, words, ha="center", va="center", fontsize=8, color=colour)
     ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
-    ax.set(xlabel=columns, ylabel=rows, title=label if len(groups) > 1 else "")
+    ax.set(xlabel=columns, ylabel=rows, title=label if len(panels) > 1 else "")
     ax.grid(False)
   figure.colorbar(image, ax=axes, label=f"test {sweep.score}")
-  chosen = "" if columns == _RATE else ", at the chosen learning rates"
-  chosen *= bool(_swept(sweep, _RATE)) or columns == _RATE
-  more = len(groups) - len(shown)
+  chosen = sweep.chooses and columns != _RATE
+  words = ", at the chosen learning rates" * chosen
   return Drawing(
     f"map_{plain(rows)}_{plain(columns)}",
     figure,
-    f"Mean test {sweep.score} over the reported seeds{chosen}."
-    + (f" {more} more settings are in the tables." if more else ""),
+    f"Mean test {sweep.score} over the reported seeds{words}."
+    + _more(len(panels) - len(shown), "settings"),
   )
 
 
@@ -208,9 +216,10 @@ def _sensitivity(sweep: Sweep):
   """Score against the learning rate, a line a method."""
   rates = _swept(sweep, _RATE)
   scores = sweep.data[f"test_{sweep.score}"].values
-  shown = [m for m in sweep.methods if set(rates) <= set(m.by_rate)][:_MOST]
-  if not rates or not shown:
+  able = [m for m in sweep.methods if set(rates) <= set(m.by_rate)]
+  if not rates or not able:
     return None
+  shown = able[:_MOST]
   figure, ax = plotting.axes(width=5.4, height=3.4)
   for method, colour in zip(shown, _colours(shown), strict=True):
     values = [scores[method.by_rate[rate]] for rate in rates]
@@ -228,7 +237,7 @@ def _sensitivity(sweep: Sweep):
     "learning_rate",
     figure,
     f"Sensitivity to the learning rate: test {sweep.score} of the reported"
-    " seeds, mean and 95 % interval.",
+    " seeds, mean and 95 % interval." + _more(len(able) - _MOST, "methods"),
   )
 
 
@@ -239,7 +248,11 @@ def _profiles(sweep: Sweep):
   figure, ax = plotting.axes(width=5.4, height=3.4)
   shown = sweep.methods[:_MOST]
   scores = [sweep.test(method) for method in shown]
-  low, high = min(map(np.min, scores)), max(map(np.max, scores))
+  every = np.concatenate(scores)
+  every = every[np.isfinite(every)]  # A run that diverged is above no τ.
+  if not every.size:
+    return None
+  low, high = every.min(), every.max()
   pad = max(0.05 * (high - low), 1e-3)
   thresholds = np.linspace(low - pad, high + pad, 400)
   for method, values, colour in zip(
@@ -258,5 +271,5 @@ def _profiles(sweep: Sweep):
     "profile",
     figure,
     f"Performance profiles: the share of reported runs whose test {sweep.score}"
-    " is above τ.",
+    " is above τ." + _more(len(sweep.methods) - _MOST, "methods"),
   )

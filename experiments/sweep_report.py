@@ -9,7 +9,7 @@ import xarray as xr
 
 from experiments import report, sweep_figures
 from experiments.results import Drawing, Result, Table, save_drawings, spread
-from experiments.sweep_analysis import Sweep, analyse, rates_of
+from experiments.sweep_analysis import Sweep, analyse
 from maxrl_jax import stats
 from maxrl_jax.sweeps.grid import Axis
 
@@ -69,7 +69,7 @@ def _selection(sweep: Sweep, reported: int) -> str:
       f" {sweep.score} on {len(sweep.tuning)} seeds; all scores are test scores"
       f" of the {reported} other seeds."
     )
-  if len(rates_of(sweep.axes)) > 1:
+  if sweep.chooses:
     return (
       "One seed both chose the learning rates and is reported: the scores of"
       " the best rates are flattered. Take more seeds."
@@ -114,17 +114,16 @@ def _comparisons(sweep: Sweep) -> list[Table]:
   first, *others = sweep.methods
   if not others or len(first.runs) < 2:
     return []
-  scores = {method.label: sweep.test(method) for method in sweep.methods}
-  found = stats.paired_comparisons(scores, first.label)
+  scores = {i: sweep.test(method) for i, method in enumerate(sweep.methods)}
   rows = []
-  for label, (apart, p, corrected) in found.items():
-    ours, theirs = scores[label], scores[first.label]
-    better = (ours, theirs) if sweep.larger else (theirs, ours)
-    chance = stats.probability_of_improvement(*better)
-    interval = f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
-    rows.append(
-      [label, interval, f"{chance:.2f}", f"{p:.2g}", f"{corrected:.2g}"]
+  for i, (apart, p, corrected) in stats.paired_comparisons(scores, 0).items():
+    pair = (scores[i], scores[0])
+    chance = stats.probability_of_improvement(
+      *pair[:: 1 if sweep.larger else -1]
     )
+    interval = f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+    numbers = (f"{chance:.2f}", f"{p:.2g}", f"{corrected:.2g}")
+    rows.append([sweep.methods[i].label, interval, *numbers])
   return [
     Table(
       f"Against {first.label}, on shared seeds: difference in {sweep.score}"

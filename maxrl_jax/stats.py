@@ -1,5 +1,6 @@
 """Means over runs and their intervals; the run axis comes first."""
 
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -141,8 +142,8 @@ class Comparison(NamedTuple):
 
 
 def paired_comparisons(
-  scores: dict[str, np.ndarray], reference: str, confidence: float = 0.95
-) -> dict[str, Comparison]:
+  scores: dict[Hashable, np.ndarray], reference, confidence: float = 0.95
+) -> dict[Hashable, Comparison]:
   """Every method against the reference, seed by seed.
 
   Args:

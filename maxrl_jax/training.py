@@ -78,7 +78,7 @@ def make_train(
   """
   configuration.check(config)
   varying = tuple(dict.fromkeys((RATE, *varying)))
-  configuration.check_varying(varying, own_task=task is not None)
+  configuration.check_varying(config, varying, own_task=task is not None)
   task_varies = any(name.startswith(("task.", "likeli")) for name in varying)
   task = configuration.make_task(config) if task is None else task
   policy = configuration.make_policy(config, task)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from configs import bandit, bimodal
-from experiments import sweep_report
+from experiments import sweep_figures, sweep_report
 from experiments.sweep_analysis import RATE, analyse
 from maxrl_jax.sweeps import dataset, grid
 
@@ -77,6 +77,38 @@ def test_the_test_split_does_not_choose():
   assert method.rate == 0.2 and not method.edge
   np.testing.assert_allclose(sweep.test(method), 0.0)
   assert len(method.runs) == 6
+
+
+def test_a_rate_that_changes_with_other_fields_is_chosen_all_the_same():
+  axes = _axes(
+    "estimator.name+optimizer.learning_rate=maxrl+0.1,maxrl+0.3,grpo+0.1"
+  )
+  config = bandit.get_config()
+  sweep = analyse(_data(axes, 4, lambda p, s, _: p[RATE], config), axes)
+  assert sweep.tuning.tolist() == [0]
+  assert [(m.rate, m.edge) for m in sweep.methods] == [
+    (0.3, True),
+    (0.1, False),
+  ]
+  assert all(len(m.runs) == 3 for m in sweep.methods)
+
+
+def test_one_method_that_diverged_spoils_no_figure(tmp_path):
+  axes = _axes("estimator.name=grpo,maxrl;estimator.order=8,1;rollouts=16,32")
+
+  def score(point, seed, split):
+    lost = point["estimator.name"] == "grpo"
+    more = 0.1 * (point["rollouts"] == 32)
+    return np.nan if lost else 0.5 + 0.01 * seed + more
+
+  sweep = analyse(_data(axes, 4, score, bandit.get_config()), axes)
+  profile = sweep_figures._profiles(sweep).figure.axes[0]
+  assert np.isfinite(profile.get_xlim()).all()
+  assert all(np.isfinite(line.get_xdata()).all() for line in profile.lines)
+  panel = sweep_figures._map(sweep, "estimator.order", "rollouts").figure
+  assert panel.axes[0].images[0].get_clim() == pytest.approx((0.515, 0.615))
+  curve = sweep_figures._order_curve(sweep).figure.axes[0]
+  assert curve.lines[0].get_xdata().tolist() == [1, 8]
 
 
 def test_nll_is_better_when_smaller_and_divergence_is_never_chosen():

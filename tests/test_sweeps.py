@@ -86,6 +86,12 @@ def test_text_and_mapping_say_the_same():
     ("seed=1,2", "seed cannot be swept: seeds are given beside"),
     ("steps=10,20", "steps cannot be swept: all runs"),
     ("batch_size+rollouts=1+2,3", "for 2 fields together"),
+    ("batch_size+rollouts=range(8,16,8)", "for 2 fields together"),
+    ("task.continuous=yes", "task.continuous = yes: must be of type bool"),
+    ("estimator.order=inf", "estimator.order = inf: must be of type int"),
+    ("estimator.order=range(1,9,0)", "write range"),
+    ("estimator.order=range(1.5,4)", "a range is of whole numbers"),
+    ({"estimator.order": 3}, "must be a list of values"),
   ],
 )
 def test_a_wrong_grid_is_one_clear_line(text, message):
@@ -102,6 +108,17 @@ def test_a_wrong_grid_is_one_clear_line(text, message):
     ("optimizer.learning_rate=0.1,-1", "learning_rate = -1.0: must be above"),
     ("likelihood.scale=1,2", r"likelihood\.scale = 1\.0: task 'bandit'"),
     ("estimator.name=power", "estimator.alpha is not set"),
+    ("optimizer.schedule=constant,cosin", "schedule=cosin: .*choose from"),
+    ("batch_size=default,8", "batch_size = None: must be at least 1"),
+    ("optimizer.learning_rate=default", "learning_rate = None: must be a num"),
+    (
+      "optimizer.name+optimizer.momentum=sgd+0.5,adam+0.5",
+      "momentum: means nothing to 'adam'",
+    ),
+    (
+      "rollouts+estimator.name=4+exact_rl,6+exact_rl",
+      "'exact_rl' draws none",
+    ),
   ],
 )
 def test_a_point_that_cannot_train_is_refused(text, message):
@@ -159,6 +176,29 @@ def test_how_many_programs(text, count):
   assert sorted(runs) == [(p, s) for p in range(len(points)) for s in (0, 1)]
 
 
+def test_spaced_values_are_round_and_keep_their_ends():
+  """But whole numbers stay whole, of however many digits."""
+  axes = grid.parse(
+    "rollouts=log(128,2048,5);optimizer.learning_rate=log(0.001234,0.9,3)",
+    _bandit(),
+  )
+  assert [v for (v,) in axes[0].values] == [128, 256, 512, 1024, 2048]
+  assert [v for (v,) in axes[1].values] == [0.001234, 0.0333, 0.9]
+
+
+def test_a_learned_scale_starts_where_its_own_run_says():
+  """The policy is built from it: it cannot be an array over runs."""
+  config = default.get_config()
+  config.task.name, config.policy.name = "bimodal", "grid"
+  config.likelihood.learned, config.likelihood.smallest_scale = "global", 0.1
+  config.likelihood.scale = 0.5
+  points = grid.points(grid.parse("likelihood.scale=0.3,1.2", config))
+  planned = programs.plan(config, points, [0])
+  assert [p.config.likelihood.scale for p in planned] == [0.3, 1.2]
+  with pytest.raises(ValueError, match=r"likelihood\.scale: cannot vary"):
+    training.make_train(config, varying=["likelihood.scale"])
+
+
 # Running
 
 
@@ -179,6 +219,8 @@ _GRIDS = [
   "estimator.name+estimator.order+estimator.alpha+estimator.k="
   "maxrl+2+default+default,power+3+0.5+default,pass_at_k+default+default+4",
   "rollouts=4,6;estimator.name=grpo,maxrl",
+  # Their metrics differ: what one lacks is NaN.
+  "estimator.name=maxrl,exact_rl",
 ]
 
 
@@ -237,6 +279,21 @@ def test_a_finished_run_is_never_repeated(tmp_path):
     assert (tmp_path / name).stat().st_mtime_ns == stamp
   old = np.isin(more["seed"], (0, 1))
   np.testing.assert_array_equal(more["test/pass@1"][old], first["test/pass@1"])
+
+
+def test_a_damaged_slice_is_named(tmp_path):
+  _sweep("estimator.order=1,3", tmp_path)
+  (path,) = tmp_path.glob("*.npz")
+  path.write_bytes(path.read_bytes()[:1000])
+  with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
+    running.load(tmp_path)
+
+
+def test_a_run_counts_once(tmp_path):
+  _, found, _ = _sweep("estimator.order=1,3", tmp_path)
+  (path,) = tmp_path.glob("*.npz")
+  (tmp_path / "slice-again.npz").write_bytes(path.read_bytes())
+  assert running.load(tmp_path)["seed"].tolist() == found["seed"].tolist()
 
 
 def test_a_diverging_run_leaves_the_others_alone(tmp_path):

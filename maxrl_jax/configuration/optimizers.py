@@ -38,7 +38,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
 def check(config) -> None:
   """Raises ValueError at the first number that cannot be meant."""
   for name in ("runs", "steps", "batch_size", "rollouts", "log_every"):
-    if config[name] < 1:
+    if config[name] is None or config[name] < 1:
       raise ValueError(f"{name} = {config[name]}: must be at least 1")
   if config.steps % config.log_every:
     raise ValueError(
@@ -60,6 +60,9 @@ def check(config) -> None:
 
 
 def _check_optimizer(block) -> None:
+  for name in ("learning_rate", "momentum", "weight_decay", "warmup"):
+    if block[name] is None:
+      raise ValueError(f"optimizer.{name} = None: must be a number")
   decays = block.name == "adamw"
   for name, holds, allowed in (
     ("learning_rate", 0 < block.learning_rate < float("inf"), "above 0"),

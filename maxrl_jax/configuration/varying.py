@@ -36,10 +36,15 @@ def overlay(config, values: dict) -> config_dict.ConfigDict:
   return config_dict.ConfigDict(fields)
 
 
-def check_varying(names: Iterable[str], own_task: bool) -> None:
+def check_varying(config, names: Iterable[str], own_task: bool) -> None:
   """Raises ValueError at a field that one program cannot vary."""
   for name in names:
     if name not in VARYING:
       raise ValueError(f"{name}: cannot vary in one program; {VARYING} can")
     if own_task and name.split(".")[0] in ("task", "likelihood"):
       raise ValueError(f"{name}: means nothing to a task of your own")
+    if name == "likelihood.scale" and config.likelihood.learned is not None:
+      raise ValueError(
+        f"{name}: cannot vary in one program where likelihood.learned ="
+        f" {config.likelihood.learned!r}, whose policy starts from it"
+      )

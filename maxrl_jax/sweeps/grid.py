@@ -13,7 +13,7 @@ import ast
 import difflib
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,11 +84,13 @@ def _axis(fields, values, config) -> Axis:
   types = [_type(field, config) for field in fields]
   if isinstance(values, str):
     values = _values_of_text(values, name, len(fields))
+  if not isinstance(values, Iterable):
+    raise ValueError(f"grid: {name} = {values}: must be a list of values")
   rows = [v if len(fields) > 1 else (v,) for v in values]
   if not rows:
     raise ValueError(f"grid: {name} has no values")
   for row in rows:
-    if len(row) != len(fields):
+    if np.ndim(row) == 0 or len(row) != len(fields):
       raise ValueError(
         f"grid: {name} has a value {row} for {len(fields)} fields together"
       )
@@ -110,7 +112,7 @@ def _values_of_text(text: str, name: str, count: int) -> list:
   kind, inside = spaced.groups()
   try:
     return _spaced(kind, [float(x) for x in inside.split(",")])
-  except (TypeError, ValueError) as error:
+  except (ArithmeticError, TypeError, ValueError) as error:
     raise ValueError(
       f"grid: {name}={text}: write range(first,last[,step]),"
       f" lin(first,last,count) or log(first,last,count) ({error})"
@@ -119,12 +121,20 @@ def _values_of_text(text: str, name: str, count: int) -> list:
 
 def _spaced(kind: str, numbers: list[float]) -> list:
   if kind == "range":
-    first, last, step = (*numbers, 1)[:3]
+    first, last, step = numbers if len(numbers) == 3 else (*numbers, 1)
+    if any(x != int(x) for x in (first, last, step)):
+      raise ValueError("a range is of whole numbers")
     return [int(x) for x in np.arange(first, last + step / 2, step)]
   first, last, count = numbers
   make = np.linspace if kind == "lin" else np.geomspace
-  # Three digits: what a figure says, typed back, is what ran.
-  return [float(f"{x:.3g}") for x in make(first, last, int(count))]
+  inner = make(first, last, int(count))[1:-1]
+  return [first, *map(_rounded, inner), last]
+
+
+def _rounded(x: float) -> float:
+  """Three digits, so that what a figure says, typed back, is what ran."""
+  whole = round(x)
+  return whole if abs(x - whole) < 1e-9 * abs(x) else float(f"{x:.3g}")
 
 
 def _type(field: str, config):
@@ -156,7 +166,7 @@ def _convert(value, wanted, field: str):
   """A value, or its text, as what the field holds."""
   try:
     return _of_type(value, wanted)
-  except (TypeError, ValueError, SyntaxError):
+  except (ArithmeticError, LookupError, SyntaxError, TypeError, ValueError):
     raise ValueError(
       f"grid: {field} = {value}: must be of type {wanted.__name__}"
     ) from None
@@ -166,7 +176,7 @@ def _of_type(value, wanted):
   if value is None or value == "default":
     return None
   if wanted is bool:
-    return {"true": True, "false": False, True: True, False: False}[value]
+    return {"true": True, "false": False}[str(value).lower()]
   if wanted is int:
     if float(value) != int(float(value)):
       raise ValueError

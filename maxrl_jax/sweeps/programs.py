@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import config_dict
 
-from maxrl_jax import configuration, objectives
+from maxrl_jax import configuration, objectives, training
 from maxrl_jax.configuration import VARYING
+from maxrl_jax.estimators import ESTIMATORS
 
 _SERIES = ("maxrl", "pass_at_k", "power")
 _COEFFICIENTS = "estimator.coefficients"
@@ -80,6 +81,8 @@ def _split(config, point, mixed: bool):
     and isinstance(value, (int, float))
     and not isinstance(value, bool)
   }
+  if whole.likelihood.learned is not None:
+    numbers.pop("likelihood.scale", None)  # Where the policy's own σ starts.
   if not (mixed and whole.estimator.name in _SERIES):
     return whole, numbers
   series = dict.fromkeys(
@@ -116,25 +119,39 @@ def _mixes_series(config, points) -> bool:
 
 
 def _check(config, points) -> None:
-  """Builds the loss of every point that differs in more than its rate."""
-  built: dict[str, Any] = {}
+  """Builds all that differs in more than numbers of the optimizer."""
+  built: dict[str, training.Train] = {}
   seen = set()
   for point in points:
     whole = at(config, point)
     try:
+      _check_used(whole, point)
       configuration.check(whole)
+      configuration.make_optimizer(whole)
       fields = whole.to_dict()
       world = json.dumps([fields[b] for b in ("task", "likelihood", "policy")])
       goal = json.dumps([world, fields["estimator"], whole.rollouts])
       if goal in seen:
         continue
       if world not in built:
-        task = configuration.make_task(whole)
-        built[world] = task, configuration.make_policy(whole, task)
-      configuration.make_loss(whole, *built[world])
+        built[world] = training.make_train(whole)
+      made = built[world]
+      configuration.make_loss(whole, made.task, made.policy)
       seen.add(goal)
     except ValueError as error:
       raise ValueError(f"grid point {describe(point)}: {error}") from None
+
+
+def _check_used(config, point) -> None:
+  """Raises ValueError at a swept field that changes nothing."""
+  name = config.optimizer.name
+  if "optimizer.momentum" in point and name != "sgd":
+    raise ValueError(f"optimizer.momentum: means nothing to {name!r}")
+  if "rollouts" in point and config.estimator.name not in ESTIMATORS:
+    raise ValueError(
+      f"rollouts: {config.estimator.name!r} draws none, and would run the same"
+      " again and again"
+    )
 
 
 def describe(point: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ import os
 import pathlib
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -32,19 +33,46 @@ class Ready(NamedTuple):
 
 
 def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  """All finished runs, sorted: point, seed, and what was measured of each."""
-  parts = []
-  for path in sorted(folder.glob(_PATTERN)):
-    with np.load(path) as found:
-      parts.append(dict(found))
+  """All finished runs, sorted: point, seed, and what was measured of each.
+
+  A metric that a program does not have is NaN for its runs.
+
+  Raises:
+    ValueError: a slice that cannot be read; names the file.
+  """
+  parts = [_read(path) for path in sorted(folder.glob(_PATTERN))]
   if not parts:
     return {}
-  steps = {name: parts[0].pop(name) for name in ("step", "eval_step")}
-  rows = {
-    name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+  steps = {name: parts[0][name] for name in ("step", "eval_step")}
+  shapes = {
+    name: values.shape[1:]
+    for part in parts
+    for name, values in part.items()
+    if name not in steps
   }
-  order = np.lexsort((rows["seed"], rows["point"]))
+  rows = {
+    name: np.concatenate(
+      [
+        part.get(name, np.full((len(part["point"]), *shape), np.nan))
+        for part in parts
+      ]
+    )
+    for name, shape in shapes.items()
+  }
+  # Sorted, and each run once, should two processes have had the same.
+  runs = np.stack([rows["point"], rows["seed"]], 1)
+  _, order = np.unique(runs, axis=0, return_index=True)
   return {name: values[order] for name, values in rows.items()} | steps
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    with open(path, "rb") as file, np.load(file) as found:
+      return dict(found)
+  except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+    raise ValueError(
+      f"{path} is damaged ({error}): delete it, and its runs are made again"
+    ) from None
 
 
 def remaining(program: Program, done: dict[str, np.ndarray]) -> np.ndarray:
@@ -170,9 +198,12 @@ def _seconds(ready: Ready) -> float:
   """What a slice will take, from its first chunk; that is not kept."""
   chunks = _chunks(ready, ready.slices[0])
   start = time.time()
-  next(chunks)
-  length = ready.program.config
-  return (time.time() - start) * length.steps / length.log_every
+  _, states, _ = next(chunks)
+  config = ready.program.config
+  seconds = (time.time() - start) * config.steps / config.log_every
+  for split in ("validation", "test"):  # Compiled before the clock runs.
+    ready.evaluate(split, states)
+  return seconds
 
 
 def _stack(rows: list[dict]) -> dict[str, np.ndarray]:
