@@ -25,7 +25,7 @@ from experiments.figures import FIGURES
 from maxrl_jax import plotting
 
 _PRESET = flags.DEFINE_enum(
-  "preset", "quick", ["quick", "full"], "Minutes on a laptop, or over an hour."
+  "preset", "quick", ["quick", "full"], "Minutes on a laptop, or hours."
 )
 _FIGURE = flags.DEFINE_string(
   "figure", "all", f"all, or some of {','.join(FIGURES)} (comma-separated)."
