@@ -88,6 +88,12 @@ def make_train(
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
   def init(key: Array, varied=None) -> TrainState:
+    unknown = sorted(set(varied or {}) - set(varying))
+    if unknown:
+      raise ValueError(
+        f"varied: {unknown[0]} is not among the fields that this program was"
+        f" made to vary, {sorted(varying)}"
+      )
     values = config_values(config, varying) | (varied or {})
     values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
     params = policy.init(key, example)
@@ -213,11 +219,8 @@ def check_metrics(
   found = []
   places = metrics.get("prompt_of_max")
   for name, values in metrics.items():
-    likelihood = name.startswith(("likelihood", "pass_rate"))
-    good = np.isfinite(values)
-    if likelihood:  # An exact pass rate is a sum, and rounds.
-      good &= (values >= 0) & (values <= 1 + 1e-5)
-    for step, run in np.argwhere(~good)[:1]:
+    likelihood = _is_likelihood(name)
+    for step, run in np.argwhere(~possible(name, values))[:1]:
       allowed = "in [0, 1]" if likelihood else "finite"
       message = f"{name} = {values[step, run]:.6g}, must be {allowed}"
       if name == "likelihood_max" and places is not None:
@@ -231,3 +234,15 @@ def check_metrics(
   if found:
     step, _, run, message = min(found)
     raise FloatingPointError(f"step {start + step + 1}, run {run}: {message}")
+
+
+def possible(name: str, values: np.ndarray) -> np.ndarray:
+  """Whether numbers of a metric can be: finite, and likelihoods in [0, 1]."""
+  good = np.isfinite(values)
+  if _is_likelihood(name):  # An exact pass rate is a sum, and rounds.
+    good &= (values >= 0) & (values <= 1 + 1e-5)
+  return good
+
+
+def _is_likelihood(name: str) -> bool:
+  return name.startswith(("likelihood", "pass_rate"))

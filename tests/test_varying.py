@@ -128,6 +128,8 @@ def test_what_cannot_vary_is_refused():
   with pytest.raises(ValueError, match="rollouts: cannot vary"):
     training.make_train(config, varying=["rollouts"])
   made = training.make_train(config)
+  with pytest.raises(ValueError, match=r"varied: estimator\.order is not"):
+    next(training.chunks(made, config, [0], {"estimator.order": [1]}))
   with pytest.raises(ValueError, match=r"task\.rho: means nothing"):
     training.make_train(config, made.task, ["task.rho"])
   assert set(made.init(jax.random.key(0)).varied) <= set(VARYING)

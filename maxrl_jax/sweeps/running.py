@@ -135,10 +135,12 @@ def run(ready: Ready, folder: pathlib.Path) -> Iterator[int]:
   for rows in ready.slices:
     start = time.time()
     logged, evaluated, steps, eval_steps = [], [], [], []
-    states = None
+    states, sound = None, True
     for step, states, metrics in _chunks(ready, rows):
       logged.append({name: x.mean(0) for name, x in metrics.items()})
       steps.append(step)
+      for name, values in metrics.items():
+        sound &= training.possible(name, values).all(0)
       config = ready.program.config
       if step % config.eval_every == 0 or step == config.steps:
         evaluated.append(ready.evaluate("validation", states))
@@ -149,11 +151,10 @@ def run(ready: Ready, folder: pathlib.Path) -> Iterator[int]:
     arrays |= {f"validation/{k}": v for k, v in _stack(evaluated).items()}
     arrays |= {f"test/{k}": v for k, v in tested.items()}
     arrays = {name: values[: len(rows)] for name, values in arrays.items()}
-    finite = np.isfinite(arrays["train/parameter_norm"]).all(1)
     arrays |= {
       "point": ready.program.points[rows],
       "seed": ready.program.seeds[rows],
-      "diverged": ~finite,
+      "diverged": ~sound[: len(rows)],
       "seconds": np.full(len(rows), (time.time() - start) / len(rows)),
     }
     _save(folder, arrays | {"step": steps, "eval_step": eval_steps})
