@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 WORKDIR ?= runs/reproduce
+# Figures made at a time; one on an accelerator.
+JOBS ?= 2
 BIN := .venv/bin
 # Programs compiled once are kept: most of a short run is compilation.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
@@ -12,10 +14,10 @@ READY := .venv/.ready
 .PHONY: reproduce reproduce-full test lint benchmark clean
 
 reproduce: $(READY)
-	$(BIN)/python -m experiments.reproduce --preset=quick --workdir=$(WORKDIR)
+	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
 
 reproduce-full: $(READY)
-	$(BIN)/python -m experiments.reproduce --preset=full --workdir=$(WORKDIR)-full
+	$(BIN)/python -m experiments.reproduce --preset=full --jobs=$(JOBS) --workdir=$(WORKDIR)-full
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto

@@ -5,13 +5,18 @@
 Writes figures/*.png and *.svg, claims.json and a self-contained report.html,
 which cover all figures that DIR has, those of earlier commands too. Training
 runs are kept in DIR/runs: an interrupted reproduction goes on where it stopped,
-and `--fresh` starts over.
+and `--fresh` starts over. With `--jobs=2` two figures are made at a time, each
+by a process of its own whose output is in DIR/logs.
 """
 
 import json
+import os
 import pathlib
 import shutil
+import subprocess
+import sys
 import time
+from concurrent import futures
 
 import matplotlib
 
@@ -19,6 +24,7 @@ matplotlib.use("Agg")  # Before pyplot: no display is needed.
 
 import matplotlib.pyplot as plt
 from absl import flags
+from tqdm import tqdm
 
 from experiments import console, report, results
 from experiments.figures import FIGURES
@@ -33,6 +39,9 @@ _FIGURE = flags.DEFINE_string(
 _WORKDIR = flags.DEFINE_string(
   "workdir", "runs/reproduce", "Folder for figures, claims, report and runs."
 )
+_JOBS = flags.DEFINE_integer(
+  "jobs", 1, "Figures made at a time; leave 1 on an accelerator.", 1
+)
 _FRESH = flags.DEFINE_bool("fresh", False, "Delete stored runs and start over.")
 
 
@@ -43,11 +52,15 @@ def main(argv) -> None:
   if _FRESH.value:
     shutil.rmtree(workdir / "runs", ignore_errors=True)
   console.make_workdir(workdir)
-  for name in names:
-    print(f"figure {name} …", flush=True)
-    seconds = _make(name, workdir)
-    print(f"  done in {seconds:.0f} s", flush=True)
-    claims = _report(workdir)
+  if _JOBS.value > 1:
+    _make_side_by_side(names, workdir)
+  else:
+    for name in names:
+      print(f"figure {name} …", flush=True)
+      seconds = _make(name, workdir)
+      print(f"  done in {seconds:.0f} s", flush=True)
+      _report(workdir)
+  claims = _report(workdir)
   for claim in claims:
     print(f"{'holds' if claim.holds else 'FAILS'}  {claim.id}")
   print(f"{workdir / 'report.html'}")
@@ -68,16 +81,58 @@ def _make(name: str, workdir: pathlib.Path) -> float:
   return seconds
 
 
+def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
+  """Makes figures in processes of their own, several at a time.
+
+  Raises:
+    ValueError: a figure could not be made; the others are.
+  """
+  logs = workdir / "logs"
+  logs.mkdir(exist_ok=True)
+  # Jensen's figure is drawn from the runs of the bimodal one.
+  jobs = [name for name in names if name != "jensen" or "bimodal" not in names]
+  if len(jobs) < len(names):
+    jobs[jobs.index("bimodal")] = "bimodal,jensen"
+
+  def make(job: str) -> tuple[str, int]:
+    command = [
+      *(sys.executable, "-m", "experiments.reproduce"),
+      *(f"--preset={_PRESET.value}", f"--figure={job}", f"--workdir={workdir}"),
+    ]
+    with open(logs / f"{job}.log", "w") as log:
+      done = subprocess.run(command, stdout=log, stderr=log, check=False)
+    return job, done.returncode
+
+  with futures.ThreadPoolExecutor(_JOBS.value) as pool:
+    waiting = [pool.submit(make, job) for job in jobs]
+    bar = tqdm(futures.as_completed(waiting), total=len(jobs), unit="figure")
+    failed = []
+    for job, code in (one.result() for one in bar):
+      bar.set_postfix_str(f"{job} done")
+      failed += [job] * (code != 0)
+  if failed:
+    raise ValueError(
+      f"figure = {failed[0]!r} failed, see {logs / failed[0]}.log"
+      + (f"; so did {', '.join(failed[1:])}" if failed[1:] else "")
+    )
+
+
 def _report(workdir: pathlib.Path) -> list[results.Claim]:
   """Writes claims.json and report.html anew after every figure."""
   found = [results.load(name, workdir) for name in FIGURES]
   found = [result for result in found if result]
   claims = [claim for result in found for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
-  (workdir / "claims.json").write_text(text + "\n", encoding="utf-8")
-  page = report.render(found)
-  (workdir / "report.html").write_text(page, encoding="utf-8")
+  _replace(workdir / "claims.json", text + "\n")
+  _replace(workdir / "report.html", report.render(found))
   return claims
+
+
+def _replace(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all: other processes may write it too."""
+  unfinished = path.with_suffix(f".{os.getpid()}.part")
+  unfinished.write_text(text, encoding="utf-8")
+  unfinished.replace(path)
 
 
 def _chosen(value: str) -> list[str]:

@@ -72,7 +72,9 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
     "claims": [claim._asdict() for claim in result.claims],
   }
   text = json.dumps(record, indent=2, default=str) + "\n"
-  (workdir / "results" / f"{name}.json").write_text(text, encoding="utf-8")
+  unfinished = workdir / "results" / f"{name}.part"
+  unfinished.write_text(text, encoding="utf-8")
+  unfinished.replace(unfinished.with_suffix(".json"))
 
 
 def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:

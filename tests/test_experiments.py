@@ -199,6 +199,19 @@ def test_scale_figure_holds(tmp_path):
   )
 
 
+def test_figures_made_side_by_side_and_one_that_fails(tmp_path):
+  (tmp_path / "figures" / "weights.png").mkdir(parents=True)  # In the way.
+  done = _command(
+    "reproduce", "--jobs=2", "--figure=weights,scale", f"--workdir={tmp_path}"
+  )
+  assert done.returncode == 1
+  last = done.stderr.splitlines()[-1]
+  assert last.startswith("error: figure = 'weights' failed, see"), done.stderr
+  assert "Is a directory" in (tmp_path / "logs" / "weights.log").read_text()
+  claims = json.loads((tmp_path / "claims.json").read_text())
+  assert {claim["id"] for claim in claims} == {"scale.ends", "scale.expansion"}
+
+
 def test_claims_of_the_digit_figure_can_fail():
   """Ends in reverse order: not one of the orderings may hold."""
   final = {
