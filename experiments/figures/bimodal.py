@@ -17,8 +17,6 @@ _ORDERS = (1, 2, 4, 8, 16, 31)
 _OTHERS = (
   "exact ML",
   "MSE",
-  "REINFORCE on l",
-  "REINFORCE on −MSE",
   "GRPO on l",
   "GRPO on −MSE",
   "RLOO on −MSE",
@@ -26,6 +24,7 @@ _OTHERS = (
   "IWAE",
   "VIMCO",
 )
+_ALSO = {"quick": (), "full": ("REINFORCE on l", "REINFORCE on −MSE")}
 _STEPS = {"quick": 3000, "full": 6000}
 _SEEDS = {"quick": 5, "full": 10}
 _RATES = {"quick": (), "full": (3e-4, 1e-3, 3e-3, 1e-2)}
@@ -73,8 +72,8 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
       probe=_probe,
     )
 
-  runs = {}
-  for method in tqdm(("MaxRL", *_OTHERS), desc="bimodal", unit="program"):
+  runs, methods = {}, ("MaxRL", *_OTHERS, *_ALSO[preset])
+  for method in tqdm(methods, desc="bimodal", unit="program"):
     orders = _ORDERS if method == "MaxRL" else (None,)
     points = [{"estimator.order": t} if t else {} for t in orders]
     found = train(method, points)

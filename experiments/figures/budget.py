@@ -11,7 +11,8 @@ from maxrl_jax.sweeps import grid
 
 _STEPS = {"quick": 600, "full": 4000}
 _SEEDS = {"quick": 6, "full": 12}
-_METHODS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
+_LABELS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
+_METHODS = {"quick": ("maxrl", "grpo"), "full": tuple(_LABELS)}
 
 
 def figure(preset: str, workdir) -> Result:
@@ -20,12 +21,12 @@ def figure(preset: str, workdir) -> Result:
   config.steps = _STEPS[preset]
   config.log_every = config.eval_every = config.steps // 10
   config.optimizer.warmup = config.steps // 20
-  swept = {"estimator.name": list(_METHODS)} | budget.get_sweep()
+  swept = {"estimator.name": _METHODS[preset]} | budget.get_sweep()
   axes = grid.parse(swept, config)
   data = sweep_runs.kept(config, axes, range(_SEEDS[preset]), workdir / "runs")
   sweep = analyse(data, axes)
   drawing, panels = plotting.axes(columns=2, width=4.4, height=3.3)
-  for name, label in _METHODS.items():
+  for name in _METHODS[preset]:
     methods = _of(sweep, name)
     for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
       values = np.stack([sweep.test(m, score) for m in methods], 1)
@@ -34,7 +35,7 @@ def figure(preset: str, workdir) -> Result:
         [m.fields["rollouts"] for m in methods],
         stats.mean_interval(values),
         colour=plotting.COLOURS[name],
-        label=label,
+        label=_LABELS[name],
       )
   product = budget.PAIRS[0][0] * budget.PAIRS[0][1]
   for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
@@ -85,7 +86,7 @@ def _claim(sweep) -> Claim:
 def _table(sweep) -> Table:
   rows = [
     [
-      _METHODS[m.fields["estimator.name"]],
+      _LABELS[m.fields["estimator.name"]],
       m.fields["batch_size"],
       m.fields["rollouts"],
       f"{m.rate:g}" + " (edge)" * m.edge,
