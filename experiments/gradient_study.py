@@ -153,6 +153,11 @@ def _settings():
       raise ValueError(
         f"estimators: {name!r} is none of {sorted(estimators.ESTIMATORS)}"
       )
+    if name == "series":
+      raise ValueError(
+        "estimators: 'series' needs coefficients of its own; study maxrl, power"
+        " or pass_at_k"
+      )
     if name in ("maxrl", "power", "pass_at_k"):
       for baseline in baselines:
         yield from ((name, order, baseline) for order in orders)

@@ -254,6 +254,22 @@ def test_a_workdir_that_cannot_be_is_named(tmp_path):
     ("reproduce", ["--figure=pie"], "figure = 'pie': choose from"),
     ("gradient_study", ["--estimators=ppo"], "'ppo' is none of"),
     ("gradient_study", ["--estimators="], "estimators is empty"),
+    ("gradient_study", ["--estimators=series"], "needs coefficients"),
+    (
+      "sweep",
+      ["--config=configs/bandit.py", "--grid=estimator.order=1,64"],
+      "grid point estimator.order=64: estimator.name = 'maxrl', rollouts = 32",
+    ),
+    (
+      "sweep",
+      ["--config=configs/bandit.py", "--grid=estimator.ordre=1,64"],
+      "did you mean estimator.order?",
+    ),
+    (
+      "sweep",
+      ["--config=configs/digits.py"],
+      "grid is not given, and configs/digits.py has no get_sweep()",
+    ),
     ("train", ["--config=configs/bandit.py", "--config.stepz=1"], "steps"),
     (
       "train",
