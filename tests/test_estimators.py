@@ -23,6 +23,7 @@ GRADED = np.array([0.9, 0.0, 0.35, 1.0, 0.6, 0.35])
 BINARY = np.array([1.0, 0.0, 0.0, 1.0, 0.0, 0.0])
 
 # One call of each estimator, for the properties that all of them share.
+_SERIES = np.array([1.0, 0.5, 2.0], np.float32)
 CALLS = {
   "reinforce": estimators.reinforce,
   "rloo": estimators.rloo,
@@ -37,6 +38,7 @@ CALLS = {
   "maxrl_paper": estimators.maxrl_paper,
   "pass_at_k": functools.partial(estimators.pass_at_k, k=3),
   "power": functools.partial(estimators.power, alpha=0.5),
+  "series": functools.partial(estimators.series, coefficients=_SERIES),
   "tail_rl": estimators.tail_rl,
   "self_normalized": estimators.self_normalized,
   "vimco": estimators.vimco,
@@ -145,6 +147,24 @@ def test_pass_at_k_is_unbiased(k, x64):
 
   found = expected_gradients(both, VALUES, 4)
   exact = exact_gradient(objectives.pass_at_k(k))
+  for i in range(2):
+    assert_same(found[:, i], exact)
+
+
+@pytest.mark.parametrize("a", [[2.0], [0.0, 1.5], [1.0, 0.5, 2.0, 0.25]])
+def test_series_is_unbiased_for_any_coefficients(a, x64):
+  a = np.array(a)
+
+  def both(l):
+    return jnp.stack(
+      [
+        estimators.series(l, coefficients=a, baseline=b)
+        for b in ("centred", "loo_mean")
+      ]
+    )
+
+  found = expected_gradients(both, VALUES, 4)
+  exact = exact_gradient(objectives.series(a))
   for i in range(2):
     assert_same(found[:, i], exact)
 
@@ -375,6 +395,7 @@ def test_one_rollout_needs_company(name):
     "maxrl order 2": estimators.maxrl,
     "maxrl loo_mean": functools.partial(estimators.maxrl, baseline="loo_mean"),
     "pass_at_k": functools.partial(estimators.pass_at_k, k=1),
+    "series": functools.partial(estimators.series, coefficients=_SERIES[:1]),
   }
   with pytest.raises(ValueError, match=r"N = 1 rollouts: .* needs N ≥ 2"):
     calls.get(name, CALLS[name])(one)
@@ -544,7 +565,8 @@ def test_a_masked_group_of_one_teaches_nothing(name):
 
 @pytest.mark.parametrize("name", sorted(estimators.ESTIMATORS))
 def test_a_mask_of_another_shape_is_named(name):
-  options = {"pass_at_k": {"k": 2}, "power": {"alpha": 0.5}}.get(name, {})
+  options = {"pass_at_k": {"k": 2}, "power": {"alpha": 0.5}}
+  options = (options | {"series": {"coefficients": _SERIES}}).get(name, {})
   with pytest.raises(ValueError, match="mask: shape"):
     estimators.ESTIMATORS[name](
       np.full(4, 0.5), mask=np.ones(3, bool), **options

@@ -584,7 +584,10 @@ def test_every_way_to_learn_runs(fields):
       | {"likelihood.smallest_scale": 0.1},
       "'mse' has no gradient for a noise scale",
     ),
-    ({"estimator.name": "mse"}, "no gradient for the scale of policy 'normal'"),
+    (
+      {"estimator.name": "mse", "policy.name": "normal"},
+      "no gradient for the scale of policy 'normal'",
+    ),
     (
       {"estimator.name": "mse", "policy.name": "mixture"},
       "no gradient for the scale of policy 'mixture'",
@@ -595,8 +598,7 @@ def test_every_way_to_learn_runs(fields):
       "task.tolerance = 0.5: 'digits' takes",
     ),
     (
-      {"estimator.name": "mse", "estimator.factorized": True}
-      | {"policy.policy_scale": 0.5},
+      {"estimator.name": "mse", "estimator.factorized": True},
       "'mse' is a sum over dimensions anyway",
     ),
     (
