@@ -10,7 +10,6 @@ by a process of its own whose output is in DIR/logs.
 """
 
 import json
-import os
 import pathlib
 import shutil
 import subprocess
@@ -123,16 +122,9 @@ def _report(workdir: pathlib.Path) -> list[results.Claim]:
   found = [result for result in found if result]
   claims = [claim for result in found for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
-  _replace(workdir / "claims.json", text + "\n")
-  _replace(workdir / "report.html", report.render(found))
+  results.write_whole(workdir / "claims.json", text + "\n")
+  results.write_whole(workdir / "report.html", report.render(found))
   return claims
-
-
-def _replace(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all: other processes may write it too."""
-  unfinished = path.with_suffix(f".{os.getpid()}.part")
-  unfinished.write_text(text, encoding="utf-8")
-  unfinished.replace(path)
 
 
 def _chosen(value: str) -> list[str]:

@@ -6,6 +6,7 @@ losing the others, and an interrupted reproduction keeps what it has.
 """
 
 import json
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -72,9 +73,14 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
     "claims": [claim._asdict() for claim in result.claims],
   }
   text = json.dumps(record, indent=2, default=str) + "\n"
-  unfinished = workdir / "results" / f"{name}.part"
+  write_whole(workdir / "results" / f"{name}.json", text)
+
+
+def write_whole(path: pathlib.Path, text: str) -> None:
+  """Writes a file whole or not at all: other processes may write it too."""
+  unfinished = path.with_suffix(f".{os.getpid()}.part")
   unfinished.write_text(text, encoding="utf-8")
-  unfinished.replace(unfinished.with_suffix(".json"))
+  unfinished.replace(path)
 
 
 def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:

@@ -24,6 +24,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import console, report, store, sweep_report, sweep_runs
+from experiments.results import write_whole
 from maxrl_jax.sweeps import dataset, grid, programs
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -58,15 +59,16 @@ def main(argv) -> None:
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   axes = grid.parse(_grid(), config)
   seeds = range(config.seed, config.seed + _SEEDS.value)
-  programs.plan(config, grid.points(axes), seeds)  # Errors before any folder.
+  points = grid.points(axes)
+  planned = programs.plan(config, points, seeds)  # Errors before any folder.
   console.make_workdir(workdir)
   _claim(workdir, config, axes)
   data = sweep_runs.sweep(
     config,
-    axes,
-    seeds,
+    points,
+    planned,
     workdir / "slices",
-    about=_about(config, axes),
+    about=_about(axes),
     memory_gib=_MEMORY.value,
   )
   dataset.write(data, workdir)
@@ -111,9 +113,7 @@ def _claim(workdir: pathlib.Path, config, axes) -> None:
     raise ValueError(
       f"workdir = '{workdir}' is not empty and holds no sweep; choose another"
     )
-  unfinished = path.with_suffix(".part")
-  unfinished.write_text(json.dumps(ours, indent=2) + "\n", encoding="utf-8")
-  unfinished.replace(path)
+  write_whole(path, json.dumps(ours, indent=2) + "\n")
 
 
 def _identity(config, axes) -> dict:
@@ -127,7 +127,7 @@ def _identity(config, axes) -> dict:
   return json.loads(json.dumps(fields | {"seeds": _SEEDS.value}))
 
 
-def _about(config, axes) -> dict:
+def _about(axes) -> dict:
   """What runs.nc says of itself."""
   command = ["python", "-m", "experiments.sweep", *sys.argv[1:]]
   revision = subprocess.run(
@@ -138,7 +138,6 @@ def _about(config, axes) -> dict:
     cwd=pathlib.Path(__file__).parent,
   )
   return {
-    "config": config.to_dict(),
     "grid": [axis._asdict() for axis in axes],
     "command": shlex.join(command),
     "environment": report.environment(),

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from maxrl_jax.sweeps.grid import Axis, points
+from maxrl_jax.training import RATE
 
-RATE = "optimizer.learning_rate"
 # What fields are called in figures and tables.
 SYMBOLS = {
   RATE: "rate",

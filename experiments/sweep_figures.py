@@ -6,17 +6,13 @@ import numpy as np
 from matplotlib import colormaps
 
 from experiments.results import Drawing
-from experiments.sweep_analysis import Sweep, name
+from experiments.sweep_analysis import RATE, Sweep, name
 from maxrl_jax import plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.sweeps.dataset import plain
 
 STYLE = plotting.STYLE
-_RATE, _ORDER, _ROLLOUTS = (
-  "optimizer.learning_rate",
-  "estimator.order",
-  "rollouts",
-)
+_ORDER, _ROLLOUTS = "estimator.order", "rollouts"
 _MOST = 12  # Curves that one figure can tell apart.
 
 
@@ -25,7 +21,7 @@ def draw(sweep: Sweep) -> list[Drawing]:
   made = [
     _order_curve(sweep),
     _learning_curves(sweep),
-    _map(sweep, _ORDER, _RATE),
+    _map(sweep, _ORDER, RATE),
     _map(sweep, _ORDER, _ROLLOUTS),
     _sensitivity(sweep),
     _profiles(sweep),
@@ -189,7 +185,7 @@ def _map(sweep: Sweep, rows: str, columns: str):
     ax.set(xlabel=columns, ylabel=rows, title=label if len(panels) > 1 else "")
     ax.grid(False)
   figure.colorbar(image, ax=axes, label=f"test {sweep.score}")
-  chosen = sweep.chooses and columns != _RATE
+  chosen = sweep.chooses and columns != RATE
   words = ", at the chosen learning rates" * chosen
   return Drawing(
     f"map_{plain(rows)}_{plain(columns)}",
@@ -205,7 +201,7 @@ def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):
   cells = np.full((len(ys), len(xs)), np.nan)
   for method in methods:
     y, x = method.fields.get(rows), method.fields.get(columns)
-    places = method.by_rate if columns == _RATE else {x: method.runs}
+    places = method.by_rate if columns == RATE else {x: method.runs}
     for x, runs in places.items():
       if y in ys and x in xs:
         cells[ys.index(y), xs.index(x)] = scores[runs].mean()
@@ -214,7 +210,7 @@ def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):
 
 def _sensitivity(sweep: Sweep):
   """Score against the learning rate, a line a method."""
-  rates = _swept(sweep, _RATE)
+  rates = _swept(sweep, RATE)
   scores = sweep.data[f"test_{sweep.score}"].values
   able = [m for m in sweep.methods if set(rates) <= set(m.by_rate)]
   if not rates or not able:

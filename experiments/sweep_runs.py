@@ -11,36 +11,34 @@ from maxrl_jax.sweeps import dataset, grid, programs, running
 
 def sweep(
   config,
-  axes: list[grid.Axis],
-  seeds,
+  points: list[dict],
+  planned: list[programs.Program],
   folder: pathlib.Path,
   *,
   about: dict | None = None,
   memory_gib: float | None = None,
 ) -> xr.Dataset:
-  """Every point of the grid with every seed; what is on disk is not repeated.
+  """Trains what was planned; what is on disk is not repeated.
 
   Args:
     config: of all runs, but for what the grid changes.
-    axes: from `grid.parse`.
-    seeds: of every point.
+    points: from `grid.points`.
+    planned: from `programs.plan`.
     folder: where finished slices are.
     about: what the data set says of itself.
     memory_gib: what the process may take.
-
-  Raises:
-    ValueError: a point that cannot be trained, before anything compiles.
   """
-  points = grid.points(axes)
-  train(programs.plan(config, points, seeds), folder, memory_gib)
+  train(planned, folder, memory_gib)
   about = {"config": config.to_dict()} | (about or {})
   return dataset.dataset(running.load(folder), points, about)
 
 
 def kept(config, axes, seeds, folder: pathlib.Path) -> xr.Dataset:
-  """The same in a folder of its own for each config, grid and code."""
+  """A whole sweep in a folder of its own for each config, grid and code."""
   digest = store.digest(config, grid=axes, seeds=list(seeds))
-  return sweep(config, axes, seeds, folder / f"sweep-{digest}")
+  points = grid.points(axes)
+  planned = programs.plan(config, points, seeds)
+  return sweep(config, points, planned, folder / f"sweep-{digest}")
 
 
 def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
