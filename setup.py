@@ -32,6 +32,7 @@ setup(
     "h5netcdf>=1.6",
     "h5py>=3.12",
     "psutil>=6",
+    "safetensors>=0.5",
   ],
   extras_require={
     "cuda12": ["jax[cuda12]"],

@@ -18,10 +18,12 @@ def get_config() -> config_dict.ConfigDict:
   config.rollouts = 128  # N, rollouts a prompt.
   config.log_every = 100  # Steps a compiled chunk; divides steps.
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
+  config.eval_rollouts = 256  # Where p is not known exactly; pass@k needs k.
 
   # What is maximized. An estimator (maxrl_jax.estimators.ESTIMATORS), or from
   # the exact pass rate: cross_entropy (exact ML), exact_rl, exact_maxrl,
-  # exact_grpo, exact_pass_at_k, exact_power; for regression also mse.
+  # exact_grpo, exact_pass_at_k, exact_power; for regression also mse, for
+  # mazes supervised (shortest paths are shown).
   config.estimator = config_dict.ConfigDict()
   config.estimator.name = "maxrl"
   config.estimator.order = optional(int)  # T; None: N − 1.
@@ -31,10 +33,11 @@ def get_config() -> config_dict.ConfigDict:
   config.estimator.coefficients = optional(tuple)  # a_k of series.
   config.estimator.epsilon = optional(float)  # Added to GRPO's deviation.
   config.estimator.signal = optional(str)  # likelihood, or reward (any value).
+  config.estimator.entropy_bonus = optional(float)  # transformer: β, nats⁻¹.
   config.estimator.factorized = optional(bool)  # A group a target dimension.
 
   config.task = config_dict.ConfigDict()
-  # digits, gaussian_teacher, bandit, images; regression: teacher, bimodal,
+  # digits, gaussian_teacher, bandit, images, maze; regression: teacher, bimodal,
   # heteroscedastic, bag_of_words, in_context, diabetes.
   config.task.name = "digits"
   config.task.task_seed = optional(int)  # Of data and fixed splits.
@@ -65,7 +68,11 @@ def get_config() -> config_dict.ConfigDict:
   config.task.length = optional(int)  # bag_of_words: tokens.
   config.task.rho = optional(float)  # bag_of_words: corr(y, signal).
   config.task.context = optional(int)  # in_context: pairs before the query.
-
+  config.task.size = optional(int)  # maze: S, odd, the grid is S × S.
+  config.task.loops = optional(int)  # maze: walls opened beyond a tree.
+  config.task.random_ends = optional(bool)  # maze: start and goal anywhere.
+  config.task.train_size = optional(int)  # maze: mazes; None: fresh ones.
+  config.task.max_length = optional(int)  # maze: tokens of an answer.
   config.task.tolerance = optional(float)  # regression: a hit for pass@k; 0.5.
 
   # Regression: the noise model that makes a prediction's likelihood.
@@ -79,7 +86,8 @@ def get_config() -> config_dict.ConfigDict:
   config.likelihood.learned = optional(str)  # σ learned: input, global.
 
   config.policy = config_dict.ConfigDict()
-  # mlp, cnn; bandit: tabular; regression: grid, normal, mixture, digits.
+  # mlp, cnn; bandit: tabular; regression: grid, normal, mixture, digits;
+  # maze: transformer.
   config.policy.name = optional(str)  # None: the first the task takes.
   config.policy.hidden = optional(tuple)  # Widths of the hidden layers.
   config.policy.channels = optional(tuple)  # cnn: features a convolution.
@@ -90,6 +98,18 @@ def get_config() -> config_dict.ConfigDict:
   config.policy.num_components = optional(int)  # mixture: normals.
   config.policy.base = optional(int)  # digits: of the number system.
   config.policy.length = optional(int)  # digits: written.
+  config.policy.num_layers = optional(int)  # transformer: blocks.
+  config.policy.hidden_size = optional(int)  # transformer: numbers a token.
+  config.policy.intermediate_size = optional(int)  # transformer: feed-forward.
+  config.policy.num_heads = optional(int)  # transformer: of queries.
+  config.policy.num_kv_heads = optional(int)  # transformer: of keys, values.
+  config.policy.max_positions = optional(int)  # transformer: prompt and answer.
+  config.policy.temperature = optional(float)  # transformer: of the softmax.
+  config.policy.dtype = optional(str)  # transformer: float32, bfloat16.
+  config.policy.remat = optional(bool)  # transformer: memory for time.
+  config.policy.checkpoint = optional(
+    str
+  )  # transformer: Qwen2 folder to start.
 
   config.optimizer = config_dict.ConfigDict()
   config.optimizer.name = "sgd"  # sgd, adam, adamw.

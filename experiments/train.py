@@ -1,7 +1,9 @@
 """Train one config: `python -m experiments.train --config=… --workdir=…`.
 
-Writes config.json, metrics.jsonl (one object a logged step) and summary.json.
-With several runs, values are lists with one number a run.
+Writes config.json, metrics.jsonl (one object a logged step) and summary.json;
+a transformer's parameters too, as model/ in Hugging Face's format, which
+`--config.policy.checkpoint` takes. With several runs, values are lists with one
+number a run, and there is a model-SEED/ for each.
 """
 
 import json
@@ -9,6 +11,7 @@ import pathlib
 import sys
 import time
 
+import jax
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
@@ -16,6 +19,8 @@ from tqdm import tqdm
 
 from experiments import console
 from maxrl_jax import evaluation, training
+from maxrl_jax.integrations import qwen2
+from maxrl_jax.policies import Transformer
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "What to train: a file from configs/."
@@ -39,7 +44,7 @@ def train(config, workdir: pathlib.Path) -> dict:
   console.make_workdir(workdir)
   (workdir / "summary.json").unlink(missing_ok=True)  # Of an earlier run.
   (workdir / "config.json").write_text(config.to_json(indent=2) + "\n")
-  evaluate = evaluation.make_evaluate(made, _KS)
+  evaluate = evaluation.make_evaluate(made, _KS, config.eval_rollouts)
   start = time.time()
   best_known = {}
   with (
@@ -56,6 +61,8 @@ def train(config, workdir: pathlib.Path) -> dict:
       if best_known:
         bar.set_postfix({"pass@1": f"{best_known['pass@1'].mean():.3f}"})
       bar.update(config.log_every)
+  if isinstance(made.policy, Transformer):
+    _save_models(workdir, made.policy, states.params, config)
   test = evaluate("test", states)
   summary = {"steps": config.steps, "seconds": round(time.time() - start, 1)}
   if made.task.is_regression:  # What to add to log l for a log density.
@@ -64,6 +71,12 @@ def train(config, workdir: pathlib.Path) -> dict:
   summary = _plain(summary, config.runs)
   (workdir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
   return summary
+
+
+def _save_models(workdir: pathlib.Path, policy, params, config) -> None:
+  for run in range(config.runs):
+    name = "model" if config.runs == 1 else f"model-{config.seed + run}"
+    qwen2.save(workdir / name, policy, jax.tree.map(lambda x: x[run], params))
 
 
 def _plain(line: dict, runs: int) -> dict:

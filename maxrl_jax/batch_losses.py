@@ -1,7 +1,7 @@
 """What is minimized over a batch: (params, key, prompts) → (loss, metrics).
 
 One maker for each way to learn: from sampled rollouts and an estimator, from
-the exact pass rate, or by regression on the mean.
+the exact pass rate, from right answers, or by regression on the mean.
 """
 
 import functools
@@ -27,6 +27,7 @@ def sampled(
   signal: str = "likelihoods",
   factorized: bool = False,
   pathwise: tuple[str, Callable] | None = None,
+  entropy_bonus: float | Array | None = None,
 ) -> Callable:
   """Policy gradient with N rollouts a prompt.
 
@@ -40,6 +41,9 @@ def sampled(
       with the product of their likelihoods.
     pathwise: where the likelihood itself is learned, the field of `Rollouts`
       that has a gradient of its own, and field [N] → ω [N].
+    entropy_bonus: β; β times the mean entropy of the next token, over all
+      tokens of the batch, is maximized too. Which tokens come before is taken
+      as given. For policies that write sequences.
   """
   group = functools.partial(group_loss, estimator, signal, pathwise)
 
@@ -50,7 +54,10 @@ def sampled(
     each = jax.vmap(group)
     values = jax.vmap(each)(drawn) if factorized else each(drawn)
     # Objectives add up over dimensions, as log-likelihoods do.
-    return jnp.sum(values) / values.shape[0], _sampled_metrics(drawn)
+    value = jnp.sum(values) / values.shape[0]
+    if entropy_bonus is not None:
+      value -= entropy_bonus * _token_entropy(drawn)
+    return value, _sampled_metrics(drawn)
 
   return loss
 
@@ -97,6 +104,20 @@ def exact(
   return loss
 
 
+def supervised(policy: nn.Module, task: Task) -> Callable:
+  """−log m(z*|x) a token, z* the answer that the task demonstrates."""
+
+  def loss(params, key, prompts):
+    del key
+    outputs = policy.apply(params, prompts.inputs)
+    answers = jax.vmap(task.demonstrations)(prompts.targets)[:, None]
+    scores = policy.apply(params, outputs, answers, method="score")
+    value = -jnp.sum(scores.log_probs) / jnp.sum(scores.lengths)
+    return value, {"token_nll": value}
+
+  return loss
+
+
 def mean_squared_error(policy: nn.Module) -> Callable:
   """½ (y − E[ŷ])² summed over dimensions: plain regression on the mean."""
 
@@ -127,4 +148,12 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
     metrics["likelihood_min"] = jnp.min(l)
     metrics["likelihood_max"] = jnp.max(by_prompt)
     metrics["prompt_of_max"] = jnp.argmax(by_prompt)
+  if drawn.lengths is not None:
+    metrics["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
+    metrics["entropy"] = _token_entropy(drawn)
   return metrics
+
+
+def _token_entropy(drawn: rollouts.Rollouts) -> Array:
+  """Mean over all tokens of the batch, in nats."""
+  return jnp.sum(drawn.entropies) / jnp.sum(drawn.lengths)

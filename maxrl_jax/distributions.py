@@ -47,7 +47,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
   # Half precision would round the boundaries between classes away.
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   cdf = _cumulative_sum(jax.nn.softmax(logits))
-  return _search(cdf, _uniforms(key, num, logits.dtype) * cdf[-1])
+  return _search(cdf, uniforms(key, num, logits.dtype) * cdf[-1])
 
 
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
@@ -55,6 +55,30 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
   chex.assert_rank([logits, actions], 1)
   log_probs = jax.nn.log_softmax(logits)
   return log_probs.at[actions].get(mode="promise_in_bounds")
+
+
+def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
+  """One draw from each of many small distributions, and its log-probability.
+
+  Compares a uniform with all C boundaries: for vocabularies of tens, and as
+  many logits as draws; `categorical` is for many draws from one distribution.
+
+  Args:
+    uniforms: [...], in [0, 1).
+    logits: [..., C] float32, any additive constant.
+
+  Returns:
+    Draws int32 and their log-probabilities, each [...].
+  """
+  log_probs = jax.nn.log_softmax(logits)
+  size = logits.shape[-1]
+  triangle = jnp.triu(jnp.ones((size, size), log_probs.dtype))
+  cdf = jnp.dot(jnp.exp(log_probs), triangle, precision="highest")
+  passed = cdf <= (uniforms * cdf[..., -1])[..., None]
+  # Rounding may leave the last boundary a hair below the largest uniform.
+  drawn = jnp.minimum(jnp.sum(passed, -1, dtype=jnp.int32), size - 1)
+  taken = jnp.take_along_axis(log_probs, drawn[..., None], -1)[..., 0]
+  return drawn, taken
 
 
 def _cumulative_sum(x: Array, width: int = 32) -> Array:
@@ -73,7 +97,7 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
   return (inside + before[:, None]).reshape(-1)[:size]
 
 
-def _uniforms(key: Array, num: int, dtype) -> Array:
+def uniforms(key: Array, num: int, dtype) -> Array:
   """N multiples of 2⁻²⁴ in [0, 1), at half the price of jax.random.uniform.
 
   That keeps one of the two words that the cipher makes of every counter.

@@ -22,6 +22,8 @@ class Rollouts(NamedTuple):
     log_likelihoods: log l_j of a noise model, differentiable where the policy
       learns its σ; None for other tasks.
     rewards: any reward the task offers besides l, or None.
+    lengths: tokens of each answer, for policies that write sequences.
+    entropies: of the next token, summed over an answer's tokens, likewise.
   """
 
   actions: Array
@@ -29,6 +31,8 @@ class Rollouts(NamedTuple):
   likelihoods: Array
   log_likelihoods: Array | None = None
   rewards: Array | None = None
+  lengths: Array | None = None
+  entropies: Array | None = None
 
 
 def sample(
@@ -98,11 +102,28 @@ def sample_batch(
   """N rollouts of every prompt, fields [B, …]; the policy reads it once."""
   outputs = policy.apply(params, prompts.inputs)
   keys = jax.random.split(key, prompts.inputs.shape[0])
+  if getattr(policy, "is_sequence", False):
+    return _sequences(keys, policy, params, outputs, prompts, task, num)
 
   def one(key, outputs, target):
     return sample(key, policy, params, outputs, target, task, num)
 
   return jax.vmap(one)(keys, outputs, prompts.targets)
+
+
+def _sequences(keys, policy, params, outputs, prompts, task, num) -> Rollouts:
+  """Policies that write sequences decode those of all prompts together."""
+  frozen, still = lax.stop_gradient((params, outputs))
+  answers = policy.apply(frozen, keys, still, num, method="sample")
+  likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
+  scores = policy.apply(params, outputs, answers, method="score")
+  return Rollouts(
+    answers,
+    scores.log_probs,
+    likelihoods,
+    lengths=scores.lengths,
+    entropies=scores.entropies,
+  )
 
 
 def log_pass_rates(

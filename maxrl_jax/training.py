@@ -84,6 +84,7 @@ def make_train(
   policy = configuration.make_policy(config, task)
   optimizer = configuration.make_optimizer(config)
   configuration.make_loss(config, task, policy)  # Errors come early.
+  checkpoint = configuration.initial_params(config, policy)
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"].inputs)
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
@@ -96,7 +97,7 @@ def make_train(
       )
     values = config_values(config, varying) | (varied or {})
     values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
-    params = policy.init(key, example)
+    params = policy.init(key, example) if checkpoint is None else checkpoint
     return TrainState(
       jnp.zeros((), jnp.int32), params, optimizer.init(params), values
     )

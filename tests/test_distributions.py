@@ -81,9 +81,9 @@ def test_search_counts_as_numpy_does(size):
 @pytest.mark.parametrize("num", [1, 5, 100_000])
 def test_uniforms_are_uniform(kind, num):
   key = jax.random.key(5, impl=kind)
-  u = np.asarray(distributions._uniforms(key, num, jnp.float32))
+  u = np.asarray(distributions.uniforms(key, num, jnp.float32))
   assert u.shape == (num,) and u.min() >= 0 and u.max() < 1
-  other = np.asarray(distributions._uniforms(jax.random.key(6), num, u.dtype))
+  other = np.asarray(distributions.uniforms(jax.random.key(6), num, u.dtype))
   assert (u != other).mean() > 0.9
   if num > 5:
     assert stats.kstest(u, "uniform").pvalue > 1e-4

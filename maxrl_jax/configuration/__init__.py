@@ -6,7 +6,11 @@ choices are, before anything compiles.
 """
 
 from maxrl_jax.configuration.losses import EXACT, make_loss
-from maxrl_jax.configuration.models import make_policy, make_task
+from maxrl_jax.configuration.models import (
+  initial_params,
+  make_policy,
+  make_task,
+)
 from maxrl_jax.configuration.optimizers import check, make_optimizer
 from maxrl_jax.configuration.varying import VARYING, check_varying, overlay
 
@@ -15,6 +19,7 @@ __all__ = [
   "VARYING",
   "check",
   "check_varying",
+  "initial_params",
   "make_loss",
   "make_optimizer",
   "make_policy",

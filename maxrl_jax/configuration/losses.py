@@ -16,7 +16,7 @@ from maxrl_jax.estimators import (
   PATHWISE,
 )
 from maxrl_jax.objectives import OBJECTIVES
-from maxrl_jax.tasks import Task
+from maxrl_jax.tasks import Task, base
 
 Array = jax.Array
 
@@ -37,6 +37,20 @@ def make_loss(config, task: Task, policy: nn.Module):
     raise ValueError(
       f"estimator.factorized = True: task {config.task.name!r} has no target"
       " dimensions"
+    )
+  if name == "supervised":
+    fields.check_options("estimator", name, lambda: None, options)
+    if task.demonstrations is None:
+      raise ValueError(
+        f"estimator.name = 'supervised': task {config.task.name!r} has no right"
+        " answers to show; 'maze' has"
+      )
+    return batch_losses.supervised(policy, task)
+  if task.log_pass_rate is None and (name in EXACT or name == "cross_entropy"):
+    raise ValueError(
+      f"estimator.name = {name!r}: the pass rate of task"
+      f" {config.task.name!r} cannot be summed exactly; take 'supervised' or"
+      f" one of {sorted(ESTIMATORS)}"
     )
   if name == "cross_entropy":  # log p itself, finite where p underflows.
     fields.check_options("estimator", name, lambda: None, options)
@@ -64,7 +78,8 @@ def make_loss(config, task: Task, policy: nn.Module):
     value = fields.build(EXACT, "estimator", name, options).value
     on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
     return batch_losses.exact(on_log, policy, task, factorized=factorized)
-  names = ESTIMATORS | EXACT | {"cross_entropy": None, "mse": None}
+  names = dict.fromkeys(("cross_entropy", "mse", "supervised"))
+  names |= ESTIMATORS | EXACT
   fields.choice(names, "estimator.name", name)
   return _sampled_loss(config, task, policy, options, factorized)
 
@@ -74,6 +89,9 @@ def _sampled_loss(config, task, policy, options, factorized):
   name = config.estimator.name
   signal = options.pop("signal", "likelihood")
   fields.choice({"likelihood": 0, "reward": 0}, "estimator.signal", signal)
+  entropy_bonus = options.pop("entropy_bonus", None)
+  if entropy_bonus is not None:
+    _check_entropy_bonus(entropy_bonus, policy)
   function = ESTIMATORS[name]
   fields.check_options("estimator", name, function, options)
   if signal == "reward":
@@ -110,7 +128,21 @@ def _sampled_loss(config, task, policy, options, factorized):
     signal=field,
     factorized=factorized,
     pathwise=pathwise,
+    entropy_bonus=entropy_bonus,
   )
+
+
+def _check_entropy_bonus(value, policy: nn.Module) -> None:
+  if not getattr(policy, "is_sequence", False):
+    raise ValueError(
+      f"estimator.entropy_bonus = {value}: policy"
+      f" {type(policy).__name__.lower()!r} has no entropy of tokens;"
+      " 'transformer' has"
+    )
+  if not base.is_traced(value) and not 0 <= value < float("inf"):
+    raise ValueError(
+      f"estimator.entropy_bonus = {value}: must be at least 0 and finite"
+    )
 
 
 def _pathwise(config, name: str, signal: str, options):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maxrl_jax.configuration import fields
+from maxrl_jax.integrations import qwen2
 from maxrl_jax.likelihoods import LIKELIHOODS
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import REGRESSION, TASKS, Task, regression
@@ -60,6 +61,9 @@ def make_policy(config, task: Task) -> nn.Module:
       raise ValueError(
         f"policy.{field} = {widths}: must be whole numbers of at least 1"
       )
+  checkpoint = options.pop("checkpoint", None)
+  if checkpoint is not None:
+    options = _architecture(name, checkpoint, task) | options
   options |= task.policy_options
   if task.is_regression:
     options |= _decoder_options(config, task)
@@ -67,7 +71,33 @@ def make_policy(config, task: Task) -> nn.Module:
   if task.is_regression:
     policy.check()
     _check_coverage(policy, task)
+  if name == "transformer":
+    policy.check()
   return policy
+
+
+def _architecture(name: str, checkpoint: str, task: Task) -> dict[str, Any]:
+  """What a checkpoint says of the policy; the config may repeat it."""
+  if name != "transformer":
+    raise ValueError(
+      f"policy.checkpoint = {checkpoint!r}: only 'transformer' starts from a"
+      f" checkpoint, not {name!r}"
+    )
+  found = qwen2.architecture(checkpoint)
+  vocabulary = task.policy_options["vocab_size"]
+  if found["vocab_size"] != vocabulary:
+    raise ValueError(
+      f"policy.checkpoint = {checkpoint!r}: its vocabulary has"
+      f" {found['vocab_size']} tokens, the task's has {vocabulary}"
+    )
+  return found
+
+
+def initial_params(config, policy: nn.Module):
+  """The parameters of config.policy.checkpoint; None where none is named."""
+  if config.policy.checkpoint is None:
+    return None
+  return qwen2.load(config.policy.checkpoint, policy)
 
 
 def _decoder_options(config, task: Task) -> dict[str, Any]:

@@ -37,7 +37,10 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
 def check(config) -> None:
   """Raises ValueError at the first number that cannot be meant."""
-  for name in ("runs", "steps", "batch_size", "rollouts", "log_every"):
+  for name in (
+    *("runs", "steps", "batch_size", "rollouts", "log_every"),
+    "eval_rollouts",
+  ):
     if config[name] is None or config[name] < 1:
       raise ValueError(f"{name} = {config[name]}: must be at least 1")
   if config.steps % config.log_every:

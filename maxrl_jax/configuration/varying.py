@@ -12,6 +12,7 @@ VARYING = (
   "estimator.alpha",
   "estimator.baseline",  # A number, not a name.
   "estimator.coefficients",
+  "estimator.entropy_bonus",
   "estimator.epsilon",
   "estimator.order",
   "likelihood.scale",

@@ -9,6 +9,7 @@ from jax import lax
 
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
+from maxrl_jax.evaluation import sampled as _sampled
 from maxrl_jax.evaluation.coverage import (
   PassRates,
   coverage,
@@ -24,6 +25,7 @@ from maxrl_jax.evaluation.moments import (
   exact_gradient,
   sampled_moments,
 )
+from maxrl_jax.evaluation.sampled import success_counts
 from maxrl_jax.training import Train, TrainState
 
 __all__ = [
@@ -39,16 +41,33 @@ __all__ = [
   "pass_at_k",
   "pass_rates",
   "sampled_moments",
+  "success_counts",
 ]
 
 
-def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
+def make_evaluate(
+  train: Train, ks: Sequence[int], rollouts: int | None = None
+) -> Callable:
   """Compiles (split, states with the run axis first) → metrics, each [runs].
 
   Means over the split's prompts: `coverage.metrics` of tasks that are right or
-  wrong, `regression.metrics` of those with a noise model.
+  wrong, `regression.metrics` of those with a noise model, `sampled.metrics` of
+  those whose pass rate only rollouts tell.
+
+  Args:
+    train: what made the states.
+    ks: k of pass@k; the last kind leaves out those above `rollouts`.
+    rollouts: a prompt, for the last kind; the others do not sample.
+
+  Raises:
+    ValueError: `rollouts` is needed and missing.
   """
   metrics = (_regression if train.task.is_regression else _coverage).metrics
+  if train.task.log_pass_rate is None:
+    if rollouts is None:
+      raise ValueError("rollouts = None: this task's pass rate must be sampled")
+    ks = tuple(k for k in ks if k <= rollouts)
+    metrics = functools.partial(_sampled.metrics, num=rollouts)
 
   @functools.partial(jax.jit, static_argnums=0)
   def evaluate(split: str, params, varied):

@@ -8,6 +8,10 @@ follows is for one prompt (vmap it) and starts from that prompt's outputs:
     decode(actions)               → predictions ŷ(z_j) [N]
     components(outputs)           → the whole distribution, for exact sums
 
+Policies that write sequences (`is_sequence`) decode those of all prompts
+together: their methods are `sample(keys [B], outputs, num)` → answers [B, N, L]
+and `score(outputs, answers)` → log-probabilities, entropies and lengths [B, N].
+
 They are methods of the module, since a policy may need its parameters for them:
 `policy.apply(params, outputs, actions, method="log_prob")`.
 """
@@ -17,6 +21,7 @@ import flax.linen as nn
 from maxrl_jax.policies.categorical import CNN, MLP, Tabular
 from maxrl_jax.policies.digits import Digits
 from maxrl_jax.policies.regression import Grid, Mixture, Normal
+from maxrl_jax.policies.transformer import Transformer
 
 POLICIES: dict[str, type[nn.Module]] = {
   "mlp": MLP,
@@ -26,4 +31,5 @@ POLICIES: dict[str, type[nn.Module]] = {
   "normal": Normal,
   "mixture": Mixture,
   "digits": Digits,
+  "transformer": Transformer,
 }

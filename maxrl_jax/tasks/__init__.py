@@ -4,6 +4,7 @@ from maxrl_jax.tasks import regression
 from maxrl_jax.tasks.bandit import bandit
 from maxrl_jax.tasks.base import Prompts, Task
 from maxrl_jax.tasks.classification import digits, gaussian_teacher, images
+from maxrl_jax.tasks.mazes import maze
 from maxrl_jax.tasks.regression_data import REGRESSION
 
 TASKS = {
@@ -11,6 +12,7 @@ TASKS = {
   "digits": digits,
   "gaussian_teacher": gaussian_teacher,
   "images": images,
+  "maze": maze,
 }
 
 __all__ = ["REGRESSION", "TASKS", "Prompts", "Task", "regression"]

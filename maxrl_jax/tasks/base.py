@@ -32,7 +32,8 @@ class Task:
     likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean where
       rewards are right or wrong, which gives estimators their closed form.
     log_pass_rate: (target, Components) → log E[l] of one prompt, exactly: a
-      scalar, or [D] with one for each target dimension.
+      scalar, or [D] with one for each target dimension; None where there are
+      too many answers to sum over, and only rollouts tell.
     policies: names of the policies that can answer, the first as a default.
     policy_options: what the task wants of its policy, such as `num_actions`.
     log_likelihoods: (target, predictions [D, N], learned σ [D] or None) → log l
@@ -42,11 +43,12 @@ class Task:
     likelihood: the noise model behind `log_likelihoods`.
     noise_scale: (target, learned σ [D] or None) → the σ [D] it uses.
     tolerance: pass@k counts a prediction this close to the target as right.
+    demonstrations: target → a right answer, for supervised learning.
   """
 
   draw: Callable[[Array, int], Prompts]
   splits: dict[str, Prompts]
-  log_pass_rate: Callable[[Any, Components], Array]
+  log_pass_rate: Callable[[Any, Components], Array] | None = None
   likelihoods: Callable[[Any, Array], Array] | None = None
   policies: tuple[str, ...] = ("mlp", "cnn")
   policy_options: dict[str, Any] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Task:
   likelihood: Likelihood | None = None
   noise_scale: Callable[..., Array] | None = None
   tolerance: float | None = None
+  demonstrations: Callable[[Any], Array] | None = None
 
   def __post_init__(self):
     if (self.likelihoods is None) == (self.log_likelihoods is None):

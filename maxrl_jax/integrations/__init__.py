@@ -1,0 +1,1 @@
+"""Other libraries' formats and interfaces; each module needs its library."""

@@ -1,0 +1,163 @@
+"""Hugging Face Qwen2 checkpoints (safetensors) ↔ parameters of `Transformer`.
+
+The published warm-up checkpoint of the MaxRL paper's mazes has this format, and
+a folder that `save` writes loads as a `Qwen2ForCausalLM`.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.flax import load_file, save_file
+
+from maxrl_jax.policies.transformer import Transformer
+
+# Fields of config.json by the name they have in the policy.
+_FIELDS = {
+  "vocab_size": "vocab_size",
+  "num_layers": "num_hidden_layers",
+  "hidden_size": "hidden_size",
+  "intermediate_size": "intermediate_size",
+  "num_heads": "num_attention_heads",
+  "num_kv_heads": "num_key_value_heads",
+  "max_positions": "max_position_embeddings",
+  "epsilon": "rms_norm_eps",
+}
+# Modules of a block, and whether they have a bias; the others are norms.
+_DENSE = {
+  "query": ("self_attn.q_proj", True),
+  "key": ("self_attn.k_proj", True),
+  "value": ("self_attn.v_proj", True),
+  "output": ("self_attn.o_proj", False),
+  "gate": ("mlp.gate_proj", False),
+  "up": ("mlp.up_proj", False),
+  "down": ("mlp.down_proj", False),
+}
+_NORMS = {
+  "input_norm": "input_layernorm",
+  "output_norm": "post_attention_layernorm",
+}
+
+
+def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
+  """Options of `Transformer` that a checkpoint's config.json fixes.
+
+  Raises:
+    ValueError: no such checkpoint, or one of another kind.
+  """
+  path = pathlib.Path(folder) / "config.json"
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"policy.checkpoint = '{folder}': cannot read {path} ({error}); it must"
+      " be a folder with config.json and model.safetensors"
+    ) from None
+  for name, wanted in (
+    ("model_type", "qwen2"),
+    ("tie_word_embeddings", True),
+    ("hidden_act", "silu"),
+    ("use_sliding_window", False),
+  ):
+    # As the format has it, what is not said is so.
+    if found.get(name, wanted) != wanted:
+      raise ValueError(
+        f"policy.checkpoint = '{folder}': {name} = {found[name]!r} in its"
+        f" config.json, must be {wanted!r}"
+      )
+  rope = found.get("rope_parameters") or {}
+  theta = rope.get("rope_theta", found.get("rope_theta"))
+  try:
+    options = {ours: found[theirs] for ours, theirs in _FIELDS.items()}
+  except KeyError as error:
+    raise ValueError(
+      f"policy.checkpoint = '{folder}': its config.json lacks {error}"
+    ) from None
+  return options | {"rope_theta": 1e4 if theta is None else theta}
+
+
+def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
+  """The parameters that a checkpoint has for a policy, in float32.
+
+  Raises:
+    ValueError: naming the field in which policy and checkpoint differ, or the
+      tensor that is missing, not wanted or of another shape.
+  """
+  for name, value in architecture(folder).items():
+    ours = getattr(policy, name)
+    if ours != value and name != "max_positions":
+      raise ValueError(
+        f"policy.checkpoint = '{folder}': {name} = {value} in it, but"
+        f" {name} = {ours} here"
+      )
+  path = pathlib.Path(folder) / "model.safetensors"
+  try:
+    tensors = load_file(path)
+  except (OSError, SafetensorError) as error:
+    raise ValueError(
+      f"policy.checkpoint = '{folder}': cannot read {path} ({error})"
+    ) from None
+  tensors.pop("lm_head.weight", None)  # Tied: the embedding again.
+  names = _names(policy)
+  strange = sorted(set(names) ^ set(tensors))
+  if strange:
+    kind = "lacks" if strange[0] in names else "also has"
+    raise ValueError(f"policy.checkpoint = '{folder}': {kind} {strange[0]}")
+  params: dict = {}
+  for name, place in names.items():
+    value = tensors[name].astype(jnp.float32)
+    leaf = params
+    for part in place[:-1]:
+      leaf = leaf.setdefault(part, {})
+    leaf[place[-1]] = value.T if place[-1] == "kernel" else value
+  return {"params": params}
+
+
+def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
+  """Writes config.json and model.safetensors, which transformers loads."""
+  folder = pathlib.Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  tensors = {}
+  for name, place in _names(policy).items():
+    value = params["params"]
+    for part in place:
+      value = value[part]
+    value = np.asarray(value.T if place[-1] == "kernel" else value)
+    tensors[name] = jnp.asarray(np.ascontiguousarray(value))
+  save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+  config = {
+    "architectures": ["Qwen2ForCausalLM"],
+    "model_type": "qwen2",
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "use_sliding_window": False,
+    "attention_dropout": 0.0,
+    "rope_theta": policy.rope_theta,
+    "torch_dtype": "float32",
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": policy.eos,
+  }
+  config |= {theirs: getattr(policy, ours) for ours, theirs in _FIELDS.items()}
+  text = json.dumps(config, indent=2) + "\n"
+  (folder / "config.json").write_text(text, encoding="utf-8")
+
+
+def _names(policy: Transformer) -> dict[str, tuple[str, ...]]:
+  """Where in the parameters each tensor of the file belongs."""
+  names = {
+    "model.embed_tokens.weight": ("embedding", "embedding"),
+    "model.norm.weight": ("norm", "scale"),
+  }
+  for layer in range(policy.num_layers):
+    theirs, ours = f"model.layers.{layer}.", f"blocks_{layer}"
+    for name, (module, bias) in _DENSE.items():
+      names[f"{theirs}{module}.weight"] = (ours, name, "kernel")
+      if bias:
+        names[f"{theirs}{module}.bias"] = (ours, name, "bias")
+    for name, module in _NORMS.items():
+      names[f"{theirs}{module}.weight"] = (ours, name, "scale")
+  return names

@@ -1,0 +1,328 @@
+"""A decoder-only transformer that answers a text prompt with tokens."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from maxrl_jax import distributions
+from maxrl_jax.policies import attention
+
+Array = jax.Array
+
+_BLOCK = 8  # Tokens decoded between two looks whether all have ended.
+
+
+class Encoded(NamedTuple):
+  """What a policy makes of prompts once, for all their rollouts.
+
+  Attributes:
+    memory: keys and values [B, P, K, D] of each layer.
+    logits: of the first token of an answer [B, V].
+  """
+
+  memory: tuple[tuple[Array, Array], ...]
+  logits: Array
+
+
+class Block(nn.Module):
+  """One Qwen2 layer, in two halves around the attention."""
+
+  hidden_size: int
+  intermediate_size: int
+  num_heads: int
+  num_kv_heads: int
+  rope_theta: float
+  epsilon: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    size = self.hidden_size // self.num_heads
+    dense = lambda n, bias=False: nn.Dense(n, use_bias=bias, dtype=self.dtype)  # noqa: E731
+    norm = lambda: nn.RMSNorm(epsilon=self.epsilon, dtype=self.dtype)  # noqa: E731
+    self.input_norm, self.output_norm = norm(), norm()
+    self.query = dense(self.num_heads * size, True)
+    self.key = dense(self.num_kv_heads * size, True)
+    self.value = dense(self.num_kv_heads * size, True)
+    self.output = dense(self.hidden_size)
+    self.gate = dense(self.intermediate_size)
+    self.up = dense(self.intermediate_size)
+    self.down = dense(self.hidden_size)
+
+  def project(self, x: Array, positions: Array):
+    """x [..., H] → queries [..., K, G, D], keys and values [..., K, D]."""
+    lead, size = x.shape[:-1], self.hidden_size // self.num_heads
+    # As one matrix: XLA transposes what it contracts over several axes.
+    x = self.input_norm(x.reshape(-1, self.hidden_size))
+    pairs = self.query(x).reshape(*lead, self.num_kv_heads, -1, size)
+    keys = self.key(x).reshape(*lead, self.num_kv_heads, size)
+    values = self.value(x).reshape(*lead, self.num_kv_heads, size)
+    positions = positions[..., None]
+    pairs = attention.rotate(pairs, positions[..., None], self.rope_theta)
+    return pairs, attention.rotate(keys, positions, self.rope_theta), values
+
+  def finish(self, x: Array, attended: Array) -> Array:
+    """What was attended to, and the feed-forward part, added to x."""
+    flat = x.reshape(-1, self.hidden_size)
+    flat = flat + self.output(attended.reshape(flat.shape))
+    y = self.output_norm(flat)
+    flat = flat + self.down(nn.silu(self.gate(y)) * self.up(y))
+    return flat.reshape(x.shape)
+
+
+class Transformer(nn.Module):
+  """Qwen2 architecture: answers of at most L tokens over a vocabulary of V.
+
+  RMSNorm, rotary positions, grouped-query attention with biases on queries,
+  keys and values, SiLU gate, tied embeddings. Reads all prompts together, each
+  once; its rollouts are sequences [N, L], and what follows their end-of-answer
+  token is padding (0) without probability or entropy.
+
+  Args:
+    vocab_size: V.
+    max_length: L.
+    eos: the token that ends an answer.
+    num_layers: blocks.
+    hidden_size: numbers a token, a multiple of 2 · num_heads.
+    intermediate_size: of the feed-forward part.
+    num_heads: of queries, a multiple of num_kv_heads.
+    num_kv_heads: K.
+    max_positions: most tokens of a prompt and its answer.
+    temperature: of the policy itself: logits are divided by it, in sampling
+      and in log-probabilities alike.
+    rope_theta: longest wavelength of the rotary positions over 2π.
+    epsilon: of RMSNorm.
+    dtype: 'float32' or 'bfloat16', of activations; parameters are float32.
+    remat: compute blocks again in the backward pass, to spare memory.
+  """
+
+  vocab_size: int
+  max_length: int
+  eos: int
+  num_layers: int = 2
+  hidden_size: int = 64
+  intermediate_size: int = 256
+  num_heads: int = 4
+  num_kv_heads: int = 2
+  max_positions: int = 512
+  temperature: float = 1.0
+  rope_theta: float = 1e6
+  epsilon: float = 1e-6
+  dtype: str = "float32"
+  remat: bool = False
+
+  is_sequence = True
+
+  def check(self) -> None:
+    """Raises ValueError at the first option that cannot be meant."""
+    for name in (
+      *("num_layers", "hidden_size", "intermediate_size"),
+      *("num_heads", "num_kv_heads", "max_positions", "max_length"),
+    ):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"policy.{name} = {getattr(self, name)}: must be at least 1"
+        )
+    if self.num_heads % self.num_kv_heads:
+      raise ValueError(
+        f"policy.num_heads = {self.num_heads}: must be a multiple of"
+        f" policy.num_kv_heads = {self.num_kv_heads}"
+      )
+    if self.hidden_size % (2 * self.num_heads):
+      raise ValueError(
+        f"policy.hidden_size = {self.hidden_size}: must be a multiple of"
+        f" 2 * policy.num_heads = {2 * self.num_heads}"
+      )
+    if not 0 < self.temperature < float("inf"):
+      raise ValueError(
+        f"policy.temperature = {self.temperature}: must be above 0 and finite"
+      )
+    if self.dtype not in ("float32", "bfloat16"):
+      raise ValueError(
+        f"policy.dtype = {self.dtype!r}: choose from ['bfloat16', 'float32']"
+      )
+
+  def setup(self):
+    dtype = jnp.dtype(self.dtype)
+    self.embedding = nn.Embed(
+      self.vocab_size,
+      self.hidden_size,
+      dtype=dtype,
+      embedding_init=nn.initializers.normal(0.02),
+    )
+    block = (
+      nn.remat(Block, methods=("project", "finish")) if self.remat else Block
+    )
+    self.blocks = [
+      block(
+        self.hidden_size,
+        self.intermediate_size,
+        self.num_heads,
+        self.num_kv_heads,
+        self.rope_theta,
+        self.epsilon,
+        dtype,
+      )
+      for _ in range(self.num_layers)
+    ]
+    self.norm = nn.RMSNorm(epsilon=self.epsilon, dtype=dtype)
+
+  def __call__(self, inputs: Array) -> Encoded:
+    """Prompts [B, P] → what all rollouts of a prompt share."""
+    length = inputs.shape[-1]
+    if length + self.max_length > self.max_positions:
+      raise ValueError(
+        f"policy.max_positions = {self.max_positions}: prompts of {length}"
+        f" tokens and answers of {self.max_length} need"
+        f" {length + self.max_length}"
+      )
+    x = self.embedding(inputs)
+    memory = []
+    for block in self.blocks:
+      queries, keys, values = block.project(x, jnp.arange(length))
+      memory.append((keys, values))
+      x = block.finish(x, attention.causal(queries, keys, values))
+    return Encoded(tuple(memory), self._logits(x[:, -1]))
+
+  def _logits(self, x: Array) -> Array:
+    flat = self.norm(x.reshape(-1, self.hidden_size))
+    logits = self.embedding.attend(flat).astype(jnp.float32)
+    return logits.reshape(*x.shape[:-1], -1) / self.temperature
+
+  def sample(self, keys: Array, outputs: Encoded, num: int) -> Array:
+    """N answers [B, N, L] to each prompt, int32; a key a prompt."""
+    return self.generate(keys, outputs, num)[0]
+
+  def generate(
+    self, keys: Array, outputs: Encoded, num: int
+  ) -> tuple[Array, Array]:
+    """Answers and, as they were drawn, their log-probabilities [B, N]."""
+    prompts, blocks = keys.shape[0], -(-self.max_length // _BLOCK)
+
+    def draws(key):
+      draws = distributions.uniforms(key, blocks * _BLOCK * num, jnp.float32)
+      return draws.reshape(blocks, _BLOCK, num)
+
+    uniforms = jnp.moveaxis(jax.vmap(draws)(keys), 0, 2)
+    state = self._start(outputs, num, blocks * _BLOCK)
+    written = jnp.zeros((blocks, _BLOCK, prompts, num), jnp.int32)
+
+    # A batch of runs decodes them all until the last has ended; to look, and to
+    # hold back those that have, only once a block keeps that cheap.
+    def block(carry):
+      index, state, written = carry
+      token = lambda state, u: self._decode(state, outputs, u)  # noqa: E731
+      state, tokens = lax.scan(token, state, uniforms[index])
+      return index + 1, state, written.at[index].set(tokens)
+
+    def unfinished(carry):
+      return (carry[0] < blocks) & jnp.any(carry[1].alive)
+
+    _, state, written = lax.while_loop(
+      unfinished, block, (jnp.int32(0), state, written)
+    )
+    tokens = written.reshape(-1, prompts, num)[: self.max_length]
+    return jnp.moveaxis(tokens, 0, -1), state.log_probs
+
+  def _start(self, outputs: Encoded, num: int, room: int) -> "_Decoding":
+    """Before the first token; room is how many tokens a cache holds."""
+    prompts = outputs.logits.shape[0]
+    dtype = outputs.memory[0][0].dtype
+    size = self.hidden_size // self.num_heads
+    shape = (prompts, self.num_kv_heads, num)
+    keys = jnp.zeros((*shape, size, room), dtype)
+    return _Decoding(
+      step=jnp.int32(0),
+      logits=jnp.repeat(outputs.logits[:, None], num, 1),
+      cache=((keys, jnp.swapaxes(keys, -1, -2)),) * self.num_layers,
+      alive=jnp.ones((prompts, num), bool),
+      log_probs=jnp.zeros((prompts, num)),
+    )
+
+  def _decode(self, state: "_Decoding", outputs: Encoded, uniforms: Array):
+    """Draws the next token of every answer and reads it: state, tokens."""
+    step, alive = state.step, state.alive & (state.step < self.max_length)
+    tokens, log_probs = distributions.inverse_cdf(uniforms, state.logits)
+    tokens = jnp.where(alive, tokens, 0)
+    position = outputs.memory[0][0].shape[1] + step
+    x = self.embedding(tokens)
+    cache = []
+    for block, prompt, own in zip(
+      self.blocks, outputs.memory, state.cache, strict=True
+    ):
+      queries, keys, values = block.project(x, position)
+      keys, values = jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2)
+      own = (
+        lax.dynamic_update_slice_in_dim(own[0], keys[..., None], step, 4),
+        lax.dynamic_update_slice_in_dim(own[1], values[..., None, :], step, 3),
+      )
+      cache.append(own)
+      x = block.finish(x, attention.decode(queries, prompt, own, step))
+    state = _Decoding(
+      step=step + 1,
+      logits=self._logits(x),
+      cache=tuple(cache),
+      alive=alive & (tokens != self.eos),
+      log_probs=state.log_probs + jnp.where(alive, log_probs, 0),
+    )
+    return state, tokens
+
+  def score(self, outputs: Encoded, actions: Array) -> "Scores":
+    """What the policy thinks of answers [B, N, L], differentiable."""
+    length = outputs.memory[0][0].shape[1]
+    x = self.embedding(actions[..., :-1])
+    positions = length + jnp.arange(x.shape[-2])
+    for block, prompt in zip(self.blocks, outputs.memory, strict=True):
+      queries, keys, values = block.project(x, positions)
+      attended = attention.shared(queries, prompt, (keys, values))
+      x = block.finish(x, attended)
+    first = jnp.repeat(outputs.logits[:, None, None], actions.shape[1], 1)
+    logits = jnp.concatenate([first, self._logits(x)], 2)
+    log_probs = jax.nn.log_softmax(logits)
+    entropies = -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
+    taken = jnp.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
+    counts = self.counts(actions)
+    return Scores(
+      jnp.sum(jnp.where(counts, taken, 0), -1),
+      jnp.sum(jnp.where(counts, entropies, 0), -1),
+      jnp.sum(counts, -1),
+    )
+
+  def counts(self, actions: Array) -> Array:
+    """Which tokens [..., L] are part of the answer: to its eos, no further."""
+    ended = actions == self.eos
+    return jnp.cumsum(ended, -1) - ended == 0
+
+
+class Scores(NamedTuple):
+  """Sums over the tokens of each answer, [B, N].
+
+  Attributes:
+    log_probs: log m(z_j|x).
+    entropies: of the next token, at every token.
+    lengths: tokens, eos included.
+  """
+
+  log_probs: Array
+  entropies: Array
+  lengths: Array
+
+
+class _Decoding(NamedTuple):
+  """Answers on the way: what the next token depends on.
+
+  Attributes:
+    step: tokens so far.
+    logits: of the next token [B, N, V].
+    cache: keys and values of each layer, as `attention.decode` takes them.
+    alive: [B, N], no eos yet.
+    log_probs: of the answers so far [B, N].
+  """
+
+  step: Array
+  logits: Array
+  cache: tuple[tuple[Array, Array], ...]
+  alive: Array
+  log_probs: Array

@@ -1,0 +1,134 @@
+"""Random mazes made on the device, any number of them from one key.
+
+A maze of size S is an S × S grid with walls around it; its cells are the places
+with two odd coordinates, ((S − 1)/2)² of them, and passages open the walls
+between neighbouring cells.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+
+
+class Maze(NamedTuple):
+  """A grid and where to go in it.
+
+  Attributes:
+    open: [S, S] boolean, where one can walk.
+    start: [2] row and column.
+    goal: [2] row and column.
+  """
+
+  open: Array
+  start: Array
+  goal: Array
+
+
+def prim(
+  key: Array, size: int, *, loops: int = 0, random_ends: bool = False
+) -> Maze:
+  """One maze by Prim's algorithm with uniform choices.
+
+  From the cell at (1, 1) on, a uniformly drawn frontier cell is joined to a
+  uniformly drawn one of its carved neighbours, until all are joined: a spanning
+  tree, so exactly one path leads from anywhere to anywhere.
+
+  Args:
+    key: a typed random key.
+    size: S, odd and at least 5.
+    loops: further walls to open, each of which closes a circle.
+    random_ends: start and goal are two different cells drawn uniformly, rather
+      than (1, 1) and (S − 2, S − 2).
+  """
+  tree_key, loop_key, ends_key = jax.random.split(key, 3)
+  east, south = _spanning_tree(tree_key, (size - 1) // 2)
+  if loops:
+    east, south = _open_walls(loop_key, east, south, loops)
+  cells = slice(1, -1, 2)
+  between = slice(2, -1, 2)
+  open_ = jnp.zeros((size, size), bool).at[cells, cells].set(True)
+  open_ = open_.at[cells, between].set(east[:, :-1])
+  open_ = open_.at[between, cells].set(south[:-1])
+  start, goal = _ends(ends_key, size, random_ends)
+  return Maze(open_, start, goal)
+
+
+def _spanning_tree(key: Array, side: int) -> tuple[Array, Array]:
+  """Passages to the east and to the south of every cell, each [n, n]."""
+  uniforms = jax.random.uniform(key, (side * side - 1, 2))
+  carved = jnp.zeros((side, side), bool).at[0, 0].set(True)
+  closed = jnp.zeros_like(carved)
+
+  # Masks rather than indices: many mazes at once are plain vector code.
+  def join(state, uniform):
+    carved, east, south = state
+    near = jnp.any(jnp.stack([_shift(carved, d) for d in range(4)]), 0)
+    cell = _draw(uniform[0], near & ~carved)
+    neighbours = jnp.stack([_shift(cell, d) & carved for d in range(4)])
+    choice = _draw(uniform[1], jnp.any(neighbours, (1, 2)))
+    up, down, left, right = choice
+    south |= (neighbours[0] & up) | (cell & down)
+    east |= (neighbours[2] & left) | (cell & right)
+    return (carved | cell, east, south), None
+
+  (_, east, south), _ = lax.scan(join, (carved, closed, closed), uniforms)
+  return east, south
+
+
+def _shift(mask: Array, direction: int) -> Array:
+  """The mask moved one place up, down, left or right."""
+  side = mask.shape[0]
+  padded = jnp.pad(mask, 1)
+  row, column = ((2, 1), (0, 1), (1, 2), (1, 0))[direction]
+  return padded[row : row + side, column : column + side]
+
+
+def _draw(uniform: Array, mask: Array) -> Array:
+  """One of the True places, uniformly, as a mask of the same shape."""
+  rank = jnp.cumsum(mask.ravel())
+  count = rank[-1]
+  wanted = jnp.minimum((uniform * count).astype(rank.dtype), count - 1) + 1
+  return mask & (rank == wanted).reshape(mask.shape)
+
+
+def _open_walls(key, east: Array, south: Array, count: int):
+  """Opens `count` of the walls between cells that are still closed."""
+  inner = jnp.ones_like(east)
+  closed = jnp.stack([~east & inner.at[:, -1].set(False), ~south])
+  closed = closed.at[1, -1].set(False)
+  scores = jnp.where(closed, jax.random.uniform(key, closed.shape), -1.0)
+  _, best = lax.top_k(scores.ravel(), count)
+  opened = jnp.zeros(closed.size, bool).at[best].set(True)
+  opened = opened.reshape(closed.shape)
+  return east | opened[0], south | opened[1]
+
+
+def _ends(key: Array, size: int, random_ends: bool) -> tuple[Array, Array]:
+  side = (size - 1) // 2
+  if not random_ends:
+    ends = jnp.array([0, side * side - 1])
+  else:
+    first_key, second_key = jax.random.split(key)
+    first = jax.random.randint(first_key, (), 0, side * side)
+    step = jax.random.randint(second_key, (), 1, side * side)
+    ends = jnp.stack([first, (first + step) % (side * side)])
+  row, column = jnp.divmod(ends, side)
+  places = 2 * jnp.stack([row, column], -1).astype(jnp.int32) + 1
+  return places[0], places[1]
+
+
+def fingerprint(maze: Maze) -> Array:
+  """32 bits that depend on the whole maze: equal mazes, equal fingerprints."""
+  words = jnp.concatenate([maze.open.ravel(), maze.start, maze.goal])
+  factors = np.random.default_rng(1797).integers(2**32, size=words.shape)
+  products = words.astype(jnp.uint32) * factors.astype(np.uint32)
+  state = jnp.sum(products, dtype=jnp.uint32)
+  # The finish of murmur3: every bit counts in the low ones.
+  for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+    state = (state ^ (state >> shift)) * jnp.uint32(factor)
+  return state

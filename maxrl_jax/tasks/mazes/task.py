@@ -1,0 +1,164 @@
+"""The maze task: who gets which mazes, and how long an answer may be."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from maxrl_jax.tasks import base
+from maxrl_jax.tasks.mazes import generation, language, paths
+
+Array = jax.Array
+
+# Of sixteen mazes one is kept for validation and one for test.
+_SHARES = 16
+_SIDES = {"validation": 0, "test": 1}
+_TRAIN = len(_SIDES)
+
+
+def maze(
+  *,
+  size: int = 9,
+  loops: int = 0,
+  random_ends: bool = False,
+  train_size: int | None = None,
+  max_length: int | None = None,
+  eval_size: int = 256,
+  task_seed: int = 0,
+) -> base.Task:
+  """Find the way through a random maze (arXiv 2602.02710, figures 3 and 10).
+
+  A prompt is the maze as `language.encode` writes it, an answer is moves, DONE
+  and eos, and it is right if it leads to the goal: success cannot be
+  differentiated, nor its chance be summed exactly. Which split a maze belongs
+  to follows from a fingerprint of the maze itself, so that no held-out maze is
+  ever trained on, whatever the seed. With start and goal fixed there are 4
+  mazes of size 5, 192 of size 7, 100 352 of size 9, 5.6·10⁸ of size 11.
+
+  Args:
+    size: S, odd: the grid is S × S.
+    loops: walls opened beyond a spanning tree, so that several paths exist.
+    random_ends: draw start and goal too, rather than opposite corners.
+    train_size: train on a fixed set of so many mazes; None is fresh ones
+      without end.
+    max_length: most tokens of an answer, DONE and eos among them; None lets any
+      path fit. Mazes whose shortest path does not fit are not drawn.
+    eval_size: mazes in each fixed split.
+    task_seed: of the fixed splits and of the fixed training set.
+
+  Raises:
+    ValueError: naming the field; an even size, too few mazes to hold some out,
+      or a max_length below the shortest paths.
+  """
+  _check(size, loops, train_size, eval_size)
+  longest = _longest_answer(size)
+  length = longest if max_length is None else max_length
+  make = functools.partial(
+    generation.prim, size=size, loops=loops, random_ends=random_ends
+  )
+  _check_supply(make, size, length)
+
+  def fits(found: generation.Maze) -> Array:
+    if length >= longest:
+      return jnp.array(True)
+    return paths.answer_length(found) <= length
+
+  def draw_side(side: Array, key: Array) -> generation.Maze:
+    """A maze of that side; all shares that are not held out are one."""
+
+    def again(state):
+      _, found = state
+      return (_side(found) != side) | ~fits(found)
+
+    def redraw(state):
+      key, own = jax.random.split(state[0])
+      return key, make(own)
+
+    return lax.while_loop(again, redraw, redraw((key, None)))[1]
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def prompts(side, key, count) -> base.Prompts:
+    drawn = jax.vmap(functools.partial(draw_side, side))
+    mazes = drawn(jax.random.split(key, count))
+    return base.Prompts(jax.vmap(language.encode)(mazes), mazes)
+
+  keys = jax.random.split(jax.random.key(task_seed), len(_SIDES) + 1)
+  splits = {
+    name: prompts(side, key, eval_size)
+    for (name, side), key in zip(_SIDES.items(), keys, strict=False)
+  }
+  kept = prompts(_TRAIN, keys[-1], train_size or eval_size)
+  splits["train"] = jax.tree.map(lambda x: x[:eval_size], kept)
+
+  def draw(key: Array, batch: int) -> base.Prompts:
+    if train_size is None:
+      return prompts(_TRAIN, key, batch)
+    return base.uniform_rows(key, kept, batch)
+
+  return base.Task(
+    draw=draw,
+    splits=splits,
+    likelihoods=language.verify,
+    demonstrations=lambda target: paths.shortest_answer(target, length),
+    policies=("transformer",),
+    policy_options={
+      "vocab_size": len(language.VOCABULARY),
+      "max_length": length,
+      "eos": language.EOS,
+    },
+  )
+
+
+def _longest_answer(size: int) -> int:
+  """Tokens of a path through every cell, DONE and eos."""
+  return 2 * (((size - 1) // 2) ** 2 - 1) + 2
+
+
+def _check(size, loops, train_size, eval_size) -> None:
+  base.check_at_least(5, size=size)
+  if size % 2 == 0:
+    raise ValueError(
+      f"size = {size}: must be odd, a wall between any two cells; take"
+      f" {size - 1} or {size + 1}"
+    )
+  base.check_at_least(0, loops=loops)
+  closed = ((size - 1) // 2 - 1) ** 2
+  if loops > closed:
+    raise ValueError(
+      f"loops = {loops}: a maze of size {size} has {closed} walls to open"
+    )
+  base.check_positive(eval_size=eval_size)
+  if train_size is not None:
+    base.check_positive(train_size=train_size)
+
+
+def _side(found: generation.Maze) -> Array:
+  share = generation.fingerprint(found) % _SHARES
+  return jnp.minimum(share, _TRAIN).astype(jnp.int32)
+
+
+def _check_supply(make, size: int, length: int) -> None:
+  """Raises ValueError if splits cannot all be had by drawing until one fits."""
+
+  @jax.jit
+  @jax.vmap
+  def look(key):
+    found = make(key)
+    return paths.answer_length(found), _side(found)
+
+  keys = jax.random.split(jax.random.key(1797), 1024)
+  needed, sides = map(np.asarray, look(keys))
+  fit = needed <= length
+  if fit.mean() < 0.05:
+    raise ValueError(
+      f"max_length = {length}: shortest answers of mazes of size {size} have"
+      f" {needed.min()} to {needed.max()} tokens, DONE and eos among them, and"
+      " hardly any would fit"
+    )
+  if len(np.unique(sides[fit])) <= len(_SIDES):
+    raise ValueError(
+      f"size = {size}: too few different mazes to hold some out; draw start and"
+      " goal too (random_ends = True), or take a larger size"
+    )
