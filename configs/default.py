@@ -37,8 +37,8 @@ def get_config() -> config_dict.ConfigDict:
   config.estimator.factorized = optional(bool)  # A group a target dimension.
 
   config.task = config_dict.ConfigDict()
-  # digits, gaussian_teacher, bandit, images, maze; regression: teacher, bimodal,
-  # heteroscedastic, bag_of_words, in_context, diabetes.
+  # digits, gaussian_teacher, bandit, images, maze; regression: teacher,
+  # bimodal, heteroscedastic, bag_of_words, in_context, diabetes.
   config.task.name = "digits"
   config.task.task_seed = optional(int)  # Of data and fixed splits.
   config.task.eval_size = optional(int)  # Prompts in a fixed split.

@@ -2,7 +2,8 @@
 
 First a warm-up on shortest paths, then RL from where it ended:
 
-python -m experiments.train --config=configs/maze.py:warmup --workdir=runs/warmup
+python -m experiments.train --config=configs/maze.py:warmup \
+    --workdir=runs/warmup
 python -m experiments.train --config=configs/maze.py --workdir=runs/maze \
     --config.policy.checkpoint=runs/warmup/model
 """
@@ -21,13 +22,13 @@ def get_config(stage: str = "rl"):
   config.optimizer.schedule = "constant"
   if stage == "warmup":
     config.estimator.name = "supervised"
-    config.steps = 400
+    config.steps = 700
     config.batch_size = 64
     config.optimizer.name = "adamw"
     config.optimizer.learning_rate = 2e-3
     config.optimizer.warmup = 50
   elif stage == "rl":
-    config.steps = 300
+    config.steps = 240
     config.batch_size = 16
     config.rollouts = 32
     config.optimizer.name = "adam"
@@ -35,5 +36,5 @@ def get_config(stage: str = "rl"):
   else:
     raise ValueError(f"configs/maze.py:{stage}: choose from ['rl', 'warmup']")
   config.log_every = 20
-  config.eval_every = 100
+  config.eval_every = 60 if stage == "rl" else 100
   return config

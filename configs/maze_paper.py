@@ -4,8 +4,8 @@ Warm-up of 1500 steps, then 20 000 of RL with 32 mazes × 128 rollouts; one GPU.
 
 python -m experiments.train --config=configs/maze_paper.py:warmup \
     --workdir=runs/warmup17
-python -m experiments.train --config=configs/maze_paper.py --workdir=runs/maze17 \
-    --config.policy.checkpoint=runs/warmup17/model
+python -m experiments.train --config=configs/maze_paper.py \
+    --config.policy.checkpoint=runs/warmup17/model --workdir=runs/maze17
 
 The published warm-up checkpoint, a folder of Hugging Face's, can be named there
 instead. `--config.batch_size=256 --config.rollouts=4 --config.steps=9000` is a

@@ -30,7 +30,10 @@ from experiments.figures import FIGURES
 from maxrl_jax import plotting
 
 _PRESET = flags.DEFINE_enum(
-  "preset", "quick", ["quick", "full"], "Minutes on a laptop, or hours."
+  "preset",
+  "quick",
+  ["quick", "full", "paper"],
+  "Minutes on a laptop, or hours; paper: mazes at the published size.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure", "all", f"all, or some of {','.join(FIGURES)} (comma-separated)."

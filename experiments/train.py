@@ -74,9 +74,12 @@ def train(config, workdir: pathlib.Path) -> dict:
 
 
 def _save_models(workdir: pathlib.Path, policy, params, config) -> None:
+  """Writes model/ or, with several runs, model-SEED/ for each."""
+  leaves, tree = jax.tree.flatten(params)
   for run in range(config.runs):
     name = "model" if config.runs == 1 else f"model-{config.seed + run}"
-    qwen2.save(workdir / name, policy, jax.tree.map(lambda x: x[run], params))
+    own = tree.unflatten(leaf[run] for leaf in leaves)
+    qwen2.save(workdir / name, policy, own)
 
 
 def _plain(line: dict, runs: int) -> dict:

@@ -86,3 +86,26 @@ def every_tick(ax: Axes, values, base: float | None = None) -> None:
   ax.set_xscale("log", base=base or 10)
   ax.set_xticks(values, [f"{value:g}" for value in values])
   ax.minorticks_off()
+
+
+def maze(ax: Axes, is_open, start, goal, path, *, colour) -> None:
+  """A maze seen from above and a walk through it.
+
+  Args:
+    ax: where to draw.
+    is_open: [S, S], where one can walk.
+    start: row and column.
+    goal: likewise.
+    path: [moves, 2] places after each move; those outside are left out.
+    colour: of the path.
+  """
+  ax.imshow(is_open, cmap="gray", vmin=-1.2, vmax=1)
+  places = np.vstack([np.asarray(start)[None], np.reshape(path, (-1, 2))])
+  inside = np.all((places >= 0) & (places < len(is_open)), 1)
+  length = len(places) if inside.all() else int(np.argmin(inside))
+  ax.plot(places[:length, 1], places[:length, 0], color=colour, linewidth=2)
+  marks = {"color": "#000000", "markersize": 7, "linestyle": ""}
+  ax.plot(start[1], start[0], marker="o", **marks)
+  ax.plot(goal[1], goal[0], marker="*", **marks)
+  ax.set(xticks=[], yticks=[])
+  ax.grid(False)

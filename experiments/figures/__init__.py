@@ -13,6 +13,9 @@ from experiments.figures import (
   heteroscedastic,
   jensen,
   low_snr,
+  maze_pictures,
+  maze_studies,
+  mazes,
   scale,
   weights,
 )
@@ -32,4 +35,10 @@ FIGURES = {
   "factorized": factorized.figure,
   "family": family.figure,
   "budget": budget.figure,
+  "mazes": mazes.figure,
+  "maze_answers": maze_pictures.figure,
+  "maze_gradients": maze_studies.gradients,
+  "maze_rollouts": maze_studies.rollouts,
+  "maze_scarce": maze_studies.scarce,
+  "maze_baselines": mazes.baselines,
 }

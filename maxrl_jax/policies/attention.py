@@ -21,7 +21,9 @@ def rotate(x: Array, positions: Array, theta: float) -> Array:
   """
   half = x.shape[-1] // 2
   rates = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angles = positions[..., None].astype(jnp.float32) * rates
+  rates = jnp.expand_dims(rates, range(x.ndim - 1))
+  axes = (*range(x.ndim - 1 - positions.ndim), -1)
+  angles = jnp.expand_dims(positions, axes).astype(jnp.float32) * rates
   cos, sin = jnp.cos(angles), jnp.sin(angles)
   a, b = x[..., :half].astype(cos.dtype), x[..., half:].astype(cos.dtype)
   return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1).astype(

@@ -108,7 +108,7 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
       )
     size = max(1, min(size - 1, int(0.9 * size * budget / need)))
   slices = [rows[i : i + size] for i in range(0, len(rows), size)]
-  evaluate = evaluation.make_evaluate(made, KS)
+  evaluate = evaluation.make_evaluate(made, KS, program.config.eval_rollouts)
   ready = Ready(program, compiled, evaluate, slices, size, 0.0)
   return ready._replace(seconds=_seconds(ready))
 

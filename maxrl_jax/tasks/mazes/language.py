@@ -56,7 +56,7 @@ def visited(maze: Maze, answers: Array) -> tuple[Array, Array]:
   steps = jnp.asarray(STEPS)[jnp.clip(answers - UP, 0, 3)]
   counts = moves & before_done
   steps = jnp.where(counts[..., None], steps, 0)
-  return maze.start + jnp.cumsum(steps, -2), counts
+  return maze.start[None, None] + jnp.cumsum(steps, -2), counts
 
 
 def verify(maze: Maze, answers: Array) -> Array:
@@ -78,5 +78,6 @@ def verify(maze: Maze, answers: Array) -> Array:
   row, column = jnp.moveaxis(jnp.clip(places, 0, size - 1), -1, 0)
   blocked = ~(inside & maze.open[row, column])
   unharmed = jnp.cumsum(blocked, -1) == 0
-  arrived = jnp.all(places == maze.goal, -1) & counts & unharmed
+  at_goal = jnp.all(places == maze.goal[None, None], -1)
+  arrived = at_goal & counts & unharmed
   return finished & jnp.any(arrived, -1)

@@ -48,7 +48,7 @@ def shortest_answer(maze: Maze, length: int) -> Array:
 
   def walk(state, _):
     place, ended = state
-    neighbours = place + 1 + steps
+    neighbours = place[None] + 1 + steps
     choice = jnp.argmin(left[neighbours[:, 0], neighbours[:, 1]])
     arrived = jnp.all(place == maze.goal)
     token = jnp.where(arrived, language.DONE, language.UP + choice)

@@ -1,0 +1,131 @@
+"""Mazes as pictures, with answers that reach the goal and answers that fail."""
+
+import jax
+import numpy as np
+
+from experiments import maze_runs, store
+from experiments.maze_runs import PRESETS
+from experiments.results import Claim, Drawing, Result
+from maxrl_jax import configuration, plotting, rollouts
+from maxrl_jax.tasks import mazes
+from maxrl_jax.training import make_train
+
+_MAZES, _ANSWERS = 4, 64
+
+
+def figure(preset: str, workdir) -> Result:
+  """Held-out mazes with a right and a wrong answer of the warm-up to each."""
+  settings, folder = PRESETS[preset], workdir / "runs"
+  warm = maze_runs.warm_up(settings, folder)
+  config = maze_runs.config_of(settings, "rl")
+  found = store.stored(
+    folder,
+    "maze answers",
+    config,
+    lambda: _answers(config, warm),
+    warm_up=warm.name,
+  )
+  drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
+  both = np.flatnonzero(found["right"].any(1) & ~found["right"].all(1))
+  # From the easiest to the hardest that has answers of both kinds.
+  order = both[np.argsort(-found["right"][both].mean(1))]
+  shown = order[np.linspace(0, len(order) - 1, _MAZES).astype(int)]
+  for column, row in enumerate(shown):
+    right = found["right"][row]
+    for ax, kind, word in zip(
+      axes[:, column], (True, False), ("right", "wrong"), strict=True
+    ):
+      answer = found["answers"][row][np.argmax(right == kind)]
+      plotting.maze(
+        ax,
+        found["open"][row],
+        found["start"][row],
+        found["goal"][row],
+        found["places"][row][np.argmax(right == kind)][: _moves(answer)],
+        colour=plotting.COLOURS["maxrl" if kind else "grpo"],
+      )
+      ax.set_title(f"{word}: {right.mean() if kind else 1 - right.mean():.0%}")
+  caption = (
+    "Held-out mazes, start (circle) and goal (star), with a right answer above"
+    " and a wrong one below, as the policy wrote them after its warm-up; a wrong"
+    " one is drawn through the walls that it ran into. Percentages are of"
+    f" {_ANSWERS} answers."
+  )
+  return Result(
+    "Mazes: answers (paper, figure 10)",
+    [Drawing("maze_answers", drawing, caption)],
+    _claims(found),
+    [],
+  )
+
+
+def _moves(answer: np.ndarray) -> int:
+  """Moves before the first token that is none."""
+  language = mazes.language
+  is_move = (answer >= language.UP) & (answer <= language.RIGHT)
+  return int(np.argmin(np.append(is_move, False)))
+
+
+def _answers(config, warm) -> dict[str, np.ndarray]:
+  config.policy.checkpoint = str(warm)
+  made = make_train(config)
+  params = configuration.initial_params(config, made.policy)
+  prompts = made.task.splits["test"]
+
+  @jax.jit
+  def draw(params):
+    drawn = rollouts.sample_batch(
+      jax.random.key(4), made.policy, params, prompts, made.task, _ANSWERS
+    )
+    places, _ = jax.vmap(mazes.language.visited)(prompts.targets, drawn.actions)
+    return drawn.actions, drawn.likelihoods, places
+
+  answers, right, places = draw(params)
+  return {
+    "answers": np.asarray(answers),
+    "right": np.asarray(right),
+    "places": np.asarray(places),
+    **{k: np.asarray(v) for k, v in prompts.targets._asdict().items()},
+  }
+
+
+def _claims(found) -> list[Claim]:
+  """The verifier agrees with a walk, step by step, in plain Python."""
+  wrong = sum(
+    _walk(found, row, answer) != right
+    for row in range(len(found["open"]))
+    for answer, right in zip(
+      found["answers"][row], found["right"][row], strict=True
+    )
+  )
+  total = found["right"].size
+  return [
+    Claim(
+      "mazes.answers.verified",
+      "figure 10",
+      "The verifier on the device and a walk in plain Python agree about every"
+      " answer.",
+      f"{total - wrong} of {total} answers",
+      "all",
+      wrong == 0,
+    )
+  ]
+
+
+def _walk(found, row: int, answer) -> bool:
+  language = mazes.language
+  place, goal = tuple(found["start"][row]), tuple(found["goal"][row])
+  tokens = [int(token) for token in answer]
+  if language.DONE not in tokens:
+    return False
+  moves = tokens[: tokens.index(language.DONE)]
+  if any(not language.UP <= token <= language.RIGHT for token in moves):
+    return False
+  for token in moves:
+    step = language.STEPS[token - language.UP]
+    place = (int(place[0] + step[0]), int(place[1] + step[1]))
+    if not found["open"][row][place]:  # The border is a wall.
+      return False
+    if place == goal:
+      return True
+  return False

@@ -1,0 +1,273 @@
+"""Mazes: numbers of rollouts (figure 3), scarce data (4), gradients (6)."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import maze_runs, store
+from experiments.figures import mazes
+from experiments.maze_runs import COLOURS, KS, PRESETS
+from experiments.results import Claim, Drawing, Result, Table, spread
+from maxrl_jax import batch_losses, configuration, evaluation, plotting, stats
+from maxrl_jax import estimators as estimators_module
+from maxrl_jax.training import make_train
+
+_METHODS = ("MaxRL", "GRPO", "RLOO")
+
+
+def rollouts(preset: str, workdir) -> Result:
+  """−log pass@k after training against the rollouts of a prompt."""
+  settings = PRESETS[preset]
+  rates, _ = maze_runs.tuned(preset, _METHODS, workdir / "runs")
+  points = {}
+  for num in settings.rollouts:
+    changes = {} if num == mazes.rollouts_of(settings) else {"rollouts": num}
+    points[num] = mazes.reported(
+      preset, rates, workdir, steps=settings.rollout_steps, **changes
+    )
+  drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
+  for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
+    for label in _METHODS:
+      values = np.stack(
+        [-np.log(_final(points[n][label], k)) for n in settings.rollouts], -1
+      )
+      plotting.interval_curve(
+        ax,
+        settings.rollouts,
+        stats.mean_interval(values),
+        colour=COLOURS[label],
+        label=label,
+      )
+    plotting.every_tick(ax, settings.rollouts, base=2)
+    ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze", yscale="log")
+  axes[0].set_ylabel("nats, held-out mazes")
+  mazes.legend_below(drawing, axes[0])
+  caption = (
+    "How much is left to learn after"
+    f" {settings.rollout_steps} steps, against the rollouts of a maze; learning"
+    " rates are those chosen with the most rollouts."
+    f" {mazes.describe(settings)}"
+  )
+  return Result(
+    "Mazes: more rollouts (paper, figure 3)",
+    [Drawing("maze_rollouts", drawing, caption)],
+    _rollout_claims(points, settings),
+    [_rollout_table(points)],
+  )
+
+
+def _final(found, k: int) -> np.ndarray:
+  return maze_runs.pass_at_k(maze_runs.stacked(found, "correct")[:, -1], k)
+
+
+def _rollout_claims(points, settings) -> list[Claim]:
+  fewest, most = settings.rollouts[0], settings.rollouts[-1]
+  claims = []
+  for few, other, k in itertools.product((fewest,), ("RLOO", "GRPO"), (1, 256)):
+    ours, theirs = (
+      _final(points[few]["MaxRL"], k),
+      _final(points[most][other], k),
+    )
+    gap = stats.difference_interval(ours, theirs)
+    claims.append(
+      Claim(
+        f"mazes.rollouts.pass_at_{k}.{other.lower()}",
+        "figure 3",
+        f"MaxRL with {few} rollouts ends above {other} with {most} in held-out"
+        f" pass@{k} (the paper: with 4 above RLOO with 128).",
+        f"{ours.mean():.3f} against {theirs.mean():.3f}, difference"
+        f" {gap.mean:.3f} [{gap.low:.3f}, {gap.high:.3f}]",
+        "95 % interval above 0",
+        bool(gap.low > 0),
+      )
+    )
+  return claims
+
+
+def _rollout_table(points) -> Table:
+  rows = [
+    [num, label, *(spread(_final(found, k)) for k in (1, 32, 256))]
+    for num, runs in points.items()
+    for label, found in runs.items()
+  ]
+  header = ["rollouts", "method", "pass@1", "pass@32", "pass@256"]
+  return Table("Held-out mazes after training.", header, rows)
+
+
+def scarce(preset: str, workdir) -> Result:
+  """pass@k of held-out mazes over epochs on a small fixed training set."""
+  settings = PRESETS[preset]
+  rates, _ = maze_runs.tuned(preset, _METHODS, workdir / "runs")
+  changes = {"task.train_size": settings.scarce}
+  runs = mazes.reported(
+    preset, rates, workdir, steps=settings.scarce_steps, **changes
+  )
+  config = maze_runs.config_of(settings, "rl")
+  epochs = config.batch_size / settings.scarce
+  drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
+  for ax, k in zip(axes[:3], (1, 32, 256), strict=True):
+    for label, found in runs.items():
+      values = maze_runs.pass_at_k(maze_runs.stacked(found, "correct"), k)
+      plotting.interval_curve(
+        ax,
+        found[0]["step"] * epochs,
+        stats.mean_interval(values),
+        colour=COLOURS[label],
+        label=label,
+      )
+    ax.set(title=f"pass@{k}, held-out mazes", xlabel="epochs")
+  for label, found in runs.items():
+    rate = maze_runs.stacked(found, "pass_rate")
+    window = max(rate.shape[1] // 20, 1)
+    values = mazes.running_mean(rate, window)
+    mean, low, high = stats.mean_interval(values)
+    x = (window / 2 + np.arange(values.shape[1])) * epochs
+    plotting.curve(axes[3], x, mean, low=low, high=high, colour=COLOURS[label])
+  axes[3].set(title="pass rate, training mazes", xlabel="epochs")
+  mazes.legend_below(drawing, axes[0])
+  caption = (
+    f"{settings.scarce} training mazes for"
+    f" {settings.scarce_steps * epochs:.0f} epochs (drawn with replacement);"
+    " otherwise as with fresh mazes, learning rates included."
+  )
+  return Result(
+    "Mazes: scarce data (paper, figure 4)",
+    [Drawing("maze_scarce", drawing, caption)],
+    _scarce_claims(runs),
+    [mazes.results_table(runs)],
+  )
+
+
+def _scarce_claims(runs) -> list[Claim]:
+  claims = [
+    mazes.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
+    for other in ("GRPO", "RLOO")
+  ]
+  for label in ("GRPO", "RLOO"):
+    correct = maze_runs.stacked(runs[label], "correct")
+    before = maze_runs.pass_at_k(correct[0, 0], 256)
+    after = maze_runs.pass_at_k(correct[:, -1], 256)
+    mean, low, high = stats.mean_interval(after - before)
+    claims.append(
+      Claim(
+        f"mazes.scarce.falls.{label.lower()}",
+        "figure 4",
+        f"{label} ends below the warm-up in held-out pass@256.",
+        f"{after.mean():.3f} against {before:.3f}, difference {mean:.3f}"
+        f" [{low:.3f}, {high:.3f}]",
+        "95 % interval below 0",
+        bool(high < 0),
+      )
+    )
+  return claims
+
+
+def gradients(preset: str, workdir) -> Result:
+  """Norm of a maze's own gradient against its pass rate, at the warm-up."""
+  settings = PRESETS[preset]
+  folder = workdir / "runs"
+  warm = maze_runs.warm_up(settings, folder)
+  config = maze_runs.config_of(settings, "rl")
+  found = store.stored(
+    folder,
+    "maze gradients",
+    config,
+    lambda: _gradient_norms(config, warm),
+    warm_up=warm.name,
+  )
+  drawing, ax = plotting.axes(width=5.0, height=3.4)
+  rate = found["pass_rate"]
+  edges = np.quantile(rate, np.linspace(0, 1, 9))
+  middles = [rate[_inside(rate, *e)].mean() for e in itertools.pairwise(edges)]
+  for label in _METHODS:
+    norms = found[label]
+    ax.scatter(rate, norms, s=5, alpha=0.25, color=COLOURS[label], linewidths=0)
+    means = [norms[_inside(rate, *e)].mean() for e in itertools.pairwise(edges)]
+    plotting.curve(
+      ax,
+      middles,
+      np.array(means),
+      colour=COLOURS[label],
+      label=label,
+      marker="o",
+    )
+  ax.set(
+    xlabel=f"pass rate of the maze ({KS[-1]} rollouts)",
+    ylabel="norm of its gradient",
+    yscale="symlog",
+  )
+  ax.legend()
+  caption = (
+    f"Norm of the gradient from one maze's {config.rollouts} rollouts against"
+    f" its pass rate, {len(rate)} mazes after the warm-up; a point a maze, mean"
+    f" of {_REPEATS} groups; lines: means of an eighth of the mazes each."
+  )
+  return Result(
+    "Mazes: gradient norm against pass rate (paper, figure 6)",
+    [Drawing("maze_gradients", drawing, caption)],
+    _gradient_claims(found),
+    [],
+  )
+
+
+_REPEATS = 4  # Groups of rollouts whose norms are averaged.
+
+
+def _inside(rate, low, high):
+  return (rate >= low) & (rate <= high)
+
+
+def _gradient_norms(config, warm) -> dict[str, np.ndarray]:
+  config.policy.checkpoint = str(warm)
+  made = make_train(config)
+  params = configuration.initial_params(config, made.policy)
+  prompts = made.task.splits["validation"]
+  count = prompts.inputs.shape[0]
+  found = {}
+  for label in _METHODS:
+    name = maze_runs.METHODS[label]["name"]
+    loss = batch_losses.sampled(
+      estimators_module.ESTIMATORS[name],
+      made.policy,
+      made.task,
+      config.rollouts,
+    )
+
+    @jax.jit
+    def norms(params, key, loss=loss):
+      return evaluation.gradient_norms(
+        lambda *arguments: loss(*arguments)[0],
+        params,
+        jax.random.split(key, count),
+        prompts,
+      )
+
+    keys = jax.random.split(jax.random.key(2), _REPEATS)
+    found[label] = np.mean([norms(params, key) for key in keys], 0)
+  correct = jax.jit(
+    lambda params: evaluation.success_counts(
+      made.policy, params, prompts, made.task, jax.random.key(3), KS[-1]
+    )
+  )(params)
+  return found | {"pass_rate": np.asarray(correct / jnp.float32(KS[-1]))}
+
+
+def _gradient_claims(found) -> list[Claim]:
+  rate = found["pass_rate"]
+  hard, easy = rate < np.quantile(rate, 0.25), rate > np.quantile(rate, 0.5)
+  ratio = {m: found[m][hard].mean() / found[m][easy].mean() for m in _METHODS}
+  return [
+    Claim(
+      f"mazes.gradients.{other.lower()}",
+      "figure 6",
+      "The hardest quarter of mazes has a larger share of MaxRL's gradient than"
+      f" of {other}'s.",
+      f"norm over that of the easier half: {ratio['MaxRL']:.2f} against"
+      f" {ratio[other]:.2f}",
+      "larger",
+      bool(ratio["MaxRL"] > ratio[other]),
+    )
+    for other in ("GRPO", "RLOO")
+  ]

@@ -1,0 +1,56 @@
+"""A layer of the transformer: what it computes around the attention."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from maxrl_jax.policies import attention
+
+Array = jax.Array
+
+
+class Block(nn.Module):
+  """One Qwen2 layer, in two halves around the attention."""
+
+  hidden_size: int
+  intermediate_size: int
+  num_heads: int
+  num_kv_heads: int
+  rope_theta: float
+  epsilon: float
+  dtype: jnp.dtype
+
+  def setup(self):
+    dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
+    norm = functools.partial(nn.RMSNorm, self.epsilon, dtype=self.dtype)
+    kv_size = self.hidden_size // self.num_heads * self.num_kv_heads
+    self.input_norm, self.output_norm = norm(), norm()
+    self.query = dense(self.hidden_size, use_bias=True)
+    self.key = dense(kv_size, use_bias=True)
+    self.value = dense(kv_size, use_bias=True)
+    self.output = dense(self.hidden_size)
+    self.gate = dense(self.intermediate_size)
+    self.up = dense(self.intermediate_size)
+    self.down = dense(self.hidden_size)
+
+  def project(self, x: Array, positions: Array):
+    """x [..., H] → queries [..., K, G, D], keys and values [..., K, D]."""
+    lead, size = x.shape[:-1], self.hidden_size // self.num_heads
+    # As one matrix: XLA transposes what it contracts over several axes.
+    x = self.input_norm(x.reshape(-1, self.hidden_size))
+    pairs = self.query(x).reshape(*lead, self.num_kv_heads, -1, size)
+    keys = self.key(x).reshape(*lead, self.num_kv_heads, size)
+    values = self.value(x).reshape(*lead, self.num_kv_heads, size)
+    positions = positions[..., None]
+    pairs = attention.rotate(pairs, positions[..., None], self.rope_theta)
+    return pairs, attention.rotate(keys, positions, self.rope_theta), values
+
+  def finish(self, x: Array, attended: Array) -> Array:
+    """What was attended to, and the feed-forward part, added to x."""
+    flat = x.reshape(-1, self.hidden_size)
+    flat = flat + self.output(attended.reshape(flat.shape))
+    y = self.output_norm(flat)
+    flat = flat + self.down(nn.silu(self.gate(y)) * self.up(y))
+    return flat.reshape(x.shape)
