@@ -11,10 +11,14 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
-.PHONY: reproduce reproduce-full test lint benchmark clean
+.PHONY: reproduce reproduce-mazes reproduce-full test lint benchmark clean
 
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
+
+# The maze figures train transformers by themselves on every core there is.
+reproduce-mazes: $(READY)
+	$(BIN)/python -m experiments.reproduce --preset=quick --figure=all_mazes --workdir=$(WORKDIR)
 
 reproduce-full: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=full --jobs=$(JOBS) --workdir=$(WORKDIR)-full

@@ -45,7 +45,7 @@ setup(
       "protobuf>=6.31.1",
       "pillow>=10.4",
     ],
-    "benchmark": ["torch>=2.6"],
+    "benchmark": ["torch>=2.6", "transformers>=4.50"],
     "dev": ["maxrl_jax[tfds]", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"],
   },
 )

@@ -1,10 +1,10 @@
 """One table of the library's speed against yardsticks, measured in one run.
 
-    python -m benchmarks.run [--rows=weights,step] [--output=FILE.json]
+    python -m benchmarks.run [--rows=weights,step,mazes] [--output=FILE.json]
 
 Competitors take turns (A B A B …), so that a machine whose speed drifts slows
 both; the figures are medians and their ratio. PyTorch rows need the extra
-`benchmark` and are left out without it.
+`benchmark` and are left out without it; those of mazes take ten minutes.
 """
 
 import json
@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 from absl import flags
 
-from benchmarks import steps, weights
+from benchmarks import mazes, steps, weights
 from experiments import console, report
 
-_ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step; or all.")
+_ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each side.", 3)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file for the table.")
 
@@ -36,7 +36,11 @@ class Row(NamedTuple):
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  suites = {"weights": weights.comparisons, "step": steps.comparisons}
+  suites = {
+    "weights": weights.comparisons,
+    "step": steps.comparisons,
+    "mazes": mazes.comparisons,
+  }
   names = _ROWS.value or list(suites)
   for name in names:
     if name not in suites:

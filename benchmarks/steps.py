@@ -41,8 +41,8 @@ def _steps(estimator: str, num: int, optimizer: str):
   def run(state, key):
     return jax.lax.scan(lambda s, _: made.step(s, key), state, None, _STEPS)
 
-  return functools.partial(_blocked, run, state, jax.random.key(1))
+  return functools.partial(blocked, run, state, jax.random.key(1))
 
 
-def _blocked(function, *arguments):
+def blocked(function, *arguments):
   return jax.block_until_ready(function(*arguments))

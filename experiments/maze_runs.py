@@ -20,127 +20,12 @@ import numpy as np
 from ml_collections import config_dict
 from tqdm import tqdm
 
-from configs import maze, maze_paper
 from experiments import store
-from maxrl_jax import configuration, evaluation, plotting, training
+from experiments.maze_presets import KS, METHODS, Preset, config_of
+from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
 
-KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
-# Ways to learn, by the label that figures give them.
-METHODS = {
-  "MaxRL": {"name": "maxrl"},
-  "GRPO": {"name": "grpo"},
-  "RLOO": {"name": "rloo"},
-  "GRPO + entropy": {"name": "grpo", "entropy_bonus": 0.1},
-  "pass@16": {"name": "pass_at_k", "k": 16},
-  "power ½": {"name": "power", "alpha": 0.5},
-  "TailRL": {"name": "tail_rl"},
-  "MaxRL T = 2": {"name": "maxrl", "order": 2},
-  "MaxRL T = 8": {"name": "maxrl", "order": 8},
-}
-COLOURS = {
-  "MaxRL": plotting.COLOURS["maxrl"],
-  "GRPO": plotting.COLOURS["grpo"],
-  "RLOO": plotting.COLOURS["rloo"],
-  "GRPO + entropy": "#DDAA33",
-  "pass@16": plotting.COLOURS["pass_at_k"],
-  "power ½": plotting.COLOURS["power"],
-  "TailRL": plotting.COLOURS["tail_rl"],
-  "MaxRL T = 2": plotting.shade("maxrl", 0.15),
-  "MaxRL T = 8": plotting.shade("maxrl", 0.55),
-}
 _TUNING_SEED = 1000  # Never a seed of the reported runs.
-
-
-class Preset(NamedTuple):
-  """A size of everything; fields are set in configs/maze.py or maze_paper.py.
-
-  Attributes:
-    config: stage ('warmup' or 'rl') → config.
-    warmup: steps of supervised learning.
-    steps: of RL, but for scarce data and the study of rollouts.
-    tuning_steps: of the runs that choose a learning rate.
-    rates: to choose from.
-    seeds: reported.
-    rollouts: N of the study of rollouts.
-    rollout_steps: of that study.
-    scarce: mazes of the fixed training set.
-    scarce_steps: of RL on them.
-    mazes: held-out, to evaluate on.
-    evaluations: while a run lasts.
-    changes: config fields by dotted name, for all runs.
-  """
-
-  config: Callable
-  warmup: int
-  steps: int
-  tuning_steps: int
-  rates: tuple[float, ...]
-  seeds: tuple[int, ...]
-  rollouts: tuple[int, ...]
-  rollout_steps: int
-  scarce: int
-  scarce_steps: int
-  mazes: int
-  evaluations: int
-  changes: dict
-
-
-PRESETS = {
-  "quick": Preset(
-    config=maze.get_config,
-    warmup=700,
-    steps=240,
-    tuning_steps=120,
-    rates=(2e-4, 5e-4),
-    seeds=(1, 2, 3),
-    rollouts=(4, 8, 16, 32),
-    rollout_steps=240,
-    scarce=32,
-    scarce_steps=240,
-    mazes=128,
-    evaluations=4,
-    changes={},
-  ),
-  "full": Preset(
-    config=maze.get_config,
-    warmup=3000,
-    steps=4000,
-    tuning_steps=1000,
-    rates=(5e-5, 1e-4, 2e-4, 5e-4),
-    seeds=(1, 2, 3, 4, 5),
-    rollouts=(4, 8, 16, 32, 64, 128),
-    rollout_steps=4000,
-    scarce=256,
-    scarce_steps=4000,
-    mazes=256,
-    evaluations=20,
-    changes={
-      "task.size": 13,
-      "task.max_length": 50,
-      "policy.num_layers": 4,
-      "policy.hidden_size": 128,
-      "policy.intermediate_size": 512,
-      "batch_size": 32,
-      "rollouts": 128,
-    },
-  ),
-  "paper": Preset(
-    config=maze_paper.get_config,
-    warmup=1500,
-    steps=20_000,
-    tuning_steps=0,
-    rates=(1e-4,),
-    seeds=(1, 2, 3),
-    rollouts=(4, 8, 16, 32, 64, 128),
-    rollout_steps=9000,
-    scarce=1024,
-    scarce_steps=20_000,
-    mazes=256,
-    evaluations=40,
-    changes={},
-  ),
-}
 
 
 class Run(NamedTuple):
@@ -151,14 +36,6 @@ class Run(NamedTuple):
   seed: int
   steps: int
   changes: tuple[tuple[str, object], ...] = ()  # Config fields by dotted name.
-
-
-def config_of(preset: Preset, stage: str, **changes) -> config_dict.ConfigDict:
-  """The config of a stage; `changes` go by dotted name, after the preset's."""
-  config = preset.config(stage)
-  config.task.eval_size = preset.mazes
-  config.update_from_flattened_dict(preset.changes | changes)
-  return config
 
 
 def warm_up(preset: Preset, folder: pathlib.Path) -> pathlib.Path:
@@ -186,7 +63,7 @@ def _counted(made, config):
 
 
 def train(
-  preset_name: str, runs: Sequence[Run], folder: pathlib.Path
+  preset: Preset, runs: Sequence[Run], folder: pathlib.Path
 ) -> list[dict[str, np.ndarray]]:
   """Trains runs, as many at a time as there are cores; in the order given.
 
@@ -196,52 +73,53 @@ def train(
     same of validation mazes at the end, `validation` [M]; and `pass_rate`,
     `solved`, `length`, `entropy`, `gradient_norm` of every step's batch.
   """
-  warm = warm_up(PRESETS[preset_name], folder)
-  bar = tqdm(total=len(runs), unit="run", desc="mazes")
-  if jax.default_backend() != "cpu":
+  warm = warm_up(preset, folder)
+  one = functools.partial(_stored, preset, folder, warm)
+  with tqdm(total=len(runs), unit="run", desc="mazes") as bar:
+    if jax.default_backend() == "cpu" and len(_cores()) > 1:
+      return _side_by_side(one, runs, bar)
     found = []
     for run in runs:
-      found.append(_stored(preset_name, run, folder, warm))
+      found.append(one(run))
       bar.update()
     return found
+
+
+def _side_by_side(one: Callable, runs: Sequence[Run], bar) -> list:
+  """[one(run) for each run], by as many processes as there are cores."""
   spawn = multiprocessing.get_context("spawn")
   cores = spawn.Queue()
-  available = sorted(os.sched_getaffinity(0))
-  for core in available:
+  for core in _cores():
     cores.put(core)
   with futures.ProcessPoolExecutor(
-    len(available), mp_context=spawn, initializer=_pin, initargs=(cores,)
+    len(_cores()), mp_context=spawn, initializer=_pin, initargs=(cores,)
   ) as pool:
-    waiting = [
-      pool.submit(_stored, preset_name, run, folder, warm) for run in runs
-    ]
+    waiting = [pool.submit(one, run) for run in runs]
     try:
-      for one in futures.as_completed(waiting):
-        one.result()  # A failure ends it all, without waiting for the rest.
+      for done in futures.as_completed(waiting):
+        done.result()  # A failure ends it all, without waiting for the rest.
         bar.update()
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       raise
-  return [one.result() for one in waiting]
+  return [done.result() for done in waiting]
 
 
 def tuned(
-  preset_name: str, labels: Sequence[str], folder: pathlib.Path, **changes
+  preset: Preset, labels: Sequence[str], folder: pathlib.Path
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
   """A learning rate for each method: the best validation pass@1 of a seed.
 
   Returns:
     {label: rate}, {label: score at each rate, 0 where it diverged}.
   """
-  preset = PRESETS[preset_name]
   if len(preset.rates) == 1:
     return dict.fromkeys(labels, preset.rates[0]), {}
-  more = tuple(sorted(changes.items()))
   runs = [
-    Run(label, rate, _TUNING_SEED, preset.tuning_steps, more)
+    Run(label, rate, _TUNING_SEED, preset.tuning_steps)
     for label, rate in itertools.product(labels, preset.rates)
   ]
-  found = train(preset_name, runs, folder)
+  found = train(preset, runs, folder)
   scores = [float(run["validation"].mean() / KS[-1]) for run in found]
   scores = np.reshape(scores, (len(labels), -1))
   chosen = np.argmax(scores, 1)
@@ -262,54 +140,66 @@ def stacked(found: Sequence[dict], name: str) -> np.ndarray:
   return np.stack([run[name] for run in found])
 
 
+def _cores() -> set[int]:
+  if hasattr(os, "sched_getaffinity"):
+    return os.sched_getaffinity(0)
+  return set(range(os.cpu_count() or 1))
+
+
 def _pin(cores) -> None:
   """Gives a worker process a core of its own, before JAX starts threads."""
-  os.sched_setaffinity(0, {cores.get()})
+  core = cores.get()
+  if hasattr(os, "sched_setaffinity"):  # Linux.
+    os.sched_setaffinity(0, {core})
 
 
-def _stored(preset_name, run: Run, folder, warm) -> dict[str, np.ndarray]:
-  preset = PRESETS[preset_name]
+def _stored(preset, folder, warm, run: Run) -> dict[str, np.ndarray]:
   changes = dict(run.changes)
   changes |= {f"estimator.{k}": v for k, v in METHODS[run.label].items()}
   every = max(run.steps // preset.evaluations, 1)
   config = config_of(preset, "rl", steps=run.steps, log_every=every, **changes)
   config.eval_every = every
-  config.optimizer.learning_rate = run.rate
-  label = f"maze {run.label} lr{run.rate:g} seed{run.seed}".replace("/", "-")
   return store.stored(
     folder,
-    label,
+    f"maze {run.label} lr{run.rate:g} seed{run.seed}",
     config,
-    lambda: _train(config, run.seed, warm),
+    lambda: _train(config, run, str(warm)),
+    rate=run.rate,
     seed=run.seed,
     warm_up=warm.name,
   )
 
 
-def _train(config, seed: int, warm: pathlib.Path) -> dict[str, np.ndarray]:
-  config.policy.checkpoint = str(warm)
-  made = training.make_train(config)
-
-  @functools.partial(jax.jit, static_argnums=0)
-  def count(split, params):
-    return evaluation.success_counts(
-      made.policy,
-      params,
-      made.task.splits[split],
-      made.task,
-      jax.random.key(1),
-      KS[-1],
-    )
-
-  params = configuration.initial_params(config, made.policy)
-  steps, correct, curves = [0], [np.asarray(count("test", params))], []
-  for step, states, metrics in training.chunks(made, config, [seed]):
+def _train(config, run: Run, warm: str) -> dict[str, np.ndarray]:
+  config.policy.checkpoint = warm
+  made, count, params = _program(config_dict.FrozenConfigDict(config))
+  test, validation = (made.task.splits[n] for n in ("test", "validation"))
+  steps, correct, curves = [0], [np.asarray(count(params, test))], []
+  # A run that diverges is shown as it is: it solves nothing.
+  for step, states, metrics in training.chunks(
+    made, config, [run.seed], {training.RATE: [run.rate]}, check=False
+  ):
     params = jax.tree.map(lambda x: x[0], states.params)
-    correct.append(np.asarray(count("test", params)))
+    correct.append(np.asarray(count(params, test)))
     steps.append(step)
     curves.append({name: values[:, 0] for name, values in metrics.items()})
   return {
     "step": np.array(steps),
     "correct": np.stack(correct),
-    "validation": np.asarray(count("validation", params)),
+    "validation": np.asarray(count(params, validation)),
   } | {name: np.concatenate([c[name] for c in curves]) for name in curves[0]}
+
+
+@functools.lru_cache(maxsize=2)
+def _program(config: config_dict.FrozenConfigDict):
+  """What runs that differ in seed and rate share, compiled once a process."""
+  made = training.make_train(config)
+
+  @jax.jit
+  def count(params, prompts):
+    key = jax.random.key(1)
+    return evaluation.success_counts(
+      made.policy, params, prompts, made.task, key, KS[-1]
+    )
+
+  return made, count, configuration.initial_params(config, made.policy)

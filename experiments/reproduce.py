@@ -26,7 +26,7 @@ from absl import flags
 from tqdm import tqdm
 
 from experiments import console, report, results
-from experiments.figures import FIGURES
+from experiments.figures import ALL, FIGURES, MAZES
 from maxrl_jax import plotting
 
 _PRESET = flags.DEFINE_enum(
@@ -36,7 +36,9 @@ _PRESET = flags.DEFINE_enum(
   "Minutes on a laptop, or hours; paper: mazes at the published size.",
 )
 _FIGURE = flags.DEFINE_string(
-  "figure", "all", f"all, or some of {','.join(FIGURES)} (comma-separated)."
+  "figure",
+  "all",
+  f"all; all_mazes; or some of {','.join(FIGURES)} (comma-separated).",
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", "runs/reproduce", "Folder for figures, claims, report and runs."
@@ -49,7 +51,7 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete stored runs and start over.")
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  names = _chosen(_FIGURE.value)
+  names = _chosen(_FIGURE.value, _PRESET.value)
   workdir = pathlib.Path(_WORKDIR.value)
   if _FRESH.value:
     shutil.rmtree(workdir / "runs", ignore_errors=True)
@@ -91,10 +93,7 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
   """
   logs = workdir / "logs"
   logs.mkdir(exist_ok=True)
-  # Jensen's figure is drawn from the runs of the bimodal one.
-  jobs = [name for name in names if name != "jensen" or "bimodal" not in names]
-  if len(jobs) < len(names):
-    jobs[jobs.index("bimodal")] = "bimodal,jensen"
+  jobs = _together(names)
 
   def make(job: str) -> tuple[str, int]:
     command = [
@@ -119,6 +118,17 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
     )
 
 
+def _together(names: list[str]) -> list[str]:
+  """Figures as jobs; those that are drawn from the same runs are one job."""
+  jobs = list(names)
+  for group in (["bimodal", "jensen"], MAZES):
+    members = [name for name in names if name in group]
+    if members:
+      jobs[jobs.index(members[0])] = ",".join(members)
+      jobs = [job for job in jobs if job not in members[1:]]
+  return jobs
+
+
 def _report(workdir: pathlib.Path) -> list[results.Claim]:
   """Writes claims.json and report.html anew after every figure."""
   found = [results.load(name, workdir) for name in FIGURES]
@@ -130,15 +140,17 @@ def _report(workdir: pathlib.Path) -> list[results.Claim]:
   return claims
 
 
-def _chosen(value: str) -> list[str]:
-  names = (
-    list(FIGURES)
-    if value == "all"
-    else [name.strip() for name in value.split(",")]
-  )
+def _chosen(value: str, preset: str) -> list[str]:
+  groups = {"all": ALL, "all_mazes": MAZES}
+  names = groups.get(value) or [name.strip() for name in value.split(",")]
   for name in names:
     if name not in FIGURES:
-      raise ValueError(f"figure = {name!r}: choose from {['all', *FIGURES]}")
+      raise ValueError(f"figure = {name!r}: choose from {[*groups, *FIGURES]}")
+    if preset == "paper" and name not in MAZES:
+      raise ValueError(
+        f"preset = 'paper': figure {name!r} has quick and full; only {MAZES}"
+        " have the published size (--figure=all_mazes)"
+      )
   return names
 
 

@@ -1,5 +1,6 @@
 """Means over runs and their intervals; the run axis comes first."""
 
+import warnings
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -41,14 +42,20 @@ def difference_interval(
 ) -> Interval:
   """Welch interval of mean(first) − mean(second), runs unpaired.
 
+  Of no width where neither of them varies.
+
   Args:
     first: [runs].
     second: [other runs].
     confidence: two-sided, in (0, 1).
   """
-  test = stats.ttest_ind(first, second, equal_var=False)
-  low, high = test.confidence_interval(confidence)
   mean = np.mean(first) - np.mean(second)
+  if not np.ptp(first) and not np.ptp(second):
+    return Interval(*(np.asarray(mean),) * 3)
+  with warnings.catch_warnings():  # Runs that all collapsed are alike.
+    warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+    test = stats.ttest_ind(first, second, equal_var=False)
+  low, high = test.confidence_interval(confidence)
   return Interval(np.asarray(mean), np.asarray(low), np.asarray(high))
 
 

@@ -50,7 +50,9 @@ def distances(is_open, goal):
 
 
 def _free(is_open, place):
-  inside = all(0 <= x < size for x, size in zip(place, is_open.shape))
+  inside = all(
+    0 <= x < size for x, size in zip(place, is_open.shape, strict=True)
+  )
   return inside and bool(is_open[place])
 
 

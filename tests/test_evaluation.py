@@ -114,3 +114,20 @@ def test_too_many_outcomes_are_refused():
   logits, l = _case()
   with pytest.raises(ValueError, match="num = 20"):
     evaluation.enumerated_moments(estimators.rloo, logits, l, 20)
+
+
+def test_sampling_efficiency_is_how_many_fewer_samples_reach_a_coverage():
+  ks = 2 ** np.arange(9)
+  # Coverage .1 a doubling; ours is two doublings ahead.
+  theirs = 0.1 * np.arange(1, 10)
+  ours = theirs + 0.2
+  factors = evaluation.sampling_efficiency(ks, ours, theirs)
+  assert np.isnan(factors[:2]).all()  # Ours has more with a single sample.
+  np.testing.assert_allclose(factors[2:], 4)
+  same = evaluation.sampling_efficiency(ks, theirs, theirs)
+  np.testing.assert_allclose(same, 1)
+  level = np.minimum(theirs, 0.5)
+  assert evaluation.sampling_efficiency(ks, level, level)[4] == pytest.approx(1)
+  worse = evaluation.sampling_efficiency(ks, theirs, ours)
+  assert np.isnan(worse[-2:]).all()  # Never reached.
+  np.testing.assert_allclose(worse[:-2], 1 / 4)

@@ -35,10 +35,13 @@ FIGURES = {
   "factorized": factorized.figure,
   "family": family.figure,
   "budget": budget.figure,
-  "mazes": mazes.figure,
   "maze_answers": maze_pictures.figure,
   "maze_gradients": maze_studies.gradients,
+  "mazes": mazes.figure,
   "maze_rollouts": maze_studies.rollouts,
   "maze_scarce": maze_studies.scarce,
   "maze_baselines": mazes.baselines,
 }
+MAZES = [name for name in FIGURES if name.startswith("maze")]
+# Mazes but for those two need RL runs of a transformer: a command of its own.
+ALL = [name for name in FIGURES if name not in MAZES[2:]]

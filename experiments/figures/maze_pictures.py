@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from experiments import maze_runs, store
-from experiments.maze_runs import PRESETS
+from experiments.maze_presets import PRESETS, config_of
 from experiments.results import Claim, Drawing, Result
 from maxrl_jax import configuration, plotting, rollouts
 from maxrl_jax.tasks import mazes
@@ -17,7 +17,7 @@ def figure(preset: str, workdir) -> Result:
   """Held-out mazes with a right and a wrong answer of the warm-up to each."""
   settings, folder = PRESETS[preset], workdir / "runs"
   warm = maze_runs.warm_up(settings, folder)
-  config = maze_runs.config_of(settings, "rl")
+  config = config_of(settings, "rl")
   found = store.stored(
     folder,
     "maze answers",
@@ -47,8 +47,8 @@ def figure(preset: str, workdir) -> Result:
       ax.set_title(f"{word}: {right.mean() if kind else 1 - right.mean():.0%}")
   caption = (
     "Held-out mazes, start (circle) and goal (star), with a right answer above"
-    " and a wrong one below, as the policy wrote them after its warm-up; a wrong"
-    " one is drawn through the walls that it ran into. Percentages are of"
+    " and a wrong one below, as the policy wrote them after its warm-up; a"
+    " wrong one is drawn through the walls that it ran into. Percentages are of"
     f" {_ANSWERS} answers."
   )
   return Result(

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import maze_runs, store
-from experiments.figures import mazes
-from experiments.maze_runs import COLOURS, KS, PRESETS
+from experiments import maze_summaries as summaries
+from experiments.maze_presets import COLOURS, KS, METHODS, PRESETS, config_of
 from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import batch_losses, configuration, evaluation, plotting, stats
-from maxrl_jax import estimators as estimators_module
+from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.training import make_train
 
 _METHODS = ("MaxRL", "GRPO", "RLOO")
@@ -20,18 +20,24 @@ _METHODS = ("MaxRL", "GRPO", "RLOO")
 def rollouts(preset: str, workdir) -> Result:
   """−log pass@k after training against the rollouts of a prompt."""
   settings = PRESETS[preset]
-  rates, _ = maze_runs.tuned(preset, _METHODS, workdir / "runs")
+  rates, _ = maze_runs.tuned(settings, _METHODS, workdir / "runs")
   points = {}
   for num in settings.rollouts:
-    changes = {} if num == mazes.rollouts_of(settings) else {"rollouts": num}
-    points[num] = mazes.reported(
-      preset, rates, workdir, steps=settings.rollout_steps, **changes
+    changes = (
+      {} if num == summaries.rollouts_of(settings) else {"rollouts": num}
+    )
+    points[num] = summaries.reported(
+      settings, rates, workdir, steps=settings.rollout_steps, **changes
     )
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
     for label in _METHODS:
       values = np.stack(
-        [-np.log(_final(points[n][label], k)) for n in settings.rollouts], -1
+        [
+          -np.log(summaries.final(points[n][label], k))
+          for n in settings.rollouts
+        ],
+        -1,
       )
       plotting.interval_curve(
         ax,
@@ -43,12 +49,12 @@ def rollouts(preset: str, workdir) -> Result:
     plotting.every_tick(ax, settings.rollouts, base=2)
     ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze", yscale="log")
   axes[0].set_ylabel("nats, held-out mazes")
-  mazes.legend_below(drawing, axes[0])
+  summaries.legend_below(drawing, axes[0])
   caption = (
     "How much is left to learn after"
     f" {settings.rollout_steps} steps, against the rollouts of a maze; learning"
     " rates are those chosen with the most rollouts."
-    f" {mazes.describe(settings)}"
+    f" {summaries.describe(settings)}"
   )
   return Result(
     "Mazes: more rollouts (paper, figure 3)",
@@ -58,17 +64,13 @@ def rollouts(preset: str, workdir) -> Result:
   )
 
 
-def _final(found, k: int) -> np.ndarray:
-  return maze_runs.pass_at_k(maze_runs.stacked(found, "correct")[:, -1], k)
-
-
 def _rollout_claims(points, settings) -> list[Claim]:
   fewest, most = settings.rollouts[0], settings.rollouts[-1]
   claims = []
   for few, other, k in itertools.product((fewest,), ("RLOO", "GRPO"), (1, 256)):
     ours, theirs = (
-      _final(points[few]["MaxRL"], k),
-      _final(points[most][other], k),
+      summaries.final(points[few]["MaxRL"], k),
+      summaries.final(points[most][other], k),
     )
     gap = stats.difference_interval(ours, theirs)
     claims.append(
@@ -88,7 +90,7 @@ def _rollout_claims(points, settings) -> list[Claim]:
 
 def _rollout_table(points) -> Table:
   rows = [
-    [num, label, *(spread(_final(found, k)) for k in (1, 32, 256))]
+    [num, label, *(spread(summaries.final(found, k)) for k in (1, 32, 256))]
     for num, runs in points.items()
     for label, found in runs.items()
   ]
@@ -99,12 +101,12 @@ def _rollout_table(points) -> Table:
 def scarce(preset: str, workdir) -> Result:
   """pass@k of held-out mazes over epochs on a small fixed training set."""
   settings = PRESETS[preset]
-  rates, _ = maze_runs.tuned(preset, _METHODS, workdir / "runs")
+  rates, _ = maze_runs.tuned(settings, _METHODS, workdir / "runs")
   changes = {"task.train_size": settings.scarce}
-  runs = mazes.reported(
-    preset, rates, workdir, steps=settings.scarce_steps, **changes
+  runs = summaries.reported(
+    settings, rates, workdir, steps=settings.scarce_steps, **changes
   )
-  config = maze_runs.config_of(settings, "rl")
+  config = config_of(settings, "rl")
   epochs = config.batch_size / settings.scarce
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes[:3], (1, 32, 256), strict=True):
@@ -121,12 +123,12 @@ def scarce(preset: str, workdir) -> Result:
   for label, found in runs.items():
     rate = maze_runs.stacked(found, "pass_rate")
     window = max(rate.shape[1] // 20, 1)
-    values = mazes.running_mean(rate, window)
+    values = summaries.running_mean(rate, window)
     mean, low, high = stats.mean_interval(values)
     x = (window / 2 + np.arange(values.shape[1])) * epochs
     plotting.curve(axes[3], x, mean, low=low, high=high, colour=COLOURS[label])
   axes[3].set(title="pass rate, training mazes", xlabel="epochs")
-  mazes.legend_below(drawing, axes[0])
+  summaries.legend_below(drawing, axes[0])
   caption = (
     f"{settings.scarce} training mazes for"
     f" {settings.scarce_steps * epochs:.0f} epochs (drawn with replacement);"
@@ -136,13 +138,13 @@ def scarce(preset: str, workdir) -> Result:
     "Mazes: scarce data (paper, figure 4)",
     [Drawing("maze_scarce", drawing, caption)],
     _scarce_claims(runs),
-    [mazes.results_table(runs)],
+    [summaries.results_table(runs)],
   )
 
 
 def _scarce_claims(runs) -> list[Claim]:
   claims = [
-    mazes.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
+    summaries.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
     for other in ("GRPO", "RLOO")
   ]
   for label in ("GRPO", "RLOO"):
@@ -169,7 +171,7 @@ def gradients(preset: str, workdir) -> Result:
   settings = PRESETS[preset]
   folder = workdir / "runs"
   warm = maze_runs.warm_up(settings, folder)
-  config = maze_runs.config_of(settings, "rl")
+  config = config_of(settings, "rl")
   found = store.stored(
     folder,
     "maze gradients",
@@ -227,9 +229,9 @@ def _gradient_norms(config, warm) -> dict[str, np.ndarray]:
   count = prompts.inputs.shape[0]
   found = {}
   for label in _METHODS:
-    name = maze_runs.METHODS[label]["name"]
+    name = METHODS[label]["name"]
     loss = batch_losses.sampled(
-      estimators_module.ESTIMATORS[name],
+      ESTIMATORS[name],
       made.policy,
       made.task,
       config.rollouts,

@@ -1,13 +1,12 @@
 """Mazes: the paper's figures 5, 7, 12 and 17, and its table 3 (figure 18)."""
 
-import itertools
-
 import numpy as np
 
 from experiments import maze_runs
-from experiments.maze_runs import COLOURS, KS, PRESETS, Run
-from experiments.results import Claim, Drawing, Result, Table, spread
-from maxrl_jax import plotting, stats
+from experiments import maze_summaries as summaries
+from experiments.maze_presets import COLOURS, KS, METHODS, PRESETS
+from experiments.results import Claim, Drawing, Result
+from maxrl_jax import evaluation, plotting, stats
 
 _MAIN = ("MaxRL", "GRPO", "RLOO")
 _SHOWN = (1, 32, 128, 256)  # k of pass@k over steps.
@@ -16,13 +15,13 @@ _SHOWN = (1, 32, 128, 256)  # k of pass@k over steps.
 def figure(preset: str, workdir) -> Result:
   """MaxRL, GRPO and RLOO: pass@k over steps, coverage, prompts solved."""
   settings = PRESETS[preset]
-  rates, tuning = maze_runs.tuned(preset, _MAIN, workdir / "runs")
-  runs = reported(preset, rates, workdir)
-  what = describe(settings)
+  rates, tuning = maze_runs.tuned(settings, _MAIN, workdir / "runs")
+  runs = summaries.reported(settings, rates, workdir)
+  what = summaries.describe(settings)
   drawings = [
     Drawing(
       "maze_pass_at_k",
-      draw_pass_at_k(runs, _SHOWN),
+      summaries.draw_pass_at_k(runs, _SHOWN),
       f"pass@k of held-out mazes over steps of RL. {what}",
     ),
     Drawing(
@@ -38,27 +37,30 @@ def figure(preset: str, workdir) -> Result:
       "maze_solved",
       _draw_solved(runs, settings),
       "Share of mazes with at least one success: of a step's training batch,"
-      f" among its {rollouts_of(settings)} rollouts, and of held-out mazes,"
-      f" among {KS[-1]}; and what goes with it. Running means over a twentieth"
-      " of training.",
+      f" among its {summaries.rollouts_of(settings)} rollouts, and of held-out"
+      f" mazes, among {KS[-1]}; and what goes with it. Running means over a"
+      " twentieth of training.",
     ),
   ]
   return Result(
     "Mazes (paper, figures 5, 7, 12, 17)",
     drawings,
     _claims(runs),
-    [results_table(runs), *tuning_tables(settings, tuning, rates)],
+    [
+      summaries.results_table(runs),
+      *summaries.tuning_tables(settings, tuning, rates),
+    ],
   )
 
 
 def baselines(preset: str, workdir) -> Result:
   """Table 3: GRPO with entropy, pass@16, power, TailRL and lower orders."""
   settings = PRESETS[preset]
-  labels = tuple(maze_runs.METHODS)
-  rates, tuning = maze_runs.tuned(preset, labels, workdir / "runs")
-  runs = reported(preset, rates, workdir)
+  labels = tuple(METHODS)
+  rates, tuning = maze_runs.tuned(settings, labels, workdir / "runs")
+  runs = summaries.reported(settings, rates, workdir)
   claims = [
-    ends_above(runs, "MaxRL", other, k, "table 3", "baselines")
+    summaries.ends_above(runs, "MaxRL", other, k, "table 3", "baselines")
     for other in labels[1:]
     for k in (1, 256)
   ]
@@ -67,109 +69,29 @@ def baselines(preset: str, workdir) -> Result:
     [
       Drawing(
         "maze_baselines",
-        draw_pass_at_k(runs, (1, 256)),
-        f"pass@k of held-out mazes over steps of RL. {describe(settings)}",
+        summaries.draw_pass_at_k(runs, (1, 256)),
+        "pass@k of held-out mazes over steps of RL."
+        f" {summaries.describe(settings)}",
       )
     ],
     claims,
-    [results_table(runs), *tuning_tables(settings, tuning, rates)],
+    [
+      summaries.results_table(runs),
+      *summaries.tuning_tables(settings, tuning, rates),
+    ],
   )
-
-
-def reported(preset: str, rates: dict[str, float], workdir, **changes):
-  """{method: [arrays a seed]} at the rates chosen."""
-  settings = PRESETS[preset]
-  steps = changes.pop("steps", settings.steps)
-  more = tuple(sorted(changes.items()))
-  wanted = [
-    Run(label, rate, seed, steps, more)
-    for seed, (label, rate) in itertools.product(settings.seeds, rates.items())
-  ]
-  found = maze_runs.train(preset, wanted, workdir / "runs")
-  runs = {label: [] for label in rates}
-  for run, arrays in zip(wanted, found, strict=True):
-    runs[run.label].append(arrays)
-  return runs
-
-
-def rollouts_of(settings) -> int:
-  return maze_runs.config_of(settings, "rl").rollouts
-
-
-def describe(settings) -> str:
-  """The setting in a sentence or two, for captions."""
-  config = maze_runs.config_of(settings, "rl")
-  size, policy = config.task.size, config.policy
-  tuned = (
-    f"learning rate chosen for every method from"
-    f" {', '.join(f'{rate:g}' for rate in settings.rates)} by the validation"
-    " pass@1 of another seed"
-    if len(settings.rates) > 1
-    else f"learning rate {settings.rates[0]:g}"
-  )
-  return (
-    f"Mazes of {size} × {size}, fresh ones in every step; transformer of"
-    f" {policy.num_layers} layers, {policy.hidden_size} wide; all runs start"
-    f" from one supervised warm-up of {settings.warmup} steps. Batches of"
-    f" {config.batch_size} mazes with {config.rollouts} rollouts,"
-    f" {config.optimizer.name}, {tuned}. {settings.mazes} held-out mazes,"
-    f" {KS[-1]} rollouts each. Mean and 95 % interval over"
-    f" {len(settings.seeds)} seeds."
-  )
-
-
-def draw_pass_at_k(runs, ks):
-  """A panel for each k: pass@k over steps."""
-  drawing, axes = plotting.axes(columns=len(ks), width=2.8, height=3.0)
-  for ax, k in zip(axes, ks, strict=True):
-    for label, found in runs.items():
-      values = maze_runs.pass_at_k(maze_runs.stacked(found, "correct"), k)
-      plotting.interval_curve(
-        ax,
-        found[0]["step"],
-        stats.mean_interval(values),
-        colour=COLOURS[label],
-        label=label,
-      )
-    ax.set(title=f"pass@{k}", xlabel="steps of RL")
-  axes[0].set_ylabel("held-out mazes")
-  legend_below(drawing, axes[0])
-  return drawing
-
-
-def legend_below(drawing, ax, most: int = 5) -> None:
-  handles, labels = ax.get_legend_handles_labels()
-  drawing.legend(
-    handles,
-    labels,
-    loc="outside lower center",
-    ncols=min(len(labels), most),
-  )
-
-
-def coverage(found) -> np.ndarray:
-  """pass@k for each of KS after training, [seeds, len(KS)]."""
-  final = maze_runs.stacked(found, "correct")[:, -1]
-  return np.stack([maze_runs.pass_at_k(final, k) for k in KS], -1)
-
-
-def efficiency(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-  """k over the samples with which `ours` covers what `theirs` does with k.
-
-  Both are coverages at KS, [len(KS)]; log k is interpolated, and NaN stands
-  where no number of samples from 1 to KS[-1] gives `ours` that coverage.
-  """
-  grid = np.log(KS)
-  # Coverage rises with k, but may be level where nothing more is found.
-  rising = np.maximum.accumulate(ours) + 1e-12 * np.arange(len(KS))
-  needed = np.interp(theirs, rising, grid, left=np.nan, right=np.nan)
-  return np.exp(grid - needed)
 
 
 def _factors(runs, label: str) -> np.ndarray:
   """The efficiency of MaxRL over another method, [seeds, len(KS)]."""
-  pairs = zip(coverage(runs["MaxRL"]), coverage(runs[label]), strict=True)
-  return np.stack([efficiency(ours, theirs) for ours, theirs in pairs])
+  pairs = zip(
+    summaries.coverage(runs["MaxRL"]),
+    summaries.coverage(runs[label]),
+    strict=True,
+  )
+  return np.stack(
+    [evaluation.sampling_efficiency(KS, ours, theirs) for ours, theirs in pairs]
+  )
 
 
 def _draw_coverage(runs):
@@ -178,7 +100,7 @@ def _draw_coverage(runs):
     plotting.interval_curve(
       left,
       KS,
-      stats.mean_interval(coverage(found)),
+      stats.mean_interval(summaries.coverage(found)),
       colour=COLOURS[label],
       label=label,
     )
@@ -231,7 +153,7 @@ def _draw_solved(runs, settings):
         steps = found[0]["step"]
         values = np.mean(maze_runs.stacked(found, "correct") > 0, -1)
       else:
-        values = running_mean(maze_runs.stacked(found, name), window)
+        values = summaries.running_mean(maze_runs.stacked(found, name), window)
         steps = window / 2 + np.arange(values.shape[1])
       mean, low, high = stats.mean_interval(values)
       plotting.curve(
@@ -239,39 +161,13 @@ def _draw_solved(runs, settings):
       )
   for ax, (_, title) in zip(axes, panels, strict=True):
     ax.set(title=title, xlabel="steps of RL")
-  legend_below(drawing, axes[0])
+  summaries.legend_below(drawing, axes[0])
   return drawing
-
-
-def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-  """Means over `window` neighbours along the last axis, ends left out."""
-  total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), -1)
-  return (total[:, window:] - total[:, :-window]) / window
-
-
-def _final(found, k: int) -> np.ndarray:
-  return maze_runs.pass_at_k(maze_runs.stacked(found, "correct")[:, -1], k)
-
-
-def ends_above(runs, ours, theirs, k, source, figure) -> Claim:
-  """Whether one method ends above another in held-out pass@k."""
-  a, b = _final(runs[ours], k), _final(runs[theirs], k)
-  gap = stats.difference_interval(a, b)
-  name = theirs.lower().replace(" ", "_")
-  return Claim(
-    f"mazes.{figure}.pass_at_{k}.{name}",
-    source,
-    f"{ours} ends above {theirs} in held-out pass@{k}.",
-    f"{a.mean():.3f} against {b.mean():.3f}, difference {gap.mean:.3f}"
-    f" [{gap.low:.3f}, {gap.high:.3f}]",
-    "95 % interval above 0",
-    bool(gap.low > 0),
-  )
 
 
 def _claims(runs) -> list[Claim]:
   claims = [
-    ends_above(runs, "MaxRL", other, k, "figure 17", "main")
+    summaries.ends_above(runs, "MaxRL", other, k, "figure 17", "main")
     for other in ("GRPO", "RLOO")
     for k in _SHOWN
   ]
@@ -312,48 +208,3 @@ def _claims(runs) -> list[Claim]:
       )
     )
   return claims
-
-
-def results_table(runs) -> Table:
-  """pass@k, solved and length of every method after training."""
-  ks = (1, 8, 32, 128, 256)
-
-  def row(label, correct, length, entropy):
-    passes = [spread(maze_runs.pass_at_k(correct, k)) for k in ks]
-    return [label, *passes, length, entropy]
-
-  rows = []
-  for label, found in runs.items():
-    last = [
-      spread(maze_runs.stacked(found, name)[:, -20:].mean(-1), 2)
-      for name in ("length", "entropy")
-    ]
-    correct = maze_runs.stacked(found, "correct")[:, -1]
-    rows.append(row(label, correct, *last))
-  start = next(iter(runs.values()))[0]["correct"][0]
-  before = [f"{maze_runs.pass_at_k(start, k):.3f}" for k in ks]
-  rows.insert(0, ["after warm-up", *before, "", ""])
-  return Table(
-    "Held-out mazes after training; tokens of an answer and entropy of a token"
-    " (nats) in the last 20 batches. Mean ± half the 95 % interval over seeds.",
-    ["method", *(f"pass@{k}" for k in ks), "tokens", "entropy"],
-    rows,
-  )
-
-
-def tuning_tables(settings, tuning, rates) -> list[Table]:
-  """How the learning rates were chosen; none where there was no choice."""
-  if not tuning:
-    return []
-  rows = [
-    [label, *(f"{score:.3f}" for score in scores), f"{rates[label]:g}"]
-    for label, scores in tuning.items()
-  ]
-  return [
-    Table(
-      f"Tuning: validation pass@1 after {settings.tuning_steps} steps of a seed"
-      " that is not reported; the same rates for every method.",
-      ["method", *(f"{rate:g}" for rate in settings.rates), "chosen"],
-      rows,
-    )
-  ]

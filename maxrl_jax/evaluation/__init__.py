@@ -18,6 +18,7 @@ from maxrl_jax.evaluation.coverage import (
   majority_vote,
   pass_at_k,
   pass_rates,
+  sampling_efficiency,
 )
 from maxrl_jax.evaluation.moments import (
   Moments,
@@ -41,6 +42,7 @@ __all__ = [
   "pass_at_k",
   "pass_rates",
   "sampled_moments",
+  "sampling_efficiency",
   "success_counts",
 ]
 

@@ -7,6 +7,7 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from maxrl_jax import objectives, symmetric
@@ -87,6 +88,30 @@ def pass_at_k(num_correct: Array, num_samples: int, k: int) -> Array:
 def coverage(p: Array, ks: Sequence[int]) -> Array:
   """Mean exact pass@k over prompts [M], for each k: [len(ks)]."""
   return jnp.stack([jnp.mean(exact_pass_at_k(p, k)) for k in ks])
+
+
+def sampling_efficiency(
+  ks: Sequence[int], ours: np.ndarray, theirs: np.ndarray
+) -> np.ndarray:
+  """How many times fewer samples one policy needs for another's coverage.
+
+      k / k', where ours(k') = theirs(k)
+
+  log k' is interpolated linearly (arXiv 2602.02710, figure 5).
+
+  Args:
+    ks: rising numbers of samples [K].
+    ours: coverage at each of them [K].
+    theirs: likewise.
+
+  Returns:
+    [K]; NaN where no k' from ks[0] to ks[-1] gives ours that coverage.
+  """
+  grid = np.log(ks)
+  # Coverage rises with k, but may be level where nothing more is found.
+  rising = np.maximum.accumulate(ours) + 1e-12 * np.arange(len(grid))
+  needed = np.interp(theirs, rising, grid, left=np.nan, right=np.nan)
+  return np.exp(grid - needed)
 
 
 def majority_vote(

@@ -1,0 +1,98 @@
+"""Sampling and an RL step of a maze policy against Hugging Face transformers.
+
+The same weights on both sides, 3.9 M parameters, 32 mazes of 9 × 9 with 32
+rollouts of 32 tokens. The yardstick is what the paper's code does: `generate`
+with its KV cache, the prompt repeated for every rollout, then a forward and a
+backward pass over prompts and answers, and AdamW; eager PyTorch on the CPU.
+"""
+
+import tempfile
+
+import jax
+import numpy as np
+
+from benchmarks.steps import blocked
+from configs import maze_paper
+from maxrl_jax import training
+from maxrl_jax.integrations import qwen2
+
+_LENGTH = 32
+
+
+def comparisons():
+  """(name, ours, yardstick, wanted ratio, whether larger is better)."""
+  try:
+    import torch
+    import transformers
+  except ImportError:  # The extra `benchmark` is not installed.
+    print("mazes: torch or transformers is not there, rows left out")
+    return
+  config = maze_paper.get_config()
+  config.task.size, config.task.max_length = 9, _LENGTH
+  config.rollouts, config.policy.dtype = 32, "float32"
+  made = training.make_train(config)
+  state = jax.jit(made.init)(jax.random.key(0))
+  prompts = made.task.draw(jax.random.key(1), config.batch_size).inputs
+  with tempfile.TemporaryDirectory() as folder:
+    qwen2.save(folder, made.policy, state.params)
+    model = transformers.Qwen2ForCausalLM.from_pretrained(folder)
+  repeated = torch.tensor(np.repeat(prompts, config.rollouts, 0)).long()
+  theirs = _Theirs(torch, model, repeated)
+
+  @jax.jit
+  def sample(params, key):
+    outputs = made.policy.apply(params, prompts)
+    keys = jax.random.split(key, config.batch_size)
+    return made.policy.apply(
+      params, keys, outputs, config.rollouts, method="sample"
+    )
+
+  step, key = jax.jit(made.step), jax.random.key(2)
+  count = config.batch_size * config.rollouts * _LENGTH
+  what = f"{config.batch_size} × {config.rollouts} rollouts, transformers"
+  yield (
+    f"{count} tokens sampled, {what}",
+    lambda: blocked(sample, state.params, key),
+    theirs.sample,
+    5.0,
+    True,
+  )
+  yield (
+    f"RL step, {what}",
+    lambda: blocked(step, state, key),
+    theirs.step,
+    3.0,
+    True,
+  )
+
+
+class _Theirs:
+  """The yardstick's sampling and update; prompts [B · N, P]."""
+
+  def __init__(self, torch, model, prompts):
+    self.torch, self.model, self.prompts = torch, model.train(), prompts
+    self.optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
+    # Any advantages cost the same.
+    self.advantages = torch.randn(len(prompts))
+
+  def sample(self):
+    with self.torch.no_grad():
+      return self.model.generate(
+        self.prompts,
+        attention_mask=self.torch.ones_like(self.prompts),
+        max_new_tokens=_LENGTH,
+        min_new_tokens=_LENGTH,
+        do_sample=True,
+        top_k=0,
+        pad_token_id=0,
+      )
+
+  def step(self):
+    tokens, start = self.sample(), self.prompts.shape[1]
+    logits = self.model(tokens).logits[:, start - 1 : -1]
+    log_probs = self.torch.log_softmax(logits, -1)
+    taken = log_probs.gather(-1, tokens[:, start:, None])[..., 0].sum(-1)
+    loss = -(self.advantages * taken).mean()
+    self.optimizer.zero_grad()
+    loss.backward()
+    self.optimizer.step()
