@@ -6,7 +6,6 @@ import pytest
 from configs import maze
 from experiments import maze_presets, maze_runs, maze_summaries, results
 from experiments.figures import maze_pictures, maze_studies, mazes
-from experiments.maze_presets import KS
 from experiments.maze_runs import Run
 
 TINY = maze_presets.Preset(

@@ -36,6 +36,17 @@ def test_difference_interval():
   assert interval.high == pytest.approx(3 + half, rel=1e-6)
 
 
+def test_difference_interval_of_runs_that_are_all_alike():
+  same = stats.difference_interval(np.zeros(3), np.full(4, 0.25))
+  assert [float(x) for x in same] == [-0.25] * 3
+  # One side constant: Student's interval of the other's mean, two degrees.
+  first = np.array([3.0, 4.0, 5.0])
+  interval = stats.difference_interval(first, np.zeros(3))
+  half = 4.302653 * np.sqrt(1 / 3)
+  assert interval.low == pytest.approx(4 - half, rel=1e-6)
+  assert interval.high == pytest.approx(4 + half, rel=1e-6)
+
+
 def test_interquartile_mean_by_hand():
   """Of eight runs the middle four count."""
   scores = np.array([100.0, 1, 2, 3, 4, 5, 6, -50])
