@@ -29,7 +29,7 @@ def _compiled(size, num, options):
     keys = jax.random.split(key, num)
     return jax.vmap(lambda k: mazes.prim(k, size, **dict(options)))(keys)
 
-  return jax.jit(make, compiler_options={"xla_backend_optimization_level": 0})
+  return jax.jit(make)
 
 
 def _draw(size, num, seed=0, **options):

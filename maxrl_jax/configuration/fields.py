@@ -35,7 +35,7 @@ def check_options(block: str, name: str, make, options) -> None:
       if block == "policy":
         hidden |= {"learned_scale", "smallest_scale", "initial_scale"}
         hidden |= {"spread", "least_policy_scale", "width"}
-        hidden |= {"vocab_size", "max_length", "eos"}
+        hidden |= {"vocab_size", "max_length", "eos", "rope_theta", "epsilon"}
       taken = sorted(set(parameters) - hidden)
       raise ValueError(
         f"{block}.{option} = {value}: {name!r} takes {taken or 'no options'}"

@@ -227,15 +227,10 @@ class Transformer(nn.Module):
 
   def score(self, outputs: Encoded, actions: Array) -> "Scores":
     """What the policy thinks of answers [B, N, L], differentiable."""
-    length = outputs.memory[0][0].shape[1]
-    x = self.embedding(actions[..., :-1])
-    positions = length + jnp.arange(x.shape[-2])
-    for block, prompt in zip(self.blocks, outputs.memory, strict=True):
-      queries, keys, values = block.project(x, positions)
-      attended = attention.shared(queries, prompt, (keys, values))
-      x = block.finish(x, attended)
-    first = jnp.repeat(outputs.logits[:, None, None], actions.shape[1], 1)
-    logits = jnp.concatenate([first, self._logits(x)], 2)
+    logits = jnp.repeat(outputs.logits[:, None, None], actions.shape[1], 1)
+    if actions.shape[-1] > 1:
+      later = self._read(outputs, actions[..., :-1])
+      logits = jnp.concatenate([logits, later], 2)
     log_probs = jax.nn.log_softmax(logits)
     entropies = -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
     taken = jnp.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
@@ -245,6 +240,16 @@ class Transformer(nn.Module):
       jnp.sum(jnp.where(counts, entropies, 0), -1),
       jnp.sum(counts, -1),
     )
+
+  def _read(self, outputs: Encoded, actions: Array) -> Array:
+    """Logits after each of some first tokens of answers, [B, N, …, V]."""
+    x = self.embedding(actions)
+    positions = outputs.memory[0][0].shape[1] + jnp.arange(x.shape[-2])
+    for block, prompt in zip(self.blocks, outputs.memory, strict=True):
+      queries, keys, values = block.project(x, positions)
+      attended = attention.shared(queries, prompt, (keys, values))
+      x = block.finish(x, attended)
+    return self._logits(x)
 
   def counts(self, actions: Array) -> Array:
     """Which tokens [..., L] are part of the answer: to its eos, no further."""
