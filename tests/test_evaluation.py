@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import math
 from fractions import Fraction
@@ -7,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maxrl_jax import estimators, evaluation, objectives
+from configs import bandit
+from maxrl_jax import estimators, evaluation, objectives, training
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.base import Prompts
 
 
@@ -57,6 +61,56 @@ def test_majority_vote(actions, right, expected):
   actions = jnp.asarray(actions)
   found = evaluation.majority_vote(actions, actions == right, 5)
   assert float(found) == pytest.approx(expected)
+
+
+def _unknown_bandit():
+  """A bandit that must be sampled, though its pass rates are known."""
+  task = TASKS["bandit"](num_prompts=21, hardest=0.1, easiest=0.8)
+  return dataclasses.replace(task, log_pass_rate=None), np.geomspace(
+    0.1, 0.8, 21
+  )
+
+
+@pytest.mark.parametrize("num", [40, 256, 600])
+def test_success_counts_are_binomial(num):
+  """In groups of 16 prompts and 256 rollouts, and in what is left over."""
+  task, p = _unknown_bandit()
+  policy = POLICIES["tabular"](**task.policy_options)
+  prompts = task.splits["test"]
+  params = policy.init(jax.random.key(0), prompts.inputs)
+
+  @jax.jit
+  def count(key):
+    return evaluation.success_counts(policy, params, prompts, task, key, num)
+
+  repeats = 400
+  keys = jax.random.split(jax.random.key(num), repeats)
+  counts = np.stack([count(key) for key in keys])
+  assert counts.shape == (repeats, 21) and counts.dtype == np.int32
+  assert counts.min() >= 0 and counts.max() <= num
+  variance = num * p * (1 - p)
+  z = (counts - num * p) / np.sqrt(variance)
+  assert np.abs(z.mean(0)).max() < 4.5 / np.sqrt(repeats)
+  # Var z² of a binomial: 2 and its excess kurtosis.
+  spread = np.sqrt((2 + (1 - 6 * p * (1 - p)) / variance) / repeats)
+  assert (np.abs((z**2).mean(0) - 1) < 4.5 * spread).all()
+  related = np.corrcoef(z.T) - np.eye(21)
+  assert np.abs(related).max() < 5 / np.sqrt(repeats)
+
+
+def test_pass_at_k_of_a_task_that_must_be_sampled():
+  task, p = _unknown_bandit()
+  made = training.make_train(bandit.get_config(), task)
+  with pytest.raises(ValueError, match="rollouts = None"):
+    evaluation.make_evaluate(made, (1, 4))
+  evaluate = evaluation.make_evaluate(made, (1, 4, 64, 3000), 2000)
+  keys = jax.random.split(jax.random.key(0), 1)
+  found = evaluate("test", made.start(keys, {}))
+  assert list(found) == ["pass@1", "pass@4", "pass@64", "solved"]
+  for k in (1, 4, 64):
+    exact = np.mean(1 - (1 - p) ** k)
+    np.testing.assert_allclose(found[f"pass@{k}"], [exact], atol=0.01)
+  assert found["solved"].tolist() == [1.0]
 
 
 def _case():

@@ -10,8 +10,9 @@ import sys
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from safetensors import numpy as safetensors
 
-from configs import bandit
+from configs import bandit, maze
 from experiments import digit_runs, report, results, train
 from experiments.figures import FIGURES, digit_strings, gradient_norms
 from experiments.results import Claim, Drawing, Result, Table
@@ -60,6 +61,41 @@ def test_train_command_with_runs_and_overrides(tmp_path):
   assert len(summary["test/pass@1"]) == 2
   config = json.loads((tmp_path / "config.json").read_text())
   assert config["estimator"]["order"] == 4
+
+
+def test_a_warm_up_and_what_starts_from_it(tmp_path):
+  """Without a step worth the name, RL scores as its checkpoint does."""
+  config = maze.get_config("warmup")
+  config.task.update(size=7, random_ends=True, max_length=6, eval_size=32)
+  config.policy.update(num_layers=1, hidden_size=16, intermediate_size=32)
+  config.steps, config.log_every, config.eval_every = 60, 20, 60
+  config.batch_size, config.eval_rollouts = 16, 8
+  config.optimizer.warmup, config.optimizer.learning_rate = 5, 1e-2
+  first = train.train(config, tmp_path / "warmup")
+  assert 0 < first["test/pass@1"] < first["test/pass@4"] <= 1
+  assert "test/pass@16" not in first
+  assert first["test/solved"] >= first["test/pass@4"]
+  assert 0 < first["test/entropy"] < np.log(32)
+  assert 1 <= first["test/length"] <= 6
+
+  config.estimator.name, config.runs, config.rollouts = "maxrl", 2, 4
+  config.steps = config.log_every = config.eval_every = 6
+  config.optimizer.learning_rate = 1e-12
+  config.policy.checkpoint = str(tmp_path / "warmup" / "model")
+  then = train.train(config, tmp_path / "rl")
+  for name, value in first.items():
+    if name.startswith("test/"):
+      assert then[name] == pytest.approx([value] * 2, abs=1e-6), name
+  (line,) = (tmp_path / "rl" / "metrics.jsonl").read_text().splitlines()
+  names = ("pass_rate", "solved", "length", "entropy", "validation/pass@1")
+  assert set(names) <= json.loads(line).keys()
+  folders = {path.name for path in (tmp_path / "rl").glob("model*")}
+  assert folders == {"model-0", "model-1"}
+  for folder in folders:
+    path = tmp_path / "rl" / folder / "model.safetensors"
+    kept = safetensors.load_file(tmp_path / "warmup" / "model" / path.name)
+    for tensor, value in safetensors.load_file(path).items():
+      np.testing.assert_allclose(value, kept[tensor], atol=1e-9)
 
 
 def test_gradient_study_command(tmp_path):

@@ -13,7 +13,7 @@ from scipy import stats
 from maxrl_jax import distributions
 from maxrl_jax.policies import Transformer
 
-EOS, PROMPTS, ROLLOUTS = 2, 3, 20
+EOS, PROMPTS, ROLLOUTS = 2, 3, 60
 OPTIONS = {
   "vocab_size": 7,
   "max_length": 11,  # More than one block of the decoder.
@@ -23,7 +23,6 @@ OPTIONS = {
   "intermediate_size": 24,
   "rope_theta": 30.0,
 }
-SHAPE = oracle.Shape(heads=4, kv_heads=2, theta=30.0)
 
 
 def _policy(seed=0, spread=0.3, **options):
@@ -41,10 +40,13 @@ def _policy(seed=0, spread=0.3, **options):
   return policy, params, prompts
 
 
+def _keys(seed):
+  return jax.random.split(jax.random.key(seed), PROMPTS)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 4))
-def _generate(policy, params, prompts, key, num=ROLLOUTS):
+def _generate(policy, params, prompts, keys, num=ROLLOUTS):
   outputs = policy.apply(params, prompts)
-  keys = jax.random.split(key, prompts.shape[0])
   return policy.apply(params, keys, outputs, num, method="generate")
 
 
@@ -58,11 +60,15 @@ def _double(params):
   return jax.tree.map(np.float64, params)
 
 
-def _known(params, prompts, answers, shape=SHAPE, **options):
+def _known(policy, params, prompts, answers):
   """log-probabilities, entropies, lengths [3, B, N] of the NumPy reference."""
   params = _double(params)
+  shape = oracle.Shape(
+    policy.num_heads, policy.num_kv_heads, policy.rope_theta, policy.epsilon
+  )
+  last = (policy.eos, shape, policy.temperature)
   found = [
-    [oracle.score(params, prompt, z, EOS, shape, **options) for z in group]
+    [oracle.score(params, prompt, answer, *last) for answer in group]
     for prompt, group in zip(prompts.tolist(), answers.tolist(), strict=True)
   ]
   return np.moveaxis(np.array(found), -1, 0)
@@ -73,31 +79,29 @@ def _known(params, prompts, answers, shape=SHAPE, **options):
   [
     {"num_layers": 2},
     {"num_heads": 4, "num_kv_heads": 4, "epsilon": 0.1},
-    {"num_heads": 2, "num_kv_heads": 1, "max_length": 8},
+    {"num_heads": 2, "num_kv_heads": 1, "max_length": 8, "eos": 7},
     {"temperature": 0.6, "max_length": 1},
   ],
 )
 def test_answers_are_drawn_and_scored_as_numpy_would(options):
   """It is given the prompt before every answer, rather than read once."""
   policy, params, prompts = _policy(**options)
-  answers, drawn = _generate(policy, params, prompts, jax.random.key(5))
+  answers, drawn = _generate(policy, params, prompts, _keys(5))
   assert answers.dtype == jnp.int32
   assert answers.shape == (PROMPTS, ROLLOUTS, policy.max_length)
   scores = _score(policy, params, prompts, answers)
-  shape = oracle.Shape(
-    policy.num_heads, policy.num_kv_heads, policy.rope_theta, policy.epsilon
-  )
-  temperature = policy.temperature
-  known = _known(params, prompts, answers, shape, temperature=temperature)
+  known = _known(policy, params, prompts, answers)
   np.testing.assert_allclose(drawn, scores.log_probs, rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(scores.log_probs, known[0], rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(scores.entropies, known[1], rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(scores.lengths, known[2])
+  if policy.eos == policy.vocab_size:  # It never ends.
+    assert (scores.lengths == policy.max_length).all()
 
 
 def test_nothing_follows_the_end():
-  policy, params, prompts = _policy()
-  answers, _ = _generate(policy, params, prompts, jax.random.key(0), 100)
+  policy, params, prompts = _policy(num_layers=2)
+  answers, _ = _generate(policy, params, prompts, _keys(0))
   lengths = _score(policy, params, prompts, answers).lengths.ravel().tolist()
   for answer, length in zip(
     answers.reshape(-1, policy.max_length).tolist(), lengths, strict=True
@@ -111,31 +115,29 @@ def test_nothing_follows_the_end():
 
 
 def test_what_follows_the_end_is_worth_nothing():
-  policy, params, prompts = _policy()
-  answers = [[3, EOS, 0, 0], [3, EOS, 5, EOS], [4, 6, 5, 3]]
-  answers = jnp.array([answers] * PROMPTS)
-  found = _score(policy, params, prompts, answers)
-  for values in found:
-    np.testing.assert_allclose(values[:, 0], values[:, 1], rtol=1e-6)
-  np.testing.assert_array_equal(found.lengths[0], [2, 2, 4])
-
-
-def test_an_answer_that_never_ends_has_full_length():
-  policy, params, prompts = _policy()
-  never = policy.clone(eos=policy.vocab_size)
-  answers, log_probs = _generate(never, params, prompts, jax.random.key(0))
-  scores = _score(never, params, prompts, answers)
-  assert (scores.lengths == 11).all()
-  np.testing.assert_allclose(log_probs, scores.log_probs, rtol=1e-5)
+  policy, params, prompts = _policy(num_layers=2)
+  answers, _ = _generate(policy, params, prompts, _keys(0))
+  ended = jnp.cumsum(answers == EOS, -1) - (answers == EOS) > 0
+  other = jax.random.randint(jax.random.key(9), answers.shape, 0, 7)
+  changed = jnp.where(ended, other, answers)
+  assert (changed != answers).any()
+  for a, b in zip(
+    _score(policy, params, prompts, answers),
+    _score(policy, params, prompts, changed),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_answers_occur_as_often_as_their_probability_says():
   """All answers of two tokens: 1 that ends at once, and 3 × 4 others."""
   policy, params, prompts = _policy(vocab_size=4, max_length=2, seed=3)
   num = 40_000
-  answers, _ = _generate(policy, params, prompts, jax.random.key(7), num)
+  answers, _ = _generate(policy, params, prompts, _keys(7), num)
   everything = [(EOS, 0), *itertools.product((0, 1, 3), range(4))]
-  log_probs = _known(params, prompts, np.array([everything] * PROMPTS))[0]
+  log_probs = _known(policy, params, prompts, np.array([everything] * PROMPTS))[
+    0
+  ]
   for own, expected in zip(np.asarray(answers), np.exp(log_probs), strict=True):
     assert expected.sum() == pytest.approx(1, abs=1e-9)
     counts = [(own == answer).all(1).sum() for answer in everything]
@@ -147,10 +149,10 @@ def test_rollouts_are_independent():
   """Neighbours agree as often as two draws of the NumPy reference would."""
   policy, params, prompts = _policy(vocab_size=4, max_length=2, seed=3)
   num = 40_000
-  answers, _ = _generate(policy, params, prompts, jax.random.key(8), num)
+  answers, _ = _generate(policy, params, prompts, _keys(8), num)
   first = np.asarray(answers)[..., 0]
-  texts = [oracle.logits(_double(params), x, SHAPE)[-1] for x in prompts]
-  p = np.exp(texts) / np.exp(texts).sum(1, keepdims=True)
+  everything = np.arange(4)[None, :, None].repeat(PROMPTS, 0)
+  p = np.exp(_known(policy, params, prompts, everything)[0])
   for row in range(PROMPTS):
     pairs = np.bincount(first[row, ::2] * 4 + first[row, 1::2], minlength=16)
     expected = np.outer(p[row], p[row]).ravel() * num / 2
@@ -160,10 +162,13 @@ def test_rollouts_are_independent():
   assert stats.chisquare(pairs, expected).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("remat", [False, True])
-def test_gradients_are_slopes_of_the_numpy_reference(remat):
-  policy, params, prompts = _policy(num_layers=2, max_length=4, remat=remat)
-  answers, _ = _generate(policy, params, prompts, jax.random.key(2), 3)
+@pytest.mark.parametrize(("layers", "remat"), [(2, False), (1, True)])
+def test_gradients_are_slopes_of_the_numpy_reference(layers, remat):
+  policy, params, prompts = _policy(
+    num_layers=layers, max_length=4, remat=remat
+  )
+  answers = jax.random.randint(jax.random.key(2), (PROMPTS, 3, 4), 0, 7)
+  assert 0 < (answers[..., :3] == EOS).sum() < 9
   weights = np.random.default_rng(0).normal(size=(2, PROMPTS, 3))
 
   def total(params):
@@ -172,81 +177,81 @@ def test_gradients_are_slopes_of_the_numpy_reference(remat):
     return jnp.sum(both * jnp.asarray(weights, jnp.float32))
 
   def known(params):
-    return np.sum(_known(params, prompts, answers)[:2] * weights)
+    return np.sum(_known(policy, params, prompts, answers)[:2] * weights)
 
   gradient = jax.jit(jax.grad(total))(params)
   size = float(np.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient))))
   slopes = oracle.slopes(known, _double(params))
-  assert len(slopes) == len(jax.tree.leaves(params)) == 2 + 2 * 12
+  assert len(slopes) == len(jax.tree.leaves(params)) == 2 + 12 * layers
   for names, direction, slope in slopes:
     leaf = gradient
     for name in names:
       leaf = leaf[name]
     found = np.sum(np.float64(leaf) * direction)
     assert found == pytest.approx(slope, rel=1e-3, abs=1e-5 * size), names
-  # A shift of all keys shifts all scores alike, less so once they are turned.
-  steep = [abs(slope) > 1e-4 * size for _, _, slope in slopes]
-  assert sum(steep) > 20
+  assert min(abs(slope) for _, _, slope in slopes) > 1e-4 * size
 
 
 def test_rollouts_do_not_depend_on_other_prompts():
-  policy, params, prompts = _policy()
-  keys = jax.random.split(jax.random.key(4), PROMPTS)
-
-  @jax.jit
-  def generate(keys, prompts):
-    outputs = policy.apply(params, prompts)
-    return policy.apply(params, keys, outputs, 10, method="generate")
-
-  answers, log_probs = generate(keys, prompts)
+  policy, params, prompts = _policy(num_layers=2)
+  keys = _keys(4)
+  answers, log_probs = _generate(policy, params, prompts, keys)
   others = prompts.at[0].set(0).at[2].set(5)
-  among_others = generate(keys, others)
-  np.testing.assert_array_equal(answers[1], among_others[0][1])
-  alone = generate(keys[1:2], prompts[1:2])
+  among_others, _ = _generate(policy, params, others, keys)
+  np.testing.assert_array_equal(answers[1], among_others[1])
+  assert (answers[0] != among_others[0]).any()
+  alone = _generate(policy, params, prompts[1:2], keys[1:2])
   np.testing.assert_array_equal(answers[1], alone[0][0])
   np.testing.assert_allclose(log_probs[1], alone[1][0], rtol=1e-5)
-  assert (answers[0] != among_others[0][0]).any()
+
+
+def _brief(params):
+  """Ends at once, but for two tokens in a thousand."""
+  params = jax.tree.map(jnp.zeros_like, params)
+  params["params"]["norm"]["scale"] += 1
+  embedding = jnp.ones((7, 16)).at[EOS].set(1.5)
+  params["params"]["embedding"]["embedding"] = embedding
+  return params
 
 
 def test_a_run_alone_is_a_run_among_others():
   """They decode together until the last has ended."""
-  policy, params, prompts = _policy(max_length=30)
-  several = jax.tree.map(lambda p: jnp.stack([p, -p, 0.5 * p]), params)
-  keys = jax.random.split(jax.random.key(4), 3)
-
-  @jax.jit
-  def generate(params, key):
-    return _generate(policy, params, prompts, key, 2)
-
-  together = jax.jit(jax.vmap(generate))(several, keys)
-  blocks = set()
+  policy, params, prompts = _policy(num_layers=2)
+  runs = [params, _brief(params), jax.tree.map(jnp.negative, params)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
+  keys = jnp.stack([_keys(seed) for seed in range(3)])
+  generate = functools.partial(_generate, policy)
+  answers, log_probs = jax.vmap(generate, (0, None, 0))(stacked, prompts, keys)
   for run in range(3):
-    alone = generate(jax.tree.map(lambda p, i=run: p[i], several), keys[run])
-    np.testing.assert_array_equal(together[0][run], alone[0])
-    np.testing.assert_allclose(together[1][run], alone[1], rtol=1e-5)
-    lengths = (np.asarray(alone[0]) == EOS).argmax(-1)
-    blocks.add(lengths.max() // 8)
-  assert len(blocks) > 1
+    alone = generate(runs[run], prompts, keys[run])
+    np.testing.assert_array_equal(answers[run], alone[0])
+    np.testing.assert_allclose(log_probs[run], alone[1], rtol=1e-5, atol=1e-6)
+  assert [bool(own[..., 8:].any()) for own in answers] == [True, False, True]
 
 
 def test_bfloat16_is_near_float32():
   policy, params, prompts = _policy(max_length=5)
   half = policy.clone(dtype="bfloat16")
   half.check()
-  answers, drawn = _generate(half, params, prompts, jax.random.key(0))
-  ours = _score(half, params, prompts, answers)
-  exact = _score(policy, params, prompts, answers)
-  assert ours.log_probs.dtype == drawn.dtype == jnp.float32
-  np.testing.assert_allclose(drawn, ours.log_probs, atol=0.15)
-  np.testing.assert_allclose(ours.log_probs, exact.log_probs, atol=0.15)
-  assert (ours.log_probs != exact.log_probs).any()
-  total = lambda p, m: _score(m, p, prompts, answers).log_probs.sum()  # noqa: E731
-  gradients = [jax.grad(total)(params, m) for m in (policy, half)]
+  answers, drawn = _generate(half, params, prompts, _keys(0))
+
+  def total(params, policy):
+    scores = _score(policy, params, prompts, answers)
+    return scores.log_probs.sum(), scores.log_probs
+
+  slope = jax.jit(jax.grad(total, has_aux=True), static_argnums=1)
+  gradient, exact = slope(params, policy)
+  half_gradient, ours = slope(params, half)
+  assert ours.dtype == drawn.dtype == jnp.float32
+  np.testing.assert_allclose(drawn, ours, atol=0.15)
+  np.testing.assert_allclose(ours, exact, atol=0.15)
+  assert (ours != exact).any()
   a, b = (
-    np.concatenate([x.ravel() for x in jax.tree.leaves(g)]) for g in gradients
+    np.concatenate([x.ravel() for x in jax.tree.leaves(g)])
+    for g in (gradient, half_gradient)
   )
   assert a.dtype == b.dtype == np.float32
-  assert np.linalg.norm(a - b) < 0.05 * np.linalg.norm(a)
+  assert np.linalg.norm(a - b) < 0.15 * np.linalg.norm(a)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,7 @@ def scarce(preset: str, workdir) -> Result:
     x = (window / 2 + np.arange(values.shape[1])) * epochs
     plotting.curve(axes[3], x, mean, low=low, high=high, colour=COLOURS[label])
   axes[3].set(title="pass rate, training mazes", xlabel="epochs")
+  axes[3].set_ylim(top=1.02)
   summaries.legend_below(drawing, axes[0])
   caption = (
     f"{settings.scarce} training mazes for"

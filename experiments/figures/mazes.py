@@ -134,6 +134,7 @@ def _draw_coverage(runs):
   left.set(ylabel="coverage (pass@k)")
   right.axhline(1, color="#666666", linewidth=0.8)
   right.set(ylabel="times fewer samples", yscale="log")
+  right.yaxis.set_major_formatter("{x:g}")
   return drawing
 
 
@@ -161,6 +162,9 @@ def _draw_solved(runs, settings):
       )
   for ax, (_, title) in zip(axes, panels, strict=True):
     ax.set(title=title, xlabel="steps of RL")
+  for ax in axes[:3]:  # Intervals of shares may reach beyond 1.
+    ax.set_ylim(top=1.02)
+  axes[3].set_ylim(bottom=0)
   summaries.legend_below(drawing, axes[0])
   return drawing
 

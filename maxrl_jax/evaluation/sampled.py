@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from maxrl_jax import rollouts
@@ -38,7 +39,7 @@ def success_counts(
   total = prompts.inputs.shape[0]
   padded = -total % _PROMPTS
   # The last group is filled up with prompts of the first.
-  rows = jnp.arange(total + padded) % total
+  rows = np.arange(total + padded) % total
   grouped = jax.tree.map(
     lambda x: x[rows].reshape(-1, _PROMPTS, *x.shape[1:]), prompts
   )

@@ -8,6 +8,7 @@ import json
 import pathlib
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
@@ -26,6 +27,7 @@ _FIELDS = {
   "max_positions": "max_position_embeddings",
   "epsilon": "rms_norm_eps",
 }
+_EMBEDDING = "model.embed_tokens.weight"
 # Modules of a block, and whether they have a bias; the others are norms.
 _DENSE = {
   "query": ("self_attn.q_proj", True),
@@ -50,8 +52,8 @@ def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
   """
   path = pathlib.Path(folder) / "config.json"
   try:
-    found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
+    found = dict(json.loads(path.read_text(encoding="utf-8")))
+  except (OSError, TypeError, ValueError) as error:
     raise ValueError(
       f"policy.checkpoint = '{folder}': cannot read {path} ({error}); it must"
       " be a folder with config.json and model.safetensors"
@@ -68,7 +70,13 @@ def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
         f"policy.checkpoint = '{folder}': {name} = {found[name]!r} in its"
         f" config.json, must be {wanted!r}"
       )
-  rope = found.get("rope_parameters") or {}
+  rope = found.get("rope_parameters") or found.get("rope_scaling") or {}
+  kind = rope.get("rope_type", rope.get("type", "default"))
+  if kind != "default":
+    raise ValueError(
+      f"policy.checkpoint = '{folder}': rotary positions of type {kind!r} in"
+      " its config.json, must be 'default'"
+    )
   theta = rope.get("rope_theta", found.get("rope_theta"))
   try:
     options = {ours: found[theirs] for ours, theirs in _FIELDS.items()}
@@ -100,19 +108,31 @@ def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
     raise ValueError(
       f"policy.checkpoint = '{folder}': cannot read {path} ({error})"
     ) from None
-  tensors.pop("lm_head.weight", None)  # Tied: the embedding again.
+  head = tensors.pop("lm_head.weight", None)  # Tied: the embedding again.
   names = _names(policy)
   strange = sorted(set(names) ^ set(tensors))
   if strange:
     kind = "lacks" if strange[0] in names else "also has"
     raise ValueError(f"policy.checkpoint = '{folder}': {kind} {strange[0]}")
+  if head is not None and not jnp.array_equal(head, tensors[_EMBEDDING]):
+    raise ValueError(
+      f"policy.checkpoint = '{folder}': lm_head.weight is not the embedding"
+    )
+  example = jnp.zeros((1, 1), jnp.int32)
+  shapes = jax.eval_shape(policy.init, jax.random.key(0), example)["params"]
   params: dict = {}
   for name, place in names.items():
     value = tensors[name].astype(jnp.float32)
-    leaf = params
+    value = value.T if place[-1] == "kernel" else value
+    leaf, expected = params, shapes
     for part in place[:-1]:
-      leaf = leaf.setdefault(part, {})
-    leaf[place[-1]] = value.T if place[-1] == "kernel" else value
+      leaf, expected = leaf.setdefault(part, {}), expected[part]
+    if value.shape != expected[place[-1]].shape:
+      raise ValueError(
+        f"policy.checkpoint = '{folder}': {name} has the shape"
+        f" {tensors[name].shape}, which does not fit its config.json"
+      )
+    leaf[place[-1]] = value
   return {"params": params}
 
 
@@ -149,7 +169,7 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
 def _names(policy: Transformer) -> dict[str, tuple[str, ...]]:
   """Where in the parameters each tensor of the file belongs."""
   names = {
-    "model.embed_tokens.weight": ("embedding", "embedding"),
+    _EMBEDDING: ("embedding", "embedding"),
     "model.norm.weight": ("norm", "scale"),
   }
   for layer in range(policy.num_layers):
