@@ -72,8 +72,13 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
     "drawings": [(d.name, d.caption) for d in result.drawings],
     "claims": [claim._asdict() for claim in result.claims],
   }
-  text = json.dumps(record, indent=2, default=str) + "\n"
+  text = json.dumps(record, indent=2, default=_plain) + "\n"
   write_whole(workdir / "results" / f"{name}.json", text)
+
+
+def _plain(value):
+  """NumPy's numbers as Python's: 'False' as text would be true."""
+  return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:

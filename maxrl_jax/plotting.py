@@ -107,5 +107,4 @@ def maze(ax: Axes, is_open, start, goal, path, *, colour) -> None:
   marks = {"color": "#000000", "markersize": 7, "linestyle": ""}
   ax.plot(start[1], start[0], marker="o", **marks)
   ax.plot(goal[1], goal[0], marker="*", **marks)
-  ax.set(xticks=[], yticks=[])
-  ax.grid(False)
+  ax.set_axis_off()

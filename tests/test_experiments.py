@@ -7,6 +7,8 @@ import pathlib
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from configs import bandit, maze
 from experiments import digit_runs, report, results, train
 from experiments.figures import FIGURES, digit_strings, gradient_norms
 from experiments.results import Claim, Drawing, Result, Table
+from maxrl_jax.integrations import qwen2
+from maxrl_jax.policies import Transformer
 
 _ROOT = pathlib.Path(__file__).parents[1]
 
@@ -66,7 +70,8 @@ def test_train_command_with_runs_and_overrides(tmp_path):
 def test_a_warm_up_and_what_starts_from_it(tmp_path):
   """Without a step worth the name, RL scores as its checkpoint does."""
   config = maze.get_config("warmup")
-  config.task.update(size=7, random_ends=True, max_length=6, eval_size=32)
+  config.task.update(size=7, random_ends=True, max_length=6)
+  config.task.update(eval_size=32, train_size=200)
   config.policy.update(num_layers=1, hidden_size=16, intermediate_size=32)
   config.steps, config.log_every, config.eval_every = 60, 20, 60
   config.batch_size, config.eval_rollouts = 16, 8
@@ -78,24 +83,36 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   assert 0 < first["test/entropy"] < np.log(32)
   assert 1 <= first["test/length"] <= 6
 
-  config.estimator.name, config.runs, config.rollouts = "maxrl", 2, 4
+  config.estimator.name, config.rollouts = "maxrl", 4
   config.steps = config.log_every = config.eval_every = 6
   config.optimizer.learning_rate = 1e-12
   config.policy.checkpoint = str(tmp_path / "warmup" / "model")
   then = train.train(config, tmp_path / "rl")
   for name, value in first.items():
     if name.startswith("test/"):
-      assert then[name] == pytest.approx([value] * 2, abs=1e-6), name
+      assert then[name] == pytest.approx(value, abs=1e-6), name
   (line,) = (tmp_path / "rl" / "metrics.jsonl").read_text().splitlines()
   names = ("pass_rate", "solved", "length", "entropy", "validation/pass@1")
   assert set(names) <= json.loads(line).keys()
-  folders = {path.name for path in (tmp_path / "rl").glob("model*")}
-  assert folders == {"model-0", "model-1"}
-  for folder in folders:
-    path = tmp_path / "rl" / folder / "model.safetensors"
-    kept = safetensors.load_file(tmp_path / "warmup" / "model" / path.name)
-    for tensor, value in safetensors.load_file(path).items():
-      np.testing.assert_allclose(value, kept[tensor], atol=1e-9)
+  kept, found = (
+    safetensors.load_file(tmp_path / stage / "model" / "model.safetensors")
+    for stage in ("warmup", "rl")
+  )
+  for name, value in found.items():
+    np.testing.assert_allclose(value, kept[name], atol=1e-8)
+
+
+def test_several_runs_have_a_model_each(tmp_path):
+  config = maze.get_config()
+  config.runs, config.seed = 2, 7
+  policy = Transformer(32, 4, 2, num_layers=1, hidden_size=8)
+  init = lambda seed: policy.init(jax.random.key(seed), np.zeros((1, 3), int))  # noqa: E731
+  each = [init(seed) for seed in range(2)]
+  stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
+  train._save_models(tmp_path, policy, stacked, config)
+  for seed, params in zip((7, 8), each, strict=True):
+    loaded = qwen2.load(tmp_path / f"model-{seed}", policy)
+    jax.tree.map(np.testing.assert_array_equal, loaded, params)
 
 
 def test_gradient_study_command(tmp_path):

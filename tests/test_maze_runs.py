@@ -58,6 +58,8 @@ def _saved(made, workdir):
   for drawing in made.drawings:
     assert (workdir / "figures" / f"{drawing.name}.png").stat().st_size > 5000
   assert len({claim.id for claim in made.claims}) == len(made.claims)
+  for claim in results.load("made", workdir).claims:
+    assert isinstance(claim.holds, bool), claim
   return {claim.id: claim.holds for claim in made.claims}
 
 

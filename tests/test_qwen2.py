@@ -13,7 +13,7 @@ from configs import bandit, maze
 from maxrl_jax import training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
-from maxrl_jax.tasks import TASKS
+from maxrl_jax.tasks import Prompts, Task, mazes
 
 PAPER = {
   "vocab_size": 32,
@@ -258,9 +258,17 @@ def test_a_damaged_file_is_refused(tmp_path, kept):
     qwen2.load(tmp_path, policy)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def task():
-  return TASKS["maze"](size=7, eval_size=4, max_length=12)
+  """What a policy needs to know of mazes of size 7."""
+  prompts = Prompts(np.zeros((4, 60), np.int32), None)
+  return Task(
+    draw=None,
+    splits={"validation": prompts},
+    likelihoods=mazes.verify,
+    policies=("transformer",),
+    policy_options={"vocab_size": 32, "max_length": 12, "eos": 2},
+  )
 
 
 def _maze(folder, **options):

@@ -341,26 +341,26 @@ def _maze(**options):
 def test_supervised_learning_lowers_its_loss_on_right_answers(mazes):
   config = _maze(**{"estimator.name": "supervised"})
   made = training.make_train(config, mazes)
-  params = made.init(jax.random.key(3)).params
-  loss = configuration.make_loss(config, mazes, made.policy)
-  prompts = jax.tree.map(lambda x: x[:6], mazes.splits["train"])
-  value, _ = jax.jit(loss)(params, jax.random.key(0), prompts)
-  total = tokens = 0
-  double = jax.tree.map(np.float64, params)
-  shape = transformer_oracle.Shape(4, 2, made.policy.rope_theta)
-  for text, *target in zip(prompts.inputs, *prompts.targets, strict=True):
-    is_open, start, goal = (np.asarray(x) for x in target)
-    answer = maze_oracles.only_answer(is_open, tuple(start), tuple(goal))
-    log_p, _, length = transformer_oracle.score(double, text, answer, 2, shape)
-    total, tokens = total + log_p, tokens + length
-  np.testing.assert_allclose(value, -total / tokens, rtol=1e-4)
-
   losses = np.concatenate(
     [metrics["token_nll"] for _, _, metrics in training.chunks(made, config)]
   )
   assert losses[0] == pytest.approx(np.log(32), abs=0.2)
   assert losses[-20:].mean() < 1 < losses[:5].mean()
   assert made.advance._cache_size() == 1
+
+  # The first of them, from the prompts and parameters it was made of.
+  start, key = jax.random.split(jax.random.key(0))
+  draw_key = jax.random.split(jax.random.fold_in(key, 0))[0]
+  prompts = mazes.draw(draw_key, 20)
+  total = tokens = 0
+  double = jax.tree.map(np.float64, made.init(start).params)
+  shape = transformer_oracle.Shape(4, 2, made.policy.rope_theta)
+  for text, *target in zip(prompts.inputs, *prompts.targets, strict=True):
+    is_open, start, goal = (np.asarray(x) for x in target)
+    answer = maze_oracles.only_answer(is_open, tuple(start), tuple(goal))
+    log_p, _, length = transformer_oracle.score(double, text, answer, 2, shape)
+    total, tokens = total + log_p, tokens + length
+  np.testing.assert_allclose(losses[0], [-total / tokens], rtol=1e-4)
 
 
 def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
@@ -397,7 +397,9 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
     return jax.grad(loss, has_aux=True)(params, key, prompts)
 
   (none, metrics), (some, _) = (gradient(params, b) for b in (0.0, 0.7))
-  drawn = rollouts.sample_batch(key, policy, params, prompts, task, 6)
+  drawn = jax.jit(
+    lambda p: rollouts.sample_batch(key, policy, p, prompts, task, 6)
+  )(params)
   shape = transformer_oracle.Shape(2, 1, policy.rope_theta)
 
   def known(params):

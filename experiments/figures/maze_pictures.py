@@ -107,7 +107,7 @@ def _claims(found) -> list[Claim]:
       " answer.",
       f"{total - wrong} of {total} answers",
       "all",
-      wrong == 0,
+      bool(wrong == 0),
     )
   ]
 

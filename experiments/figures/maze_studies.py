@@ -47,7 +47,8 @@ def rollouts(preset: str, workdir) -> Result:
         label=label,
       )
     plotting.every_tick(ax, settings.rollouts, base=2)
-    ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze", yscale="log")
+    ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze")
+    ax.set_ylim(bottom=0)
   axes[0].set_ylabel("nats, held-out mazes")
   summaries.legend_below(drawing, axes[0])
   caption = (
@@ -195,6 +196,7 @@ def gradients(preset: str, workdir) -> Result:
       colour=COLOURS[label],
       label=label,
       marker="o",
+      markersize=4,
     )
   ax.set(
     xlabel=f"pass rate of the maze ({KS[-1]} rollouts)",
