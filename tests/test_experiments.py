@@ -106,8 +106,12 @@ def test_several_runs_have_a_model_each(tmp_path):
   config = maze.get_config()
   config.runs, config.seed = 2, 7
   policy = Transformer(32, 4, 2, num_layers=1, hidden_size=8)
-  init = lambda seed: policy.init(jax.random.key(seed), np.zeros((1, 3), int))  # noqa: E731
-  each = [init(seed) for seed in range(2)]
+  shapes = jax.eval_shape(
+    policy.init, jax.random.key(0), np.zeros((1, 3), np.int32)
+  )
+  each = [
+    jax.tree.map(lambda x, i=i: np.full(x.shape, i), shapes) for i in (1.0, 2.0)
+  ]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
   train._save_models(tmp_path, policy, stacked, config)
   for seed, params in zip((7, 8), each, strict=True):
