@@ -25,7 +25,7 @@ COLOURS = {
   "MaxRL": plotting.COLOURS["maxrl"],
   "GRPO": plotting.COLOURS["grpo"],
   "RLOO": plotting.COLOURS["rloo"],
-  "GRPO + entropy": "#DDAA33",
+  "GRPO + entropy": "#666666",
   "pass@16": plotting.COLOURS["pass_at_k"],
   "power ½": plotting.COLOURS["power"],
   "TailRL": plotting.COLOURS["tail_rl"],

@@ -67,7 +67,7 @@ def _saved(made, workdir):
   ("figure", "claims", "refuted"),
   [
     (mazes.figure, 12, set()),
-    (mazes.baselines, 16, set()),
+    (mazes.baselines, 8, set()),
     # With 3 rollouts as with 4: the numbers made up are the same.
     (maze_studies.rollouts, 4, set()),
     (
