@@ -71,7 +71,7 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   """Without a step worth the name, RL scores as its checkpoint does."""
   config = maze.get_config("warmup")
   config.task.update(size=7, random_ends=True, max_length=6)
-  config.task.update(eval_size=32, train_size=200)
+  config.task.update(eval_size=64, train_size=64)
   config.policy.update(num_layers=1, hidden_size=16, intermediate_size=32)
   config.steps, config.log_every, config.eval_every = 60, 20, 60
   config.batch_size, config.eval_rollouts = 16, 8

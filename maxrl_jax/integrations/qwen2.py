@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.flax import load_file, save_file
 
@@ -87,13 +88,7 @@ def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
   return options | {"rope_theta": 1e4 if theta is None else theta}
 
 
-def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
-  """The parameters that a checkpoint has for a policy, in float32.
-
-  Raises:
-    ValueError: naming the field in which policy and checkpoint differ, or the
-      tensor that is missing, not wanted or of another shape.
-  """
+def _check_architecture(folder, policy: Transformer) -> None:
   for name, value in architecture(folder).items():
     ours = getattr(policy, name)
     if ours != value and name != "max_positions":
@@ -101,6 +96,16 @@ def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
         f"policy.checkpoint = '{folder}': {name} = {value} in it, but"
         f" {name} = {ours} here"
       )
+
+
+def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
+  """The parameters that a checkpoint has for a policy, in float32.
+
+  Raises:
+    ValueError: naming the field in which policy and checkpoint differ, or the
+      tensor that is missing, not wanted or of another shape.
+  """
+  _check_architecture(folder, policy)
   path = pathlib.Path(folder) / "model.safetensors"
   try:
     tensors = load_file(path)
@@ -119,21 +124,18 @@ def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
       f"policy.checkpoint = '{folder}': lm_head.weight is not the embedding"
     )
   example = jnp.zeros((1, 1), jnp.int32)
-  shapes = jax.eval_shape(policy.init, jax.random.key(0), example)["params"]
-  params: dict = {}
+  wanted = jax.eval_shape(policy.init, jax.random.key(0), example)
+  wanted = traverse_util.flatten_dict(wanted["params"])
+  found = {}
   for name, place in names.items():
     value = tensors[name].astype(jnp.float32)
-    value = value.T if place[-1] == "kernel" else value
-    leaf, expected = params, shapes
-    for part in place[:-1]:
-      leaf, expected = leaf.setdefault(part, {}), expected[part]
-    if value.shape != expected[place[-1]].shape:
+    found[place] = value.T if place[-1] == "kernel" else value
+    if found[place].shape != wanted[place].shape:
       raise ValueError(
-        f"policy.checkpoint = '{folder}': {name} has the shape"
-        f" {tensors[name].shape}, which does not fit its config.json"
+        f"policy.checkpoint = '{folder}': {name} has the shape {value.shape},"
+        " which does not fit its config.json"
       )
-    leaf[place[-1]] = value
-  return {"params": params}
+  return {"params": traverse_util.unflatten_dict(found)}
 
 
 def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
@@ -141,10 +143,9 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   tensors = {}
+  leaves = traverse_util.flatten_dict(params["params"])
   for name, place in _names(policy).items():
-    value = params["params"]
-    for part in place:
-      value = value[part]
+    value = leaves[place]
     value = np.asarray(value.T if place[-1] == "kernel" else value)
     tensors[name] = jnp.asarray(np.ascontiguousarray(value))
   save_file(tensors, folder / "model.safetensors", {"format": "pt"})
