@@ -11,7 +11,7 @@ from experiments.maze_runs import Run
 
 TINY = maze_presets.Preset(
   config=maze.get_config,
-  warmup=60,
+  warmup=200,
   steps=2,
   tuning_steps=1,
   rates=(1e-3,),
@@ -23,7 +23,7 @@ TINY = maze_presets.Preset(
   mazes=16,
   evaluations=1,
   changes={
-    "task.size": 7,
+    "task.size": 5,
     "task.random_ends": True,
     "task.max_length": 8,
     "policy.num_layers": 1,
@@ -98,6 +98,15 @@ def test_figures_of_the_warm_up(monkeypatch, tmp_path):
   assert len(holds) == 2
 
 
+def test_pictures_need_right_and_wrong_answers(monkeypatch, tmp_path):
+  monkeypatch.setitem(maze_presets.PRESETS, "quick", TINY)
+  monkeypatch.setattr(maze_runs, "warm_up", lambda *_: tmp_path)
+  found = {"right": np.zeros((16, 64), bool)}
+  monkeypatch.setattr(maze_pictures.store, "stored", lambda *_, **__: found)
+  with pytest.raises(ValueError, match="right and wrong answers"):
+    maze_pictures.figure("quick", tmp_path)
+
+
 def test_processes_with_a_core_each_train_the_same_runs(monkeypatch, tmp_path):
   runs = [Run("GRPO + entropy", 1e-3, seed, 2) for seed in (5, 6)]
   together = maze_runs.train(TINY, runs, tmp_path / "runs")
@@ -108,7 +117,7 @@ def test_processes_with_a_core_each_train_the_same_runs(monkeypatch, tmp_path):
     for name, values in a.items():
       np.testing.assert_array_equal(values, b[name], err_msg=name)
   assert alone[0]["correct"].shape == (2, TINY.mazes)
-  assert not np.array_equal(alone[0]["pass_rate"], alone[1]["pass_rate"])
+  assert not np.array_equal(alone[0]["entropy"], alone[1]["entropy"])
 
 
 def test_the_rate_with_the_best_validation_score_is_chosen(monkeypatch):

@@ -27,6 +27,11 @@ def figure(preset: str, workdir) -> Result:
   )
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
   both = np.flatnonzero(found["right"].any(1) & ~found["right"].all(1))
+  if not len(both):
+    raise ValueError(
+      f"figure maze_answers: no maze has right and wrong answers among"
+      f" {_ANSWERS}; change the warm-up's {settings.warmup} steps"
+    )
   # From the easiest to the hardest that has answers of both kinds.
   order = both[np.argsort(-found["right"][both].mean(1))]
   shown = order[np.linspace(0, len(order) - 1, _MAZES).astype(int)]
