@@ -107,9 +107,7 @@ def get_config() -> config_dict.ConfigDict:
   config.policy.temperature = optional(float)  # transformer: of the softmax.
   config.policy.dtype = optional(str)  # transformer: float32, bfloat16.
   config.policy.remat = optional(bool)  # transformer: memory for time.
-  config.policy.checkpoint = optional(
-    str
-  )  # transformer: Qwen2 folder to start.
+  config.policy.checkpoint = optional(str)  # transformer: Qwen2 folder.
 
   config.optimizer = config_dict.ConfigDict()
   config.optimizer.name = "sgd"  # sgd, adam, adamw.

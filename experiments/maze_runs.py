@@ -54,6 +54,23 @@ def warm_up(preset: Preset, folder: pathlib.Path) -> pathlib.Path:
   return place
 
 
+def measured(
+  preset: Preset, folder: pathlib.Path, label: str, measure: Callable
+) -> dict[str, np.ndarray]:
+  """What `measure` finds of the warm-up: (config, made, params) → arrays."""
+  warm = warm_up(preset, folder)
+  config = config_of(preset, "rl")
+
+  def compute():
+    config.policy.checkpoint = str(warm)
+    made = training.make_train(config)
+    return measure(
+      config, made, configuration.initial_params(config, made.policy)
+    )
+
+  return store.stored(folder, label, config, compute, warm_up=warm.name)
+
+
 def _counted(made, config):
   """States after each chunk, with a bar."""
   with tqdm(total=config.steps, unit="step", desc="warm-up") as bar:

@@ -56,7 +56,7 @@ def sampled(
     # Objectives add up over dimensions, as log-likelihoods do.
     value = jnp.sum(values) / values.shape[0]
     if entropy_bonus is not None:
-      value -= entropy_bonus * _token_entropy(drawn)
+      value -= entropy_bonus * drawn.token_entropy()
     return value, _sampled_metrics(drawn)
 
   return loss
@@ -150,10 +150,5 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
     metrics["prompt_of_max"] = jnp.argmax(by_prompt)
   if drawn.lengths is not None:
     metrics["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
-    metrics["entropy"] = _token_entropy(drawn)
+    metrics["entropy"] = drawn.token_entropy()
   return metrics
-
-
-def _token_entropy(drawn: rollouts.Rollouts) -> Array:
-  """Mean over all tokens of the batch, in nats."""
-  return jnp.sum(drawn.entropies) / jnp.sum(drawn.lengths)

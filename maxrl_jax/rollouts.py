@@ -34,6 +34,10 @@ class Rollouts(NamedTuple):
   lengths: Array | None = None
   entropies: Array | None = None
 
+  def token_entropy(self) -> Array:
+    """Mean over all tokens of the batch, in nats."""
+    return jnp.sum(self.entropies) / jnp.sum(self.lengths)
+
 
 def sample(
   key: Array,

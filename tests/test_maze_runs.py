@@ -102,7 +102,7 @@ def test_pictures_need_right_and_wrong_answers(monkeypatch, tmp_path):
   monkeypatch.setitem(maze_presets.PRESETS, "quick", TINY)
   monkeypatch.setattr(maze_runs, "warm_up", lambda *_: tmp_path)
   found = {"right": np.zeros((16, 64), bool)}
-  monkeypatch.setattr(maze_pictures.store, "stored", lambda *_, **__: found)
+  monkeypatch.setattr(maze_runs.store, "stored", lambda *_, **__: found)
   with pytest.raises(ValueError, match="right and wrong answers"):
     maze_pictures.figure("quick", tmp_path)
 

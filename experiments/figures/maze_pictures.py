@@ -3,27 +3,20 @@
 import jax
 import numpy as np
 
-from experiments import maze_runs, store
-from experiments.maze_presets import PRESETS, config_of
+from experiments import maze_runs
+from experiments.maze_presets import PRESETS
 from experiments.results import Claim, Drawing, Result
-from maxrl_jax import configuration, plotting, rollouts
+from maxrl_jax import plotting, rollouts
 from maxrl_jax.tasks import mazes
-from maxrl_jax.training import make_train
 
 _MAZES, _ANSWERS = 4, 64
 
 
 def figure(preset: str, workdir) -> Result:
   """Held-out mazes with a right and a wrong answer of the warm-up to each."""
-  settings, folder = PRESETS[preset], workdir / "runs"
-  warm = maze_runs.warm_up(settings, folder)
-  config = config_of(settings, "rl")
-  found = store.stored(
-    folder,
-    "maze answers",
-    config,
-    lambda: _answers(config, warm),
-    warm_up=warm.name,
+  settings = PRESETS[preset]
+  found = maze_runs.measured(
+    settings, workdir / "runs", "maze answers", _answers
   )
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
   both = np.flatnonzero(found["right"].any(1) & ~found["right"].all(1))
@@ -71,10 +64,8 @@ def _moves(answer: np.ndarray) -> int:
   return int(np.argmin(np.append(is_move, False)))
 
 
-def _answers(config, warm) -> dict[str, np.ndarray]:
-  config.policy.checkpoint = str(warm)
-  made = make_train(config)
-  params = configuration.initial_params(config, made.policy)
+def _answers(config, made, params) -> dict[str, np.ndarray]:
+  del config
   prompts = made.task.splits["test"]
 
   @jax.jit

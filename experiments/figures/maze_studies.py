@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import maze_runs, store
+from experiments import maze_runs
 from experiments import maze_summaries as summaries
 from experiments.maze_presets import COLOURS, KS, METHODS, PRESETS, config_of
 from experiments.results import Claim, Drawing, Result, Table, spread
-from maxrl_jax import batch_losses, configuration, evaluation, plotting, stats
+from maxrl_jax import batch_losses, evaluation, plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
-from maxrl_jax.training import make_train
 
 _METHODS = ("MaxRL", "GRPO", "RLOO")
 
@@ -171,15 +170,9 @@ def _scarce_claims(runs) -> list[Claim]:
 def gradients(preset: str, workdir) -> Result:
   """Norm of a maze's own gradient against its pass rate, at the warm-up."""
   settings = PRESETS[preset]
-  folder = workdir / "runs"
-  warm = maze_runs.warm_up(settings, folder)
   config = config_of(settings, "rl")
-  found = store.stored(
-    folder,
-    "maze gradients",
-    config,
-    lambda: _gradient_norms(config, warm),
-    warm_up=warm.name,
+  found = maze_runs.measured(
+    settings, workdir / "runs", "maze gradients", _gradient_norms
   )
   drawing, ax = plotting.axes(width=5.0, height=3.4)
   rate = found["pass_rate"]
@@ -220,10 +213,7 @@ def gradients(preset: str, workdir) -> Result:
 _REPEATS = 4  # Groups of rollouts whose norms are averaged.
 
 
-def _gradient_norms(config, warm) -> dict[str, np.ndarray]:
-  config.policy.checkpoint = str(warm)
-  made = make_train(config)
-  params = configuration.initial_params(config, made.policy)
+def _gradient_norms(config, made, params) -> dict[str, np.ndarray]:
   prompts = made.task.splits["validation"]
   count = prompts.inputs.shape[0]
   found = {}

@@ -43,7 +43,7 @@ def success_counts(
   grouped = jax.tree.map(
     lambda x: x[rows].reshape(-1, _PROMPTS, *x.shape[1:]), prompts
   )
-  sizes = [_ROLLOUTS] * (num // _ROLLOUTS) + [num % _ROLLOUTS]
+  full, rest = divmod(num, _ROLLOUTS)
   keys = jax.random.split(key, (total + padded) // _PROMPTS)
 
   def group(arguments):
@@ -55,11 +55,12 @@ def success_counts(
       return counts + jnp.sum(drawn.likelihoods, -1, dtype=jnp.int32)
 
     own = jax.random.split(key, 2)
-    full = jax.random.split(own[0], num // _ROLLOUTS)
     counts, _ = lax.scan(
-      lambda c, k: (add(c, k, _ROLLOUTS), None), counts, full
+      lambda c, k: (add(c, k, _ROLLOUTS), None),
+      counts,
+      jax.random.split(own[0], full),
     )
-    return add(counts, own[1], sizes[-1]) if sizes[-1] else counts
+    return add(counts, own[1], rest) if rest else counts
 
   return lax.map(group, (keys, grouped)).ravel()[:total]
 
@@ -88,5 +89,5 @@ def metrics(
     few = min(num, 16)
     drawn = rollouts.sample_batch(other, policy, params, prompts, task, few)
     found["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
-    found["entropy"] = jnp.sum(drawn.entropies) / jnp.sum(drawn.lengths)
+    found["entropy"] = drawn.token_entropy()
   return found
