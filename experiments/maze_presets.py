@@ -41,8 +41,10 @@ class Preset(NamedTuple):
     config: stage ('warmup' or 'rl') → config.
     warmup: steps of supervised learning.
     steps: of RL, but for scarce data and the study of rollouts.
-    tuning_steps: of the runs that choose a learning rate.
-    rates: to choose from.
+    rates: learning rates to choose from, for every method.
+    chosen: {method: rate}, as `--figure=maze_rates` found; empty where that
+      has not been run, and every figure then chooses first.
+    tuning_seeds: of the runs that choose, never reported.
     seeds: reported.
     rollouts: N of the study of rollouts.
     rollout_steps: of that study.
@@ -56,8 +58,9 @@ class Preset(NamedTuple):
   config: Callable
   warmup: int
   steps: int
-  tuning_steps: int
   rates: tuple[float, ...]
+  chosen: dict[str, float]
+  tuning_seeds: tuple[int, ...]
   seeds: tuple[int, ...]
   rollouts: tuple[int, ...]
   rollout_steps: int
@@ -73,8 +76,9 @@ PRESETS = {
     config=maze.get_config,
     warmup=700,
     steps=180,
-    tuning_steps=60,
-    rates=(2e-4, 5e-4),
+    rates=(1e-4, 2e-4, 5e-4),
+    chosen={},
+    tuning_seeds=(1001, 1002),
     seeds=(1, 2, 3),
     rollouts=(4, 8, 16, 32),
     rollout_steps=180,
@@ -88,8 +92,9 @@ PRESETS = {
     config=maze.get_config,
     warmup=3000,
     steps=4000,
-    tuning_steps=1000,
     rates=(5e-5, 1e-4, 2e-4, 5e-4),
+    chosen={},
+    tuning_seeds=(1001, 1002),
     seeds=(1, 2, 3, 4, 5),
     rollouts=(4, 8, 16, 32, 64, 128),
     rollout_steps=4000,
@@ -111,8 +116,9 @@ PRESETS = {
     config=maze_paper.get_config,
     warmup=1500,
     steps=20_000,
-    tuning_steps=0,
     rates=(1e-4,),
+    chosen=dict.fromkeys(METHODS, 1e-4),  # The published rate.
+    tuning_seeds=(),
     seeds=(1, 2, 3),
     rollouts=(4, 8, 16, 32, 64, 128),
     rollout_steps=9000,

@@ -64,6 +64,28 @@ def spread(values: np.ndarray, digits: int = 3) -> str:
   return f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
 
 
+def larger(
+  id: str,
+  source: str,
+  statement: str,
+  first: np.ndarray,
+  second: np.ndarray,
+  digits: int = 3,
+) -> Claim:
+  """The claim that runs of one kind have the larger mean, [runs] each."""
+  gap = stats.difference_interval(first, second)
+  return Claim(
+    id,
+    source,
+    statement,
+    f"{np.mean(first):.{digits}f} against {np.mean(second):.{digits}f},"
+    f" difference {gap.mean:.{digits}f}"
+    f" [{gap.low:.{digits}f}, {gap.high:.{digits}f}]",
+    "95 % interval above 0",
+    bool(gap.low > 0),
+  )
+
+
 def save(result: Result, name: str, workdir: pathlib.Path) -> None:
   """Writes the images and results/NAME.json, the latter last."""
   (workdir / "results").mkdir(exist_ok=True)

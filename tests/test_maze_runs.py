@@ -5,7 +5,12 @@ import pytest
 
 from configs import maze
 from experiments import maze_presets, maze_runs, maze_summaries, results
-from experiments.figures import maze_pictures, maze_studies, mazes
+from experiments.figures import (
+  maze_pictures,
+  maze_rates,
+  maze_studies,
+  mazes,
+)
 from experiments.maze_presets import KS
 from experiments.maze_runs import Run
 
@@ -13,8 +18,9 @@ TINY = maze_presets.Preset(
   config=maze.get_config,
   warmup=200,
   steps=2,
-  tuning_steps=1,
-  rates=(1e-3,),
+  rates=(1e-3, 1e-2),
+  chosen=dict.fromkeys(maze_presets.METHODS, 1e-3),
+  tuning_seeds=(11, 12),
   seeds=(1, 2),
   rollouts=(3, 4),
   rollout_steps=2,
@@ -70,6 +76,8 @@ def _saved(made, workdir):
     (mazes.baselines, 8, set()),
     # With 3 rollouts as with 4: the numbers made up are the same.
     (maze_studies.rollouts, 4, set()),
+    # The rates are all the same to these numbers, and the first one is taken.
+    (maze_rates.figure, 1, set()),
     (
       maze_studies.scarce,
       4,
@@ -80,9 +88,7 @@ def _saved(made, workdir):
 def test_figures_are_drawn_and_claims_follow_the_numbers(
   monkeypatch, tmp_path, figure, claims, refuted
 ):
-  preset = TINY._replace(
-    steps=40, rates=(1e-3, 1e-2), seeds=(1, 2, 3, 4, 5), mazes=64
-  )
+  preset = TINY._replace(steps=40, seeds=(1, 2, 3, 4, 5), mazes=64)
   monkeypatch.setitem(maze_presets.PRESETS, "quick", preset)
   monkeypatch.setattr(maze_runs, "train", _made_up)
   holds = _saved(figure("quick", tmp_path), tmp_path)
@@ -120,18 +126,34 @@ def test_processes_with_a_core_each_train_the_same_runs(monkeypatch, tmp_path):
   assert not np.array_equal(alone[0]["entropy"], alone[1]["entropy"])
 
 
-def test_the_rate_with_the_best_validation_score_is_chosen(monkeypatch):
-  scores = {1e-4: 3, 1e-3: 200, 1e-2: 0}
+def test_the_rate_with_the_best_mean_score_is_chosen(monkeypatch, tmp_path):
+  # The best seed of all has the rate 1e-2, whose mean is lower than 1e-3's.
+  scores = {(1e-3, 11): 200, (1e-3, 12): 180, (1e-2, 11): 256, (1e-2, 12): 0}
 
   def train(preset, runs, folder):
     assert {run.seed for run in runs}.isdisjoint(preset.seeds)
-    return [{"validation": np.full(4, scores[run.rate])} for run in runs]
+    assert {run.steps for run in runs} == {preset.steps}
+    found = []
+    for run in runs:
+      made = _made_up(preset, [run], folder)[0]
+      right = scores[run.rate, run.seed]
+      found.append(made | {"validation": np.full(4, right)})
+    return found
 
   monkeypatch.setattr(maze_runs, "train", train)
-  preset = TINY._replace(rates=tuple(scores))
+  preset = TINY._replace(chosen={})
   chosen, found = maze_runs.tuned(preset, ["MaxRL", "GRPO"], None)
   assert chosen == {"MaxRL": 1e-3, "GRPO": 1e-3}
-  assert found["GRPO"] == [3 / 256, 200 / 256, 0]
+  assert found["GRPO"] == [190 / 256, 128 / 256]
+  assert maze_runs.rates_of(preset, ["GRPO"], None) == {"GRPO": 1e-3}
+  # A preset that records other rates says so in a claim.
+  recorded = dict.fromkeys(maze_presets.METHODS, 1e-3) | {"RLOO": 1e-2}
+  preset = TINY._replace(chosen=recorded)
+  assert maze_runs.rates_of(preset, ["RLOO"], None) == {"RLOO": 1e-2}
+  monkeypatch.setitem(maze_presets.PRESETS, "quick", preset)
+  (claim,) = maze_rates.figure("quick", tmp_path).claims
+  assert not claim.holds
+  assert claim.measured == "RLOO: 0.01 used, 0.001 best"
 
 
 def test_running_means_against_a_loop():

@@ -14,6 +14,7 @@ from experiments.figures import (
   jensen,
   low_snr,
   maze_pictures,
+  maze_rates,
   maze_studies,
   mazes,
   scale,
@@ -41,7 +42,11 @@ FIGURES = {
   "maze_rollouts": maze_studies.rollouts,
   "maze_scarce": maze_studies.scarce,
   "maze_baselines": mazes.baselines,
+  "maze_rates": maze_rates.figure,
 }
-MAZES = [name for name in FIGURES if name.startswith("maze")]
 # Transformers take longer than all the others: mazes have their own command.
-ALL = [name for name in FIGURES if name not in MAZES]
+# The choice of their learning rates takes longer still; presets record it.
+MAZES = [
+  name for name in FIGURES if name.startswith("maze") and name != "maze_rates"
+]
+ALL = [name for name in FIGURES if not name.startswith("maze")]
