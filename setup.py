@@ -33,6 +33,8 @@ setup(
     "h5py>=3.12",
     "psutil>=6",
     "safetensors>=0.5",
+    "orbax-checkpoint>=0.12.8",
+    "filelock>=3.16",
   ],
   extras_require={
     "cuda12": ["jax[cuda12]"],
@@ -46,6 +48,12 @@ setup(
       "pillow>=10.4",
     ],
     "benchmark": ["torch>=2.6", "transformers>=4.50"],
-    "dev": ["maxrl_jax[tfds]", "pytest>=8", "pytest-xdist>=3.6", "ruff>=0.9"],
+    "dev": [
+      "maxrl_jax[tfds]",
+      "pytest>=8",
+      "pytest-xdist>=3.6",
+      "hypothesis>=6.100",
+      "ruff>=0.9",
+    ],
   },
 )

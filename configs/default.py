@@ -19,6 +19,13 @@ def get_config() -> config_dict.ConfigDict:
   config.log_every = 100  # Steps a compiled chunk; divides steps.
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
   config.eval_rollouts = 256  # Where p is not known exactly; pass@k needs k.
+  # At a number that cannot be: stop, or skip that update and count it.
+  config.on_nonfinite = "stop"
+
+  config.checkpoint = config_dict.ConfigDict()
+  config.checkpoint.every = optional(int)  # Steps; None: eval_every.
+  config.checkpoint.keep_last = 2  # The newest.
+  config.checkpoint.keep_best = 1  # By validation pass@1, besides.
 
   # What is maximized. An estimator (maxrl_jax.estimators.ESTIMATORS), or from
   # the exact pass rate: cross_entropy (exact ML), exact_rl, exact_maxrl,
@@ -115,6 +122,8 @@ def get_config() -> config_dict.ConfigDict:
   config.optimizer.momentum = 0.9  # sgd.
   config.optimizer.weight_decay = 0.0  # adamw.
   config.optimizer.clip_norm = optional(float)  # Global gradient norm.
+  # Skip updates whose gradient is so many times as long as usual.
+  config.optimizer.spike_factor = optional(float)
   config.optimizer.warmup = 0  # Steps of linear warm-up.
   config.optimizer.schedule = "cosine"  # cosine (to zero) or constant.
 

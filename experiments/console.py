@@ -1,18 +1,25 @@
 """What all entry points share: one-line errors, and no stray arguments."""
 
 import logging
-import pathlib
 import sys
 
 from absl import app, flags
+from absl import logging as absl_logging
+
+from experiments.interruptions import RESUMABLE, Stopped
 
 
 def run(main) -> None:
   """absl's app.run, with a user's mistake as one line and exit code 1."""
 
   def guarded(argv):
+    if not flags.FLAGS["verbosity"].present:
+      absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells a lot.
     try:
       main(argv)
+    except Stopped as stopped:
+      print(stopped, file=sys.stderr)
+      sys.exit(RESUMABLE)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
       _exit(error)
 
@@ -26,7 +33,7 @@ def _parse(argv):
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
-    _exit(f"no such config field, see configs/default.py: {error}")
+    _exit(f"no such config field, see configs/default.py: {error.args[0]}")
   except (flags.Error, TypeError, ValueError, OSError) as error:
     _exit(error)
 
@@ -39,17 +46,3 @@ def no_arguments(argv) -> None:
   """Refuses what is not a flag: a forgotten '--' would be ignored else."""
   if len(argv) > 1:
     raise ValueError(f"{argv[1]!r} is not a flag: all options start with --")
-
-
-def make_workdir(path: pathlib.Path) -> None:
-  """Makes the folder for results, or says which flag is wrong."""
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    probe = path / ".writable"
-    probe.touch()
-    probe.unlink()
-  except OSError as error:
-    raise ValueError(
-      f"workdir = '{path}': cannot write there ({error.strerror}); choose"
-      " another folder"
-    ) from None

@@ -23,7 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 
-from experiments import console
+from experiments import console, workdirs
 from maxrl_jax import estimators, evaluation, objectives, plotting
 
 _ESTIMATORS = flags.DEFINE_list(
@@ -66,7 +66,7 @@ def main(argv) -> None:
   console.no_arguments(argv)
   rows = study()
   workdir = pathlib.Path(_WORKDIR.value)
-  console.make_workdir(workdir)
+  workdirs.make(workdir)
   with open(workdir / "study.csv", "w", newline="") as file:
     writer = csv.DictWriter(file, (*_COLUMNS, *_SETTINGS))
     writer.writeheader()

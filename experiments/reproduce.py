@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 from absl import flags
 from tqdm import tqdm
 
-from experiments import console, report, results
+from experiments import console, report, results, workdirs
 from experiments.figures import ALL, FIGURES, MAZES
 from maxrl_jax import plotting
 
@@ -55,7 +55,7 @@ def main(argv) -> None:
   workdir = pathlib.Path(_WORKDIR.value)
   if _FRESH.value:
     shutil.rmtree(workdir / "runs", ignore_errors=True)
-  console.make_workdir(workdir)
+  workdirs.make(workdir)
   if _JOBS.value > 1:
     _make_side_by_side(names, workdir)
   else:

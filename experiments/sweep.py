@@ -12,9 +12,6 @@ goes on where it was interrupted.
 import importlib.util
 import json
 import pathlib
-import shlex
-import subprocess
-import sys
 
 import matplotlib
 
@@ -23,8 +20,14 @@ matplotlib.use("Agg")  # Before pyplot: no display is needed.
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import console, report, store, sweep_report, sweep_runs
-from experiments.results import write_whole
+from experiments import (
+  console,
+  report,
+  store,
+  sweep_report,
+  sweep_runs,
+  workdirs,
+)
 from maxrl_jax.sweeps import dataset, grid, programs
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -61,18 +64,19 @@ def main(argv) -> None:
   seeds = range(config.seed, config.seed + _SEEDS.value)
   points = grid.points(axes)
   planned = programs.plan(config, points, seeds)  # Errors before any folder.
-  console.make_workdir(workdir)
-  _claim(workdir, config, axes)
-  data = sweep_runs.sweep(
-    config,
-    points,
-    planned,
-    workdir / "slices",
-    about=_about(axes),
-    memory_gib=_MEMORY.value,
-  )
-  dataset.write(data, workdir)
-  sweep_report.write(data, axes, workdir, _QUESTION.value)
+  workdirs.make(workdir)
+  with workdirs.locked(workdir):
+    workdirs.claim(workdir / "sweep.json", _identity(config, axes))
+    data = sweep_runs.sweep(
+      config,
+      points,
+      planned,
+      workdir / "slices",
+      about=_about(axes),
+      memory_gib=_MEMORY.value,
+    )
+    dataset.write(data, workdir)
+    sweep_report.write(data, axes, workdir, _QUESTION.value)
   for name in ("runs.nc", "summary.csv", "report.html"):
     print(workdir / name)
 
@@ -89,59 +93,22 @@ def _grid():
   return module.get_sweep()
 
 
-def _claim(workdir: pathlib.Path, config, axes) -> None:
-  """Writes sweep.json, or refuses a folder that holds another sweep."""
-  ours = _identity(config, axes)
-  path = workdir / "sweep.json"
-  if path.exists():
-    try:
-      theirs = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-      raise ValueError(f"{path} is damaged ({error}): delete it") from None
-    differing = sorted(
-      name for name in ours | theirs if ours.get(name) != theirs.get(name)
-    )
-    if differing:
-      name = differing[0]
-      raise ValueError(
-        f"workdir = '{workdir}' holds another sweep: {name} is"
-        f" {theirs.get(name)} there and {ours.get(name)} here"
-        + f" (and {len(differing) - 1} more differ)" * (len(differing) > 1)
-        + "; choose another folder"
-      )
-  elif any(workdir.iterdir()):
-    raise ValueError(
-      f"workdir = '{workdir}' is not empty and holds no sweep; choose another"
-    )
-  write_whole(path, json.dumps(ours, indent=2) + "\n")
-
-
 def _identity(config, axes) -> dict:
-  """What makes this sweep this one, flat, as JSON gives it back."""
+  """What makes this sweep this one, as JSON gives it back."""
   fields = {
-    f"config.{k}": v for k, v in sweep_runs.flatten(config.to_dict()).items()
+    "config": config.to_dict(),
+    "grid": {"+".join(axis.fields): axis.values for axis in axes},
+    "seeds": _SEEDS.value,
+    "code": store.code(),  # Runs of two versions are not one sweep.
   }
-  for axis in axes:
-    fields[f"grid {'+'.join(axis.fields)}"] = axis.values
-  fields["code"] = store.code()  # Runs of two versions are not one sweep.
-  return json.loads(json.dumps(fields | {"seeds": _SEEDS.value}))
+  return json.loads(json.dumps(fields))
 
 
 def _about(axes) -> dict:
   """What runs.nc says of itself."""
-  command = ["python", "-m", "experiments.sweep", *sys.argv[1:]]
-  revision = subprocess.run(
-    ["git", "rev-parse", "HEAD"],
-    capture_output=True,
-    text=True,
-    check=False,
-    cwd=pathlib.Path(__file__).parent,
-  )
-  return {
+  return workdirs.environment() | {
     "grid": [axis._asdict() for axis in axes],
-    "command": shlex.join(command),
     "environment": report.environment(),
-    "revision": revision.stdout.strip() or "unknown",
   }
 
 

@@ -5,7 +5,7 @@ import pathlib
 import xarray as xr
 from tqdm import tqdm
 
-from experiments import store
+from experiments import store, workdirs
 from maxrl_jax.sweeps import dataset, grid, programs, running
 
 
@@ -67,21 +67,10 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
         bar.update(count)
 
 
-def flatten(block: dict, prefix: str = "") -> dict:
-  """{"a": {"b": 1}} → {"a.b": 1}."""
-  found = {}
-  for name, value in block.items():
-    inner = isinstance(value, dict)
-    found |= (
-      flatten(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    )
-  return found
-
-
 def _describe(program, planned) -> str:
   """What tells a program from the others, and what varies within it."""
-  flat = [flatten(other.config.to_dict()) for other in planned]
-  ours = flatten(program.config.to_dict())
+  flat = [workdirs.flatten(other.config.to_dict()) for other in planned]
+  ours = workdirs.flatten(program.config.to_dict())
   own = {
     name: value
     for name, value in ours.items()

@@ -18,7 +18,7 @@ import optax
 from flax import struct
 from jax import lax
 
-from maxrl_jax import configuration
+from maxrl_jax import configuration, guards
 from maxrl_jax.tasks import Task
 
 Array = jax.Array
@@ -32,6 +32,7 @@ class TrainState:
   params: Any
   opt_state: Any
   varied: dict[str, Array]  # Config fields in which runs of a program differ.
+  typical_norm: Array  # Of gradients: a running mean, for the spike guard.
 
 
 class Train(NamedTuple):
@@ -99,7 +100,11 @@ def make_train(
     values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
     params = policy.init(key, example) if checkpoint is None else checkpoint
     return TrainState(
-      jnp.zeros((), jnp.int32), params, optimizer.init(params), values
+      jnp.zeros((), jnp.int32),
+      params,
+      optimizer.init(params),
+      values,
+      jnp.zeros(()),
     )
 
   def task_of(varied) -> Task:
@@ -118,10 +123,10 @@ def make_train(
     gradient, metrics = jax.grad(loss, has_aux=True)(
       state.params, rollout_key, prompts
     )
-    state = _updated(state, optimizer, gradient)
+    after = _updated(state, optimizer, gradient)
     metrics["gradient_norm"] = optax.tree.norm(gradient)
-    metrics["parameter_norm"] = optax.tree.norm(state.params)
-    return state, metrics
+    metrics["parameter_norm"] = optax.tree.norm(after.params)
+    return guards.guarded(config, state, after, metrics)
 
   advance = make_advance(step, config.log_every)
   start = jax.jit(jax.vmap(init))
@@ -168,7 +173,13 @@ def make_advance(step, length: int):
 
 
 def chunks(
-  train: Train, config, seeds=None, varied=None, *, check: bool = True
+  train: Train,
+  config,
+  seeds=None,
+  varied=None,
+  *,
+  states: TrainState | None = None,
+  check: bool = True,
 ) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray]]]:
   """Trains several runs together, yielding after each chunk.
 
@@ -181,6 +192,8 @@ def chunks(
     varied: config fields by dotted name, each [runs, …]; what is missing is the
       config's for all. Only what `make_train` was told to vary, and the
       learning rate.
+    states: go on from these, a checkpoint's, with the same seeds: the numbers
+      are then those of a run that never stopped, bit for bit. None: start.
     check: raise at impossible numbers; without it a run that diverges leaves
       the others alone, and has metrics that are not finite.
 
@@ -198,52 +211,12 @@ def chunks(
   keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s)))(
     jnp.asarray(seeds)
   )
-  states = train.start(keys[:, 0], varied)
-  for start in range(0, config.steps, config.log_every):
+  if states is None:
+    states = train.start(keys[:, 0], varied)
+  done = int(states.step[0])
+  for start in range(done, config.steps, config.log_every):
     states, metrics = train.advance(states, keys[:, 1])
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
     if check:
-      check_metrics(metrics, start, train.task.likelihood)
+      guards.check_metrics(metrics, start, train.task.likelihood)
     yield start + config.log_every, states, metrics
-
-
-def check_metrics(
-  metrics: dict[str, np.ndarray], start: int, noise=None
-) -> None:
-  """Raises FloatingPointError at the first step with an impossible number.
-
-  Args:
-    metrics: of a chunk, each [steps, runs].
-    start: steps done before it.
-    noise: the task's noise model, whose ceiling is named where l exceeds it.
-  """
-  found = []
-  places = metrics.get("prompt_of_max")
-  for name, values in metrics.items():
-    likelihood = _is_likelihood(name)
-    for step, run in np.argwhere(~possible(name, values))[:1]:
-      allowed = "in [0, 1]" if likelihood else "finite"
-      message = f"{name} = {values[step, run]:.6g}, must be {allowed}"
-      if name == "likelihood_max" and places is not None:
-        message += f" (prompt {places[step, run]:.0f} of the batch)"
-        if noise is not None:
-          message += (
-            f"; its ceiling is a log density of {noise.log_ceiling:.4g}"
-          )
-      # A likelihood is the cause, what follows from it in that step is not.
-      found.append((step, not likelihood, run, message))
-  if found:
-    step, _, run, message = min(found)
-    raise FloatingPointError(f"step {start + step + 1}, run {run}: {message}")
-
-
-def possible(name: str, values: np.ndarray) -> np.ndarray:
-  """Whether numbers of a metric can be: finite, and likelihoods in [0, 1]."""
-  good = np.isfinite(values)
-  if _is_likelihood(name):  # An exact pass rate is a sum, and rounds.
-    good &= (values >= 0) & (values <= 1 + 1e-5)
-  return good
-
-
-def _is_likelihood(name: str) -> bool:
-  return name.startswith(("likelihood", "pass_rate"))

@@ -391,7 +391,7 @@ def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
   other = _run(tmp_path / "w", "--grid=estimator.order=1,2", "--seeds=4")
   assert other.returncode == 1
   assert other.stderr.splitlines()[-1].startswith("error: workdir")
-  assert "holds another sweep: grid estimator.order" in other.stderr
+  assert "holds another experiment: grid.estimator.order" in other.stderr
   assert (tmp_path / "w" / "runs.nc").read_bytes() == before
   again = _run(tmp_path / "w", *flags, "--seeds=4")
   assert "0 runs to do" in again.stdout

@@ -5,13 +5,14 @@ cannot be meant is a ValueError that says which field, what value and what the
 choices are, before anything compiles.
 """
 
+from maxrl_jax.configuration.checks import check
 from maxrl_jax.configuration.losses import EXACT, make_loss
 from maxrl_jax.configuration.models import (
   initial_params,
   make_policy,
   make_task,
 )
-from maxrl_jax.configuration.optimizers import check, make_optimizer
+from maxrl_jax.configuration.optimizers import make_optimizer
 from maxrl_jax.configuration.varying import VARYING, check_varying, overlay
 
 __all__ = [

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import psutil
 
-from maxrl_jax import evaluation, training
+from maxrl_jax import evaluation, guards, training
 from maxrl_jax.sweeps.programs import Program
 
 KS = (1, 4, 16, 64, 128, 256, 1024)  # Of pass@k.
@@ -140,7 +140,7 @@ def run(ready: Ready, folder: pathlib.Path) -> Iterator[int]:
       logged.append({name: x.mean(0) for name, x in metrics.items()})
       steps.append(step)
       for name, values in metrics.items():
-        sound &= training.possible(name, values).all(0)
+        sound &= guards.possible(name, values).all(0)
       config = ready.program.config
       if step % config.eval_every == 0 or step == config.steps:
         evaluated.append(ready.evaluate("validation", states))

@@ -1,0 +1,39 @@
+"""A polite end: SIGTERM and SIGINT are kept until it is a good moment."""
+
+import signal
+import sys
+
+RESUMABLE = 75  # Exit code: stopped early, the same command goes on.
+
+
+class Stopped(Exception):
+  """A run that was asked to stop, and that the same command goes on with."""
+
+
+class Interruptions:
+  """Notes signals while it is entered; a second one ends the process."""
+
+  _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+  def __enter__(self) -> "Interruptions":
+    self.asked_to_stop = False
+    self._before = {s: signal.getsignal(s) for s in self._SIGNALS}
+    for number in self._SIGNALS:
+      signal.signal(number, self._note)
+    return self
+
+  def _note(self, number, frame) -> None:
+    del frame
+    self.asked_to_stop = True
+    name = signal.Signals(number).name
+    print(
+      f"\n{name}: stopping after this chunk; once more to stop at once",
+      file=sys.stderr,
+      flush=True,
+    )
+    for each in self._SIGNALS:
+      signal.signal(each, signal.SIG_DFL)
+
+  def __exit__(self, *_) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
