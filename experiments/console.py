@@ -25,6 +25,8 @@ def run(main) -> None:
 
   # Which accelerators are not there is no news.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
+  # What a damaged checkpoint does to Orbax's tasks, we tell in one line.
+  logging.getLogger("asyncio").setLevel(logging.CRITICAL)
   app.run(guarded, flags_parser=_parse)
 
 
