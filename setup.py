@@ -28,7 +28,7 @@ setup(
     "matplotlib>=3.9",
     "tqdm>=4.66",
     "scikit-learn>=1.5",
-    "xarray>=2025.1",
+    "xarray>=2025.9",
     "h5netcdf>=1.6",
     "h5py>=3.12",
     "psutil>=6",

@@ -1,5 +1,6 @@
 """What all entry points share: one-line errors, and no stray arguments."""
 
+import errno
 import logging
 import sys
 
@@ -21,6 +22,11 @@ def run(main) -> None:
       print(stopped, file=sys.stderr)
       sys.exit(RESUMABLE)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
+      if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        error = (
+          f"no space left on the disk of '{flags.FLAGS.workdir}'; what is"
+          " finished is whole: make room, and the same command goes on"
+        )
       _exit(error)
 
   # Which accelerators are not there is no news.

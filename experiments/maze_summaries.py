@@ -89,9 +89,15 @@ def draw_pass_at_k(runs, ks):
         label=label,
       )
     ax.set(title=f"pass@{k}", xlabel="steps of RL")
+    cap(ax)
   axes[0].set_ylabel("held-out mazes")
   legend_below(drawing, axes[0])
   return drawing
+
+
+def cap(ax) -> None:
+  """Intervals of shares may reach beyond 1, but axes need not."""
+  ax.set_ylim(top=min(ax.get_ylim()[1], 1.003))
 
 
 def legend_below(drawing, ax, most: int = 5) -> None:

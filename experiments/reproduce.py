@@ -32,8 +32,9 @@ from maxrl_jax import plotting
 _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
-  ["quick", "full", "paper"],
-  "Minutes on a laptop, or hours; paper: mazes at the published size.",
+  ["quick", "full", "long", "paper"],
+  "Minutes on a laptop, or hours; mazes have long, quick with five times the"
+  " steps, and paper, the published size.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
@@ -146,10 +147,10 @@ def _chosen(value: str, preset: str) -> list[str]:
   for name in names:
     if name not in FIGURES:
       raise ValueError(f"figure = {name!r}: choose from {[*groups, *FIGURES]}")
-    if preset == "paper" and name not in MAZES:
+    if preset in ("long", "paper") and not name.startswith("maze"):
       raise ValueError(
-        f"preset = 'paper': figure {name!r} has quick and full; only {MAZES}"
-        " have the published size (--figure=all_mazes)"
+        f"preset = {preset!r}: figure {name!r} has quick and full; only {MAZES}"
+        f" have {preset} too (--figure=all_mazes)"
       )
   return names
 

@@ -111,6 +111,7 @@ def scarce(preset: str, workdir) -> Result:
         label=label,
       )
     ax.set(title=f"pass@{k}, held-out mazes", xlabel="epochs")
+    summaries.cap(ax)
   for label, found in runs.items():
     rate = maze_runs.stacked(found, "pass_rate")
     window = max(rate.shape[1] // 20, 1)
@@ -119,7 +120,7 @@ def scarce(preset: str, workdir) -> Result:
     x = (window / 2 + np.arange(values.shape[1])) * epochs
     plotting.curve(axes[3], x, mean, low=low, high=high, colour=COLOURS[label])
   axes[3].set(title="pass rate, training mazes", xlabel="epochs")
-  axes[3].set_ylim(top=1.02)
+  summaries.cap(axes[3])
   summaries.legend_below(drawing, axes[0])
   caption = (
     f"{settings.scarce} training mazes for"

@@ -156,8 +156,8 @@ def _draw_solved(runs, settings):
       )
   for ax, (_, title) in zip(axes, panels, strict=True):
     ax.set(title=title, xlabel="steps of RL")
-  for ax in axes[:3]:  # Intervals of shares may reach beyond 1.
-    ax.set_ylim(top=1.02)
+  for ax in axes[:3]:
+    summaries.cap(ax)
   axes[3].set_ylim(bottom=0)
   summaries.legend_below(drawing, axes[0])
   return drawing

@@ -49,7 +49,8 @@ def dataset(
 def write(data: xr.Dataset, folder: pathlib.Path) -> None:
   """runs.nc (NetCDF 4), and summary.csv with one line a run."""
   unfinished = folder / "runs.nc.part"
-  data.to_netcdf(unfinished, engine="h5netcdf")
+  # In memory first: on a full disk HDF5 ends the process.
+  unfinished.write_bytes(data.to_netcdf(engine="h5netcdf"))
   unfinished.replace(folder / "runs.nc")
   last = data.isel(step=-1, eval_step=-1)
   table = last.drop_vars(["step", "eval_step"]).to_dataframe()
