@@ -11,7 +11,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
-.PHONY: reproduce reproduce-mazes reproduce-full test lint benchmark clean
+.PHONY: reproduce reproduce-mazes reproduce-full test faults lint benchmark clean
 
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
@@ -25,6 +25,14 @@ reproduce-full: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
+
+# At length what tests/test_faults.py does briefly.
+faults: $(READY)
+	$(BIN)/python -m tests.faults.groups
+	$(BIN)/python -m tests.faults.configs
+	$(BIN)/python -m tests.faults.damage
+	$(BIN)/python -m tests.faults.kills
+	$(BIN)/python -m tests.faults.full_disk
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

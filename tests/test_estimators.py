@@ -641,3 +641,28 @@ def test_what_is_no_log_likelihood_is_named(name, bad):
     logs(log_l)
   if np.isnan(bad):  # Under jit it must not become a harmless zero.
     assert np.isnan(jax.jit(logs)(log_l)).any()
+
+
+def test_vimco_keeps_its_digits_in_large_groups():
+  """N (L − L_j) with each mean taken anew in float64."""
+  l = np.random.default_rng(5).random(1024).astype(np.float32)
+  wide = l.astype(np.float64)
+  expected = []
+  for j in range(0, 1024, 93):
+    others = np.delete(wide, j)
+    without = (others.sum() + np.exp(np.log(others).mean())) / 1024
+    expected.append(1024 * np.log(wide.mean() / without))
+  found = np.asarray(estimators.vimco(l))[::93]
+  np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**-124])
+def test_grpo_keeps_its_digits_among_close_likelihoods(scale):
+  rng = np.random.default_rng(6)
+  l = (1 - 1e-5 * rng.random(64)).astype(np.float32)
+  l = np.where(rng.random(64) < 0.1, l / 2, l) if scale < 1 else l
+  l = (scale * l).astype(np.float32)
+  wide = l.astype(np.float64)
+  expected = (wide - wide.mean()) / wide.std()
+  found = estimators.grpo(l)
+  np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5)

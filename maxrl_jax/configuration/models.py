@@ -18,6 +18,9 @@ def make_task(config) -> Task:
   name = config.task.name
   fields.choice(TASKS | REGRESSION, "task.name", name)
   options = fields.options(config.task)
+  seed = options.get("task_seed", 0)
+  if not 0 <= seed < 2**31:
+    raise ValueError(f"task.task_seed = {seed}: must be from 0 to 2^31 - 1")
   if name in REGRESSION:
     tolerance = {k: options.pop(k) for k in ("tolerance",) if k in options}
     data = fields.build(REGRESSION, "task", name, options)

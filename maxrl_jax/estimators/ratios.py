@@ -105,7 +105,15 @@ def log_vimco(log_likelihoods: Array, *, mask=None) -> Array:
     jnp.concatenate([nothing, before[:-1]]),
     jnp.concatenate([after[1:], nothing]),
   )
-  advantages = num * (before[-1] - jnp.logaddexp(others, geometric))
+  total = before[-1]
+  # Where l_j is a small part of the sum, its logarithms differ by rounding.
+  change = jnp.exp(geometric - total) - jnp.exp(log_l - total)
+  small = change > -0.5
+  advantages = num * jnp.where(
+    small,
+    -jnp.log1p(jnp.where(small, change, 0)),
+    total - jnp.logaddexp(others, geometric),
+  )
   return jnp.where(mask & (num > 1), advantages, 0)
 
 

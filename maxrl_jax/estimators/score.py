@@ -39,7 +39,8 @@ def grpo(
 
   Biased: as N grows it tends to ∇ 2 arcsin √p for binary l, an objective that
   no finite group estimates without bias (`objectives.grpo`). σ is the
-  population deviation. K = 0 and K = N: 0. N = 1: ValueError.
+  population deviation; deviations of at most four roundings of the largest l
+  count as none. K = 0 and K = N: 0. N = 1: ValueError.
 
   Args:
     epsilon: ε ≥ 0; other code adds 1e-6 to 1e-4, which tames rare successes.
@@ -47,17 +48,21 @@ def grpo(
   if not isinstance(epsilon, jax.core.Tracer) and not epsilon >= 0:
     raise ValueError(f"epsilon = {epsilon}: must be at least 0")
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
-  centred = jnp.where(mask, l - mean(l, mask), 0)
-  # Relative to the largest, so that tiny likelihoods do not underflow. Equal
-  # ones leave rounding, which σ would blow up to ±1.
   largest = jnp.max(jnp.where(mask, jnp.abs(l), 0))
   limits = jnp.finfo(l.dtype)
-  flat = jnp.max(jnp.abs(centred)) <= 4 * limits.eps * largest
-  flat |= largest < limits.tiny
-  relative = centred / jnp.where(flat, 1, largest)
-  deviation = jnp.sqrt(mean(relative**2, mask))
-  deviation = deviation + epsilon / jnp.where(flat, 1, largest)
-  return jnp.where(flat, 0, relative / jnp.where(flat, 1, deviation))
+  nothing = largest < limits.tiny
+  # Scaled by a power of two, which is exact, so that tiny ones do not
+  # underflow; differences first, as a mean of close numbers rounds them away.
+  _, exponent = jnp.frexp(jnp.where(nothing, 1, largest))
+  scaled = jnp.ldexp(l, -exponent)
+  apart = jnp.where(mask, scaled - jnp.max(scaled, where=mask, initial=-1), 0)
+  centred = jnp.where(mask, apart - mean(apart, mask), 0)
+  # Equal ones leave rounding, which σ would blow up to ±1.
+  flat = jnp.max(jnp.abs(centred)) <= 4 * limits.eps
+  flat |= nothing
+  deviation = jnp.sqrt(mean(centred**2, mask))
+  deviation += jnp.ldexp(jnp.asarray(epsilon, l.dtype), -exponent)
+  return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation))
 
 
 def dr_grpo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:

@@ -1,0 +1,127 @@
+"""Random and hostile configs either run or fail with the field's name.
+
+    python -m tests.faults.configs --count=500
+
+A config file is taken and one to four of its fields are set to values of their
+type that are at the edge of what can be meant, or beyond it. What passes the
+checks is traced, and a tenth of it trained for a step.
+"""
+
+import argparse
+import collections
+import importlib
+import random
+import re
+import sys
+
+import jax
+from tqdm import tqdm
+
+from experiments import workdirs
+from maxrl_jax import training
+
+FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "default")
+_INTEGERS = (-(2**31), -1, 0, 1, 2, 3, 5, 17, 200)
+_FLOATS = (-1.0, 0.0, 1e-30, 0.3, 0.5, 1.0, 2.0, 1e30)
+_FLOATS += (float("nan"), float("inf"), -float("inf"))
+_TUPLES = ((), (0,), (3,), (-1,), (2.5,), (1.0, 0.5), (float("nan"),), ("a",))
+_NAMES = (
+  *("", "nope", "maxrl", "grpo", "rloo", "pass_at_k", "power", "series"),
+  *("tail_rl", "reinforce", "cross_entropy", "exact_maxrl", "mse", "vimco"),
+  *("adam", "adamw", "sgd", "cosine", "constant", "skip", "stop", "reward"),
+  *("gaussian", "laplace", "student_t", "tolerance", "exact_match", "global"),
+  *("grid", "normal", "mixture", "digits", "mlp", "cnn", "tabular", "none"),
+  *("bandit", "teacher", "bimodal", "heteroscedastic", "bag_of_words", "input"),
+  *("in_context", "diabetes", "gaussian_teacher", "linear", "float32", "loo"),
+)
+_VALUES = {int: _INTEGERS, float: _FLOATS, str: _NAMES, tuple: _TUPLES}
+
+
+def fields() -> dict[str, type]:
+  """Every field of configs/default.py with its type."""
+  config = importlib.import_module("configs.default").get_config()
+  found = {}
+  for name in workdirs.flatten(config.to_dict()):
+    *path, last = name.split(".")
+    block = config
+    for part in path:
+      block = block[part]
+    found[name] = block.get_type(last)
+  return found
+
+
+def hostile(rng: random.Random, types: dict[str, type]):
+  """(file, {field: value}) of a random config."""
+  file, changes = rng.choice(FILES), {}
+  config = importlib.import_module(f"configs.{file}").get_config()
+  flat = workdirs.flatten(config.to_dict())
+  # Half of them fields that the file sets: others are mostly of other tasks.
+  own = [name for name, value in flat.items() if value is not None]
+  for name in rng.sample(own, rng.randint(1, 2)) + rng.sample(
+    sorted(types), rng.randint(0, 2)
+  ):
+    # Files and folders are not made up.
+    if name.split(".")[-1] in ("data_dir", "data_name", "checkpoint"):
+      continue
+    pool = _VALUES.get(types[name], (*_INTEGERS, *_FLOATS, *_NAMES))
+    if types[name] is bool:
+      pool = (True, False)
+    changes[name] = rng.choice(pool)
+  return file, changes
+
+
+def outcome(file: str, changes: dict, run: bool) -> str:
+  """'traced', 'ran', 'refused', or what is wrong."""
+  config = importlib.import_module(f"configs.{file}").get_config()
+  config.batch_size, config.rollouts = 4, 6
+  config.steps = config.log_every = config.eval_every = 1
+  config.optimizer.warmup = 0
+  config.update_from_flattened_dict(changes)
+  try:
+    made = training.make_train(config)
+    key = jax.random.key(0)
+    states = jax.eval_shape(made.init, key)
+    jax.eval_shape(made.step, states, key)
+    if not run:
+      return "traced"
+    for _ in training.chunks(made, config):
+      return "ran"
+  except (ValueError, FloatingPointError, ImportError) as error:
+    words = str(error)
+    # A choice may make another field impossible, which is then the one named.
+    last = "|".join({name.split(".")[-1] for name in fields()})
+    named = re.search(rf"\b({last})( = | is |: )", words)
+    step = isinstance(error, FloatingPointError) and words.startswith("step ")
+    if named or step:
+      return "refused"
+    return f"WRONG: names no field: {words}"
+  except Exception as error:
+    return f"WRONG: {type(error).__name__}: {error}"
+
+
+def trial(count: int, seed: int, run_share: float = 0.1) -> list[tuple]:
+  """(file, changes, outcome) of random configs."""
+  rng, types, records = random.Random(seed), fields(), []
+  for _ in tqdm(range(count), file=sys.stderr, unit="config"):
+    file, changes = hostile(rng, types)
+    found = outcome(file, changes, rng.random() < run_share)
+    records.append((file, changes, found))
+  return records
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--count", type=int, default=500, help="configs")
+  parser.add_argument("--seed", type=int, default=0, help="of them")
+  flags = parser.parse_args()
+  records = trial(flags.count, flags.seed)
+  for file, changes, found in records:
+    if found.startswith("WRONG"):
+      print(f"{file} {changes}: {found[:300]}")
+  counts = collections.Counter(found.split(":")[0] for *_, found in records)
+  print(f"{len(records)} configs: {dict(counts)}")
+  sys.exit(counts["WRONG"] > 0)
+
+
+if __name__ == "__main__":
+  main()
