@@ -21,6 +21,9 @@ def run(main) -> None:
     except Stopped as stopped:
       print(stopped, file=sys.stderr)
       sys.exit(RESUMABLE)
+    except KeyboardInterrupt:
+      print("stopped; what is finished is kept", file=sys.stderr)
+      sys.exit(RESUMABLE)
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
       if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error = (

@@ -19,7 +19,11 @@ from maxrl_jax.checkpoints import Checkpoint, Checkpoints
 
 
 def advance(
-  made: training.Train, config, evaluate, workdir: pathlib.Path
+  made: training.Train,
+  config,
+  evaluate,
+  workdir: pathlib.Path,
+  environment: dict,
 ) -> tuple[training.TrainState, float]:
   """Trains what is left, keeping metrics.jsonl and checkpoints/.
 
@@ -28,6 +32,7 @@ def advance(
     config: of the run.
     evaluate: from `evaluation.make_evaluate`.
     workdir: of this run alone.
+    environment: from `workdirs.environment`.
 
   Returns:
     Final states, and seconds of training in all.
@@ -39,10 +44,17 @@ def advance(
     ValueError: no checkpoint is whole.
   """
   folder, block = workdir / "checkpoints", config.checkpoint
+  origin = {
+    "config": json.loads(config.to_json()),
+    "environment": environment,
+    "code": store.code(),
+  }
   found = _restored(made, config, folder)
+  if found:
+    _tell(found, origin, config.steps)
   start = states = found.states if found else None
   saved = found.step if found else 0
-  progress = _Progress(workdir / "metrics.jsonl", found)
+  progress = _Progress(workdir / "metrics.jsonl", found, origin)
   with (
     Interruptions() as interruptions,
     Checkpoints(folder, block.keep_last, block.keep_best) as kept,
@@ -79,7 +91,11 @@ def advance(
 class _Progress:
   """What a run has to show so far, all of which is in its checkpoints."""
 
-  def __init__(self, path: pathlib.Path, found: Checkpoint | None):
+  def __init__(
+    self, path: pathlib.Path, found: Checkpoint | None, origin: dict
+  ):
+    """Begins, or goes on from what was found; `origin` is saved besides."""
+    self._origin = origin
     about = found.about if found else {"log": "", "seconds": 0.0}
     self._path, self._log = path, about["log"]
     self._begun = time.time() - about["seconds"]
@@ -98,18 +114,14 @@ class _Progress:
     self._log += text
 
   def about(self) -> dict:
-    return {
-      "log": self._log,
-      "seconds": self.seconds(),
-      "code": store.code(),
-    }
+    return self._origin | {"log": self._log, "seconds": self.seconds()}
 
   def seconds(self) -> float:
     return time.time() - self._begun
 
 
 def _restored(made, config, folder: pathlib.Path) -> Checkpoint | None:
-  """The newest whole checkpoint, with a word on what was found."""
+  """The newest whole checkpoint, with a word on those that are not."""
   seeds = jnp.zeros(config.runs, jnp.uint32)
   like = jax.eval_shape(
     lambda seeds: made.start(jax.vmap(jax.random.key)(seeds), {}), seeds
@@ -117,16 +129,32 @@ def _restored(made, config, folder: pathlib.Path) -> Checkpoint | None:
   found, damage = checkpoints.restore(folder, like)
   for message in damage:
     print(message, file=sys.stderr)
-  if found is None:
-    return None
-  print(f"going on from step {found.step} of {config.steps}", file=sys.stderr)
-  if found.about["code"] != store.code():
+  return found
+
+
+def _tell(found: Checkpoint, origin: dict, steps: int) -> None:
+  """Where a run goes on, and what is not as it was when it stopped there."""
+  print(f"going on from step {found.step} of {steps}", file=sys.stderr)
+  then, now = found.about["environment"], origin["environment"]
+  changed = [
+    f"{name} was {then['versions'].get(name)} and is {version}"
+    for name, version in now["versions"].items()
+    if name in ("jax", "jaxlib", "flax", "optax", "numpy")
+    and then["versions"].get(name) != version
+  ]
+  changed += [
+    f"{name} was {then[name]} and is {now[name]}"
+    for name in ("device", "devices")
+    if then[name] != now[name]
+  ]
+  if found.about["code"] != origin["code"]:
+    changed.append("maxrl_jax has other sources")
+  if changed:
     print(
-      "the library has changed since: numbers may not be those of a run that"
-      " never stopped",
+      f"{'; '.join(changed)}: numbers may not be those of a run that never"
+      " stopped",
       file=sys.stderr,
     )
-  return found
 
 
 def _measured(config, evaluate, step, states, metrics):

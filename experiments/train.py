@@ -53,12 +53,14 @@ def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
     if known and summary.exists():
       print(f"{workdir} is finished; --fresh trains it anew", file=sys.stderr)
       return json.loads(summary.read_text())
+    environment = workdirs.environment()
     write_whole(
-      workdir / "environment.json",
-      json.dumps(workdirs.environment(), indent=2) + "\n",
+      workdir / "environment.json", json.dumps(environment, indent=2) + "\n"
     )
     evaluate = evaluation.make_evaluate(made, _KS, config.eval_rollouts)
-    states, seconds = resumable.advance(made, config, evaluate, workdir)
+    states, seconds = resumable.advance(
+      made, config, evaluate, workdir, environment
+    )
     if isinstance(made.policy, Transformer):
       _save_models(workdir, made.policy, states.params, config)
     found = {"steps": config.steps, "seconds": round(seconds, 1)}

@@ -6,6 +6,7 @@ import sys
 import pytest
 from absl import logging
 
+from experiments import workdirs
 from tests.faults import configs, damage, full_disk, groups, kills
 
 
@@ -62,6 +63,16 @@ def test_a_data_set_does_not_fit():
     )
   assert done.returncode == 1
   assert "OSError: [Errno 28] No space left on device" in done.stderr
+
+
+@_MOUNTS
+def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+  with full_disk.small_disk(2**20) as disk:
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    with pytest.raises(
+      ValueError, match=r"cannot write there \(Read-only file"
+    ):
+      workdirs.make(disk)
 
 
 def test_hostile_configs_name_their_fields():

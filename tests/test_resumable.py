@@ -129,6 +129,24 @@ def test_damage_is_told_and_the_run_ends_the_same(tmp_path, capsys):
   _same_runs(config, tmp_path / "whole", tmp_path / "harmed")
 
 
+def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
+  config = _small()
+  train.train(config, tmp_path)
+  about = _final(config, tmp_path).about
+  assert about["config"] == json.loads(config.to_json())
+  environment = json.loads((tmp_path / "environment.json").read_text())
+  assert about["environment"] == environment
+  assert environment["versions"]["jax"] == jax.__version__
+  other = environment | {"device": "abacus"}
+  other["versions"] = environment["versions"] | {"jax": "99.0"}
+  monkeypatch.setattr(workdirs, "environment", lambda: other)
+  (tmp_path / "summary.json").unlink()
+  train.train(config, tmp_path)
+  told = capsys.readouterr().err
+  assert f"jax was {jax.__version__} and is 99.0" in told
+  assert "and is abacus: numbers may not be those" in told
+
+
 def test_another_config_is_refused_and_nothing_lost(tmp_path):
   train.train(_small(), tmp_path)
   before = _times(tmp_path)
