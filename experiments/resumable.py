@@ -52,40 +52,47 @@ def advance(
   found = _restored(made, config, folder)
   if found:
     _tell(found, origin, config.steps)
-  start = states = found.states if found else None
-  saved = found.step if found else 0
   progress = _Progress(workdir / "metrics.jsonl", found, origin)
   with (
     Interruptions() as interruptions,
     Checkpoints(folder, block.keep_last, block.keep_best) as kept,
-    tqdm(
-      total=config.steps, initial=saved, unit="step", file=sys.stderr
-    ) as bar,
   ):
     try:
-      for step, states, metrics in training.chunks(
-        made, config, states=start, check=config.on_nonfinite == "stop"
-      ):
-        line, score = _measured(config, evaluate, step, states, metrics)
-        progress.add(line, config.runs)
-        if score is not None:
-          bar.set_postfix({"pass@1": f"{score:.3f}"})
-        bar.update(config.log_every)
-        last = step == config.steps
-        stop = interruptions.asked_to_stop and not last
-        if step % (block.every or config.eval_every) == 0 or last or stop:
-          # Below all scores, where the policy was not evaluated.
-          kept.save(states, progress.about(), -1.0 if score is None else score)
-          saved = step
-        if stop:
+      start = states = found.states if found else None
+      for states in _chunks(made, config, evaluate, start, progress, kept):
+        if interruptions.asked_to_stop and progress.step < config.steps:
+          if progress.saved < progress.step:
+            kept.save(states, progress.about(), progress.score)
           kept.wait()
-          raise Stopped(f"stopped at step {step}; the same command goes on")
+          raise Stopped(
+            f"stopped at step {progress.step}; the same command goes on"
+          )
     except FloatingPointError as error:
-      where = f"step {saved} in {folder}" if saved else "none"
+      where = f"step {progress.saved} in {folder}" if progress.saved else "none"
       raise FloatingPointError(
         f"{error}; last good checkpoint: {where}"
       ) from None
   return states, progress.seconds()
+
+
+def _chunks(made, config, evaluate, start, progress, kept):
+  """Trains chunk by chunk, logs, saves where it is due; yields the states."""
+  every = config.checkpoint.every or config.eval_every
+  with tqdm(
+    total=config.steps, initial=progress.step, unit="step", file=sys.stderr
+  ) as bar:
+    for step, states, metrics in training.chunks(
+      made, config, states=start, check=config.on_nonfinite == "stop"
+    ):
+      line, score = _measured(config, evaluate, step, states, metrics)
+      progress.add(line, score, config.runs)
+      if score is not None:
+        bar.set_postfix({"pass@1": f"{score:.3f}"})
+      bar.update(config.log_every)
+      if step % every == 0 or step == config.steps:
+        kept.save(states, progress.about(), progress.score)
+        progress.saved = step
+      yield states
 
 
 class _Progress:
@@ -96,13 +103,14 @@ class _Progress:
   ):
     """Begins, or goes on from what was found; `origin` is saved besides."""
     self._origin = origin
+    self.step = self.saved = found.step if found else 0
     about = found.about if found else {"log": "", "seconds": 0.0}
     self._path, self._log = path, about["log"]
     self._begun = time.time() - about["seconds"]
     # Lines of steps that will be done again are dropped, and torn ones.
     write_whole(path, self._log)
 
-  def add(self, line: dict, runs: int) -> None:
+  def add(self, line: dict, score: float | None, runs: int) -> None:
     """Appends a line to metrics.jsonl, or nothing at all."""
     text = json.dumps(plain(line, runs)) + "\n"
     try:
@@ -112,6 +120,9 @@ class _Progress:
       os.truncate(self._path, len(self._log.encode()))
       raise
     self._log += text
+    self.step = line["step"]
+    # Below all scores, where the policy was not evaluated.
+    self.score = -1.0 if score is None else score
 
   def about(self) -> dict:
     return self._origin | {"log": self._log, "seconds": self.seconds()}

@@ -26,7 +26,7 @@ import xarray as xr
 from orbax.checkpoint import v1 as ocp
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_SHORT = ("steps=800", "log_every=20", "eval_every=40")
+_SHORT = ("steps=400", "log_every=20", "eval_every=40")
 # Small, and with checkpoints so often that many kills meet one being written.
 KINDS = {
   "bandit": ["train", "configs/bandit.py", *_SHORT, "checkpoint.every=20"],
