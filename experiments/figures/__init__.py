@@ -44,9 +44,11 @@ FIGURES = {
   "maze_baselines": mazes.baselines,
   "maze_rates": maze_rates.figure,
 }
-# Transformers take longer than all the others: mazes have their own command.
-# The choice of their learning rates takes longer still; presets record it.
+# Training transformers by RL takes longer than all the others: mazes have their
+# own command, and only what is measured of the warm-up is among all. The choice
+# of their learning rates takes longer still; presets record it.
 MAZES = [
   name for name in FIGURES if name.startswith("maze") and name != "maze_rates"
 ]
-ALL = [name for name in FIGURES if not name.startswith("maze")]
+_WARM_UP = ["maze_answers", "maze_gradients"]
+ALL = [name for name in FIGURES if not name.startswith("maze")] + _WARM_UP
