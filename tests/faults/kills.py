@@ -3,9 +3,9 @@
     python -m tests.faults.kills --kills=50
 
 Every kind of run is trained once without a fault. Its twins get SIGKILL at
-moments drawn uniformly from the time that the first one took, several times
-each, and are then left to end: metrics, checkpoint and summary must be equal
-bit for bit.
+moments drawn uniformly from the time that the first one took and a fifth more,
+several times each, and are then left to end: metrics, checkpoint and summary
+must be equal bit for bit.
 """
 
 import argparse
@@ -143,8 +143,17 @@ def _last_digest(workdir: pathlib.Path) -> str:
   )
 
 
-def trial(kinds: Sequence[str], kills: int, seed: int) -> list[dict]:
-  """Kills spread over the kinds, five to a run; a record for every run."""
+def trial(
+  kinds: Sequence[str], kills: int, seed: int, after: float = 0.0
+) -> list[dict]:
+  """Kills spread over the kinds, up to five to a run; a record for every run.
+
+  Args:
+    kinds: of `KINDS`.
+    kills: in all.
+    seed: of the moments.
+    after: share of a whole run's time that is over before any kill.
+  """
   rng, records = random.Random(seed), []
   with tempfile.TemporaryDirectory() as folder:
     base = pathlib.Path(folder)
@@ -156,7 +165,11 @@ def trial(kinds: Sequence[str], kills: int, seed: int) -> list[dict]:
     left, count = kills, 0
     while left:
       kind = kinds[count % len(kinds)]
-      moments = [rng.uniform(0, seconds[kind]) for _ in range(min(5, left))]
+      whole_time = seconds[kind]
+      moments = [
+        rng.uniform(after * whole_time, 1.2 * whole_time)
+        for _ in range(min(5, left))
+      ]
       workdir = base / f"{kind}-{count}"
       doing = killed(kind, workdir, moments)
       whole(kind, workdir)
@@ -180,8 +193,11 @@ def main() -> None:
   parser.add_argument(
     "--kinds", nargs="+", default=list(KINDS), choices=KINDS, help="of runs"
   )
+  parser.add_argument(
+    "--after", type=float, default=0.0, help="share of a run left in peace"
+  )
   flags = parser.parse_args()
-  records = trial(flags.kinds, flags.kills, flags.seed)
+  records = trial(flags.kinds, flags.kills, flags.seed, flags.after)
   doing = [what for record in records for what in record["doing"]]
   for what in sorted(set(doing)):
     print(f"{doing.count(what)} kills {what}")
