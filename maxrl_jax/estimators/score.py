@@ -58,7 +58,9 @@ def grpo(
   apart = jnp.where(mask, scaled - jnp.max(scaled, where=mask, initial=-1), 0)
   centred = jnp.where(mask, apart - mean(apart, mask), 0)
   # Equal ones leave rounding, which σ would blow up to ±1.
-  flat = jnp.max(jnp.abs(centred)) <= 4 * limits.eps
+  flat = jnp.max(jnp.abs(centred)) <= 4 * limits.eps * jnp.ldexp(
+    largest, -exponent
+  )
   flat |= nothing
   deviation = jnp.sqrt(mean(centred**2, mask))
   deviation += jnp.ldexp(jnp.asarray(epsilon, l.dtype), -exponent)
