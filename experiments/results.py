@@ -103,6 +103,11 @@ def _plain(value):
   return value.item() if isinstance(value, np.generic) else str(value)
 
 
+def write_json(path: pathlib.Path, record: dict) -> None:
+  """Writes a record to be read by people too, whole or not at all."""
+  write_whole(path, json.dumps(record, indent=2) + "\n")
+
+
 def write_whole(path: pathlib.Path, text: str) -> None:
   """Writes a file whole or not at all: other processes may write it too."""
   unfinished = path.with_suffix(f".{os.getpid()}.part")

@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import console, resumable, workdirs
-from experiments.results import write_whole
+from experiments.results import write_json
 from maxrl_jax import evaluation, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
@@ -54,9 +54,7 @@ def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
       print(f"{workdir} is finished; --fresh trains it anew", file=sys.stderr)
       return json.loads(summary.read_text())
     environment = workdirs.environment()
-    write_whole(
-      workdir / "environment.json", json.dumps(environment, indent=2) + "\n"
-    )
+    write_json(workdir / "environment.json", environment)
     evaluate = evaluation.make_evaluate(made, _KS, config.eval_rollouts)
     states, seconds = resumable.advance(
       made, config, evaluate, workdir, environment
@@ -69,7 +67,7 @@ def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
     tested = evaluate("test", states)
     found |= {f"test/{name}": values for name, values in tested.items()}
     found = resumable.plain(found, config.runs)
-    write_whole(summary, json.dumps(found, indent=2) + "\n")
+    write_json(summary, found)
   return found
 
 
@@ -82,7 +80,7 @@ def _clear(workdir: pathlib.Path, fields: dict) -> None:
   for pattern in ("checkpoints", "model", "model-*"):
     for path in workdir.glob(pattern):
       shutil.rmtree(path)
-  write_whole(workdir / "config.json", json.dumps(fields, indent=2) + "\n")
+  write_json(workdir / "config.json", fields)
 
 
 def _save_models(workdir: pathlib.Path, policy, params, config) -> None:

@@ -12,7 +12,7 @@ from importlib import metadata
 import filelock
 import jax
 
-from experiments.results import write_whole
+from experiments.results import write_json
 
 
 def make(path: pathlib.Path) -> None:
@@ -59,12 +59,16 @@ def claim(path: pathlib.Path, fields: dict) -> bool:
   """
   workdir = path.parent
   if not path.exists():
-    if any(p.name != ".lock" for p in workdir.iterdir()):
+    # What a process leaves that is killed while it begins is nothing.
+    ours = (".lock", ".writable")
+    if any(
+      p.name not in ours and p.suffix != ".part" for p in workdir.iterdir()
+    ):
       raise ValueError(
         f"workdir = '{workdir}' is not empty and has no {path.name}; choose"
         " another folder"
       )
-    write_whole(path, json.dumps(fields, indent=2) + "\n")
+    write_json(path, fields)
     return False
   try:
     theirs = flatten(json.loads(path.read_text(encoding="utf-8")))

@@ -174,6 +174,13 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
   ]
 
 
+def test_what_a_killed_start_leaves_is_nothing(tmp_path):
+  for name in (".writable", ".lock", "config.4711.part"):
+    (tmp_path / name).write_text("{")
+  assert not workdirs.claim(tmp_path / "config.json", {"steps": 3})
+  assert workdirs.claim(tmp_path / "config.json", {"steps": 3})
+
+
 def test_two_processes_do_not_share_a_folder(tmp_path):
   with (
     workdirs.locked(tmp_path),
