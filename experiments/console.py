@@ -2,7 +2,9 @@
 
 import errno
 import logging
+import signal
 import sys
+import warnings
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -16,6 +18,8 @@ def run(main) -> None:
   def guarded(argv):
     if not flags.FLAGS["verbosity"].present:
       absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells a lot.
+    # Like Ctrl-C, where nothing is to be saved first.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
       main(argv)
     except Stopped as stopped:
@@ -32,6 +36,7 @@ def run(main) -> None:
         )
       _exit(error)
 
+  warnings.showwarning = _warn
   # Which accelerators are not there is no news.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
   # What a damaged checkpoint does to Orbax's tasks, we tell in one line.
@@ -47,6 +52,11 @@ def _parse(argv):
     _exit(f"no such config field, see configs/default.py: {error.args[0]}")
   except (flags.Error, TypeError, ValueError, OSError) as error:
     _exit(error)
+
+
+def _warn(message, *_, **__) -> None:
+  """One line, without the place in our sources where it was noticed."""
+  print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _exit(error) -> None:

@@ -8,6 +8,7 @@ from ml_collections import config_dict
 from tqdm import tqdm
 
 from configs import digits
+from experiments import resumable
 from experiments.store import stored
 from maxrl_jax import evaluation, training
 
@@ -134,7 +135,7 @@ class _Trainer:
       self.folder,
       f"{self.method.label} lr{learning_rate:g} seed{seed}",
       self.config,
-      lambda: self._train(learning_rate, seed),
+      lambda unfinished: self._train(learning_rate, seed, unfinished),
       learning_rate=learning_rate,
       seed=seed,
     )
@@ -149,18 +150,27 @@ class _Trainer:
       return float("nan")
     return float(run["validation/pass@1"][-1])
 
-  def _train(self, learning_rate, seed):
+  def _train(self, learning_rate, seed, unfinished):
     if self.made is None:
       self.made = training.make_train(self.config)
       self.evaluate = evaluation.make_evaluate(self.made, KS)
-    rows = []
-    for step, states, _ in training.chunks(
-      self.made, self.config, [seed], {training.RATE: [learning_rate]}
-    ):
-      row = {"step": step}
+
+    def measure(step, states, metrics):
+      del metrics
+      row = {"step": np.array(step)}
       for split in ("validation", "test"):
         found = self.evaluate(split, states)
         row |= {f"{split}/{name}": value[0] for name, value in found.items()}
-      rows.append(row)
-      self.bar.update(self.config.log_every)
+      return row
+
+    before = self.bar.n
+    rows, _ = resumable.measured(
+      self.made,
+      self.config,
+      measure,
+      unfinished,
+      lambda step: self.bar.update(before + step - self.bar.n),
+      seeds=[seed],
+      varied={training.RATE: [learning_rate]},
+    )
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

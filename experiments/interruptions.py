@@ -1,7 +1,9 @@
 """A polite end: SIGTERM and SIGINT are kept until it is a good moment."""
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 
 RESUMABLE = 75  # Exit code: stopped early, the same command goes on.
 
@@ -37,3 +39,19 @@ class Interruptions:
   def __exit__(self, *_) -> None:
     for number, handler in self._before.items():
       signal.signal(number, handler)
+
+
+def until_stopped(chunks: Iterator) -> Iterator:
+  """The same; a signal closes it after what it is at, so that it can save.
+
+  Raises:
+    Stopped: a signal did.
+  """
+  with Interruptions() as interruptions, contextlib.closing(chunks):
+    for chunk in chunks:
+      yield chunk
+      if interruptions.asked_to_stop:
+        break
+    else:
+      return
+  raise Stopped("stopped; the same command goes on")

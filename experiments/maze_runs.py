@@ -4,13 +4,13 @@ On a CPU runs are trained two at a time, each by a process with a core of its
 own: small operations gain little from a second core.
 """
 
-import contextlib
 import functools
 import itertools
 import multiprocessing
 import os
 import pathlib
-import shutil
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 from ml_collections import config_dict
 from tqdm import tqdm
 
-from experiments import store
+from experiments import resumable, store
 from experiments.maze_presets import KS, METHODS, Preset, config_of
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
@@ -41,15 +41,25 @@ def warm_up(preset: Preset, folder: pathlib.Path) -> pathlib.Path:
   config = config_of(preset, "warmup", steps=preset.warmup)
   place = folder / f"maze-warm-up-{store.digest(config)}"
   if not place.exists():
-    made = training.make_train(config)
-    *_, states = _counted(made, config)
-    params = jax.tree.map(lambda x: x[0], states.params)
-    unfinished = place.with_suffix(f".{os.getpid()}.part")
-    qwen2.save(unfinished, made.policy, params)
-    with contextlib.suppress(OSError):  # Another process was there first.
-      unfinished.rename(place)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    with store.alone(folder / f"unfinished-{place.name}") as unfinished:
+      if not place.exists():  # Nor has another process made it since.
+        _warm_up(config, unfinished, place)
   return place
+
+
+def _warm_up(config, unfinished: pathlib.Path, place: pathlib.Path) -> None:
+  made = training.make_train(config)
+  with tqdm(total=config.steps, unit="step", desc="warm-up") as bar:
+    _, states = resumable.measured(
+      made,
+      config,
+      lambda *_: {},
+      unfinished,
+      lambda step: bar.update(step - bar.n),
+    )
+  params = jax.tree.map(lambda x: x[0], states.params)
+  qwen2.save(unfinished / "model", made.policy, params)
+  (unfinished / "model").rename(place)
 
 
 def measured(
@@ -59,7 +69,8 @@ def measured(
   warm = warm_up(preset, folder)
   config = config_of(preset, "rl")
 
-  def compute():
+  def compute(unfinished):
+    del unfinished
     config.policy.checkpoint = str(warm)
     made = training.make_train(config)
     return measure(
@@ -67,14 +78,6 @@ def measured(
     )
 
   return store.stored(folder, label, config, compute, warm_up=warm.name)
-
-
-def _counted(made, config):
-  """States after each chunk, with a bar."""
-  with tqdm(total=config.steps, unit="step", desc="warm-up") as bar:
-    for _, states, _ in training.chunks(made, config):
-      yield states
-      bar.update(config.log_every)
 
 
 def train(
@@ -107,7 +110,7 @@ def _side_by_side(one: Callable, runs: Sequence[Run], bar) -> list:
   for core in _cores():
     cores.put(core)
   with futures.ProcessPoolExecutor(
-    len(_cores()), mp_context=spawn, initializer=_pin, initargs=(cores,)
+    len(_cores()), mp_context=spawn, initializer=_prepare, initargs=(cores,)
   ) as pool:
     waiting = [pool.submit(one, run) for run in runs]
     try:
@@ -116,6 +119,8 @@ def _side_by_side(one: Callable, runs: Sequence[Run], bar) -> list:
         bar.update()
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
+      for worker in multiprocessing.active_children():
+        worker.terminate()  # They save what they are at.
       raise
   return [done.result() for done in waiting]
 
@@ -173,11 +178,18 @@ def _cores() -> set[int]:
   return set(range(os.cpu_count() or 1))
 
 
-def _pin(cores) -> None:
+def _prepare(cores) -> None:
   """Gives a worker process a core of its own, before JAX starts threads."""
+  threading.Thread(target=_end_with_parent, daemon=True).start()
   core = cores.get()
   if hasattr(os, "sched_setaffinity"):  # Linux.
     os.sched_setaffinity(0, {core})
+
+
+def _end_with_parent() -> None:
+  """A worker whose parent was killed saves what it is at, and ends."""
+  multiprocessing.parent_process().join()
+  os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _stored(preset, folder, warm, run: Run) -> dict[str, np.ndarray]:
@@ -190,31 +202,46 @@ def _stored(preset, folder, warm, run: Run) -> dict[str, np.ndarray]:
     folder,
     f"maze {run.label} lr{run.rate:g} seed{run.seed}",
     config,
-    lambda: _train(config, run, str(warm)),
+    lambda unfinished: _train(config, run, str(warm), unfinished),
     rate=run.rate,
     seed=run.seed,
     warm_up=warm.name,
   )
 
 
-def _train(config, run: Run, warm: str) -> dict[str, np.ndarray]:
+def _train(config, run: Run, warm: str, unfinished) -> dict[str, np.ndarray]:
   config.policy.checkpoint = warm
   made, count, params = _program(config_dict.FrozenConfigDict(config))
   test, validation = (made.task.splits[n] for n in ("test", "validation"))
-  steps, correct, curves = [0], [np.asarray(count(params, test))], []
-  # A run that diverges is shown as it is: it solves nothing.
-  for step, states, metrics in training.chunks(
-    made, config, [run.seed], {training.RATE: [run.rate]}, check=False
-  ):
+
+  def measure(step, states, metrics):
     params = jax.tree.map(lambda x: x[0], states.params)
-    correct.append(np.asarray(count(params, test)))
-    steps.append(step)
-    curves.append({name: values[:, 0] for name, values in metrics.items()})
-  return {
-    "step": np.array(steps),
-    "correct": np.stack(correct),
-    "validation": np.asarray(count(params, validation)),
-  } | {name: np.concatenate([c[name] for c in curves]) for name in curves[0]}
+    curves = {name: values[:, 0] for name, values in metrics.items()}
+    correct = np.asarray(count(params, test))
+    return curves | {"step": np.array(step), "correct": correct}
+
+  # A run that diverges is shown as it is: it solves nothing.
+  records, states = resumable.measured(
+    made,
+    config,
+    measure,
+    unfinished,
+    seeds=[run.seed],
+    varied={training.RATE: [run.rate]},
+    check=False,
+  )
+  last = jax.tree.map(lambda x: x[0], states.params)
+  before = np.asarray(count(params, test))
+  found = {"validation": np.asarray(count(last, validation))}
+  for name in records[0]:
+    values = [record[name] for record in records]
+    if name == "step":
+      found[name] = np.array([0, *values])
+    elif name == "correct":
+      found[name] = np.stack([before, *values])
+    else:
+      found[name] = np.concatenate(values)
+  return found
 
 
 @functools.lru_cache(maxsize=2)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
+from experiments import resumable
 from experiments.store import stored
 from maxrl_jax import evaluation, plotting, training
 
@@ -86,7 +87,9 @@ def train(
     folder,
     label,
     config,
-    lambda: _tuned(config, seeds, points, rates, score, probe),
+    lambda unfinished: _tuned(
+      config, seeds, points, rates, score, probe, unfinished
+    ),
     seeds=seeds,
     points=[sorted(point.items()) for point in points],
     rates=list(rates),
@@ -111,7 +114,7 @@ def rate_in_words(default: str, rates: Sequence[float], score="NLL") -> str:
   )
 
 
-def _tuned(config, seeds, points, rates, score, probe):
+def _tuned(config, seeds, points, rates, score, probe, unfinished):
   """Chooses a rate for each point, then trains the reported seeds."""
   config = config_dict.FrozenConfigDict(config)
   made = training.make_train(config, varying=list(points[0]))
@@ -119,41 +122,58 @@ def _tuned(config, seeds, points, rates, score, probe):
   chosen = [config.optimizer.learning_rate] * len(points)
   if rates:
     grid = [p | {training.RATE: r} for p in points for r in rates]
-    *_, (_, states, _) = _runs(made, config, grid, _TUNING_SEEDS, check=False)
+    _, states = resumable.measured(
+      made,
+      config,
+      lambda *_: {},
+      unfinished / "tuning",
+      **_runs(grid, _TUNING_SEEDS),
+      check=False,  # Some may diverge.
+    )
     found = evaluate("validation", states)[score]
     found = found.reshape(len(points), len(rates), -1).mean(-1)
-    found = np.where(np.isfinite(found), found, np.inf)  # Some may diverge.
+    found = np.where(np.isfinite(found), found, np.inf)
     chosen = [rates[i] for i in np.argmin(found, 1)]
   final = [
     point | {training.RATE: rate}
     for point, rate in zip(points, chosen, strict=True)
   ]
   more = None if probe is None else jax.jit(_over_runs(probe(made)))
-  rows, steps = [], []
-  for step, states, _ in _runs(made, config, final, range(1, seeds + 1)):
+
+  def measure(step, states, metrics):
+    del metrics
     if step % config.eval_every:
-      continue
-    row = evaluate("test", states)
+      return {}
+    row = {"step": np.array(step)} | evaluate("test", states)
     if more is not None:
       row |= jax.tree.map(np.asarray, more(states.params))
-    rows.append(row)
-    steps.append(step)
+    return row
+
+  rows, _ = resumable.measured(
+    made,
+    config,
+    measure,
+    unfinished / "final",
+    **_runs(final, range(1, seeds + 1)),
+  )
+  rows = [row for row in rows if row]
+  steps = np.array([row.pop("step") for row in rows])
   curves = {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
   curves = {
     name: curve.reshape(len(points), seeds, *curve.shape[1:])
     for name, curve in curves.items()
   }
-  return curves | {"step": np.array(steps), "learning_rate": np.array(chosen)}
+  return curves | {"step": steps, "learning_rate": np.array(chosen)}
 
 
-def _runs(made, config, points, seeds, check: bool = True):
-  """Chunks of all points × seeds, the seed changing fastest."""
+def _runs(points, seeds) -> dict:
+  """Seeds and varied fields of all points × seeds, the seed fastest."""
   varied = {
     name: np.repeat([point[name] for point in points], len(seeds))
     for name in points[0]
   }
   seeds = np.tile(np.asarray(seeds), len(points))
-  return training.chunks(made, config, seeds, varied, check=check)
+  return {"seeds": seeds, "varied": varied}
 
 
 def _over_runs(function: Callable) -> Callable:

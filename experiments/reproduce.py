@@ -101,17 +101,26 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
       *(sys.executable, "-m", "experiments.reproduce"),
       *(f"--preset={_PRESET.value}", f"--figure={job}", f"--workdir={workdir}"),
     ]
-    with open(logs / f"{job}.log", "w") as log:
-      done = subprocess.run(command, stdout=log, stderr=log, check=False)
-    return job, done.returncode
+    with (
+      open(logs / f"{job}.log", "w") as log,
+      subprocess.Popen(command, stdout=log, stderr=log) as process,
+    ):
+      started.append(process)
+    return job, process.returncode
 
+  failed, started = [], []
   with futures.ThreadPoolExecutor(_JOBS.value) as pool:
     waiting = [pool.submit(make, job) for job in jobs]
     bar = tqdm(futures.as_completed(waiting), total=len(jobs), unit="figure")
-    failed = []
-    for job, code in (one.result() for one in bar):
-      bar.set_postfix_str(f"{job} done")
-      failed += [job] * (code != 0)
+    try:
+      for job, code in (one.result() for one in bar):
+        bar.set_postfix_str(f"{job} done")
+        failed += [job] * (code != 0)
+    except KeyboardInterrupt:
+      pool.shutdown(wait=False, cancel_futures=True)
+      for process in started:
+        process.terminate()  # They save what they are at.
+      raise
   if failed:
     raise ValueError(
       f"figure = {failed[0]!r} failed, see {logs / failed[0]}.log"

@@ -1,13 +1,15 @@
 """Finished runs on disk: never trained twice, never half written."""
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
+import shutil
 from collections.abc import Callable
 
+import filelock
 import numpy as np
 
 import maxrl_jax
@@ -17,30 +19,48 @@ def stored(
   folder: pathlib.Path,
   label: str,
   config,
-  compute: Callable[[], dict[str, np.ndarray]],
+  compute: Callable[[pathlib.Path], dict[str, np.ndarray]],
   **more,
 ) -> dict[str, np.ndarray]:
   """The arrays that `compute` gives, from disk if they are there.
+
+  Where another process is computing them, its arrays are waited for.
 
   Args:
     folder: where to keep them.
     label: begins the file's name.
     config: of the run.
-    compute: () → arrays by name.
+    compute: (a folder for what is unfinished, which is there again where a
+      process has died, and gone when the arrays are on disk) → arrays by name.
     **more: what else tells this run from others, such as its seeds.
   """
   key = digest(config, **more)
   name = label.replace(" ", "-").lower()
   path = folder / f"{name}-{key}.npz"
   if not path.exists():
-    arrays = compute()
-    folder.mkdir(parents=True, exist_ok=True)
-    # A name of its own, so that two processes cannot meet in one file.
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
-      np.savez(unfinished, **arrays)
-    os.replace(unfinished.name, path)
+    with alone(folder / f"unfinished-{name}-{key}") as unfinished:
+      if not path.exists():
+        _write(path, compute(unfinished))
   with np.load(path) as found:
     return dict(found)
+
+
+@contextlib.contextmanager
+def alone(folder: pathlib.Path):
+  """A folder for one process at a time, gone when that has come to an end."""
+  locks = folder.parent / ".locks"
+  locks.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(locks / folder.name):
+    folder.mkdir(exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+  unfinished = path.with_suffix(f".{os.getpid()}.part")
+  with open(unfinished, "wb") as file:
+    np.savez(file, **arrays)
+  unfinished.replace(path)
 
 
 def digest(config, **more) -> str:

@@ -2,10 +2,13 @@
 
 import pathlib
 
+import filelock
 import xarray as xr
 from tqdm import tqdm
 
 from experiments import store, workdirs
+from experiments.interruptions import until_stopped
+from experiments.resumable import PATIENCE
 from maxrl_jax.sweeps import dataset, grid, programs, running
 
 
@@ -38,7 +41,10 @@ def kept(config, axes, seeds, folder: pathlib.Path) -> xr.Dataset:
   digest = store.digest(config, grid=axes, seeds=list(seeds))
   points = grid.points(axes)
   planned = programs.plan(config, points, seeds)
-  return sweep(config, points, planned, folder / f"sweep-{digest}")
+  slices = folder / f"sweep-{digest}"
+  slices.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(slices / ".lock"):
+    return sweep(config, points, planned, slices)
 
 
 def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
@@ -63,7 +69,7 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
   steps = sum(len(m) * p.config.steps for p, m in work)
   with tqdm(total=steps, unit="step", unit_scale=True, desc="sweep") as bar:
     for one in ready:
-      for count in running.run(one, folder):
+      for count in until_stopped(running.run(one, folder, PATIENCE)):
         bar.update(count)
 
 

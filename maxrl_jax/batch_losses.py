@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from maxrl_jax import losses, rollouts
+from maxrl_jax import guards, losses, rollouts
 from maxrl_jax.tasks import Task
 
 Array = jax.Array
@@ -57,7 +57,9 @@ def sampled(
     value = jnp.sum(values) / values.shape[0]
     if entropy_bonus is not None:
       value -= entropy_bonus * drawn.token_entropy()
-    return value, _sampled_metrics(drawn)
+    l = drawn.likelihoods
+    blamed = _blamed(values, None if l.dtype == bool else l)
+    return value, _sampled_metrics(drawn) | blamed
 
   return loss
 
@@ -99,7 +101,8 @@ def exact(
       log_p = jnp.sum(log_p, -1)
     p = jnp.exp(log_p)
     metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
-    return -jnp.sum(value(log_p)) / log_p.shape[0], metrics
+    values = value(log_p)
+    return -jnp.sum(values) / log_p.shape[0], metrics | _blamed(values, p)
 
   return loss
 
@@ -113,7 +116,7 @@ def supervised(policy: nn.Module, task: Task) -> Callable:
     answers = jax.vmap(task.demonstrations)(prompts.targets)[:, None]
     scores = policy.apply(params, outputs, answers, method="score")
     value = -jnp.sum(scores.log_probs) / jnp.sum(scores.lengths)
-    return value, {"token_nll": value}
+    return value, {"token_nll": value} | _blamed(scores.log_probs)
 
   return loss
 
@@ -131,7 +134,7 @@ def mean_squared_error(policy: nn.Module) -> Callable:
 
     errors = (prompts.targets.y - jax.vmap(mean)(outputs)) ** 2
     value = jnp.sum(errors) / errors.shape[0]
-    return value / 2, {"squared_error": value}
+    return value / 2, {"squared_error": value} | _blamed(errors)
 
   return loss
 
@@ -144,11 +147,28 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
     "solved": jnp.mean(found.astype(jnp.float32)),
   }
   if l.dtype != bool:  # Watched by `check_metrics`.
-    by_prompt = jnp.max(l.reshape(l.shape[0], -1), -1)
     metrics["likelihood_min"] = jnp.min(l)
-    metrics["likelihood_max"] = jnp.max(by_prompt)
-    metrics["prompt_of_max"] = jnp.argmax(by_prompt)
+    metrics["likelihood_max"] = jnp.max(l)
   if drawn.lengths is not None:
     metrics["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
     metrics["entropy"] = drawn.token_entropy()
   return metrics
+
+
+def _blamed(losses_of_prompts: Array, likelihoods: Array | None = None):
+  """Metrics that name the first prompt with an impossible number, −1 for none.
+
+  Args:
+    losses_of_prompts: [B, …].
+    likelihoods: [B, …], where there are any.
+  """
+
+  def first(possible):
+    bad = ~possible.reshape(possible.shape[0], -1).all(-1)
+    return jnp.where(bad.any(), jnp.argmax(bad), -1)
+
+  found = {"prompt_of_loss": first(jnp.isfinite(losses_of_prompts))}
+  if likelihoods is not None:
+    possible = guards.possible("likelihood", likelihoods)
+    found["prompt_of_likelihood"] = first(possible)
+  return found

@@ -113,21 +113,21 @@ class Checkpoints(contextlib.AbstractContextManager):
     self.wait()
     # Copies: what the next chunk takes over must not change under a writer.
     own = jax.tree.map(np.array, states)
-    about = json.loads(json.dumps(about))
-    self._check_room(own, about)
+    notes = json.dumps(about)
+    self._check_room(own, notes)
     with self._named():
       self._saving = self._checkpointer.save_async(
         int(own.step[0]),
         own,
         force=True,
         metrics={"score": score},
-        custom_metadata={"about": about, "digest": _digest(own, about)},
+        custom_metadata={"about": notes, "digest": _digest(own, notes)},
       )
 
-  def _check_room(self, states: TrainState, about: dict) -> None:
+  def _check_room(self, states: TrainState, notes: str) -> None:
     """Better no checkpoint begun than half of one on a full disk."""
     sizes = [leaf.nbytes for leaf in jax.tree.leaves(states)]
-    needed = sum(sizes) + len(json.dumps(about)) + _OVERHEAD
+    needed = sum(sizes) + len(notes) + _OVERHEAD
     with self._named():
       free = shutil.disk_usage(self._folder).free
       if free < needed:
@@ -160,16 +160,19 @@ class Checkpoints(contextlib.AbstractContextManager):
 
 def _read(place: pathlib.Path, like: TrainState) -> Checkpoint:
   place = place.absolute()
-  kept = ocp.metadata(place).custom_metadata
+  kept = ocp.metadata(place).custom_metadata or {}
+  if not {"about", "digest"} <= kept.keys():
+    raise ValueError("its notes cannot be read")
   states = ocp.load(place, like)
   if _digest(states, kept["about"]) != kept["digest"]:
     raise ValueError("its contents are not those that were saved")
-  return Checkpoint(int(states.step[0]), states, kept["about"])
+  about = json.loads(kept["about"])
+  return Checkpoint(int(states.step[0]), states, about)
 
 
-def _digest(states: TrainState, about: dict) -> str:
+def _digest(states: TrainState, notes: str) -> str:
   """Of every name, shape, type and byte."""
-  found = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+  found = hashlib.sha256(notes.encode())
   for path, leaf in jax.tree.leaves_with_path(states):
     leaf = np.asarray(leaf)
     head = f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}"

@@ -6,6 +6,9 @@ import numpy as np
 
 Array = jax.Array
 
+# Metrics that say where in a batch something was.
+PLACES = ("prompt_of_likelihood", "prompt_of_loss")
+
 _LEARNT_AFTER = 20  # Steps before the spike guard knows what is typical.
 _MEMORY = 0.99  # Of its running mean.
 
@@ -57,23 +60,50 @@ def check_metrics(
     noise: the task's noise model, whose ceiling is named where l exceeds it.
   """
   found = []
-  places = metrics.get("prompt_of_max")
   for name, values in metrics.items():
-    likelihood = _is_likelihood(name)
     for step, run in np.argwhere(~possible(name, values))[:1]:
-      allowed = "in [0, 1]" if likelihood else "finite"
-      message = f"{name} = {values[step, run]:.6g}, must be {allowed}"
-      if name == "likelihood_max" and places is not None:
-        message += f" (prompt {places[step, run]:.0f} of the batch)"
-        if noise is not None:
-          message += (
-            f"; its ceiling is a log density of {noise.log_ceiling:.4g}"
-          )
-      # A likelihood is the cause, what follows from it in that step is not.
-      found.append((step, not likelihood, run, message))
+      found.append((step, _cause(name), run, name))
   if found:
-    step, _, run, message = min(found)
-    raise FloatingPointError(f"step {start + step + 1}, run {run}: {message}")
+    step, _, run, name = min(found)
+    here = {key: values[step, run] for key, values in metrics.items()}
+    allowed = "in [0, 1]" if _is_likelihood(name) else "finite"
+    raise FloatingPointError(
+      f"step {start + step + 1}, run {run}: {name} = {here[name]:.6g}, must be"
+      f" {allowed}{_where(name, here)}{_why(name, noise)}"
+    )
+
+
+def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
+  """Whether updates were made of impossible numbers, [steps, runs] → [runs]."""
+  skipped = metrics.get("skipped", 0) == 1
+  sound = [
+    (possible(name, values) | skipped).all(0)
+    for name, values in metrics.items()
+  ]
+  return ~np.logical_and.reduce(sound)
+
+
+def _cause(name: str) -> int:
+  """Within a step, what comes first: the rest follows from it."""
+  if _is_likelihood(name):
+    return 0
+  order = ("loss", "gradient_norm")
+  return 1 + order.index(name) if name in order else 3
+
+
+def _where(name: str, here: dict) -> str:
+  """The prompt, where it is known which is to blame."""
+  kind = "likelihood" if _is_likelihood(name) else "loss"
+  prompt = here.get(f"prompt_of_{kind}", -1)
+  if prompt >= 0:
+    return f" (prompt {prompt:.0f} of the batch)"
+  return " (the loss of every prompt is)" if name == "gradient_norm" else ""
+
+
+def _why(name: str, noise) -> str:
+  if name != "likelihood_max" or noise is None:
+    return ""
+  return f"; its ceiling is a log density of {noise.log_ceiling:.4g}"
 
 
 def possible(name: str, values):

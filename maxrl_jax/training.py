@@ -120,10 +120,11 @@ def make_train(
     own_task = task_of(state.varied)
     loss = configuration.make_loss(ours, own_task, policy)
     prompts = own_task.draw(draw_key, config.batch_size)
-    gradient, metrics = jax.grad(loss, has_aux=True)(
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
       state.params, rollout_key, prompts
     )
     after = _updated(state, optimizer, gradient)
+    metrics["loss"] = value
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     metrics["parameter_norm"] = optax.tree.norm(after.params)
     return guards.guarded(config, state, after, metrics)
@@ -202,8 +203,8 @@ def chunks(
     over their memory), metrics [steps of the chunk, runs].
 
   Raises:
-    FloatingPointError: naming the step, the quantity and the value, when a
-      likelihood leaves [0, 1] or anything is not finite.
+    FloatingPointError: naming the step, the quantity, its value and the prompt
+      of the batch, when a likelihood leaves [0, 1] or anything is not finite.
   """
   if seeds is None:
     seeds = config.seed + np.arange(config.runs)
@@ -219,4 +220,6 @@ def chunks(
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
     if check:
       guards.check_metrics(metrics, start, train.task.likelihood)
+    # Which prompt of a batch it was means nothing but to the check.
+    metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics

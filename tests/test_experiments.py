@@ -175,13 +175,15 @@ def test_digit_figure_tunes_and_never_repeats_a_run(tmp_path, monkeypatch):
   methods = digit_runs.METHODS[:2]
   monkeypatch.setattr(digit_runs, "METHODS", methods)
   chosen, tuning, runs = digit_runs.all_runs(_TINY, tmp_path)
-  files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+  files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
   assert len(files) == 2 * (2 + 2)
   for method in methods:
     assert chosen[method] == max(tuning[method], key=tuning[method].get)
     assert runs[method][0]["step"].tolist() == [4, 8]
   digit_runs.all_runs(_TINY, tmp_path)
-  assert files == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+  assert files == {
+    path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")
+  }
 
 
 def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_a_terminated_process_ends_in_time_with_its_code(tmp_path):
   process.send_signal(signal.SIGTERM)
   _, told = process.communicate(timeout=30)
   assert process.returncode == RESUMABLE == 75
-  assert told.splitlines()[-1].startswith("stopped at step ")
+  assert told.splitlines()[-1].startswith("stopped; ")
 
 
 def test_hostile_groups_are_finite_and_near_float64():

@@ -1,10 +1,14 @@
 """Runs that are interrupted, refused, or meet numbers that cannot be."""
 
+import dataclasses
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import sys
+import time
+from concurrent import futures
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +16,10 @@ import numpy as np
 import pytest
 
 from configs import bandit, default, digits
-from experiments import resumable, train, workdirs
+from experiments import resumable, store, train, workdirs
 from experiments.interruptions import Interruptions, Stopped
 from maxrl_jax import checkpoints, evaluation, guards, training
+from maxrl_jax.resuming import Resumable
 from maxrl_jax.tasks import TASKS
 
 
@@ -27,9 +32,9 @@ def _small(**changes):
 
 
 def _final(config, workdir):
-  """States of the last checkpoint."""
+  """What a run would go on from."""
   made = training.make_train(config)
-  return resumable._restored(made, config, workdir / "checkpoints")
+  return Resumable(made, config, workdir / "checkpoints")
 
 
 def _same_runs(config, one, other):
@@ -70,7 +75,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
   config = _small(runs=runs)
   train.train(config, tmp_path / "whole")
   _signalled(monkeypatch, number, at=2)
-  with pytest.raises(Stopped, match="stopped at step 40"):
+  with pytest.raises(Stopped, match="stopped; the same command"):
     train.train(config, tmp_path / "stopped")
   assert "once more to stop at once" in capsys.readouterr().err
   assert not (tmp_path / "stopped" / "summary.json").exists()
@@ -123,9 +128,9 @@ def test_damage_is_told_and_the_run_ends_the_same(tmp_path, capsys):
   (tmp_path / "harmed" / "summary.json").unlink()
   newest = tmp_path / "harmed" / "checkpoints" / "60"
   (newest / "_CHECKPOINT_METADATA").write_text("")
-  train.train(config, tmp_path / "harmed")
-  told = capsys.readouterr().err
-  assert f"{newest} is damaged" in told and "going on from step 40" in told
+  with pytest.warns(UserWarning, match=f"{newest} is damaged"):
+    train.train(config, tmp_path / "harmed")
+  assert "going on from step 40" in capsys.readouterr().err
   _same_runs(config, tmp_path / "whole", tmp_path / "harmed")
 
 
@@ -228,6 +233,106 @@ def test_a_second_signal_is_not_kept():
   assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+# Runs of figures
+
+
+def _measured(folder, config, stop_at=None):
+  """What `measured` gives of two runs, with a signal after so many steps."""
+  made = training.make_train(config)
+
+  def tick(step):
+    if step == stop_at:
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  def measure(step, states, metrics):
+    return {"step": np.array(step), "loss": metrics["loss"]}
+
+  varied = {training.RATE: [0.1, 0.3]}
+  return resumable.measured(
+    made, config, measure, folder, tick, seeds=[3, 4], varied=varied
+  )
+
+
+def test_runs_of_a_figure_go_on_where_they_were_stopped(tmp_path):
+  config = _small()
+  records, states = _measured(tmp_path / "whole", config)
+  assert not (tmp_path / "whole").exists()  # Too short for checkpoints.
+  for step in (10, 40):
+    with pytest.raises(Stopped):
+      _measured(tmp_path / "stopped", config, step)
+    assert (tmp_path / "stopped" / "checkpoints" / str(step)).exists()
+  found, ends = _measured(tmp_path / "stopped", config)
+  assert [r["step"] for r in found] == [10, 20, 30, 40, 50, 60]
+  jax.tree.map(np.testing.assert_array_equal, found, records)
+  jax.tree.map(np.testing.assert_array_equal, ends, states)
+
+
+def test_two_processes_do_not_train_the_same_run(tmp_path):
+  """The second one waits, and takes what the first one has made."""
+  count = []
+
+  def compute(unfinished):
+    count.append(unfinished.exists())
+    time.sleep(0.5)
+    return {"x": np.arange(3)}
+
+  def one(_):
+    return store.stored(tmp_path, "a run", _small(), compute)["x"]
+
+  with futures.ThreadPoolExecutor(2) as pool:
+    found = list(pool.map(one, range(2)))
+  assert count == [True]
+  np.testing.assert_array_equal(found, [[0, 1, 2]] * 2)
+  assert [p.name for p in tmp_path.iterdir() if p.name != ".locks"] == [
+    p.name for p in tmp_path.glob("a-run-*.npz")
+  ]
+
+
+_WORKER = """
+import sys, time
+from multiprocessing import get_context
+from experiments import maze_runs
+from experiments.interruptions import until_stopped
+
+def work(path):
+  try:
+    for _ in until_stopped(iter(lambda: time.sleep(0.1), 0)):
+      open(path, "w").write("at work")
+  finally:
+    open(path, "w").write("saved")
+
+if __name__ == "__main__":
+  spawn = get_context("spawn")
+  queue = spawn.Queue()
+  queue.put(0)
+  from concurrent.futures import ProcessPoolExecutor
+  with ProcessPoolExecutor(
+    1, mp_context=spawn, initializer=maze_runs._prepare, initargs=(queue,)
+  ) as pool:
+    pool.submit(work, sys.argv[1]).result()
+"""
+
+
+def test_a_worker_saves_and_ends_when_its_parent_is_killed(tmp_path):
+  script, said = tmp_path / "parent.py", tmp_path / "said"
+  script.write_text(_WORKER)
+  parent = subprocess.Popen(
+    [sys.executable, script, said],
+    env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
+  )
+  _wait_for(lambda: said.exists() and said.read_text() == "at work")
+  parent.kill()
+  parent.wait()
+  _wait_for(lambda: said.read_text() == "saved")
+
+
+def _wait_for(condition, seconds: float = 60.0):
+  end = time.time() + seconds
+  while not condition():
+    assert time.time() < end
+    time.sleep(0.05)
+
+
 # Numbers that cannot be
 
 
@@ -290,9 +395,68 @@ def test_impossible_likelihoods_are_skipped_and_counted(bad):
     _own(_leaky(bad, at=3), _leaky_config())
 
 
-def test_a_prompt_that_is_no_number_is_named():
-  with pytest.raises(FloatingPointError, match=r"nan.*\(prompt [01] of the"):
-    _own(_leaky(np.nan, at=3), _leaky_config())
+def _first_with(made, at: int) -> tuple[int, int]:
+  """Step, counted from 1, and place in its batch of a prompt's first draw."""
+  key = jax.random.split(jax.random.key(0))[1]
+  for step in range(60):
+    draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
+    places = np.flatnonzero(made.task.draw(draw_key, 2).inputs == at)
+    if places.size:
+      return step + 1, places[0]
+  raise AssertionError("never drawn")
+
+
+@pytest.mark.parametrize(
+  ("bad", "quantity"),
+  [
+    (np.nan, "likelihood_m"),
+    (np.inf, "likelihood_max = inf"),
+    (1.5, r"likelihood_max = 1\.5"),
+    (-0.5, r"likelihood_min = -0\.5"),
+  ],
+)
+def test_the_prompt_of_an_impossible_likelihood_is_named(bad, quantity):
+  task, config = _leaky(bad, at=5), _leaky_config()
+  step, place = _first_with(training.make_train(config, task=task), at=5)
+  message = rf"step {step}, run 0: {quantity}.* \(prompt {place} of the batch\)"
+  with pytest.raises(FloatingPointError, match=message):
+    _own(task, config)
+
+
+def _breaking(harm, at: int):
+  """A bandit with `harm` added to the log pass rate of one prompt of the 8."""
+  task = _leaky(0.0, at)
+
+  def log_pass_rate(target, policy):
+    log_p = task.log_pass_rate(target, policy)
+    return log_p + jnp.where(target[0] == at, harm(log_p), 0.0)
+
+  return dataclasses.replace(task, log_pass_rate=log_pass_rate)
+
+
+def test_the_prompt_of_an_infinite_loss_is_named():
+  config = _leaky_config(**{"estimator.name": "cross_entropy"})
+  task = _breaking(lambda log_p: -jnp.inf, at=5)
+  step, place = _first_with(training.make_train(config, task=task), at=5)
+  message = rf"step {step}, run 0: loss = inf.*\(prompt {place} of the batch\)"
+  with pytest.raises(FloatingPointError, match=message):
+    _own(task, config)
+
+
+def test_a_gradient_alone_that_is_no_number_is_named():
+  """√(0·x) has the value 0 and no derivative."""
+  config = _leaky_config(**{"estimator.name": "cross_entropy"})
+  task = _breaking(lambda log_p: jnp.sqrt(0.0 * log_p), at=5)
+  message = r"gradient_norm = nan, .*the loss of every prompt is\)"
+  with pytest.raises(FloatingPointError, match=message):
+    _own(task, config)
+
+
+def test_what_is_skipped_has_not_diverged():
+  metrics = {"loss": np.array([[np.nan, 1.0], [np.inf, np.nan], [2.0, 3.0]])}
+  np.testing.assert_array_equal(guards.diverged(metrics), [True, True])
+  metrics["skipped"] = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+  np.testing.assert_array_equal(guards.diverged(metrics), [False, True])
 
 
 def test_where_nothing_is_wrong_nothing_is_skipped():

@@ -250,7 +250,7 @@ def test_slices_are_cut_to_the_budget_and_change_nothing(tmp_path):
   assert size == 30
   _, (program,) = _plan(text)
   made = training.make_train(program.config, varying=list(program.varied))
-  _, need = running._compile(made, program, np.arange(30))
+  _, need = running._compile(made, program, 30)
   _, cut, (small,) = _sweep(text, tmp_path / "cut", budget=need // 4)
   assert small <= 8
   assert len(list((tmp_path / "cut").glob("*.npz"))) == math.ceil(30 / small)
@@ -259,6 +259,40 @@ def test_slices_are_cut_to_the_budget_and_change_nothing(tmp_path):
     np.testing.assert_allclose(
       cut[name], whole[name], rtol=1e-4, atol=1e-5, err_msg=name
     )
+
+
+def _bits(found):
+  return {k: v.tobytes() for k, v in found.items() if k != "seconds"}
+
+
+def test_a_slice_goes_on_where_it_was_closed(tmp_path):
+  text = "estimator.order=1,2,6;optimizer.learning_rate=0.1,0.4"
+  _, whole, _ = _sweep(text, tmp_path / "whole")
+  _, (program,) = _plan(text)
+  for done in (2, 4, 6):  # Steps; after the last one all but the tests.
+    folder = tmp_path / f"closed-{done}"
+    ready = running.prepare(program, np.arange(12), 2**31)
+    steps = running.run(ready, folder)
+    assert sum(next(steps) for _ in range(done // 2)) == 12 * done
+    steps.close()
+    assert not list(folder.glob("*.npz"))
+    steps = running.run(ready, folder)
+    assert next(steps) == 12 * done  # At once: they are done.
+    assert sum(steps) == 12 * (6 - done)
+    assert _bits(running.load(folder)) == _bits(whole)
+    assert not list(folder.glob("unfinished-*"))
+
+
+def test_what_is_left_is_cut_as_before(tmp_path, monkeypatch):
+  """7 runs cut to 3, 3 and 1: with the first done, 4 left are 3 and 1."""
+  _, (program,) = _plan("optimizer.learning_rate=lin(0.1,0.7,7)", seeds=(0,))
+  monkeypatch.setattr(
+    running, "_compile", lambda made, _, size: (made, 10 * size)
+  )
+  slices = running.prepare(program, np.arange(7), 34).slices
+  assert [rows.tolist() for rows in slices] == [[0, 1, 2], [3, 4, 5], [6]]
+  slices = running.prepare(program, np.array([1, 3, 4, 5, 6]), 34).slices
+  assert [rows.tolist() for rows in slices] == [[1], [3, 4, 5], [6]]
 
 
 def test_a_budget_for_less_than_one_run_is_refused(tmp_path):

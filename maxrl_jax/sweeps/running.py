@@ -1,12 +1,16 @@
 """Runs programs slice by slice, each slice on disk as soon as it is done."""
 
+import contextlib
+import functools
+import hashlib
 import math
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
@@ -15,6 +19,7 @@ import numpy as np
 import psutil
 
 from maxrl_jax import evaluation, guards, training
+from maxrl_jax.resuming import Record, Resumable
 from maxrl_jax.sweeps.programs import Program
 
 KS = (1, 4, 16, 64, 128, 256, 1024)  # Of pass@k.
@@ -94,11 +99,12 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
     ValueError: a single run takes more than the budget.
   """
   made = training.make_train(program.config, varying=list(program.varied))
-  size = len(rows)
+  # Cut as if nothing were done yet: an unfinished slice is found again.
+  total = size = len(program.points)
   while True:
-    count = math.ceil(len(rows) / size)
-    size = math.ceil(len(rows) / count)  # All slices about equally large.
-    compiled, need = _compile(made, program, rows[:size])
+    count = math.ceil(total / size)
+    size = math.ceil(total / count)  # All slices about equally large.
+    compiled, need = _compile(made, program, size)
     if need <= budget:
       break
     if size == 1:
@@ -107,7 +113,9 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
         f" take {budget / 2**30:.2f}; give more, or a smaller batch"
       )
     size = max(1, min(size - 1, int(0.9 * size * budget / need)))
-  slices = [rows[i : i + size] for i in range(0, len(rows), size)]
+  cuts = np.arange(size, total, size)
+  slices = np.split(rows, np.searchsorted(rows, cuts))
+  slices = [part for part in slices if len(part)]
   evaluate = evaluation.make_evaluate(made, KS, program.config.eval_rollouts)
   ready = Ready(program, compiled, evaluate, slices, size, 0.0)
   return ready._replace(seconds=_seconds(ready))
@@ -130,51 +138,89 @@ def free_memory(budget_gib: float | None) -> int:
   return int(0.6 * (budget_gib * 2**30 - used))
 
 
-def run(ready: Ready, folder: pathlib.Path) -> Iterator[int]:
-  """Trains every slice and keeps it; yields how many steps of runs are done."""
+def run(
+  ready: Ready, folder: pathlib.Path, patience: float = 0.0
+) -> Iterator[int]:
+  """Trains every slice and keeps it; closed early, what a slice has so far.
+
+  Args:
+    ready: from `prepare`.
+    folder: of the finished slices.
+    patience: as in `Resumable.chunks`.
+
+  Yields:
+    how many steps of runs have been done since the last time.
+  """
   for rows in ready.slices:
-    start = time.time()
-    logged, evaluated, steps, eval_steps = [], [], [], []
-    states, sound = None, True
-    for step, states, metrics in _chunks(ready, rows):
-      logged.append({name: x.mean(0) for name, x in metrics.items()})
-      steps.append(step)
-      for name, values in metrics.items():
-        sound &= guards.possible(name, values).all(0)
-      config = ready.program.config
-      if step % config.eval_every == 0 or step == config.steps:
-        evaluated.append(ready.evaluate("validation", states))
-        eval_steps.append(step)
-      yield len(rows) * config.log_every
-    tested = ready.evaluate("test", states)
-    arrays = {f"train/{k}": v for k, v in _stack(logged).items()}
-    arrays |= {f"validation/{k}": v for k, v in _stack(evaluated).items()}
-    arrays |= {f"test/{k}": v for k, v in tested.items()}
-    arrays = {name: values[: len(rows)] for name, values in arrays.items()}
-    arrays |= {
-      "point": ready.program.points[rows],
-      "seed": ready.program.seeds[rows],
-      "diverged": ~sound[: len(rows)],
-      "seconds": np.full(len(rows), (time.time() - start) / len(rows)),
-    }
-    _save(folder, arrays | {"step": steps, "eval_step": eval_steps})
+    unfinished = _unfinished(ready, rows, folder)
+    slice_ = Resumable(
+      ready.made, ready.program.config, unfinished, **_runs(ready, rows)
+    )
+    if slice_.step:
+      yield len(rows) * slice_.step
+    chunks = slice_.chunks(
+      functools.partial(_measured, ready), patience=patience, check=False
+    )
+    with contextlib.closing(chunks):
+      for _ in chunks:
+        yield len(rows) * ready.program.config.log_every
+    tested = ready.evaluate("test", slice_.states)
+    _save(folder, _arrays(ready, rows, slice_, tested))
+    shutil.rmtree(unfinished, ignore_errors=True)  # There may be none.
 
 
-def _chunks(ready: Ready, rows: Sequence[int]):
+def _measured(ready: Ready, step: int, states, metrics) -> Record:
+  record = {f"train/{name}": x.mean(0) for name, x in metrics.items()}
+  config = ready.program.config
+  if step % config.eval_every == 0 or step == config.steps:
+    found = ready.evaluate("validation", states)
+    record |= {f"validation/{name}": x for name, x in found.items()}
+  return record | {"step": step, "diverged": guards.diverged(metrics)}
+
+
+def _arrays(ready: Ready, rows, slice_: Resumable, tested) -> Record:
+  """What is kept of the runs of a slice, the run axis first."""
+  records, count = slice_.records, len(rows)
+  evaluated = [r for r in records if any("validation/" in name for name in r)]
+  arrays = {
+    name: np.stack([r[name] for r in records if name in r], 1)
+    for name in evaluated[-1]
+    if "/" in name
+  }
+  arrays |= {f"test/{name}": values for name, values in tested.items()}
+  arrays["diverged"] = np.logical_or.reduce([r["diverged"] for r in records])
+  # Without the runs that only fill the slice up.
+  arrays = {name: values[:count] for name, values in arrays.items()}
+  return arrays | {
+    "point": ready.program.points[rows],
+    "seed": ready.program.seeds[rows],
+    "seconds": np.full(count, slice_.seconds / count),
+    "step": [r["step"] for r in records],
+    "eval_step": [r["step"] for r in evaluated],
+  }
+
+
+def _runs(ready: Ready, rows: np.ndarray) -> dict:
+  """Seeds and varied fields of a slice."""
   # The last slice is filled up with its last run: one size, one program.
   padded = np.pad(rows, (0, ready.size - len(rows)), mode="edge")
   program = ready.program
   varied = {name: values[padded] for name, values in program.varied.items()}
-  return training.chunks(
-    ready.made, program.config, program.seeds[padded], varied, check=False
-  )
+  return {"seeds": program.seeds[padded], "varied": varied}
 
 
-def _compile(made: training.Train, program: Program, rows):
-  """The same compiled for these runs, and the bytes that it needs."""
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), len(rows)))
+def _unfinished(ready: Ready, rows, folder: pathlib.Path) -> pathlib.Path:
+  """Checkpoints of a slice: of just these runs, in a program of this size."""
+  runs = ready.program.points[rows], ready.program.seeds[rows], ready.size
+  found = hashlib.sha256(repr([np.asarray(x).tolist() for x in runs]).encode())
+  return folder / f"unfinished-{found.hexdigest()[:12]}"
+
+
+def _compile(made: training.Train, program: Program, size: int):
+  """The same compiled for so many runs, and the bytes that it needs."""
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size))
   varied = {
-    name: jax.ShapeDtypeStruct(values[rows].shape, jnp.float32)
+    name: jax.ShapeDtypeStruct((size, *values.shape[1:]), jnp.float32)
     for name, values in program.varied.items()
   }
   start = made.start.lower(keys, varied).compile()
@@ -197,7 +243,10 @@ def _bytes(compiled) -> int:
 
 def _seconds(ready: Ready) -> float:
   """What a slice will take, from its first chunk; that is not kept."""
-  chunks = _chunks(ready, ready.slices[0])
+  program = ready.program
+  chunks = training.chunks(
+    ready.made, program.config, **_runs(ready, ready.slices[0]), check=False
+  )
   start = time.time()
   _, states, _ = next(chunks)
   config = ready.program.config
@@ -205,11 +254,6 @@ def _seconds(ready: Ready) -> float:
   for split in ("validation", "test"):  # Compiled before the clock runs.
     ready.evaluate(split, states)
   return seconds
-
-
-def _stack(rows: list[dict]) -> dict[str, np.ndarray]:
-  """[runs, times] of every metric."""
-  return {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
 
 
 def _save(folder: pathlib.Path, arrays: dict) -> None:
