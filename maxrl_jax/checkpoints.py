@@ -28,10 +28,11 @@ class Checkpoint(NamedTuple):
   step: int
   states: TrainState  # Of NumPy arrays, run axis first.
   about: dict[str, Any]
+  score: float
 
 
 def restore(
-  folder: pathlib.Path, like: TrainState
+  folder: pathlib.Path, like: TrainState, *, best: bool = False
 ) -> tuple[Checkpoint | None, list[str]]:
   """The newest checkpoint that is whole, and what is wrong with others.
 
@@ -41,6 +42,7 @@ def restore(
   Args:
     folder: of one run's checkpoints; need not exist.
     like: shapes and types of the states.
+    best: take the one with the highest score instead, of equals the newest.
 
   Returns:
     None where there are no checkpoints; a message for every damaged one.
@@ -49,23 +51,24 @@ def restore(
     ValueError: there are checkpoints, and none is whole.
   """
   like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  newest, damage = None, []
+  taken, damage = None, []
   places = [p for p in folder.glob("*") if p.name.isdigit()]
   for place in sorted(places, key=lambda p: int(p.name), reverse=True):
     try:
       found = _read(place, like)
-      newest = newest or found
+      if taken is None or (best and found.score > taken.score):
+        taken = found
     # A damaged file can make its reader fail in any way there is.
     except Exception as error:
       reason = " ".join(str(error).split())[:200] or type(error).__name__
       damage.append(f"{place} is damaged: {reason}")
       _set_aside(place)
-  if damage and newest is None:
+  if damage and taken is None:
     raise ValueError(
       f"no checkpoint is whole: {'; '.join(damage)}; start over in another"
       " folder, or delete this one"
     )
-  return newest, damage
+  return taken, damage
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -113,7 +116,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     self.wait()
     # Copies: what the next chunk takes over must not change under a writer.
     own = jax.tree.map(np.array, states)
-    notes = json.dumps(about)
+    notes = json.dumps({"about": about, "score": score})
     self._check_room(own, notes)
     with self._named():
       self._saving = self._checkpointer.save_async(
@@ -121,7 +124,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         own,
         force=True,
         metrics={"score": score},
-        custom_metadata={"about": notes, "digest": _digest(own, notes)},
+        custom_metadata={"notes": notes, "digest": _digest(own, notes)},
       )
 
   def _check_room(self, states: TrainState, notes: str) -> None:
@@ -161,13 +164,12 @@ class Checkpoints(contextlib.AbstractContextManager):
 def _read(place: pathlib.Path, like: TrainState) -> Checkpoint:
   place = place.absolute()
   kept = ocp.metadata(place).custom_metadata or {}
-  if not {"about", "digest"} <= kept.keys():
+  if not {"notes", "digest"} <= kept.keys():
     raise ValueError("its notes cannot be read")
   states = ocp.load(place, like)
-  if _digest(states, kept["about"]) != kept["digest"]:
+  if _digest(states, kept["notes"]) != kept["digest"]:
     raise ValueError("its contents are not those that were saved")
-  about = json.loads(kept["about"])
-  return Checkpoint(int(states.step[0]), states, about)
+  return Checkpoint(int(states.step[0]), states, **json.loads(kept["notes"]))
 
 
 def _digest(states: TrainState, notes: str) -> str:

@@ -55,8 +55,8 @@ class Resumable:
     self._train, self._config, self._folder = train, config, folder
     self._seeds, self._varied = seeds, varied
     count = config.runs if seeds is None else len(seeds)
-    like = _like(train, count, varied or {})
-    found, damage = checkpoints.restore(folder, like)
+    self._like = _like(train, count, varied or {})
+    found, damage = checkpoints.restore(folder, self._like)
     for message in damage:
       warnings.warn(message, stacklevel=2)
     self.step = self.saved = found.step if found else 0
@@ -71,6 +71,17 @@ class Resumable:
   @property
   def seconds(self) -> float:
     return time.time() - self._begun
+
+  def best(self) -> TrainState:
+    """States of the checkpoint with the highest validation pass@1.
+
+    Raises:
+      ValueError: there is none.
+    """
+    found, _ = checkpoints.restore(self._folder, self._like, best=True)
+    if found is None:
+      raise ValueError(f"'{self._folder}' has no checkpoint")
+    return found.states
 
   def chunks(
     self,

@@ -60,6 +60,13 @@ def test_what_is_read_is_what_was_saved(saved):
   _same(found, kept)
 
 
+def test_the_best_is_found(saved):
+  folder, kept = saved
+  found, _ = checkpoints.restore(folder, kept[50][0], best=True)
+  assert (found.step, found.score) == (20, 0.9)
+  _same(found, kept)
+
+
 def test_nothing_saved_is_nothing_found(saved, tmp_path):
   assert checkpoints.restore(tmp_path / "none", saved[1][50][0]) == (None, [])
 

@@ -94,18 +94,24 @@ def test_a_config_that_names_no_field_is_found(monkeypatch):
     configs.trial(count=5)
 
 
-def test_a_terminated_process_ends_in_time_with_its_code(tmp_path):
-  command = kills.command("bandit", tmp_path / "run")
+@pytest.mark.parametrize(
+  ("kind", "checkpoints"),
+  [("bandit", "checkpoints/[0-9]*"), ("sweep", "slices/unfinished-*/[0-9]*")],
+)
+def test_a_terminated_process_ends_in_time_with_its_code(
+  tmp_path, kind, checkpoints
+):
+  command = kills.command(kind, tmp_path / "run")
   process = subprocess.Popen(
     [*command, "--config.steps=1000000"], stderr=subprocess.PIPE, text=True
   )
-  while not any((tmp_path / "run" / "checkpoints").glob("[0-9]*")):
+  while not any((tmp_path / "run").glob(checkpoints)):
     assert process.poll() is None
     time.sleep(0.1)
   process.send_signal(signal.SIGTERM)
   _, told = process.communicate(timeout=30)
   assert process.returncode == RESUMABLE == 75
-  assert told.splitlines()[-1].startswith("stopped; ")
+  assert told.splitlines()[-1] == "stopped; the same command goes on"
 
 
 def test_hostile_groups_are_finite_and_near_float64():

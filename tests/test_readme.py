@@ -15,7 +15,8 @@ _BLOCKS = re.findall(r"```python\n(.*?)```", _README, re.S)
 
 
 @pytest.mark.parametrize("block", _BLOCKS)
-def test_python_blocks_run(block):
+def test_python_blocks_run(block, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)  # Some write to runs/.
   found = {}
   exec(compile(block, "README.md", "exec"), found)
   if "scores" in found:  # Logistic noise of scale 0.1 has entropy log 0.1 + 2.

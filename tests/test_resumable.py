@@ -267,6 +267,25 @@ def test_runs_of_a_figure_go_on_where_they_were_stopped(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, ends, states)
 
 
+def test_the_best_policy_is_given_back(tmp_path):
+  config = _small(**{"optimizer.learning_rate": 0.01})
+  run = Resumable(training.make_train(config), config, tmp_path / "run")
+  with pytest.raises(ValueError, match="has no checkpoint"):
+    run.best()
+  scores = iter([0.2, 0.7, 0.3])
+
+  def measure(step, states, metrics):
+    if step % 20:
+      return {}
+    return {"validation/pass@1": np.array([next(scores)])}
+
+  kept = {}
+  for step in run.chunks(measure):
+    kept[step] = jax.tree.map(np.array, run.states)
+  assert run.step == 60
+  jax.tree.map(np.testing.assert_array_equal, run.best(), kept[40])
+
+
 def test_two_processes_do_not_train_the_same_run(tmp_path):
   """The second one waits, and takes what the first one has made."""
   count = []
