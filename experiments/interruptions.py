@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 RESUMABLE = 75  # Exit code: stopped early, the same command goes on.
 
@@ -41,15 +41,19 @@ class Interruptions:
       signal.signal(number, handler)
 
 
-def until_stopped(chunks: Iterator) -> Iterator:
-  """The same; a signal closes it after what it is at, so that it can save.
+def until_stopped(chunks: Iterator, each: Callable = lambda _: None) -> None:
+  """Calls `each` with every chunk; a signal ends it after what it is at.
+
+  Args:
+    chunks: closed at the end, whatever happens, so that it can save.
+    each: what to do with one.
 
   Raises:
-    Stopped: a signal did.
+    Stopped: a signal asked for it.
   """
   with Interruptions() as interruptions, contextlib.closing(chunks):
     for chunk in chunks:
-      yield chunk
+      each(chunk)
       if interruptions.asked_to_stop:
         break
     else:

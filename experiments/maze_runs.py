@@ -21,9 +21,12 @@ from ml_collections import config_dict
 from tqdm import tqdm
 
 from experiments import resumable, store
+from experiments.interruptions import RESUMABLE
 from experiments.maze_presets import KS, METHODS, Preset, config_of
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
+
+_AT_WORK = threading.Lock()  # Held while a run is trained.
 
 
 class Run(NamedTuple):
@@ -190,6 +193,8 @@ def _end_with_parent() -> None:
   """A worker whose parent was killed saves what it is at, and ends."""
   multiprocessing.parent_process().join()
   os.kill(os.getpid(), signal.SIGTERM)
+  with _AT_WORK:  # By itself it would wait for more work for ever.
+    os._exit(RESUMABLE)
 
 
 def _stored(preset, folder, warm, run: Run) -> dict[str, np.ndarray]:
@@ -198,15 +203,16 @@ def _stored(preset, folder, warm, run: Run) -> dict[str, np.ndarray]:
   every = max(run.steps // preset.evaluations, 1)
   config = config_of(preset, "rl", steps=run.steps, log_every=every, **changes)
   config.eval_every = every
-  return store.stored(
-    folder,
-    f"maze {run.label} lr{run.rate:g} seed{run.seed}",
-    config,
-    lambda unfinished: _train(config, run, str(warm), unfinished),
-    rate=run.rate,
-    seed=run.seed,
-    warm_up=warm.name,
-  )
+  with _AT_WORK:
+    return store.stored(
+      folder,
+      f"maze {run.label} lr{run.rate:g} seed{run.seed}",
+      config,
+      lambda unfinished: _train(config, run, str(warm), unfinished),
+      rate=run.rate,
+      seed=run.seed,
+      warm_up=warm.name,
+    )
 
 
 def _train(config, run: Run, warm: str, unfinished) -> dict[str, np.ndarray]:

@@ -63,13 +63,17 @@ def advance(
     measure, origin=origin, check=config.on_nonfinite == "stop"
   )
   bar = tqdm(total=config.steps, initial=run.step, unit="step", file=sys.stderr)
+
+  def tell(step):
+    record = run.records[-1]
+    log.add(record)
+    bar.update(step - bar.n)
+    if "validation/pass@1" in record:
+      score = record["validation/pass@1"].mean()
+      bar.set_postfix({"pass@1": f"{score:.3f}"})
+
   with bar:
-    for step in until_stopped(chunks):
-      log.add(run.records[-1])
-      bar.update(step - bar.n)
-      if "validation/pass@1" in run.records[-1]:
-        score = run.records[-1]["validation/pass@1"].mean()
-        bar.set_postfix({"pass@1": f"{score:.3f}"})
+    until_stopped(chunks, tell)
   return run.states, run.seconds
 
 
@@ -102,8 +106,7 @@ def measured(
   run = Resumable(made, config, folder / "checkpoints", **options)
   tick(run.step)
   chunks = run.chunks(measure, patience=PATIENCE, check=check)
-  for step in until_stopped(chunks):
-    tick(step)
+  until_stopped(chunks, tick)
   return run.records, run.states
 
 

@@ -69,8 +69,7 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
   steps = sum(len(m) * p.config.steps for p, m in work)
   with tqdm(total=steps, unit="step", unit_scale=True, desc="sweep") as bar:
     for one in ready:
-      for count in until_stopped(running.run(one, folder, PATIENCE)):
-        bar.update(count)
+      until_stopped(running.run(one, folder, PATIENCE), bar.update)
 
 
 def _describe(program, planned) -> str:

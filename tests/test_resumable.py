@@ -13,6 +13,7 @@ from concurrent import futures
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 import pytest
 
 from configs import bandit, default, digits
@@ -308,23 +309,27 @@ def test_two_processes_do_not_train_the_same_run(tmp_path):
 
 
 _WORKER = """
-import sys, time
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from experiments import maze_runs
 from experiments.interruptions import until_stopped
 
 def work(path):
-  try:
-    for _ in until_stopped(iter(lambda: time.sleep(0.1), 0)):
-      open(path, "w").write("at work")
-  finally:
-    open(path, "w").write("saved")
+  def each(_):
+    if not os.path.exists(path):
+      open(path, "w").write(f"at work {os.getpid()}")
+
+  with maze_runs._AT_WORK:
+    try:
+      until_stopped((time.sleep(0.1) for _ in range(10**6)), each)
+    finally:
+      open(path, "w").write("saved")
 
 if __name__ == "__main__":
   spawn = get_context("spawn")
   queue = spawn.Queue()
   queue.put(0)
-  from concurrent.futures import ProcessPoolExecutor
   with ProcessPoolExecutor(
     1, mp_context=spawn, initializer=maze_runs._prepare, initargs=(queue,)
   ) as pool:
@@ -339,10 +344,12 @@ def test_a_worker_saves_and_ends_when_its_parent_is_killed(tmp_path):
     [sys.executable, script, said],
     env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
   )
-  _wait_for(lambda: said.exists() and said.read_text() == "at work")
+  _wait_for(lambda: said.exists() and said.read_text().startswith("at work "))
+  worker = psutil.Process(int(said.read_text().split()[-1]))
   parent.kill()
   parent.wait()
   _wait_for(lambda: said.read_text() == "saved")
+  worker.wait(timeout=30)
 
 
 def _wait_for(condition, seconds: float = 60.0):
