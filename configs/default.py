@@ -27,6 +27,13 @@ def get_config() -> config_dict.ConfigDict:
   config.checkpoint.keep_last = 2  # The newest.
   config.checkpoint.keep_best = 1  # By validation pass@1, besides.
 
+  # Devices that share the work; None: as many as there are.
+  config.mesh = config_dict.ConfigDict()
+  config.mesh.runs = optional(int)  # Runs of a program; divides runs.
+  config.mesh.data = optional(int)  # Prompts of a batch; divides batch_size.
+  config.mesh.rollouts = optional(int)  # Of one group; None: 1.
+  config.mesh.model = optional(int)  # transformer: its heads; None: 1.
+
   # What is maximized. An estimator (maxrl_jax.estimators.ESTIMATORS), or from
   # the exact pass rate: cross_entropy (exact ML), exact_rl, exact_maxrl,
   # exact_grpo, exact_pass_at_k, exact_power; for regression also mse, for

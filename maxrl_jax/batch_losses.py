@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from maxrl_jax import guards, losses, rollouts
+from maxrl_jax.mesh import ONE_DEVICE, Layout
 from maxrl_jax.tasks import Task
 
 Array = jax.Array
@@ -28,6 +29,7 @@ def sampled(
   factorized: bool = False,
   pathwise: tuple[str, Callable] | None = None,
   entropy_bonus: float | Array | None = None,
+  layout: Layout = ONE_DEVICE,
 ) -> Callable:
   """Policy gradient with N rollouts a prompt.
 
@@ -44,11 +46,13 @@ def sampled(
     entropy_bonus: β; β times the mean entropy of the next token, over all
       tokens of the batch, is maximized too. Which tokens come before is taken
       as given. For policies that write sequences.
+    layout: which devices have which prompts and rollouts.
   """
   group = functools.partial(group_loss, estimator, signal, pathwise)
 
   def loss(params, key, prompts):
     drawn = rollouts.sample_batch(key, policy, params, prompts, task, num)
+    drawn = _spread(drawn, layout, signal, task.is_regression)
     if task.is_regression and not factorized:
       drawn = jax.vmap(rollouts.joint)(drawn)
     each = jax.vmap(group)
@@ -62,6 +66,14 @@ def sampled(
     return value, _sampled_metrics(drawn) | blamed
 
   return loss
+
+
+def _spread(drawn, layout: Layout, signal: str, by_dimension: bool):
+  """Rollouts over devices; all of a group's signal to each of its devices."""
+  axes = ("data", None) if by_dimension else ("data",)
+  drawn = layout.spread(drawn, *axes, "rollouts")
+  whole = layout.spread(getattr(drawn, signal), *axes)
+  return drawn._replace(**{signal: whole})
 
 
 def group_loss(

@@ -19,6 +19,7 @@ from flax import struct
 from jax import lax
 
 from maxrl_jax import configuration, guards
+from maxrl_jax import mesh as meshes
 from maxrl_jax.tasks import Task
 
 Array = jax.Array
@@ -48,6 +49,7 @@ class Train(NamedTuple):
     policy: the policy's module.
     task: the task.
     task_of: varied → the task of a run, where its fields may vary.
+    layout: where arrays are, if there are several devices.
   """
 
   init: Callable[..., TrainState]
@@ -57,6 +59,7 @@ class Train(NamedTuple):
   policy: nn.Module
   task: Task
   task_of: Callable[[dict[str, Array]], Task]
+  layout: meshes.Layout
 
 
 RATE = "optimizer.learning_rate"  # May vary without being asked for.
@@ -84,7 +87,8 @@ def make_train(
   task = configuration.make_task(config) if task is None else task
   policy = configuration.make_policy(config, task)
   optimizer = configuration.make_optimizer(config)
-  configuration.make_loss(config, task, policy)  # Errors come early.
+  layout = meshes.layout(config, policy)
+  configuration.make_loss(config, task, policy, layout)  # Errors come early.
   checkpoint = configuration.initial_params(config, policy)
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"].inputs)
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
@@ -118,8 +122,9 @@ def make_train(
     )
     ours = configuration.overlay(config, state.varied)
     own_task = task_of(state.varied)
-    loss = configuration.make_loss(ours, own_task, policy)
+    loss = configuration.make_loss(ours, own_task, policy, layout)
     prompts = own_task.draw(draw_key, config.batch_size)
+    prompts = layout.spread(prompts, "data")
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
       state.params, rollout_key, prompts
     )
@@ -129,9 +134,16 @@ def make_train(
     metrics["parameter_norm"] = optax.tree.norm(after.params)
     return guards.guarded(config, state, after, metrics)
 
-  advance = make_advance(step, config.log_every)
-  start = jax.jit(jax.vmap(init))
-  return Train(init, start, step, advance, policy, task, task_of)
+  places = layout.of_states(_states_like(init, config.runs))
+  advance = make_advance(step, config.log_every, places)
+  start = jax.jit(jax.vmap(init), out_shardings=places)
+  return Train(init, start, step, advance, policy, task, task_of, layout)
+
+
+def _states_like(init, runs: int) -> TrainState:
+  """Shapes and types of the states of so many runs."""
+  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), runs))
+  return jax.eval_shape(jax.vmap(init), keys)
 
 
 def config_values(config, names: Sequence[str]) -> dict[str, Any]:
@@ -156,16 +168,24 @@ def _updated(state: TrainState, optimizer, gradient) -> TrainState:
   return state.replace(step=state.step + 1, params=params, opt_state=opt_state)
 
 
-def make_advance(step, length: int):
-  """Compiles `length` steps of all runs into one program."""
+def make_advance(step, length: int, places=None):
+  """Compiles `length` steps of all runs into one program.
+
+  Args:
+    step: of one run.
+    length: how many.
+    places: shardings of the states; None for one device.
+  """
+  outputs = {} if places is None else {"out_shardings": (places, None)}
 
   def run(state, key):
     return lax.scan(lambda s, _: step(s, key), state, None, length)
 
-  @functools.partial(jax.jit, donate_argnums=0)
+  @functools.partial(jax.jit, donate_argnums=0, **outputs)
   def advance(states, keys):
     if keys.shape[0] > 1:
-      return jax.vmap(run)(states, keys)
+      spread = None if places is None else "runs"
+      return jax.vmap(run, spmd_axis_name=spread)(states, keys)
     # A plain matrix product is faster than a batched one.
     one = run(*jax.tree.map(lambda x: x[0], (states, keys)))
     return jax.tree.map(lambda x: x[None], one)
@@ -214,6 +234,8 @@ def chunks(
   )
   if states is None:
     states = train.start(keys[:, 0], varied)
+  else:
+    states = train.layout.place(states)
   done = int(states.step[0])
   for start in range(done, config.steps, config.log_every):
     states, metrics = train.advance(states, keys[:, 1])

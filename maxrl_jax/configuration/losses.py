@@ -15,6 +15,7 @@ from maxrl_jax.estimators import (
   LOG_PATHWISE,
   PATHWISE,
 )
+from maxrl_jax.mesh import ONE_DEVICE
 from maxrl_jax.objectives import OBJECTIVES
 from maxrl_jax.tasks import Task, base
 
@@ -28,7 +29,7 @@ EXACT = {
 }
 
 
-def make_loss(config, task: Task, policy: nn.Module):
+def make_loss(config, task: Task, policy: nn.Module, layout=ONE_DEVICE):
   """(params, key, prompts [B]) → (loss, metrics of the batch)."""
   name = config.estimator.name
   options = fields.options(config.estimator)
@@ -81,10 +82,10 @@ def make_loss(config, task: Task, policy: nn.Module):
   names = dict.fromkeys(("cross_entropy", "mse", "supervised"))
   names |= ESTIMATORS | EXACT
   fields.choice(names, "estimator.name", name)
-  return _sampled_loss(config, task, policy, options, factorized)
+  return _sampled_loss(config, task, policy, layout, options, factorized)
 
 
-def _sampled_loss(config, task, policy, options, factorized):
+def _sampled_loss(config, task, policy, layout, options, factorized):
   """The policy-gradient loss of an estimator of `ESTIMATORS`."""
   name = config.estimator.name
   signal = options.pop("signal", "likelihood")
@@ -129,6 +130,7 @@ def _sampled_loss(config, task, policy, options, factorized):
     factorized=factorized,
     pathwise=pathwise,
     entropy_bonus=entropy_bonus,
+    layout=layout,
   )
 
 

@@ -70,6 +70,12 @@ class Transformer(nn.Module):
   remat: bool = False
 
   is_sequence = True
+  # Axis of each layer's weights that several devices share: heads, and what is
+  # inside the feed-forward part. What remains is summed over them.
+  split = nn.FrozenDict(
+    dict.fromkeys(("query", "key", "value", "gate", "up"), -1)
+    | dict.fromkeys(("output", "down"), 0)
+  )
 
   def check(self) -> None:
     """Raises ValueError at the first option that cannot be meant."""

@@ -1,0 +1,124 @@
+"""Where arrays live when there is more than one device.
+
+A mesh has four axes: `runs` of a program, `data` (prompts of a batch),
+`rollouts` of a group and `model` (a transformer's weights). The program is
+written for one device; JAX's SPMD partitioner splits it along what is said here
+of a few arrays and adds the communication: gradients are summed over `data` and
+`rollouts`, and an estimator is given its whole group's N likelihoods.
+"""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXES = ("runs", "data", "rollouts", "model")
+
+
+class Layout:
+  """A mesh and what is spread over it; on one device nothing at all.
+
+  Attributes:
+    mesh: None where one device has it all.
+  """
+
+  def __init__(self, mesh: Mesh | None, split: dict[str, int] | None = None):
+    """From a mesh with `AXES`, and the axis along which layers are split.
+
+    Args:
+      mesh: or None.
+      split: layer's name → axis of its weights that goes over `model`.
+    """
+    self.mesh, self._split = mesh, split or {}
+
+  def spread(self, tree: Any, *axes: str | None) -> Any:
+    """The same arrays, their first axes spread over these axes of the mesh."""
+    if self.mesh is None:
+      return tree
+    where = NamedSharding(self.mesh, P(*axes))
+    return jax.tree.map(
+      lambda x: jax.lax.with_sharding_constraint(x, where), tree
+    )
+
+  def of_states(self, states: Any) -> Any:
+    """Shardings of training states, the run axis first; None for one device."""
+    if self.mesh is None:
+      return None
+    return jax.tree.map_with_path(self._of_leaf, states)
+
+  def _of_leaf(self, path, leaf) -> NamedSharding:
+    weights = [None] * (len(leaf.shape) - 1)
+    for step in path:
+      axis = self._split.get(getattr(step, "key", None))
+      if axis is not None and weights:
+        weights[axis] = "model"
+    return NamedSharding(self.mesh, P("runs", *weights))
+
+  def place(self, states: Any) -> Any:
+    """States from elsewhere, such as a checkpoint, to where they belong."""
+    if self.mesh is None:
+      return states
+    return jax.device_put(states, self.of_states(states))
+
+
+ONE_DEVICE = Layout(None)
+
+
+def layout(config, policy: nn.Module) -> Layout:
+  """What `config.mesh` asks for, on the devices that there are.
+
+  Raises:
+    ValueError: naming the field, when it does not fit devices or sizes.
+  """
+  sizes = _sizes(config, policy, jax.device_count())
+  if math.prod(sizes) == 1:
+    return ONE_DEVICE
+  devices = jax.devices()[: math.prod(sizes)]
+  mesh = jax.make_mesh(
+    sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
+  )
+  return Layout(mesh, getattr(policy, "split", None))
+
+
+def _sizes(config, policy: nn.Module, devices: int) -> tuple[int, ...]:
+  block = config.mesh
+  whole = {
+    "runs": config.runs,
+    "data": config.batch_size,
+    "rollouts": config.rollouts,
+    "model": getattr(policy, "num_kv_heads", 1),
+  }
+  words = {
+    "runs": "runs",
+    "data": "batch_size",
+    "rollouts": "rollouts",
+    "model": "policy.num_kv_heads",
+  }
+  found = {axis: block[axis] for axis in AXES}
+  for axis, size in found.items():
+    if size is not None and (size < 1 or whole[axis] % size):
+      what = f"must divide {words[axis]} = {whole[axis]}"
+      if axis == "model" and not hasattr(policy, "split"):
+        what = "only the weights of 'transformer' are split"
+      raise ValueError(f"mesh.{axis} = {size}: {what}")
+  for axis in ("rollouts", "model"):  # Split when that is asked for.
+    found[axis] = found[axis] or 1
+  for axis in ("runs", "data"):
+    if found[axis] is None:
+      left = devices // math.prod(size or 1 for size in found.values())
+      found[axis] = _largest_divisor(whole[axis], left)
+  needed = math.prod(found.values())
+  if needed > devices:
+    asked = ", ".join(f"mesh.{axis} = {size}" for axis, size in found.items())
+    raise ValueError(
+      f"{asked}: {needed} devices are needed, and there"
+      f" {'is' if devices == 1 else 'are'} {devices}"
+    )
+  return tuple(found[axis] for axis in AXES)
+
+
+def _largest_divisor(number: int, most: int) -> int:
+  return max(d for d in range(1, max(most, 1) + 1) if number % d == 0)

@@ -1,0 +1,123 @@
+"""Trains on meshes of 8 virtual devices: `python -m tests.mesh_cases NAME`.
+
+Prints one JSON object a mesh: the parameters after 50 steps as one flat list,
+which devices' shapes they had, and what the compiled step communicates.
+"""
+
+import json
+import os
+import re
+import sys
+
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import numpy as np
+
+from configs import bandit, bimodal, digits, maze
+from maxrl_jax import training
+
+STEPS = 50
+
+
+def _digits():
+  config = digits.get_config()
+  config.batch_size, config.rollouts, config.policy.hidden = 16, 32, (32,)
+  config.task.num_digits = 2
+  return config
+
+
+def _graded():
+  """Likelihoods between 0 and 1, order 3: what a group's weights need is l."""
+  config = bandit.get_config()
+  config.task.continuous, config.estimator.order = True, 3
+  config.batch_size, config.rollouts = 8, 16
+  return config
+
+
+def _one_prompt():
+  config = _graded()
+  config.batch_size, config.rollouts = 1, 64
+  return config
+
+
+def _regression():
+  config = bimodal.get_config()
+  config.batch_size, config.rollouts, config.policy.hidden = 16, 8, (16,)
+  # Adam would make steps of rounding where a gradient is no more than that.
+  config.runs, config.optimizer.name = 4, "sgd"
+  config.optimizer.learning_rate = 0.1
+  return config
+
+
+def _maze(name: str):
+  config = maze.get_config(name)
+  config.task.size, config.task.random_ends = 7, True
+  config.task.max_length, config.task.eval_size = 8, 16
+  config.policy.hidden_size, config.policy.intermediate_size = 32, 64
+  config.policy.checkpoint = None
+  config.batch_size, config.rollouts = 8, 8
+  return config
+
+
+def _maze_rl():
+  config = _maze("rl")
+  config.estimator.entropy_bonus = 0.01  # Hardly any answer is right.
+  return config
+
+
+# config, and meshes of (runs, data, rollouts, model); None is what is there.
+CASES = {
+  "digits": (_digits, [(1, 2, 1, 1), (1, 4, 1, 1), (1, 8, 1, 1), (1, 2, 4, 1)]),
+  "graded": (_graded, [(1, 2, 1, 1), (1, 4, 2, 1), (1, 1, 8, 1)]),
+  "one_prompt": (_one_prompt, [(1, 1, 2, 1), (1, 1, 8, 1)]),
+  "regression": (_regression, [(2, 1, 1, 1), (4, 2, 1, 1), (2, 2, 2, 1), None]),
+  "maze_supervised": (
+    lambda: _maze("warmup"),
+    [(1, 4, 1, 2)],
+  ),
+  "maze_rl": (_maze_rl, [(1, 2, 2, 2)]),
+}
+
+
+def train(config, mesh):
+  """The parameters, and what was communicated for them, on one mesh."""
+  config = config.copy_and_resolve_references()
+  config.steps = config.log_every = config.eval_every = STEPS
+  config.optimizer.warmup = 0
+  for name, size in zip(
+    ("runs", "data", "rollouts", "model"), mesh or (), strict=False
+  ):
+    config.mesh[name] = size
+  made = training.make_train(config)
+  ((_, states, metrics),) = training.chunks(made, config)
+  keys = jax.random.split(jax.random.key(0), config.runs)
+  text = made.advance.lower(states, keys).compile().as_text()
+  leaves = jax.tree.leaves_with_path(states.params)
+  return {
+    "mesh": mesh,
+    "sizes": None if made.layout.mesh is None else made.layout.mesh.shape,
+    "traces": made.advance._cache_size(),
+    "params": np.concatenate([np.ravel(x) for _, x in leaves]).tolist(),
+    "loss": metrics["loss"].tolist(),
+    "shards": {
+      jax.tree_util.keystr(path): x.addressable_shards[0].data.shape
+      for path, x in leaves
+    },
+    "gathered": _gathered(text),
+  }
+
+
+def _gathered(text: str) -> list[str]:
+  """Shapes of what all-gathers give, [runs …]."""
+  return sorted(set(re.findall(r"= (\S+?)(?:\{\S*)? all-gather", text)))
+
+
+def main() -> None:
+  make, meshes = CASES[sys.argv[1]]
+  for mesh in [(1, 1, 1, 1), *meshes]:
+    print(json.dumps(train(make(), mesh)), flush=True)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,115 @@
+"""The same answer on any mesh; what is split, and what is communicated."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import flax.linen as nn
+import numpy as np
+import pytest
+
+from configs import default
+from maxrl_jax import mesh
+from maxrl_jax.policies import Transformer
+from tests.mesh_cases import CASES
+
+_ROOT = pathlib.Path(__file__).parents[1]
+
+
+def _rows(case: str) -> list[dict]:
+  """Of one device, then of every mesh of the case."""
+  done = subprocess.run(
+    [sys.executable, "-m", "tests.mesh_cases", case],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert not done.returncode, done.stderr
+  return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parameters_after_50_steps_are_the_same(case):
+  one, *others = _rows(case)
+  assert one["sizes"] is None
+  assert len(others) == len(CASES[case][1])
+  for row in others:
+    assert np.prod(list(row["sizes"].values())) > 1
+    assert row["traces"] == 1
+    np.testing.assert_allclose(
+      row["params"], one["params"], rtol=1e-3, atol=1e-4, err_msg=row["mesh"]
+    )
+    np.testing.assert_allclose(row["loss"], one["loss"], rtol=1e-2, atol=1e-5)
+    _check_split(row, one)
+    if case in ("digits", "graded", "one_prompt"):
+      _check_gathered(row, CASES[case][0]())
+  # They did learn: 50 steps with a gradient.
+  assert np.std(one["loss"]) > 0
+
+
+def _check_split(row, one):
+  """Heads and feed-forward weights are parted, and so are runs."""
+  runs, model = row["sizes"]["runs"], row["sizes"]["model"]
+  parted = 0
+  for name, shape in row["shards"].items():
+    whole = np.prod(one["shards"][name])
+    layer = name.split("'")[-4] if name.count("'") > 3 else ""
+    share = runs * (model if layer in Transformer.split else 1)
+    assert np.prod(shape) * share == whole, name
+    parted += share > runs
+  assert (parted > 0) == (model > 1)
+
+
+def _check_gathered(row, config):
+  """A group's likelihoods and words of random bits, never its rollouts."""
+  size = config.batch_size * config.rollouts
+  for shape in row["gathered"]:
+    kind, inside = shape.rstrip("]").split("[")
+    numbers = np.prod([int(n) for n in inside.split(",") if n])
+    assert numbers <= (size if kind in ("f32", "pred") else size // 2), shape
+
+
+def _config(**fields):
+  config = default.get_config()
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+@pytest.mark.parametrize(
+  ("fields", "devices", "sizes"),
+  [
+    ({}, 1, (1, 1, 1, 1)),
+    ({"batch_size": 12}, 8, (1, 6, 1, 1)),
+    ({"batch_size": 12, "runs": 4}, 8, (4, 2, 1, 1)),
+    ({"batch_size": 12, "mesh.data": 2, "runs": 6}, 8, (3, 2, 1, 1)),
+    ({"batch_size": 2, "mesh.rollouts": 4}, 8, (1, 2, 4, 1)),
+    ({"mesh.runs": 1, "runs": 8, "batch_size": 7}, 8, (1, 7, 1, 1)),
+  ],
+)
+def test_a_mesh_uses_what_is_there(fields, devices, sizes):
+  assert mesh._sizes(_config(**fields), nn.Dense(1), devices) == sizes
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"mesh.data": 3}, "mesh.data = 3: must divide batch_size = 128"),
+    ({"mesh.data": 0}, "mesh.data = 0: must divide"),
+    ({"mesh.runs": 2}, "mesh.runs = 2: must divide runs = 1"),
+    ({"mesh.rollouts": 5}, "mesh.rollouts = 5: must divide rollouts = 128"),
+    ({"mesh.model": 2}, "mesh.model = 2: only the weights of 'transformer'"),
+    ({"mesh.data": 16}, "16 devices are needed, and there are 8"),
+    ({"mesh.data": 4, "mesh.rollouts": 4}, "16 devices are needed"),
+  ],
+)
+def test_a_mesh_that_does_not_fit_is_one_clear_line(fields, message):
+  with pytest.raises(ValueError, match=message):
+    mesh._sizes(_config(**fields), nn.Dense(1), 8)
+
+
+def test_heads_are_shared_by_as_many_devices_as_divide_them():
+  policy = Transformer(vocab_size=8, max_length=4, eos=1, num_kv_heads=2)
+  assert mesh._sizes(_config(**{"mesh.model": 2}), policy, 8) == (1, 4, 1, 2)
+  with pytest.raises(ValueError, match=r"must divide policy\.num_kv_heads = 2"):
+    mesh._sizes(_config(**{"mesh.model": 4}), policy, 8)
