@@ -98,9 +98,11 @@ class Checkpoints(contextlib.AbstractContextManager):
     self._checkpointer = ocp.training.Checkpointer(
       folder.absolute(),
       preservation_policy=_KEEP.AnyPreservationPolicy(kept),
-      cleanup_tmp_directories=True,
       context=context,
     )
+    # Orbax would do so in a thread, which a process that ends at once trips.
+    for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
+      shutil.rmtree(unfinished)
 
   def save(self, states: TrainState, about: dict, score: float) -> None:
     """Begins to save; the states may be donated as soon as this returns.
