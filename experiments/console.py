@@ -6,9 +6,11 @@ import signal
 import sys
 import warnings
 
+import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
+from experiments import devices
 from experiments.interruptions import RESUMABLE, Stopped
 
 
@@ -21,6 +23,7 @@ def run(main) -> None:
     # Like Ctrl-C, where nothing is to be saved first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+      devices.start()
       main(argv)
     except Stopped as stopped:
       print(stopped, file=sys.stderr)
@@ -28,6 +31,16 @@ def run(main) -> None:
     except KeyboardInterrupt:
       print("stopped; what is finished is kept", file=sys.stderr)
       sys.exit(RESUMABLE)
+    except jax.errors.JaxRuntimeError as error:
+      if not devices.lost(error):
+        raise
+      print(
+        "error: another process of this run is gone; start all of them again,"
+        " and they go on from the last checkpoint",
+        file=sys.stderr,
+        flush=True,
+      )
+      devices.leave()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
       if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error = (

@@ -5,6 +5,8 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 
+from maxrl_jax import processes
+
 RESUMABLE = 75  # Exit code: stopped early, the same command goes on.
 
 
@@ -54,7 +56,7 @@ def until_stopped(chunks: Iterator, each: Callable = lambda _: None) -> None:
   with Interruptions() as interruptions, contextlib.closing(chunks):
     for chunk in chunks:
       each(chunk)
-      if interruptions.asked_to_stop:
+      if processes.any_of(interruptions.asked_to_stop):
         break
     else:
       return

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from experiments import store
 from experiments.interruptions import until_stopped
 from experiments.results import write_whole
-from maxrl_jax import training
+from maxrl_jax import processes, training
 from maxrl_jax.resuming import Record, Resumable
 
 # Seconds between checkpoints of runs that are small as a rule.
@@ -62,12 +62,18 @@ def advance(
   chunks = run.chunks(
     measure, origin=origin, check=config.on_nonfinite == "stop"
   )
-  bar = tqdm(total=config.steps, initial=run.step, unit="step", file=sys.stderr)
+  bar = tqdm(
+    total=config.steps,
+    initial=run.step,
+    unit="step",
+    file=sys.stderr,
+    disable=not processes.is_first(),
+  )
 
   def tell(step):
     record = run.records[-1]
     log.add(record)
-    bar.update(step - bar.n)
+    bar.update(config.log_every)
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
       bar.set_postfix({"pass@1": f"{score:.3f}"})
@@ -117,11 +123,14 @@ class _Log:
     self._path, self._runs = path, runs
     # Lines of steps that will be done again are dropped.
     text = "".join(map(self._line, records))
-    write_whole(path, text)
+    if processes.is_first():
+      write_whole(path, text)
     self._bytes = len(text.encode())
 
   def add(self, record: Record) -> None:
     """Appends a line, or nothing at all."""
+    if not processes.is_first():
+      return
     text = self._line(record)
     try:
       with open(self._path, "a", encoding="utf-8") as file:
@@ -138,7 +147,7 @@ class _Log:
 
 def _tell(run: Resumable, origin: dict, steps: int) -> None:
   """Where a run goes on, and what is not as it was when it stopped there."""
-  if not run.step:
+  if not run.step or not processes.is_first():
     return
   print(f"going on from step {run.step} of {steps}", file=sys.stderr)
   then, now = run.about["environment"], origin["environment"]

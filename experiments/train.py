@@ -8,6 +8,7 @@ each. The same command goes on where it was interrupted, to the same numbers;
 stopped by SIGTERM or SIGINT it exits with code 75.
 """
 
+import contextlib
 import json
 import pathlib
 import shutil
@@ -19,7 +20,7 @@ from ml_collections import config_flags
 
 from experiments import console, resumable, workdirs
 from experiments.results import write_json
-from maxrl_jax import evaluation, training
+from maxrl_jax import evaluation, processes, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
 
@@ -37,38 +38,52 @@ _KS = (1, 4, 16, 64, 128, 256, 1024)
 def main(argv) -> None:
   console.no_arguments(argv)
   workdir = pathlib.Path(_WORKDIR.value)
-  print(json.dumps(train(_CONFIG.value, workdir, fresh=_FRESH.value)))
+  found = train(_CONFIG.value, workdir, fresh=_FRESH.value)
+  if processes.is_first():
+    print(json.dumps(found))
 
 
 def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
   """Trains, or goes on training; returns what summary.json holds."""
   made = training.make_train(config)
-  workdirs.make(workdir)
-  with workdirs.locked(workdir):
-    fields = json.loads(config.to_json())
-    if fresh:
-      _clear(workdir, fields)
-    known = workdirs.claim(workdir / "config.json", fields)
+  first = processes.is_first()
+  with contextlib.ExitStack() as stack:
     summary = workdir / "summary.json"
-    if known and summary.exists():
+    environment = workdirs.environment()
+    if first:
+      workdirs.make(workdir)
+      stack.enter_context(workdirs.locked(workdir))
+      finished = _opened(config, workdir, fresh) and summary.exists()
+      if not finished:
+        write_json(workdir / "environment.json", environment)
+    if processes.any_of(first and finished):
       print(f"{workdir} is finished; --fresh trains it anew", file=sys.stderr)
       return json.loads(summary.read_text())
-    environment = workdirs.environment()
-    write_json(workdir / "environment.json", environment)
     evaluate = evaluation.make_evaluate(made, _KS, config.eval_rollouts)
     states, seconds = resumable.advance(
       made, config, evaluate, workdir, environment
     )
-    if isinstance(made.policy, Transformer):
-      _save_models(workdir, made.policy, states.params, config)
     found = {"steps": config.steps, "seconds": round(seconds, 1)}
     if made.task.is_regression:  # What to add to log l for a log density.
       found["log_ceiling"] = made.task.likelihood.log_ceiling
     tested = evaluate("test", states)
     found |= {f"test/{name}": values for name, values in tested.items()}
     found = resumable.plain(found, config.runs)
-    write_json(summary, found)
+    params = processes.whole(states.params)
+    if first:
+      if isinstance(made.policy, Transformer):
+        _save_models(workdir, made.policy, params, config)
+      write_json(summary, found)
+    processes.wait("written")
   return found
+
+
+def _opened(config, workdir: pathlib.Path, fresh: bool) -> bool:
+  """Makes the folder this config's; whether it was already."""
+  fields = json.loads(config.to_json())
+  if fresh:
+    _clear(workdir, fields)
+  return workdirs.claim(workdir / "config.json", fields)
 
 
 def _clear(workdir: pathlib.Path, fields: dict) -> None:

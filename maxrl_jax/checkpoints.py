@@ -13,9 +13,11 @@ import shutil
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from maxrl_jax import processes
 from maxrl_jax.training import TrainState
 
 _KEEP = ocp.training.preservation_policies
@@ -51,7 +53,7 @@ def restore(
     ValueError: there are checkpoints, and none is whole.
   """
   like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  taken, damage = None, []
+  taken, damaged, damage = None, [], []
   places = [p for p in folder.glob("*") if p.name.isdigit()]
   for place in sorted(places, key=lambda p: int(p.name), reverse=True):
     try:
@@ -61,8 +63,13 @@ def restore(
     # A damaged file can make its reader fail in any way there is.
     except Exception as error:
       reason = " ".join(str(error).split())[:200] or type(error).__name__
+      damaged.append(place)
       damage.append(f"{place} is damaged: {reason}")
+  processes.wait("checkpoints read")
+  if processes.is_first():
+    for place in damaged:
       _set_aside(place)
+  processes.wait("checkpoints set aside")
   if damage and taken is None:
     raise ValueError(
       f"no checkpoint is whole: {'; '.join(damage)}; start over in another"
@@ -101,8 +108,10 @@ class Checkpoints(contextlib.AbstractContextManager):
       context=context,
     )
     # Orbax would do so in a thread, which a process that ends at once trips.
-    for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
-      shutil.rmtree(unfinished)
+    if processes.is_first():
+      for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
+        shutil.rmtree(unfinished)
+    processes.wait("checkpoints opened")
 
   def save(self, states: TrainState, about: dict, score: float) -> None:
     """Begins to save; the states may be donated as soon as this returns.
@@ -117,13 +126,13 @@ class Checkpoints(contextlib.AbstractContextManager):
     """
     self.wait()
     # Copies: what the next chunk takes over must not change under a writer.
-    own = jax.tree.map(np.array, states)
+    own = processes.whole(states)
     notes = json.dumps({"about": about, "score": score})
     self._check_room(own, notes)
     with self._named():
       self._saving = self._checkpointer.save_async(
         int(own.step[0]),
-        own,
+        own if jax.process_count() == 1 else jax.tree.map(jnp.copy, states),
         force=True,
         metrics={"score": score},
         custom_metadata={"notes": notes, "digest": _digest(own, notes)},

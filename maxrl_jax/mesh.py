@@ -43,10 +43,18 @@ class Layout:
       lambda x: jax.lax.with_sharding_constraint(x, where), tree
     )
 
-  def of_states(self, states: Any) -> Any:
-    """Shardings of training states, the run axis first; None for one device."""
-    if self.mesh is None:
+  def size(self, axis: str) -> int:
+    """How many devices along an axis."""
+    return 1 if self.mesh is None else self.mesh.shape[axis]
+
+  def runs_axis(self, count: int) -> str | None:
+    """The axis that so many runs are spread over, if they divide into it."""
+    if self.mesh is None or count % self.size("runs"):
       return None
+    return "runs"
+
+  def of_states(self, states: Any) -> Any:
+    """Shardings of arrays of several runs, the run axis first."""
     return jax.tree.map_with_path(self._of_leaf, states)
 
   def _of_leaf(self, path, leaf) -> NamedSharding:
@@ -55,7 +63,17 @@ class Layout:
       axis = self._split.get(getattr(step, "key", None))
       if axis is not None and weights:
         weights[axis] = "model"
-    return NamedSharding(self.mesh, P("runs", *weights))
+    return NamedSharding(self.mesh, P(self.runs_axis(leaf.shape[0]), *weights))
+
+  def arrange(self, states: Any) -> Any:
+    """The same inside of a program: where it leaves arrays of several runs."""
+    if self.mesh is None:
+      return states
+    return jax.lax.with_sharding_constraint(states, self.of_states(states))
+
+  def everywhere(self) -> NamedSharding | None:
+    """A copy on every device; None for one device."""
+    return None if self.mesh is None else NamedSharding(self.mesh, P())
 
   def place(self, states: Any) -> Any:
     """States from elsewhere, such as a checkpoint, to where they belong."""

@@ -42,6 +42,7 @@ class Train(NamedTuple):
   Attributes:
     init: (key, varied=None) → TrainState; `varied` has values of config fields
       by dotted name, those that are missing are the config's.
+    keys: seeds [runs] → keys [runs] for `start` and for `advance`.
     start: `init` of all runs in one program, (keys [runs], varied) → states.
     step: (state, key) → (state, metrics); randomness is fold_in(key, step).
     advance: (states, keys) [runs] → (states, metrics [runs, log_every]): a
@@ -53,6 +54,7 @@ class Train(NamedTuple):
   """
 
   init: Callable[..., TrainState]
+  keys: Callable[[np.ndarray], tuple[Array, Array]]
   start: Callable[[Array, dict[str, Array]], TrainState]
   step: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
   advance: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
@@ -134,16 +136,21 @@ def make_train(
     metrics["parameter_norm"] = optax.tree.norm(after.params)
     return guards.guarded(config, state, after, metrics)
 
-  places = layout.of_states(_states_like(init, config.runs))
-  advance = make_advance(step, config.log_every, places)
-  start = jax.jit(jax.vmap(init), out_shardings=places)
-  return Train(init, start, step, advance, policy, task, task_of, layout)
+  @jax.jit
+  def start(keys: Array, varied) -> TrainState:
+    return layout.arrange(jax.vmap(init)(keys, varied))
+
+  @jax.jit
+  def keys(seeds: Array) -> tuple[Array, Array]:
+    return layout.arrange(jax.vmap(_keys)(seeds))
+
+  advance = make_advance(step, config.log_every, layout)
+  return Train(init, keys, start, step, advance, policy, task, task_of, layout)
 
 
-def _states_like(init, runs: int) -> TrainState:
-  """Shapes and types of the states of so many runs."""
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), runs))
-  return jax.eval_shape(jax.vmap(init), keys)
+def _keys(seed: Array) -> tuple[Array, Array]:
+  """Of a run: for its start, and for its steps."""
+  return tuple(jax.random.split(jax.random.key(seed)))
 
 
 def config_values(config, names: Sequence[str]) -> dict[str, Any]:
@@ -168,27 +175,33 @@ def _updated(state: TrainState, optimizer, gradient) -> TrainState:
   return state.replace(step=state.step + 1, params=params, opt_state=opt_state)
 
 
-def make_advance(step, length: int, places=None):
+def make_advance(step, length: int, layout: meshes.Layout = meshes.ONE_DEVICE):
   """Compiles `length` steps of all runs into one program.
 
   Args:
     step: of one run.
     length: how many.
-    places: shardings of the states; None for one device.
+    layout: which devices have which runs; metrics are everywhere.
   """
-  outputs = {} if places is None else {"out_shardings": (places, None)}
 
   def run(state, key):
     return lax.scan(lambda s, _: step(s, key), state, None, length)
 
-  @functools.partial(jax.jit, donate_argnums=0, **outputs)
-  def advance(states, keys):
-    if keys.shape[0] > 1:
-      spread = None if places is None else "runs"
-      return jax.vmap(run, spmd_axis_name=spread)(states, keys)
+  def several(states, keys):
+    count = keys.shape[0]
+    if count > 1:
+      axis = layout.runs_axis(count)
+      return jax.vmap(run, spmd_axis_name=axis)(states, keys)
     # A plain matrix product is faster than a batched one.
     one = run(*jax.tree.map(lambda x: x[0], (states, keys)))
     return jax.tree.map(lambda x: x[None], one)
+
+  @functools.partial(
+    jax.jit, donate_argnums=0, out_shardings=(None, layout.everywhere())
+  )
+  def advance(states, keys):
+    states, metrics = several(states, keys)
+    return layout.arrange(states), metrics
 
   return advance
 
@@ -228,17 +241,15 @@ def chunks(
   """
   if seeds is None:
     seeds = config.seed + np.arange(config.runs)
-  varied = {k: jnp.asarray(v, jnp.float32) for k, v in (varied or {}).items()}
-  keys = jax.vmap(lambda s: jax.random.split(jax.random.key(s)))(
-    jnp.asarray(seeds)
-  )
+  varied = {k: np.asarray(v, np.float32) for k, v in (varied or {}).items()}
+  start_keys, keys = train.keys(np.asarray(seeds, np.uint32))
   if states is None:
-    states = train.start(keys[:, 0], varied)
+    states = train.start(start_keys, varied)
   else:
     states = train.layout.place(states)
   done = int(states.step[0])
   for start in range(done, config.steps, config.log_every):
-    states, metrics = train.advance(states, keys[:, 1])
+    states, metrics = train.advance(states, keys)
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
     if check:
       guards.check_metrics(metrics, start, train.task.likelihood)

@@ -1,21 +1,20 @@
-"""Trains on meshes of 8 virtual devices: `python -m tests.mesh_cases NAME`.
+"""Trains on meshes: `python -m tests.mesh_cases NAME`, with several devices.
 
 Prints one JSON object a mesh: the parameters after 50 steps as one flat list,
 which devices' shapes they had, and what the compiled step communicates.
 """
 
 import json
-import os
+import pathlib
 import re
 import sys
-
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
 import jax
 import numpy as np
 
 from configs import bandit, bimodal, digits, maze
 from maxrl_jax import training
+from maxrl_jax.sweeps import grid, programs, running
 
 STEPS = 50
 
@@ -113,7 +112,36 @@ def _gathered(text: str) -> list[str]:
   return sorted(set(re.findall(r"= (\S+?)(?:\{\S*)? all-gather", text)))
 
 
+def sweep(folder: pathlib.Path) -> dict:
+  """Twelve runs in one program, and where its states are."""
+  config = bandit.get_config()
+  config.steps = config.log_every = config.eval_every = 10
+  config.batch_size, config.rollouts, config.task.num_prompts = 7, 8, 16
+  points = grid.points(grid.parse("estimator.order=1,2,4,7", config))
+  (program,) = programs.plan(config, points, range(3))
+  ready = running.prepare(program, np.arange(12), 2**40)
+  for _ in running.run(ready, folder):
+    pass
+  found = running.load(folder)
+  seeds, varied = program.seeds, program.varied
+  # And as many runs as do not divide over the devices.
+  few = {name: values[:5] for name, values in varied.items()}
+  made = training.make_train(config, varying=list(varied))
+  ((_, states, _),) = training.chunks(made, config, seeds[:5], few)
+  return {
+    "size": ready.size,
+    "devices": jax.device_count(),
+    "mesh": ready.made.layout.mesh and ready.made.layout.mesh.shape,
+    "pass@1": found["test/pass@1"].tolist(),
+    "few": np.ravel(jax.tree.leaves(states.params)[0]).tolist(),
+    "gradient_norm": found["train/gradient_norm"].tolist(),
+  }
+
+
 def main() -> None:
+  if sys.argv[1] == "sweep":
+    print(json.dumps(sweep(pathlib.Path(sys.argv[2]))))
+    return
   make, meshes = CASES[sys.argv[1]]
   for mesh in [(1, 1, 1, 1), *meshes]:
     print(json.dumps(train(make(), mesh)), flush=True)

@@ -1,6 +1,7 @@
 """The same answer on any mesh; what is split, and what is communicated."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,13 +16,15 @@ from maxrl_jax.policies import Transformer
 from tests.mesh_cases import CASES
 
 _ROOT = pathlib.Path(__file__).parents[1]
+_EIGHT = "--xla_force_host_platform_device_count=8"
 
 
-def _rows(case: str) -> list[dict]:
+def _rows(*case: str, flags: str = _EIGHT) -> list[dict]:
   """Of one device, then of every mesh of the case."""
   done = subprocess.run(
-    [sys.executable, "-m", "tests.mesh_cases", case],
+    [sys.executable, "-m", "tests.mesh_cases", *case],
     cwd=_ROOT,
+    env=os.environ | {"XLA_FLAGS": flags},
     capture_output=True,
     text=True,
   )
@@ -46,6 +49,17 @@ def test_parameters_after_50_steps_are_the_same(case):
       _check_gathered(row, CASES[case][0]())
   # They did learn: 50 steps with a gradient.
   assert np.std(one["loss"]) > 0
+
+
+def test_a_sweep_is_spread_over_all_devices(tmp_path):
+  (one,) = _rows("sweep", str(tmp_path / "one"), flags="")
+  (eight,) = _rows("sweep", str(tmp_path / "eight"))
+  assert (one["devices"], one["size"], one["mesh"]) == (1, 12, None)
+  assert (eight["devices"], eight["size"]) == (8, 16)
+  assert eight["mesh"]["runs"] == 8
+  for name in ("pass@1", "gradient_norm", "few"):
+    np.testing.assert_allclose(eight[name], one[name], rtol=1e-4, atol=1e-6)
+  assert np.std(one["pass@1"]) > 0
 
 
 def _check_split(row, one):

@@ -71,7 +71,9 @@ def make_evaluate(
     ks = tuple(k for k in ks if k <= rollouts)
     metrics = functools.partial(_sampled.metrics, num=rollouts)
 
-  @functools.partial(jax.jit, static_argnums=0)
+  @functools.partial(
+    jax.jit, static_argnums=0, out_shardings=train.layout.everywhere()
+  )
   def evaluate(split: str, params, varied):
     def one(params, varied):
       return metrics(train.policy, train.task_of(varied), params, split, ks)

@@ -98,27 +98,43 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
   Raises:
     ValueError: a single run takes more than the budget.
   """
-  made = training.make_train(program.config, varying=list(program.varied))
   # Cut as if nothing were done yet: an unfinished slice is found again.
-  total = size = len(program.points)
+  total = len(program.points)
+  config = _over_devices(program.config, total)
+  made = training.make_train(config, varying=list(program.varied))
+  step = made.layout.size("runs")
+  size = _up(total, step)
   while True:
     count = math.ceil(total / size)
-    size = math.ceil(total / count)  # All slices about equally large.
+    size = _up(math.ceil(total / count), step)  # All about equally large.
     compiled, need = _compile(made, program, size)
     if need <= budget:
       break
-    if size == 1:
+    if size == step:
       raise ValueError(
         f"memory budget: one run takes {need / 2**30:.2f} GiB and a slice may"
         f" take {budget / 2**30:.2f}; give more, or a smaller batch"
       )
-    size = max(1, min(size - 1, int(0.9 * size * budget / need)))
+    fitting = int(0.9 * size * budget / need)
+    size = max(step, min(size - 1, fitting) // step * step)
   cuts = np.arange(size, total, size)
   slices = np.split(rows, np.searchsorted(rows, cuts))
   slices = [part for part in slices if len(part)]
   evaluate = evaluation.make_evaluate(made, KS, program.config.eval_rollouts)
   ready = Ready(program, compiled, evaluate, slices, size, 0.0)
   return ready._replace(seconds=_seconds(ready))
+
+
+def _over_devices(config, total: int):
+  """With so many runs that every device has some, if there are enough."""
+  config = config.copy_and_resolve_references()
+  devices = jax.device_count()
+  config.runs = _up(total, devices) if total >= devices else total
+  return config
+
+
+def _up(number: int, step: int) -> int:
+  return math.ceil(number / step) * step
 
 
 def free_memory(budget_gib: float | None) -> int:
@@ -218,13 +234,17 @@ def _unfinished(ready: Ready, rows, folder: pathlib.Path) -> pathlib.Path:
 
 def _compile(made: training.Train, program: Program, size: int):
   """The same compiled for so many runs, and the bytes that it needs."""
-  keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size))
+  start_keys, keys = made.keys(np.zeros(size, np.uint32))
   varied = {
     name: jax.ShapeDtypeStruct((size, *values.shape[1:]), jnp.float32)
     for name, values in program.varied.items()
   }
-  start = made.start.lower(keys, varied).compile()
-  states = jax.eval_shape(made.start, keys, varied)
+  start = made.start.lower(start_keys, varied).compile()
+  states = jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    jax.eval_shape(made.start, start_keys, varied),
+    start.output_shardings,
+  )
   advance = made.advance.lower(states, keys).compile()
   compiled = made._replace(start=start, advance=advance)
   return compiled, max(map(_bytes, (start, advance)))

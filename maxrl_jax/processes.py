@@ -1,0 +1,42 @@
+"""Several processes that train together: what one does, and what all agree on.
+
+With one process all of this is nothing. Collective functions say so: every
+process must call them, in the same order.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+
+def is_first() -> bool:
+  """Whether this process writes logs and results: one does."""
+  return jax.process_index() == 0
+
+
+def any_of(flag: bool) -> bool:
+  """Whether it is set in any process; collective."""
+  if jax.process_count() == 1:
+    return flag
+  return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def wait(what: str) -> None:
+  """Until all processes are here; collective."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
+
+
+def whole(tree: Any) -> Any:
+  """NumPy copies of arrays, all of each on every process; collective."""
+  if jax.process_count() == 1:
+    return jax.tree.map(np.array, tree)
+
+  def one(x):
+    if isinstance(x, jax.Array):
+      return np.array(multihost_utils.process_allgather(x, tiled=True))
+    return np.array(x)
+
+  return jax.tree.map(one, tree)
