@@ -4,50 +4,42 @@ import errno
 import logging
 import signal
 import sys
+import traceback
 import warnings
 
-import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
 from experiments import devices
 from experiments.interruptions import RESUMABLE, Stopped
 
+# Mistakes of a user, or of the machine: told in a line.
+_USERS = (ValueError, FloatingPointError, OSError, ImportError)
 
-def run(main) -> None:
-  """absl's app.run, with a user's mistake as one line and exit code 1."""
+
+def run(main, *, together: bool = False) -> None:
+  """absl's app.run, with a user's mistake as one line and exit code 1.
+
+  Args:
+    main: takes what is left of the command line.
+    together: whether it can be one of several processes.
+  """
 
   def guarded(argv):
     if not flags.FLAGS["verbosity"].present:
-      absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax tells a lot.
+      # Orbax tells a lot, and what fails comes as an exception too.
+      absl_logging.set_verbosity(absl_logging.FATAL)
     # Like Ctrl-C, where nothing is to be saved first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-      devices.start()
+      devices.start(together=together)
       main(argv)
-    except Stopped as stopped:
-      print(stopped, file=sys.stderr)
-      sys.exit(RESUMABLE)
+    except Exception as error:
+      code = _tell(error)
+      devices.leave(code)
     except KeyboardInterrupt:
       print("stopped; what is finished is kept", file=sys.stderr)
-      sys.exit(RESUMABLE)
-    except jax.errors.JaxRuntimeError as error:
-      if not devices.lost(error):
-        raise
-      print(
-        "error: another process of this run is gone; start all of them again,"
-        " and they go on from the last checkpoint",
-        file=sys.stderr,
-        flush=True,
-      )
-      devices.leave()
-    except (ValueError, FloatingPointError, OSError, ImportError) as error:
-      if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        error = (
-          f"no space left on the disk of '{flags.FLAGS.workdir}'; what is"
-          " finished is whole: make room, and the same command goes on"
-        )
-      _exit(error)
+      devices.leave(RESUMABLE)
 
   warnings.showwarning = _warn
   # Which accelerators are not there is no news.
@@ -57,14 +49,40 @@ def run(main) -> None:
   app.run(guarded, flags_parser=_parse)
 
 
+def _tell(error: Exception) -> int:
+  """Prints what went wrong, and how; the exit code."""
+  if isinstance(error, Stopped):
+    print(error, file=sys.stderr)
+    return RESUMABLE
+  if devices.lost(error):
+    print(
+      "error: another process of this run is gone; start all of them again,"
+      " and they go on from the last checkpoint",
+      file=sys.stderr,
+    )
+    return RESUMABLE
+  if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    error = OSError(
+      f"no space left on the disk of '{flags.FLAGS.workdir}'; what is"
+      " finished is whole: make room, and the same command goes on"
+    )
+  if isinstance(error, _USERS):
+    print(_line(error), file=sys.stderr)
+  else:
+    traceback.print_exception(error)
+  return 1
+
+
 def _parse(argv):
   """Config files are read, and their fields set, while flags are parsed."""
   try:
     return flags.FLAGS(argv)
   except (AttributeError, KeyError) as error:
-    _exit(f"no such config field, see configs/default.py: {error.args[0]}")
+    sys.exit(
+      _line(f"no such config field, see configs/default.py: {error.args[0]}")
+    )
   except (flags.Error, TypeError, ValueError, OSError) as error:
-    _exit(error)
+    sys.exit(_line(error))
 
 
 def _warn(message, *_, **__) -> None:
@@ -72,8 +90,8 @@ def _warn(message, *_, **__) -> None:
   print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _exit(error) -> None:
-  sys.exit(f"error: {' '.join(str(error).split())}")
+def _line(error) -> str:
+  return f"error: {' '.join(str(error).split())}"
 
 
 def no_arguments(argv) -> None:

@@ -1,6 +1,8 @@
 """Flags of every entry point: which devices, and how many processes."""
 
 import os
+import sys
+from typing import NoReturn
 
 import jax
 from absl import flags
@@ -28,14 +30,30 @@ _HEARTBEAT = flags.DEFINE_integer(
 )
 
 
-def start() -> None:
+def start(*, together: bool) -> None:
   """Chooses devices and meets the other processes, before JAX does anything.
 
+  Args:
+    together: whether this entry point can train in several processes.
+
   Raises:
-    ValueError: flags that do not go together.
+    ValueError: flags that do not go together, or that mean nothing here.
   """
   if _PLATFORM.value is not None:
     jax.config.update("jax_platforms", _PLATFORM.value)
+  _check(together)
+  if _DISTRIBUTED.value:
+    _meet()
+  if _PLATFORM.value is not None:
+    try:
+      jax.devices()
+    # JAX asserts, where not even the plugin is installed.
+    except (RuntimeError, AssertionError) as error:
+      reason = str(error) or "JAX has no such backend here"
+      raise ValueError(f"--platform={_PLATFORM.value}: {reason}") from None
+
+
+def _check(together: bool) -> None:
   given = {
     "coordinator": _COORDINATOR.value,
     "processes": _PROCESSES.value,
@@ -49,6 +67,10 @@ def start() -> None:
         " --distributed"
       )
     return
+  if not together:
+    raise ValueError(
+      "--distributed: only experiments.train trains in several processes"
+    )
   if 0 < len(missing) < len(given):
     raise ValueError(
       f"--{missing[0]} is missing: --coordinator, --processes and --process go"
@@ -59,21 +81,36 @@ def start() -> None:
       f"--process={_PROCESS.value}: must be below --processes="
       f"{_PROCESSES.value}"
     )
-  jax.distributed.initialize(
-    _COORDINATOR.value,
-    _PROCESSES.value,
-    _PROCESS.value,
-    heartbeat_timeout_seconds=_HEARTBEAT.value,
-  )
 
 
-def lost(error: Exception) -> bool:
-  """Whether an error of the runtime says that another process is gone."""
-  words = ("gloo", "connection", "coordination", "unavailable", "heartbeat")
+def _meet() -> None:
+  try:
+    jax.distributed.initialize(
+      _COORDINATOR.value,
+      _PROCESSES.value,
+      _PROCESS.value,
+      heartbeat_timeout_seconds=_HEARTBEAT.value,
+    )
+  except ValueError as error:
+    if _COORDINATOR.value is not None:
+      raise
+    raise ValueError(
+      f"--distributed: no cluster is found here ({error}); give --coordinator,"
+      " --processes and --process"
+    ) from None
+
+
+def lost(error: BaseException) -> bool:
+  """Whether an error says that another process of this run is gone."""
+  words = ("gloo", "nccl", "connection", "coordination", "heartbeat")
   text = str(error).lower()
-  return jax.process_count() > 1 and any(word in text for word in words)
+  return jax.distributed.is_initialized() and any(w in text for w in words)
 
 
-def leave() -> None:
-  """Ends the process without waiting for others that will never come."""
-  os._exit(75)
+def leave(code: int) -> NoReturn:
+  """Exits; other processes, that may be gone or wait, are not waited for."""
+  if not jax.distributed.is_initialized():
+    sys.exit(code)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)

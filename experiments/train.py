@@ -13,6 +13,7 @@ import json
 import pathlib
 import shutil
 import sys
+import zlib
 
 import jax
 from absl import flags
@@ -46,6 +47,8 @@ def main(argv) -> None:
 def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
   """Trains, or goes on training; returns what summary.json holds."""
   made = training.make_train(config)
+  if not processes.all_same(zlib.crc32(config.to_json().encode())):
+    raise ValueError("processes were started with different configs")
   first = processes.is_first()
   with contextlib.ExitStack() as stack:
     summary = workdir / "summary.json"
@@ -58,7 +61,7 @@ def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
         write_json(workdir / "environment.json", environment)
     if processes.any_of(first and finished):
       print(f"{workdir} is finished; --fresh trains it anew", file=sys.stderr)
-      return json.loads(summary.read_text())
+      return json.loads(summary.read_text()) if first else {}
     evaluate = evaluation.make_evaluate(made, _KS, config.eval_rollouts)
     states, seconds = resumable.advance(
       made, config, evaluate, workdir, environment
@@ -108,4 +111,4 @@ def _save_models(workdir: pathlib.Path, policy, params, config) -> None:
 
 
 if __name__ == "__main__":
-  console.run(main)
+  console.run(main, together=True)

@@ -65,7 +65,11 @@ def restore(
       reason = " ".join(str(error).split())[:200] or type(error).__name__
       damaged.append(place)
       damage.append(f"{place} is damaged: {reason}")
-  processes.wait("checkpoints read")
+  if not processes.all_same(taken.step if taken else 0):
+    raise ValueError(
+      f"processes find different checkpoints in {folder}: it must be one folder"
+      " that all of them see"
+    )
   if processes.is_first():
     for place in damaged:
       _set_aside(place)

@@ -23,6 +23,14 @@ def any_of(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
+def all_same(number: int) -> bool:
+  """Whether every process has the same number below 2³²; collective."""
+  if jax.process_count() == 1:
+    return True
+  found = multihost_utils.process_allgather(np.array(number, np.uint32))
+  return bool((found == found[0]).all())
+
+
 def wait(what: str) -> None:
   """Until all processes are here; collective."""
   if jax.process_count() > 1:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maxrl_jax import checkpoints, training
+from maxrl_jax import checkpoints, processes, training
 from maxrl_jax.checkpoints import Checkpoints
 from maxrl_jax.training import Train, TrainState
 
@@ -140,7 +140,7 @@ class Resumable:
       self.step % (config.checkpoint.every or config.eval_every)
     ):
       return False
-    return patient or config.checkpoint.every is not None
+    return config.checkpoint.every is not None or processes.any_of(patient)
 
   def _save(self, stack: contextlib.ExitStack, origin: dict | None) -> None:
     if self._kept is None:  # Short runs may have no checkpoint at all.
