@@ -1,0 +1,157 @@
+"""What a trainer hands over, checked before anything is compiled."""
+
+import functools
+import inspect
+import math
+import numbers
+
+import jax
+import numpy as np
+
+from maxrl_jax import symmetric
+from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS
+
+# A sum of weighted rewards may end this much above its ceiling, in float32.
+_ROUNDING = 4 * np.finfo(np.float32).eps
+
+# What estimators take but does not come from a trainer's options.
+_NOT_OPTIONS = {"likelihoods", "mask", "method", "bounded"}
+
+
+def flat(name: str, values, dtype, size: int | None = None) -> np.ndarray:
+  """An array [R]; raises ValueError at another shape."""
+  array = np.asarray(values, dtype)
+  right = array.ndim == 1 and array.size > 0
+  if not right or size not in (None, array.size):
+    wanted = "R ≥ 1" if size is None else f"R = {size}, as rewards"
+    raise ValueError(f"{name}: shape {array.shape}, must be [R], {wanted}")
+  return array
+
+
+def group_numbers(groups, num: int | None, size: int) -> np.ndarray:
+  """0, 1, … for the groups, in order of appearance, [R]."""
+  if (groups is None) == (num is None):
+    given = "neither" if groups is None else "both"
+    raise ValueError(f"groups, num: {given} given; pass one of them")
+  if num is not None:
+    if num not in range(1, size + 1) or size % num:
+      raise ValueError(
+        f"num = {num}: must be a whole number that divides the {size} rewards"
+      )
+    return np.arange(size) // int(num)
+  ids = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+  if not isinstance(ids, list) or len(ids) != size:
+    raise ValueError(
+      f"groups: shape {np.shape(groups)}, must be [R], R = {size}, as rewards"
+    )
+  seen = {}
+  try:
+    return np.array([seen.setdefault(i, len(seen)) for i in ids])
+  except TypeError as error:
+    raise ValueError(
+      f"groups: {error}; give each rollout one hashable id, such as a string"
+    ) from None
+
+
+def options(estimator: str, given: dict, largest: int) -> dict:
+  """The options given, hashable; ValueError at one that cannot be meant."""
+  if estimator not in ESTIMATORS:
+    raise ValueError(
+      f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"
+    )
+  _check_names(estimator, given)
+  checked = {}
+  for name, value in given.items():
+    if name == "coefficients":
+      value = tuple(flat(name, value, float).tolist())
+      finite = all(map(math.isfinite, value))
+    else:
+      named = name == "baseline" and isinstance(value, str)
+      finite = named or is_finite(value)
+    if not finite:
+      raise ValueError(f"{name} = {value!r}: must be finite, and a number")
+    if name in ("order", "k"):
+      _check_order(name, value, largest)
+      value = int(value)
+    checked[name] = value
+  terms = len(checked.get("coefficients", ()))
+  if terms > largest:
+    raise ValueError(
+      f"coefficients: {terms} terms, but the largest group has {largest}"
+      f" rollouts; give at most {largest}, or sample more of each prompt"
+    )
+  if largest == 1:
+    _check_alone(estimator, checked)
+  return checked
+
+
+def is_finite(value) -> bool:
+  return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _check_names(estimator: str, given: dict) -> None:
+  parameters = inspect.signature(ESTIMATORS[estimator]).parameters
+  taken = {k: v for k, v in parameters.items() if k not in _NOT_OPTIONS}
+  for name, value in given.items():
+    if name not in taken:
+      raise ValueError(
+        f"{name} = {value!r}: {estimator!r} takes"
+        f" {sorted(taken) or 'no options'}"
+      )
+  for name, parameter in taken.items():
+    if parameter.default is inspect.Parameter.empty and name not in given:
+      raise ValueError(f"{name} is not set: {estimator!r} needs it")
+
+
+def _check_order(name: str, value, largest: int) -> None:
+  try:
+    symmetric.check_order(value, largest, name)
+  except ValueError as error:
+    raise ValueError(
+      f"{error} in the largest group; lower {name}, or sample more rollouts of"
+      " each prompt"
+    ) from None
+
+
+def _check_alone(estimator: str, checked: dict) -> None:
+  function = functools.partial(ESTIMATORS[estimator], **checked)
+  try:
+    jax.eval_shape(function, jax.ShapeDtypeStruct((1,), np.float32))
+  except ValueError as error:
+    raise ValueError(
+      f"groups: each has one rollout only ({error}); sample more of each prompt"
+      " and give them the same id"
+    ) from None
+
+
+def likelihoods(rewards, mask, estimator: str, ceiling) -> np.ndarray:
+  """Rewards over their ceiling, float32 [R], 0 where masked."""
+  if ceiling is not None and not (is_finite(ceiling) and ceiling > 0):
+    raise ValueError(f"ceiling = {ceiling!r}: must be finite and above 0")
+  with np.errstate(over="ignore"):  # Infinities are found below.
+    l = np.where(mask, rewards, 0).astype(np.float32)
+    l = l / np.float32(1 if ceiling is None else ceiling)
+  bounded = estimator not in ANY_REWARD
+  good = np.isfinite(l)
+  if bounded:
+    good &= (l >= 0) & (l <= 1 + _ROUNDING)
+  bad = np.flatnonzero(~good)
+  if bad.size:
+    fix = _fix(rewards[bad[0]], estimator, ceiling)
+    raise ValueError(f"rewards[{bad[0]}] = {rewards[bad[0]]}: {fix}")
+  return np.minimum(l, np.float32(1)) if bounded else l
+
+
+def _fix(reward: float, estimator: str, ceiling) -> str:
+  if not math.isfinite(reward):
+    return "must be finite; leave the rollout out with mask="
+  if estimator in ANY_REWARD:
+    return "too large for float32; divide rewards by a ceiling="
+  if reward < 0:
+    return f"{estimator!r} needs 0 or more; add what makes the smallest 0"
+  if ceiling is None:
+    return (
+      f"{estimator!r} needs rewards in [0, 1]; pass ceiling=, the largest"
+      " reward there can be: rewards are divided by it"
+    )
+  return f"above ceiling = {ceiling}, which must be the largest there can be"
