@@ -48,6 +48,8 @@ setup(
       "pillow>=10.4",
     ],
     "benchmark": ["torch>=2.6", "transformers>=4.50"],
+    # No extra for verl: it brings ray, and its pins exclude constraints.txt's.
+    "trl": ["torch>=2.6", "trl>=1.16"],
     "dev": [
       "maxrl_jax[tfds]",
       "pytest>=8",

@@ -11,7 +11,12 @@ from maxrl_jax.tasks import REGRESSION, TASKS
 _README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
-_BLOCKS = re.findall(r"```python\n(.*?)```", _README, re.S)
+# A block that trains with TRL is run by test_trl, which makes it a model.
+_BLOCKS = [
+  block
+  for block in re.findall(r"```python\n(.*?)```", _README, re.S)
+  if "integrations.trl" not in block
+]
 
 
 @pytest.mark.parametrize("block", _BLOCKS)

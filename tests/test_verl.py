@@ -1,0 +1,219 @@
+"""verl's advantage estimators: through its registry, called as it calls them.
+
+`recorded` is the registry of verl 0.9.1 as far as an estimator sees it, so that
+these tests run where verl, with its pins and its hundred packages, does not;
+`installed` is verl's own.
+"""
+
+import importlib
+import os
+import subprocess
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+_ADAPTER = "maxrl_jax.integrations.verl"
+_CORE = "verl.trainer.ppo.core_algos"
+
+REWARDS = np.array([1, 0, 0, 1, 0.5, 0, 0, 0.25, 1], np.float32)
+IDS = np.array([*"abbabacba"], object)
+LENGTHS = [3, 1, 4, 2, 4, 3, 2, 1, 4]
+
+
+def _recorded():
+  """What of `_CORE` an estimator meets: a decorator, a registry, no repeats."""
+  core = types.ModuleType(_CORE)
+  core.registry = {}
+
+  def register_adv_est(name):
+    def decorate(function):
+      if core.registry.setdefault(name, function) != function:
+        raise ValueError(f"{name} has already been registered")
+      return function
+
+    return decorate
+
+  core.register_adv_est = register_adv_est
+  core.get_adv_estimator_fn = core.registry.__getitem__
+  return core
+
+
+@pytest.fixture(scope="module", params=["recorded", "installed"])
+def verl(request):
+  """(verl's core algorithms, the adapter imported on top of them)."""
+  with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # verl's own, while it is imported.
+    if request.param == "recorded":
+      core = _recorded()
+      parents = ("verl", "verl.trainer", "verl.trainer.ppo")
+      for name in parents:
+        patch.setitem(sys.modules, name, types.ModuleType(name))
+      patch.setitem(sys.modules, _CORE, core)
+      sys.modules.pop(_ADAPTER, None)
+    else:
+      core = pytest.importorskip(
+        _CORE, reason="verl is not installed", exc_type=ImportError
+      )
+    yield core, importlib.import_module(_ADAPTER)
+    if request.param == "recorded":
+      sys.modules.pop(_ADAPTER)
+
+
+def batch(rewards=REWARDS, dtype=torch.float32):
+  """As verl has them: the reward stands at the last token of a response."""
+  token_rewards = torch.zeros(len(rewards), 4, dtype=dtype)
+  mask = torch.arange(4) < torch.tensor(LENGTHS)[:, None]
+  last = torch.tensor(LENGTHS) - 1
+  token_rewards[torch.arange(len(rewards)), last] = torch.tensor(rewards).to(
+    dtype
+  )
+  return {
+    "token_level_rewards": token_rewards,
+    "response_mask": mask.long(),
+    "index": IDS,
+    "config": None,
+  }
+
+
+def rloo(rewards, kept=True):
+  """Order 1, in a loop over groups."""
+  found, kept = np.zeros(len(rewards)), np.full(len(rewards), kept)
+  for i in set(IDS):
+    (rows,) = np.nonzero((IDS == i) & kept)
+    for j in rows:
+      others = rewards[rows[rows != j]]
+      found[j] = rewards[j] - others.mean() if others.size else 0
+  return found
+
+
+def algorithm_1(rewards):
+  found = np.zeros(len(rewards))
+  for i in set(IDS):
+    r = rewards[i == IDS]
+    found[i == IDS] = r / r.mean() - 1 if r.any() else 0
+  return found
+
+
+def at_every_token(advantages):
+  return advantages[:, None] * (np.arange(4) < np.array(LENGTHS)[:, None])
+
+
+def test_token_level_advantages(verl):
+  core, _ = verl
+  rewards = np.round(REWARDS)
+  call = batch(rewards)
+  before = call["token_level_rewards"].clone()
+  for name in ("maxrl", "tail_rl"):
+    found, returns = core.get_adv_estimator_fn(name)(**call)
+    np.testing.assert_allclose(
+      found, at_every_token(algorithm_1(rewards)), rtol=1e-5, atol=1e-6
+    )
+    assert torch.equal(found, returns) and not found.requires_grad
+  power = core.get_adv_estimator_fn("power")
+  found, _ = power(**call | {"config": {"maxrl_alpha": 1.0}})
+  np.testing.assert_allclose(found, at_every_token(rloo(rewards)), atol=1e-6)
+  assert torch.equal(call["token_level_rewards"], before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_type_of_the_rewards(verl, dtype):
+  dtype = getattr(torch, dtype)
+  call = batch(dtype=dtype)
+  found, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
+  assert found.dtype == dtype and found.shape == (9, 4)
+  assert found.device == call["token_level_rewards"].device
+  if hasattr(verl[0], "compute_grpo_outcome_advantage"):
+    theirs, _ = verl[0].compute_grpo_outcome_advantage(**call)
+    assert (theirs.dtype, theirs.shape) == (found.dtype, found.shape)
+
+
+def test_options_of_the_algorithm_config(verl):
+  core, adapter = verl
+  maxrl = core.get_adv_estimator_fn("maxrl")
+  config = {"gamma": 1.0, "maxrl_order": 1, "maxrl_ceiling": 2}
+  found, _ = maxrl(**batch() | {"config": config})
+  expected = at_every_token(rloo(REWARDS / 2))
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+  pass_at_k = core.get_adv_estimator_fn("pass_at_k")
+  with pytest.raises(ValueError, match="k is not set: 'pass_at_k' needs it"):
+    pass_at_k(**batch())
+  found, _ = pass_at_k(**batch() | {"config": {"maxrl_k": 1}})
+  np.testing.assert_allclose(found, at_every_token(rloo(REWARDS)), atol=1e-6)
+  with pytest.raises(ValueError, match=r"ordr = 2: 'maxrl' takes .*'order'"):
+    maxrl(**batch() | {"config": {"maxrl_ordr": 2}})
+  assert set(adapter.NAMES) == {"maxrl", "pass_at_k", "power", "tail_rl"}
+
+
+def test_options_bound_to_a_name(verl):
+  core, adapter = verl
+  adapter.register("maxrl1", order=1)
+  call = batch() | {"config": {"maxrl_order": 2}, "reward_baselines": None}
+  found, _ = core.get_adv_estimator_fn("maxrl1")(**call)
+  np.testing.assert_allclose(found, at_every_token(rloo(REWARDS)), atol=1e-6)
+  with pytest.raises(ValueError, match="maxrl.* already been registered"):
+    adapter.register("maxrl", order=1)
+
+
+def test_a_response_without_tokens_counts_for_nothing(verl):
+  call = batch() | {"config": {"maxrl_order": 1}}
+  kept = np.arange(9) != 4
+  call["response_mask"][4] = 0
+  call["token_level_rewards"][4] = torch.nan
+  found, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
+  expected = at_every_token(rloo(REWARDS, kept))
+  np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_what_a_batch_lacks_is_named(verl):
+  maxrl = verl[0].get_adv_estimator_fn("maxrl")
+  with pytest.raises(ValueError, match="index is None: .*`uid`"):
+    maxrl(**batch() | {"index": None})
+  with pytest.raises(ValueError, match=r"rewards\[0\] = 3\.0: .*ceiling="):
+    maxrl(**batch(3 * REWARDS))
+
+
+# Only with verl itself
+
+
+def test_in_verl_s_own_computation_of_advantages(verl):
+  if not hasattr(verl[0], "ADV_ESTIMATOR_REGISTRY"):
+    pytest.skip("needs verl itself")
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    trainer = pytest.importorskip(
+      "verl.trainer.ppo.ray_trainer", exc_type=ImportError
+    )
+    omegaconf = pytest.importorskip("omegaconf")
+    call = batch()
+    data = trainer.DataProto.from_dict(
+      tensors={k: call[k] for k in ("token_level_rewards", "response_mask")},
+      non_tensors={"uid": IDS},
+    )
+    config = omegaconf.OmegaConf.create({"gamma": 1.0, "maxrl_order": 1})
+    omegaconf.OmegaConf.set_struct(config, True)  # As Hydra leaves it.
+    done = trainer.compute_advantage(data, "maxrl", config=config).batch
+  expected = at_every_token(rloo(REWARDS))
+  for name in ("advantages", "returns"):
+    np.testing.assert_allclose(done[name], expected, atol=1e-6)
+
+
+def test_verl_imports_the_adapter_by_itself(verl):
+  if not hasattr(verl[0], "ADV_ESTIMATOR_REGISTRY"):
+    pytest.skip("needs verl itself")
+  program = (
+    "import verl; from verl.trainer.ppo import core_algos;"
+    "print(core_algos.get_adv_estimator_fn('maxrl').keywords['estimator'])"
+  )
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", program],
+    env=os.environ | {"VERL_USE_EXTERNAL_MODULES": _ADAPTER},
+    capture_output=True,
+    text=True,
+    timeout=300,
+  )
+  assert done.stdout.split()[-1:] == ["maxrl"], done.stderr
