@@ -1,4 +1,4 @@
-"""GRPOTrainer of TRL, run for real on a tiny model: whose advantages it uses."""
+"""TRL's GRPOTrainer, run for real on a tiny model: whose advantages it uses."""
 
 import pathlib
 import re

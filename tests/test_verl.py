@@ -84,7 +84,7 @@ def rloo(rewards, kept=True):
   """Order 1, in a loop over groups."""
   found, kept = np.zeros(len(rewards)), np.full(len(rewards), kept)
   for i in set(IDS):
-    (rows,) = np.nonzero((IDS == i) & kept)
+    (rows,) = np.nonzero((i == IDS) & kept)
     for j in rows:
       others = rewards[rows[rows != j]]
       found[j] = rewards[j] - others.mean() if others.size else 0
@@ -155,7 +155,7 @@ def test_options_bound_to_a_name(verl):
   call = batch() | {"config": {"maxrl_order": 2}, "reward_baselines": None}
   found, _ = core.get_adv_estimator_fn("maxrl1")(**call)
   np.testing.assert_allclose(found, at_every_token(rloo(REWARDS)), atol=1e-6)
-  with pytest.raises(ValueError, match="maxrl.* already been registered"):
+  with pytest.raises(ValueError, match=r"maxrl.* already been registered"):
     adapter.register("maxrl", order=1)
 
 
@@ -171,7 +171,7 @@ def test_a_response_without_tokens_counts_for_nothing(verl):
 
 def test_what_a_batch_lacks_is_named(verl):
   maxrl = verl[0].get_adv_estimator_fn("maxrl")
-  with pytest.raises(ValueError, match="index is None: .*`uid`"):
+  with pytest.raises(ValueError, match=r"index is None: .*`uid`"):
     maxrl(**batch() | {"index": None})
   with pytest.raises(ValueError, match=r"rewards\[0\] = 3\.0: .*ceiling="):
     maxrl(**batch(3 * REWARDS))

@@ -82,7 +82,7 @@ class MaxRLTrainer(GRPOTrainer):
 
   def _estimate(self, rewards: torch.Tensor, mask=None) -> torch.Tensor:
     found = groups.advantages(
-      rewards.double().cpu().numpy(),
+      rewards.float().cpu().numpy(),
       num=self.num_generations,
       mask=mask,
       **self._estimator,

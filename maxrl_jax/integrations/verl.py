@@ -79,7 +79,7 @@ def outcome_advantages(
     raise ValueError("index is None: verl's batch has no `uid` to group by")
   scores = token_level_rewards.detach().sum(-1)
   found = groups.advantages(
-    scores.double().cpu().numpy(),
+    scores.float().cpu().numpy(),
     index,
     mask=response_mask.bool().any(-1).cpu().numpy(),
     estimator=estimator,
