@@ -50,6 +50,8 @@ setup(
     "benchmark": ["torch>=2.6", "transformers>=4.50"],
     # No extra for verl: it brings ray, and its pins exclude constraints.txt's.
     "trl": ["torch>=2.6", "trl>=1.16"],
+    # Its learner takes a cluster by another name after this version.
+    "tunix": ["google-tunix==0.1.7"],
     "dev": [
       "maxrl_jax[tfds]",
       "pytest>=8",

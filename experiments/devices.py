@@ -13,6 +13,12 @@ _PLATFORM = flags.DEFINE_enum(
   ["cpu", "cuda", "tpu"],
   "Where to compute. Default: an accelerator, if JAX finds one.",
 )
+_CACHE = flags.DEFINE_string(
+  "compilation_cache",
+  None,
+  "Folder that keeps compiled programs from run to run; several may share it."
+  " Default: $JAX_COMPILATION_CACHE_DIR, which make sets to .cache/jax.",
+)
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   False,
@@ -41,6 +47,9 @@ def start(*, together: bool) -> None:
   """
   if _PLATFORM.value is not None:
     jax.config.update("jax_platforms", _PLATFORM.value)
+  if _CACHE.value is not None:
+    jax.config.update("jax_compilation_cache_dir", _CACHE.value)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   _check(together)
   if _DISTRIBUTED.value:
     _meet()

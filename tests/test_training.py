@@ -167,6 +167,33 @@ def test_many_chunks_compile_once():
   assert made.advance._cache_size() == 1
 
 
+def _digits():
+  config = digits.get_config()
+  config.batch_size, config.rollouts, config.policy.hidden = 8, 16, (16,)
+  config.log_every, config.task.num_digits = 2, 1
+  return config
+
+
+@pytest.mark.parametrize("config", [_bandit(runs=2), _digits()])
+def test_a_chunk_takes_over_its_states_and_asks_nothing_of_the_host(config):
+  made = training.make_train(config)
+  seeds = np.arange(config.runs, dtype=np.uint32)
+  start_keys, keys = made.keys(seeds)
+  states = made.start(start_keys, {})
+  compiled = made.advance.lower(states, keys).compile()
+  text = compiled.as_text()
+  for word in ("callback", "infeed", "outfeed", " send(", " recv("):
+    assert word not in text
+  size = sum(x.nbytes for x in jax.tree.leaves(states))
+  assert compiled.memory_analysis().alias_size_in_bytes == size
+  with jax.transfer_guard("disallow"):
+    after, _ = made.advance(states, keys)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+      made.keys(seeds)  # What it would say.
+  assert all(x.is_deleted() for x in jax.tree.leaves(states))
+  assert int(after.step[0]) == config.log_every
+
+
 def _leaky_task(bad: float):
   """Likelihoods of ½, but `bad` for the prompts whose input is 0."""
   inputs = np.arange(40, dtype=np.int32)

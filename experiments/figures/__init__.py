@@ -12,6 +12,7 @@ from experiments.figures import (
   gradient_norms,
   heteroscedastic,
   jensen,
+  llm,
   low_snr,
   maze_pictures,
   maze_rates,
@@ -43,6 +44,7 @@ FIGURES = {
   "maze_scarce": maze_studies.scarce,
   "maze_baselines": mazes.baselines,
   "maze_rates": maze_rates.figure,
+  "llm": llm.figure,
 }
 # Training transformers by RL takes longer than all the others: mazes have their
 # own command, and only what is measured of the warm-up is among all. The choice
@@ -51,4 +53,6 @@ MAZES = [
   name for name in FIGURES if name.startswith("maze") and name != "maze_rates"
 ]
 _WARM_UP = ["maze_answers", "maze_gradients"]
-ALL = [name for name in FIGURES if not name.startswith("maze")] + _WARM_UP
+ALL = [
+  name for name in FIGURES if not name.startswith("maze") and name != "llm"
+] + _WARM_UP

@@ -1,0 +1,217 @@
+"""Tunix around our estimators: models, engine and learner of one run.
+
+Imports Tunix: the extra `tunix`.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from transformers import AutoTokenizer
+from tunix.models.qwen3 import model as qwen3
+from tunix.models.qwen3 import params as qwen3_params
+from tunix.rl import rl_cluster
+from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
+from tunix.rl.rollout.base_rollout import RolloutConfig
+
+from maxrl_jax.evaluation import pass_at_k
+from maxrl_jax.integrations.tunix import MaxRLConfig
+
+Batch = dict[str, np.ndarray]
+
+# Fields of Hugging Face's config.json by their name in Tunix.
+_FIELDS = {
+  "num_layers": "num_hidden_layers",
+  "vocab_size": "vocab_size",
+  "embed_dim": "hidden_size",
+  "hidden_dim": "intermediate_size",
+  "num_heads": "num_attention_heads",
+  "num_kv_heads": "num_key_value_heads",
+  "head_dim": "head_dim",
+  "norm_eps": "rms_norm_eps",
+  "use_tied_embedding": "tie_word_embeddings",
+}
+
+
+class Rollout(RolloutConfig):
+  """How the engine samples; `seed` is another key whenever it is read.
+
+  Tunix would draw with one key in all steps, and cannot use an array as a key
+  twice, as it does for the micro-batches of a step.
+  """
+
+  @property
+  def seed(self) -> jax.Array:
+    self._reads += 1
+    return jax.random.fold_in(self._key, self._reads)
+
+  @seed.setter
+  def seed(self, key: jax.Array | None) -> None:
+    self._key, self._reads = jax.random.PRNGKey(0) if key is None else key, 0
+
+
+def algorithm(name: str, num: int, order: int | None = None) -> GRPOConfig:
+  """Ours, or an estimator of Tunix's own with the same loss."""
+  if name in ("grpo", "rloo"):
+    return GRPOConfig(
+      advantage_estimator=name,
+      num_generations=num,
+      beta=MaxRLConfig.beta,
+      loss_agg_mode=MaxRLConfig.loss_agg_mode,
+    )
+  return MaxRLConfig(estimator=name, num_generations=num, order=order)
+
+
+def cluster(
+  model, tokenizer, rollout: Rollout, mesh, **training
+) -> rl_cluster.RLCluster:
+  """One model that is trained and sampled from on the same devices."""
+  roles = rl_cluster.Role
+  return rl_cluster.RLCluster(
+    actor=model,
+    tokenizer=tokenizer,
+    cluster_config=rl_cluster.ClusterConfig(
+      role_to_mesh={
+        role: mesh for role in (roles.ACTOR, roles.REFERENCE, roles.ROLLOUT)
+      },
+      rollout_engine="vanilla",
+      training_config=rl_cluster.RLTrainingConfig(**training),
+      rollout_config=rollout,
+    ),
+  )
+
+
+def make_mesh(tensor_parallel: int = 1) -> jax.sharding.Mesh:
+  """All devices, by Tunix's names: data and weights, and parts of layers."""
+  count = jax.device_count()
+  if count % tensor_parallel:
+    raise ValueError(
+      f"tensor_parallel = {tensor_parallel}: must divide the {count} devices"
+    )
+  axes = (jax.sharding.AxisType.Auto,) * 2
+  sizes = count // tensor_parallel, tensor_parallel
+  return jax.make_mesh(sizes, ("fsdp", "tp"), axis_types=axes)
+
+
+def with_keys(
+  batches: Iterable[Batch], rollout: Rollout, seed: int
+) -> Iterator[Batch]:
+  """With each batch its own key, also where a run goes on at a later one."""
+  for step, batch in enumerate(batches):
+    rollout.seed = jax.random.fold_in(jax.random.PRNGKey(seed), step)
+    yield batch
+
+
+def post_train(
+  settings: dict,
+  train: Iterable[Batch],
+  test: Iterable[Batch],
+  verify: Callable[..., list[float]],
+  workdir: pathlib.Path,
+) -> dict[str, float]:
+  """Trains a checkpoint, writing metrics.jsonl; returns pass@k of the test.
+
+  Args:
+    settings: flags of `experiments.gsm8k`.
+    train: batches of prompts and answers.
+    test: likewise.
+    verify: (prompts, completions, answer) → rewards.
+    workdir: an absolute path.
+  """
+  folder = pathlib.Path(settings["model"])
+  mesh = make_mesh(settings["tensor_parallel"])
+  tokenizer = AutoTokenizer.from_pretrained(folder)
+  room, length = settings["prompt_tokens"], settings["answer_tokens"]
+  rollout = Rollout(
+    max_prompt_length=room,
+    max_tokens_to_generate=length,
+    kv_cache_size=room + length,
+    temperature=1.0,
+    top_p=1.0,
+  )
+  built = cluster(
+    load_qwen3(folder, mesh),
+    tokenizer,
+    rollout,
+    mesh,
+    actor_optimizer=optax.adamw(settings["learning_rate"], weight_decay=0.0),
+    eval_every_n_steps=settings["steps"] + 1,
+    max_steps=settings["steps"],
+    mini_batch_size=settings["prompts"],
+    train_micro_batch_size=settings["micro_batch"],
+    checkpoint_root_directory=str(workdir / "checkpoints"),
+  )
+  rewards = _logged(verify, workdir / "metrics.jsonl")
+  config = algorithm(
+    settings["estimator"], settings["rollouts"], settings["order"]
+  )
+  learner = GRPOLearner(
+    rl_cluster=built, algo_config=config, reward_fns=rewards
+  )
+  learner.train(with_keys(train, rollout, settings["seed"]))
+  return _test(built, test, verify, settings)
+
+
+def load_qwen3(folder: pathlib.Path, mesh) -> qwen3.Qwen3:
+  """A checkpoint of Hugging Face's format, in bfloat16.
+
+  Raises:
+    ValueError: the folder has none, or one of another architecture.
+  """
+  try:
+    found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = found["model_type"]
+    fields = {ours: found[theirs] for ours, theirs in _FIELDS.items()}
+  except (OSError, KeyError, ValueError) as error:
+    raise ValueError(
+      f"model = '{folder}': its config.json cannot be used ({error!r})"
+    ) from None
+  if kind != "qwen3":
+    raise ValueError(f"model = '{folder}': is a {kind!r}, must be a 'qwen3'")
+  rope = found.get("rope_parameters") or found
+  config = qwen3.ModelConfig(
+    rope_theta=int(rope["rope_theta"]),
+    dtype=jnp.bfloat16,
+    param_dtype=jnp.bfloat16,
+    **fields,
+  )
+  return qwen3_params.create_model_from_safe_tensors(
+    str(folder), config, mesh, dtype=jnp.bfloat16
+  )
+
+
+def _logged(verify: Callable, path: pathlib.Path) -> Callable:
+  """The same, with the pass rate of every batch as a line of a file."""
+
+  def rewards(prompts, completions, answer, **_):
+    found = verify(prompts, completions, answer)
+    groups: dict[str, list[float]] = {}
+    for prompt, reward in zip(prompts, found, strict=True):
+      groups.setdefault(str(prompt), []).append(reward)
+    solved = np.mean([max(group) > 0 for group in groups.values()])
+    line = {"pass_rate": float(np.mean(found)), "solved": float(solved)}
+    with open(path, "a", encoding="utf-8") as file:
+      file.write(json.dumps(line) + "\n")
+    return found
+
+  return rewards
+
+
+def _test(built, test: Iterable[Batch], verify, settings) -> dict[str, float]:
+  """pass@k for powers of two up to N, from N answers a problem."""
+  num, correct = settings["rollouts"], []
+  (batch,) = test
+  for prompt, answer in zip(batch["prompts"], batch["answer"], strict=True):
+    said = built.generate([str(prompt)] * num, mode=rl_cluster.Mode.EVAL).text
+    correct.append(int(sum(verify([prompt] * num, said, [answer] * num))))
+  counts = jnp.array(correct)
+  ks = 2 ** np.arange(num.bit_length())
+  return {
+    f"test/pass@{k}": float(jnp.mean(pass_at_k(counts, num, int(k))))
+    for k in ks
+    if k <= num
+  }

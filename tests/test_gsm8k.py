@@ -1,0 +1,117 @@
+"""What GSM8K needs before a model is there: problems, answers, batches."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import gsm8k
+
+
+@pytest.mark.parametrize(
+  ("text", "number"),
+  [
+    ("so 3 + 4 = 7.\n#### 7", "7"),
+    ("#### 1,234", "1234"),
+    ("####$1,200.00", "1200"),
+    ("#### -$3.50", "-3.5"),
+    ("#### - 12", "-12"),
+    ("#### 007", "7"),
+    ("#### -0.0", "0"),
+    ("#### .5", "0.5"),
+    ("#### 3 apples\n#### 4 pears", "4"),
+    ("#### 18.", "18"),
+    ("the answer is 7", None),
+    ("#### none", None),
+    ("", None),
+  ],
+)
+def test_the_final_number(text, number):
+  assert gsm8k.final_number(text) == number
+
+
+def test_only_the_right_number_is_rewarded():
+  said = ["#### 72", "#### 72.0 eggs", "72", "#### 7", "#### 72\n#### 8"]
+  found = gsm8k.verify(["?"] * 5, said, np.array(["72"] * 5))
+  assert found == [1, 1, 0, 0, 0]
+
+
+def write(folder: Path, problems: int = 5) -> Path:
+  """Files in GSM8K's format; one more is one more apple."""
+  folder.mkdir(exist_ok=True)
+  for split in ("train", "test"):
+    lines = [
+      {"question": f"{n} apples and one?", "answer": f"{n}+1\n#### {n + 1}"}
+      for n in range(problems)
+    ]
+    text = "\n".join(map(json.dumps, lines)) + "\n"
+    (folder / f"{split}.jsonl").write_text(text)
+  return folder
+
+
+def test_problems_are_read(tmp_path):
+  problems = gsm8k.read(write(tmp_path) / "train.jsonl")
+  assert [p["answer"] for p in problems] == ["1", "2", "3", "4", "5"]
+  assert "3 apples and one?" in problems[3]["prompts"]
+  assert "####" in problems[3]["prompts"]
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    ('{"question": "?"}', "train.jsonl, line 2: KeyError"),
+    ("[]", "train.jsonl, line 2"),
+    ("{", "train.jsonl, line 2"),
+    ('{"question": "?", "answer": "seven"}', "line 2: no number after ####"),
+  ],
+)
+def test_a_line_that_is_not_gsm8k_is_named(tmp_path, line, message):
+  path = write(tmp_path) / "train.jsonl"
+  first = path.read_text().splitlines()[0]
+  path.write_text(f"{first}\n{line}\n")
+  with pytest.raises(ValueError, match=message):
+    gsm8k.read(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(ValueError, match=r"cannot read train\.jsonl"):
+    gsm8k.read(tmp_path / "train.jsonl")
+
+
+def test_every_pass_has_each_problem_once(tmp_path):
+  problems = gsm8k.read(write(tmp_path, 6) / "train.jsonl")
+  found = list(gsm8k.batches(problems, 6, 2, seed=1))
+  assert len(found) == 6
+  orders = []
+  for turn in (found[:3], found[3:]):
+    order = [int(n) for batch in turn for n in batch["answer"]]
+    assert sorted(order) == [1, 2, 3, 4, 5, 6]
+    orders.append(order)
+  assert orders[0] != orders[1]
+  again = list(gsm8k.batches(problems, 6, 2, seed=1))
+  np.testing.assert_equal(again, found)
+
+
+def test_too_few_problems_are_told(tmp_path):
+  problems = gsm8k.read(write(tmp_path) / "test.jsonl")
+  with pytest.raises(ValueError, match="prompts = 6: the data set has 5"):
+    next(gsm8k.batches(problems, 1, 6, seed=0))
+
+
+def test_without_its_data_it_is_one_line(tmp_path):
+  pytest.importorskip("tunix", reason="needs the extra tunix")
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "experiments.gsm8k", f"--model={tmp_path}"),
+      *(f"--data={tmp_path}", f"--workdir={tmp_path / 'run'}"),
+    ],
+    cwd=Path(__file__).parents[1],
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1
+  *_, last = done.stderr.splitlines()
+  assert last.startswith("error: data = ") and "Traceback" not in done.stderr
