@@ -74,7 +74,7 @@ def make_policy(config, task: Task) -> nn.Module:
   if task.is_regression:
     policy.check()
     _check_coverage(policy, task)
-  if name == "transformer":
+  if name in ("transformer", "resnet"):
     policy.check()
   return policy
 
