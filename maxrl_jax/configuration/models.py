@@ -58,7 +58,7 @@ def make_policy(config, task: Task) -> nn.Module:
       f" {list(task.policies)}"
     )
   options = fields.options(config.policy)
-  for field in ("hidden", "channels"):
+  for field in ("hidden", "channels", "stages"):
     widths = options.get(field, ())
     if not all(isinstance(w, int) and w >= 1 for w in widths):
       raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 
 from maxrl_jax import feeding
-from maxrl_jax.evaluation import coverage
+from maxrl_jax.evaluation.coverage import means, pass_rates
 from maxrl_jax.training import Train, TrainState
 
 _PROMPTS = 256  # On the devices at a time, about.
@@ -32,13 +32,13 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     def one(run):
       params, varied = run
       task = train.task_of(varied)
-      return coverage.pass_rates(train.policy, params, prompts, task)
+      return pass_rates(train.policy, params, prompts, task)
 
     return lax.map(one, (params, varied))
 
   @jax.jit
-  def means(whole):
-    return jax.vmap(lambda rates: coverage.means(rates, ks))(whole)
+  def scored(whole):
+    return jax.vmap(lambda rates: means(rates, ks))(whole)
 
   def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:
     size, parts = stream.sizes[split], layout.size("data")
@@ -50,7 +50,7 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     ]
     whole = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *found)
     names = [f"pass@{k}" for k in ks] + ["majority", "nll"]
-    scores = means(whole)
+    scores = scored(whole)
     return {name: np.asarray(scores[name]) for name in names}
 
   return evaluate

@@ -46,10 +46,8 @@ class ResNet(Categorical):
 
   def check(self) -> None:
     """Raises ValueError at the first field that cannot be meant."""
-    if not self.stages or any(blocks < 1 for blocks in self.stages):
-      raise ValueError(
-        f"policy.stages = {self.stages}: must be whole numbers of at least 1"
-      )
+    if not self.stages:
+      raise ValueError("policy.stages = (): must have at least one stage")
     if len(self.channels) != len(self.stages):
       raise ValueError(
         f"policy.channels = {self.channels}: must be as many as policy.stages"

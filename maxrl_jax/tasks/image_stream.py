@@ -53,20 +53,21 @@ def stream(
   kept = len(whole) - eval_size
   if kept < 1:
     raise ValueError(
-      f"task.eval_size = {eval_size}: so many of the {len(whole)} images of"
-      f" {whole.what} are held out; it must be below that"
+      f"eval_size = {eval_size}: so many images are held out of"
+      f" {whole.what}, which has {len(whole)}; it must be below that"
     )
   parts = {"validation": (whole, kept), "test": (test, 0)}
   sizes = {"validation": eval_size, "test": len(test)}
-  crop = functools.partial(_read, whole, image_size)
-  if augment:
-    crop = functools.partial(_read_augmented, whole, image_size)
 
   def train(batch: int, rows: np.ndarray, step: int) -> Iterator[Prompts]:
     import grain
 
     order = grain.MapDataset.range(kept).seed(task_seed).shuffle().repeat()
-    images = order.random_map(crop)
+    if augment:
+      crop = functools.partial(_read_augmented, whole, image_size)
+      images = order.random_map(crop)
+    else:
+      images = order.map(functools.partial(_read, whole, image_size))
     return _batches(images, batch, rows, itertools.count(step), workers)
 
   def split(name: str, batch: int, rows: np.ndarray) -> Iterator[Prompts]:
