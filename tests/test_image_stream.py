@@ -267,8 +267,10 @@ def test_eight_devices_are_as_one(pictures):
   one, eight = map(json.loads, done.stdout.splitlines())
   assert (one["sizes"], eight["sizes"]["data"]) == (None, 8)
   assert (one["traces"], eight["traces"]) == (1, 1)
+  # Until rounding makes another draw, or an activation cross zero.
+  np.testing.assert_allclose(eight["loss"][:4], one["loss"][:4], rtol=1e-4)
   for name in ("params", "loss", "pass_rate", "scores"):
-    np.testing.assert_allclose(eight[name], one[name], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(eight[name], one[name], rtol=1e-2, atol=2e-2)
   assert one["pass_rate"][-1] > one["pass_rate"][0] + 0.1
 
 
