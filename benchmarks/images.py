@@ -2,11 +2,11 @@
 
     python -m benchmarks.images [--images=512] [--workers=0,1,2] [--batch=16]
 
-Writes JPEGs of ImageNet's usual size (500 × 375, about 110 kB) to a temporary
-array_record data set, reads training batches of it, trains the network of
+Writes JPEGs of ImageNet's usual size (500 × 375) to a temporary array_record
+data set, reads training batches of it, trains the network of
 `configs/imagenet.py` on a batch that is there already, and then on what is read
-meanwhile. Input keeps up where the first numbers are above the second; the third
-is then the second, less what reading takes of the cores that train.
+meanwhile. Input keeps up where the first numbers are above the second; the
+third is then the second, less what reading takes of the cores that train.
 """
 
 import io

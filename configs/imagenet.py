@@ -10,7 +10,8 @@ python -m experiments.train --config=configs/imagenet.py \\
 DATA holds `imagenet2012` as tensorflow-datasets prepares it, in array_record
 files. `--config.estimator.name=cross_entropy`, `grpo` or `rloo` and
 `--config.rollouts=128` are the other lines of the figure. The batch is spread
-over all devices there are.
+over all devices there are. Sixteen processes decode (`task.workers`), and pass
+batches through shared memory: /dev/shm must have 2 GB.
 
 Where it may differ from the published runs, which do not say: 10 000 training
 images are held out for validation (`task.eval_size`), activations are bfloat16

@@ -16,6 +16,7 @@ from scipy import stats
 from configs import imagenet
 from maxrl_jax import evaluation, training
 from maxrl_jax.evaluation import streamed
+from maxrl_jax.sweeps import grid, programs, running
 from maxrl_jax.tasks import TASKS, Prompts, image_stream, tfds_images
 from tests import streaming_cases
 from tests.image_sets import encode, random_images, write
@@ -353,6 +354,22 @@ def test_a_damaged_image_ends_the_run(pictures, tfds, tmp_path):
   made = training.make_train(config)
   with pytest.raises(ValueError, match="cannot read image 40 of split 'train'"):
     list(training.chunks(made, config))
+
+
+def test_a_sweep_says_that_it_does_not_read(pictures):
+  config = _config(pictures)
+  points = grid.points(grid.parse("estimator.order=1,2", config))
+  (program,) = programs.plan(config, points, range(1))
+  with pytest.raises(ValueError, match="for each run"):
+    running.prepare(program, np.arange(2), 2**40)
+
+
+def test_a_step_without_its_batch_says_so(pictures):
+  made = training.make_train(_config(pictures))
+  keys = jax.random.split(jax.random.key(0), 1)
+  states = jax.eval_shape(made.start, keys, {})
+  with pytest.raises(ValueError, match="prompts are read by the host"):
+    jax.eval_shape(made.advance, states, keys)
 
 
 def test_without_the_extra(monkeypatch, pictures):

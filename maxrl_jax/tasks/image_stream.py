@@ -119,17 +119,15 @@ def _batches(
     count = len(steps)
   wanted = grain.MapDataset.range(count or 2**31)
   wanted = wanted.map(functools.partial(_batch, images, batch, rows, first))
-  cores = os.cpu_count() or 1
-  if workers:
-    read = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-  else:
-    read = grain.ReadOptions(num_threads=cores, prefetch_buffer_size=cores)
+  # Each makes whole batches; more than 16 would wait for one interpreter.
+  threads = 1 if workers else min(os.cpu_count() or 1, 16)
+  read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
   dataset = wanted.to_iter_dataset(read)
   if workers:
     if not flags.FLAGS.is_parsed():  # Grain reads its own; here are none.
       flags.FLAGS.mark_as_parsed()
     dataset = dataset.mp_prefetch(
-      grain.MultiprocessingOptions(workers, per_worker_buffer_size=2),
+      grain.MultiprocessingOptions(workers, per_worker_buffer_size=1),
       _in_worker,
     )
   reader = iter(dataset)
