@@ -33,7 +33,7 @@ _WORKERS = flags.DEFINE_list(
   "workers", ["0", "1", "2"], "Processes; 0: threads"
 )
 _BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", 1)
-_STEPS = flags.DEFINE_integer("steps", 4, "Steps of a chunk.", 1)
+_STEPS = flags.DEFINE_integer("steps", 4, "Timed steps.", 1)
 _DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Of activations.")
 
 
@@ -95,29 +95,28 @@ def _training(folder: str) -> tuple[float, float]:
   config.task.data_name, config.task.data_dir = "tiny", folder
   config.task.eval_size, config.task.workers = 1, 0
   config.policy.dtype = _DTYPE.value
-  config.batch_size, config.log_every = _BATCH.value, _STEPS.value
-  config.steps = 4 * _STEPS.value
-  config.eval_every = config.checkpoint.every = _STEPS.value
-  config.optimizer.warmup = 0
+  config.batch_size = _BATCH.value
   made = training.make_train(config)
-  start_keys, keys = made.keys(np.zeros(1, np.uint32))
-  states = made.start(start_keys, {})
-  sizes = config.batch_size, config.log_every, 0, config.log_every
-  (batch,) = feeding.training(made.task.stream, made.layout, *sizes)
-  times = []
-  for _ in range(3):
+  state, key = jax.jit(made.init)(jax.random.key(0)), jax.random.key(1)
+  step = jax.jit(made.step)  # XLA on a CPU is slow at convolutions in a loop.
+
+  def batches(count):
+    sizes = config.batch_size, 1, 0, count
+    for chunk in feeding.training(made.task.stream, made.layout, *sizes):
+      yield jax.tree.map(lambda x: x[0], chunk)
+
+  (batch,) = batches(1)
+  times, begun = [], time.perf_counter()
+  for fed in itertools.chain(
+    [batch] * (_STEPS.value + 1), batches(_STEPS.value)
+  ):
+    state, metrics = step(state, key, fed)
+    jax.block_until_ready((state, metrics))
+    times.append(time.perf_counter() - begun)  # The wait for input included.
     begun = time.perf_counter()
-    states, metrics = made.advance(states, keys, batch)
-    jax.block_until_ready((states, metrics))
-    times.append(time.perf_counter() - begun)
-  alone = min(times[1:])
-  times = [time.perf_counter()]
-  for _ in training.chunks(made, config):
-    times.append(time.perf_counter())
-  # The first chunk is read before anything is trained.
-  fed = (times[-1] - times[1]) / (len(times) - 2)
-  count = _BATCH.value * _STEPS.value
-  return count / alone, count / fed
+  # The first call compiled.
+  alone, fed = times[1 : _STEPS.value + 1], times[_STEPS.value + 1 :]
+  return tuple(_BATCH.value / float(np.median(x)) for x in (alone, fed))
 
 
 if __name__ == "__main__":
