@@ -46,6 +46,7 @@ setup(
       "array-record>=0.8.1",
       "protobuf>=6.31.1",
       "pillow>=10.4",
+      "grain>=0.2.18",
     ],
     "benchmark": ["torch>=2.6", "transformers>=4.50"],
     # No extra for verl: it brings ray, and its pins exclude constraints.txt's.

@@ -51,8 +51,8 @@ def get_config() -> config_dict.ConfigDict:
   config.estimator.factorized = optional(bool)  # A group a target dimension.
 
   config.task = config_dict.ConfigDict()
-  # digits, gaussian_teacher, bandit, images, maze; regression: teacher,
-  # bimodal, heteroscedastic, bag_of_words, in_context, diabetes.
+  # digits, gaussian_teacher, bandit, images, streamed_images, maze; regression:
+  # teacher, bimodal, heteroscedastic, bag_of_words, in_context, diabetes.
   config.task.name = "digits"
   config.task.task_seed = optional(int)  # Of data and fixed splits.
   config.task.eval_size = optional(int)  # Prompts in a fixed split.
@@ -70,6 +70,7 @@ def get_config() -> config_dict.ConfigDict:
   config.task.test_split = optional(str)  # images: 'test' unless set.
   config.task.image_size = optional(int)  # images: side to resize to.
   config.task.augment = optional(bool)  # images: crops and flips.
+  config.task.workers = optional(int)  # streamed_images: processes; 0: threads.
   config.task.kind = optional(str)  # teacher, heteroscedastic: linear, mlp.
   config.task.num_dims = optional(int)  # teacher: D target dimensions.
   config.task.snr = optional(float)  # teacher: signal over noise variance.
@@ -100,11 +101,13 @@ def get_config() -> config_dict.ConfigDict:
   config.likelihood.learned = optional(str)  # σ learned: input, global.
 
   config.policy = config_dict.ConfigDict()
-  # mlp, cnn; bandit: tabular; regression: grid, normal, mixture, digits;
-  # maze: transformer.
+  # mlp, cnn; images: resnet; bandit: tabular; regression: grid, normal,
+  # mixture, digits; maze: transformer.
   config.policy.name = optional(str)  # None: the first the task takes.
   config.policy.hidden = optional(tuple)  # Widths of the hidden layers.
-  config.policy.channels = optional(tuple)  # cnn: features a convolution.
+  config.policy.channels = optional(tuple)  # cnn, resnet: of convolutions.
+  config.policy.stages = optional(tuple)  # resnet: blocks of each.
+  config.policy.stem = optional(str)  # resnet: imagenet, cifar.
   config.policy.low = optional(float)  # grid, digits: range of predictions.
   config.policy.high = optional(float)
   config.policy.bins = optional(int)  # grid: values.
@@ -119,7 +122,7 @@ def get_config() -> config_dict.ConfigDict:
   config.policy.num_kv_heads = optional(int)  # transformer: of keys, values.
   config.policy.max_positions = optional(int)  # transformer: prompt and answer.
   config.policy.temperature = optional(float)  # transformer: of the softmax.
-  config.policy.dtype = optional(str)  # transformer: float32, bfloat16.
+  config.policy.dtype = optional(str)  # transformer, resnet: or bfloat16.
   config.policy.remat = optional(bool)  # transformer: memory for time.
   config.policy.checkpoint = optional(str)  # transformer: Qwen2 folder.
 

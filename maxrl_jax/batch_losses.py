@@ -1,7 +1,8 @@
 """What is minimized over a batch: (params, key, prompts) → (loss, metrics).
 
 One maker for each way to learn: from sampled rollouts and an estimator, from
-the exact pass rate, from right answers, or by regression on the mean.
+the exact pass rate, from right answers, or by regression on the mean. Among the
+metrics are the new statistics of a policy that has any (`rollouts.STATISTICS`).
 """
 
 import functools
@@ -51,7 +52,10 @@ def sampled(
   group = functools.partial(group_loss, estimator, signal, pathwise)
 
   def loss(params, key, prompts):
-    drawn = rollouts.sample_batch(key, policy, params, prompts, task, num)
+    outputs, statistics = rollouts.read(policy, params, prompts.inputs)
+    drawn = rollouts.sample_batch(
+      key, policy, params, prompts, task, num, outputs
+    )
     drawn = _spread(drawn, layout, signal, task.is_regression)
     if task.is_regression and not factorized:
       drawn = jax.vmap(rollouts.joint)(drawn)
@@ -63,7 +67,7 @@ def sampled(
       value -= entropy_bonus * drawn.token_entropy()
     l = drawn.likelihoods
     blamed = _blamed(values, None if l.dtype == bool else l)
-    return value, _sampled_metrics(drawn) | blamed
+    return value, _sampled_metrics(drawn) | blamed | statistics
 
   return loss
 
@@ -108,13 +112,15 @@ def exact(
 
   def loss(params, key, prompts):
     del key  # Nothing is sampled.
-    log_p = rollouts.log_pass_rates(policy, params, prompts, task)
+    outputs, statistics = rollouts.read(policy, params, prompts.inputs)
+    log_p = rollouts.log_pass_rates(policy, params, prompts, task, outputs)
     if log_p.ndim > 1 and not factorized:
       log_p = jnp.sum(log_p, -1)
     p = jnp.exp(log_p)
     metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
     values = value(log_p)
-    return -jnp.sum(values) / log_p.shape[0], metrics | _blamed(values, p)
+    metrics |= _blamed(values, p) | statistics
+    return -jnp.sum(values) / log_p.shape[0], metrics
 
   return loss
 

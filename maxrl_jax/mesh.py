@@ -7,11 +7,13 @@ of a few arrays and adds the communication: gradients are summed over `data` and
 `rollouts`, and an estimator is given its whole group's N likelihoods.
 """
 
+import functools
 import math
 from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -41,6 +43,41 @@ class Layout:
     where = NamedSharding(self.mesh, P(*axes))
     return jax.tree.map(
       lambda x: jax.lax.with_sharding_constraint(x, where), tree
+    )
+
+  def rows(self, count: int) -> np.ndarray:
+    """Which prompts of a batch the devices of this process need."""
+    whole = np.arange(count)
+    if self.mesh is None:
+      return whole
+    where = NamedSharding(self.mesh, P("data"))
+    parts = where.addressable_devices_indices_map((count,)).values()
+    return np.unique(np.concatenate([whole[index] for index in parts]))
+
+  def feed(self, tree: Any, count: int) -> Any:
+    """What this process read of some batches, as arrays of all devices.
+
+    Args:
+      tree: of NumPy arrays [steps, len(rows(count)), …].
+      count: prompts of a whole batch.
+
+    Returns:
+      Arrays [steps, count, …], the batch spread over `data`.
+    """
+    if self.mesh is None:
+      return jax.device_put(tree)
+    where, rows = NamedSharding(self.mesh, P(None, "data")), self.rows(count)
+
+    def part(x, index):
+      wanted = np.arange(count)[index[1]]
+      first = np.searchsorted(rows, wanted[0])
+      return x[index[0], first : first + len(wanted)]
+
+    return jax.tree.map(
+      lambda x: jax.make_array_from_callback(
+        (len(x), count, *x.shape[2:]), where, functools.partial(part, x)
+      ),
+      tree,
     )
 
   def size(self, axis: str) -> int:

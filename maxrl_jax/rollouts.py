@@ -11,6 +11,9 @@ from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
 
+# The collection in which Flax keeps running means and variances.
+STATISTICS = "batch_stats"
+
 
 class Rollouts(NamedTuple):
   """N rollouts of one prompt, [N]; [D, N] with one group a target dimension.
@@ -95,6 +98,24 @@ def joint(drawn: Rollouts) -> Rollouts:
   )
 
 
+def read(policy: nn.Module, params: Any, inputs: Any) -> tuple[Any, dict]:
+  """What the policy makes of a batch that it is trained on.
+
+  A policy with batch normalization takes the batch's own statistics, and its
+  running ones move towards them; elsewhere it takes the running ones.
+
+  Returns:
+    outputs [B, …], {STATISTICS: the running ones after it}, or {} where the
+    policy has none.
+  """
+  if STATISTICS not in params:
+    return policy.apply(params, inputs), {}
+  outputs, after = policy.apply(
+    params, inputs, training=True, mutable=[STATISTICS]
+  )
+  return outputs, lax.stop_gradient(after)
+
+
 def sample_batch(
   key: Array,
   policy: nn.Module,
@@ -102,9 +123,14 @@ def sample_batch(
   prompts: Prompts,
   task: Task,
   num: int,
+  outputs: Any = None,
 ) -> Rollouts:
-  """N rollouts of every prompt, fields [B, …]; the policy reads it once."""
-  outputs = policy.apply(params, prompts.inputs)
+  """N rollouts of every prompt, fields [B, …]; the policy reads it once.
+
+  `outputs` are the policy's own if they are there already, from `read`.
+  """
+  if outputs is None:
+    outputs = policy.apply(params, prompts.inputs)
   keys = jax.random.split(key, prompts.inputs.shape[0])
   if getattr(policy, "is_sequence", False):
     return _sequences(keys, policy, params, outputs, prompts, task, num)
@@ -131,10 +157,18 @@ def _sequences(keys, policy, params, outputs, prompts, task, num) -> Rollouts:
 
 
 def log_pass_rates(
-  policy: nn.Module, params: Any, prompts: Prompts, task: Task
+  policy: nn.Module,
+  params: Any,
+  prompts: Prompts,
+  task: Task,
+  outputs: Any = None,
 ) -> Array:
-  """log E[l] of every prompt, exactly: [B], or [B, D] for regression."""
-  outputs = policy.apply(params, prompts.inputs)
+  """log E[l] of every prompt, exactly: [B], or [B, D] for regression.
+
+  `outputs` as in `sample_batch`.
+  """
+  if outputs is None:
+    outputs = policy.apply(params, prompts.inputs)
 
   def one(outputs, target):
     components = policy.apply(params, outputs, method="components")

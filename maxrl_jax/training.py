@@ -6,6 +6,7 @@
 runs in one compiled program, and hands metrics out between chunks.
 """
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -18,9 +19,9 @@ import optax
 from flax import struct
 from jax import lax
 
-from maxrl_jax import configuration, guards
+from maxrl_jax import configuration, feeding, guards, rollouts
 from maxrl_jax import mesh as meshes
-from maxrl_jax.tasks import Task
+from maxrl_jax.tasks import Prompts, Task
 
 Array = jax.Array
 
@@ -30,7 +31,7 @@ class TrainState:
   """One run: everything its next step depends on, besides its key."""
 
   step: Array
-  params: Any
+  params: Any  # Of the policy; with its batch statistics, if it has any.
   opt_state: Any
   varied: dict[str, Array]  # Config fields in which runs of a program differ.
   typical_norm: Array  # Of gradients: a running mean, for the spike guard.
@@ -44,9 +45,11 @@ class Train(NamedTuple):
       by dotted name, those that are missing are the config's.
     keys: seeds [runs] → keys [runs] for `start` and for `advance`.
     start: `init` of all runs in one program, (keys [runs], varied) → states.
-    step: (state, key) → (state, metrics); randomness is fold_in(key, step).
-    advance: (states, keys) [runs] → (states, metrics [runs, log_every]): a
-      compiled chunk of steps of all runs. Traced once for each number of runs.
+    step: (state, key, batch=None) → (state, metrics); randomness is
+      fold_in(key, step). `batch` is of a task's stream, where it has one.
+    advance: (states, keys) [runs], batches=None → (states, metrics [runs,
+      log_every]): a compiled chunk of steps of all runs, which see the same
+      `batches` [log_every, B, …]. Traced once for each number of runs.
     policy: the policy's module.
     task: the task.
     task_of: varied → the task of a run, where its fields may vary.
@@ -56,8 +59,8 @@ class Train(NamedTuple):
   init: Callable[..., TrainState]
   keys: Callable[[np.ndarray], tuple[Array, Array]]
   start: Callable[[Array, dict[str, Array]], TrainState]
-  step: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
-  advance: Callable[[TrainState, Array], tuple[TrainState, dict[str, Array]]]
+  step: Callable[..., tuple[TrainState, dict[str, Array]]]
+  advance: Callable[..., tuple[TrainState, dict[str, Array]]]
   policy: nn.Module
   task: Task
   task_of: Callable[[dict[str, Array]], Task]
@@ -92,7 +95,7 @@ def make_train(
   layout = meshes.layout(config, policy)
   configuration.make_loss(config, task, policy, layout)  # Errors come early.
   checkpoint = configuration.initial_params(config, policy)
-  example = jax.tree.map(lambda x: x[:1], task.splits["validation"].inputs)
+  example = task.example
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
   def init(key: Array, varied=None) -> TrainState:
@@ -118,22 +121,25 @@ def make_train(
       return task
     return configuration.make_task(configuration.overlay(config, varied))
 
-  def step(state: TrainState, key: Array):
+  def step(state: TrainState, key: Array, batch: Prompts | None = None):
     draw_key, rollout_key = jax.random.split(
       jax.random.fold_in(key, state.step)
     )
     ours = configuration.overlay(config, state.varied)
     own_task = task_of(state.varied)
     loss = configuration.make_loss(ours, own_task, policy, layout)
-    prompts = own_task.draw(draw_key, config.batch_size)
+    prompts = _prompts(own_task, draw_key, config.batch_size, batch)
     prompts = layout.spread(prompts, "data")
     (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
       state.params, rollout_key, prompts
     )
     after = _updated(state, optimizer, gradient)
+    if rollouts.STATISTICS in metrics:
+      name = rollouts.STATISTICS
+      after = after.replace(params={**after.params, name: metrics.pop(name)})
     metrics["loss"] = value
     metrics["gradient_norm"] = optax.tree.norm(gradient)
-    metrics["parameter_norm"] = optax.tree.norm(after.params)
+    metrics["parameter_norm"] = optax.tree.norm(_weights(after.params))
     return guards.guarded(config, state, after, metrics)
 
   @jax.jit
@@ -148,6 +154,15 @@ def make_train(
   return Train(init, keys, start, step, advance, policy, task, task_of, layout)
 
 
+def _prompts(task: Task, key: Array, size: int, batch: Prompts | None):
+  """Drawn here, or made of what the host has read."""
+  if task.stream is None:
+    return task.draw(key, size)
+  if batch is None:
+    raise ValueError("step: this task's prompts are read by the host: batch")
+  return task.stream.prepare(batch)
+
+
 def _keys(seed: Array) -> tuple[Array, Array]:
   """Of a run: for its start, and for its steps."""
   return tuple(jax.random.split(jax.random.key(seed)))
@@ -160,6 +175,11 @@ def config_values(config, names: Sequence[str]) -> dict[str, Any]:
     for part in name.split("."):
       flat[name] = flat[name][part]
   return {name: value for name, value in flat.items() if value is not None}
+
+
+def _weights(params):
+  """Without statistics of batches, which no gradient moves."""
+  return {k: v for k, v in params.items() if k != rollouts.STATISTICS}
 
 
 def _updated(state: TrainState, optimizer, gradient) -> TrainState:
@@ -184,23 +204,24 @@ def make_advance(step, length: int, layout: meshes.Layout = meshes.ONE_DEVICE):
     layout: which devices have which runs; metrics are everywhere.
   """
 
-  def run(state, key):
-    return lax.scan(lambda s, _: step(s, key), state, None, length)
+  def run(state, key, batches):
+    return lax.scan(lambda s, b: step(s, key, b), state, batches, length)
 
-  def several(states, keys):
+  def several(states, keys, batches):
     count = keys.shape[0]
     if count > 1:
       axis = layout.runs_axis(count)
-      return jax.vmap(run, spmd_axis_name=axis)(states, keys)
+      each = jax.vmap(run, (0, 0, None), spmd_axis_name=axis)
+      return each(states, keys, batches)
     # A plain matrix product is faster than a batched one.
-    one = run(*jax.tree.map(lambda x: x[0], (states, keys)))
+    one = run(*jax.tree.map(lambda x: x[0], (states, keys)), batches)
     return jax.tree.map(lambda x: x[None], one)
 
   @functools.partial(
     jax.jit, donate_argnums=0, out_shardings=(None, layout.everywhere())
   )
-  def advance(states, keys):
-    states, metrics = several(states, keys)
+  def advance(states, keys, batches=None):
+    states, metrics = several(states, keys, batches)
     return layout.arrange(states), metrics
 
   return advance
@@ -248,11 +269,25 @@ def chunks(
   else:
     states = train.layout.place(states)
   done = int(states.step[0])
-  for start in range(done, config.steps, config.log_every):
-    states, metrics = train.advance(states, keys)
+  for start, fed in _fed(train, config, done):
+    states, metrics = train.advance(states, keys, *fed)
     metrics = {name: np.asarray(x).T for name, x in metrics.items()}
     if check:
       guards.check_metrics(metrics, start, train.task.likelihood)
     # Which prompt of a batch it was means nothing but to the check.
     metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics
+
+
+def _fed(train: Train, config, done: int):
+  """(steps done, what `advance` is given besides) of every chunk left."""
+  starts = range(done, config.steps, config.log_every)
+  stream = train.task.stream
+  if stream is None:
+    yield from ((start, ()) for start in starts)
+    return
+  sizes = config.batch_size, config.log_every, done, config.steps
+  batches = feeding.training(stream, train.layout, *sizes)
+  with contextlib.closing(batches):
+    for start, batch in zip(starts, batches, strict=True):
+      yield start, (batch,)

@@ -58,7 +58,7 @@ def make_policy(config, task: Task) -> nn.Module:
       f" {list(task.policies)}"
     )
   options = fields.options(config.policy)
-  for field in ("hidden", "channels"):
+  for field in ("hidden", "channels", "stages"):
     widths = options.get(field, ())
     if not all(isinstance(w, int) and w >= 1 for w in widths):
       raise ValueError(
@@ -74,7 +74,7 @@ def make_policy(config, task: Task) -> nn.Module:
   if task.is_regression:
     policy.check()
     _check_coverage(policy, task)
-  if name == "transformer":
+  if name in ("transformer", "resnet"):
     policy.check()
   return policy
 

@@ -10,6 +10,7 @@ from jax import lax
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
 from maxrl_jax.evaluation import sampled as _sampled
+from maxrl_jax.evaluation import streamed as _streamed
 from maxrl_jax.evaluation.coverage import (
   PassRates,
   coverage,
@@ -54,7 +55,8 @@ def make_evaluate(
 
   Means over the split's prompts: `coverage.metrics` of tasks that are right or
   wrong, `regression.metrics` of those with a noise model, `sampled.metrics` of
-  those whose pass rate only rollouts tell.
+  those whose pass rate only rollouts tell. What the host has to read, it reads
+  each time, once.
 
   Args:
     train: what made the states.
@@ -70,6 +72,9 @@ def make_evaluate(
       raise ValueError("rollouts = None: this task's pass rate must be sampled")
     ks = tuple(k for k in ks if k <= rollouts)
     metrics = functools.partial(_sampled.metrics, num=rollouts)
+
+  if train.task.stream is not None:
+    return _streamed.make_evaluate(train, ks)
 
   @functools.partial(
     jax.jit, static_argnums=0, out_shardings=train.layout.everywhere()

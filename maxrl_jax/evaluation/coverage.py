@@ -51,7 +51,11 @@ def metrics(
   pass@k for each k, `majority` (the likeliest action is right), and `nll`, the
   mean of −log p in nats.
   """
-  rates = pass_rates(policy, params, task.splits[split], task)
+  return means(pass_rates(policy, params, task.splits[split], task), ks)
+
+
+def means(rates: PassRates, ks: Sequence[int]) -> dict[str, Array]:
+  """What `metrics` makes of pass rates [M]."""
   log_p = rates.log_pass_rates
   covered = coverage(jnp.exp(log_p), ks)
   found = {f"pass@{k}": covered[i] for i, k in enumerate(ks)}

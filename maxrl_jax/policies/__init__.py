@@ -12,6 +12,9 @@ Policies that write sequences (`is_sequence`) decode those of all prompts
 together: their methods are `sample(keys [B], outputs, num)` → answers [B, N, L]
 and `score(outputs, answers)` → log-probabilities, entropies and lengths [B, N].
 
+Policies with batch normalization (a collection `batch_stats` beside `params`)
+take `training=True` where they are trained.
+
 They are methods of the module, since a policy may need its parameters for them:
 `policy.apply(params, outputs, actions, method="log_prob")`.
 """
@@ -21,6 +24,7 @@ import flax.linen as nn
 from maxrl_jax.policies.categorical import CNN, MLP, Tabular
 from maxrl_jax.policies.digits import Digits
 from maxrl_jax.policies.regression import Grid, Mixture, Normal
+from maxrl_jax.policies.resnet import ResNet
 from maxrl_jax.policies.transformer import Transformer
 
 POLICIES: dict[str, type[nn.Module]] = {
@@ -32,4 +36,5 @@ POLICIES: dict[str, type[nn.Module]] = {
   "mixture": Mixture,
   "digits": Digits,
   "transformer": Transformer,
+  "resnet": ResNet,
 }

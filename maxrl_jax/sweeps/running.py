@@ -96,12 +96,18 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
     budget: bytes that one slice may take.
 
   Raises:
-    ValueError: a single run takes more than the budget.
+    ValueError: a single run takes more than the budget, or the task's prompts
+      are read by the host.
   """
   # Cut as if nothing were done yet: an unfinished slice is found again.
   total = len(program.points)
   config = _over_devices(program.config, total)
   made = training.make_train(config, varying=list(program.varied))
+  if made.task.stream is not None:
+    raise ValueError(
+      f"task.name = {config.task.name!r}: the host reads its prompts, which"
+      " sweeps do not; start experiments.train for each run"
+    )
   step = made.layout.size("runs")
   size = _up(total, step)
   while True:

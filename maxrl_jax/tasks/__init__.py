@@ -3,7 +3,12 @@
 from maxrl_jax.tasks import regression
 from maxrl_jax.tasks.bandit import bandit
 from maxrl_jax.tasks.base import Prompts, Task
-from maxrl_jax.tasks.classification import digits, gaussian_teacher, images
+from maxrl_jax.tasks.classification import (
+  digits,
+  gaussian_teacher,
+  images,
+  streamed_images,
+)
 from maxrl_jax.tasks.mazes import maze
 from maxrl_jax.tasks.regression_data import REGRESSION
 
@@ -13,6 +18,7 @@ TASKS = {
   "gaussian_teacher": gaussian_teacher,
   "images": images,
   "maze": maze,
+  "streamed_images": streamed_images,
 }
 
 __all__ = ["REGRESSION", "TASKS", "Prompts", "Task", "regression"]

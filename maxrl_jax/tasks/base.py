@@ -1,11 +1,12 @@
 """What every task provides."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from maxrl_jax.distributions import Components
 from maxrl_jax.likelihoods import Likelihood
@@ -21,14 +22,40 @@ class Prompts(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Stream:
+  """Prompts too many for memory, which the host reads while devices work.
+
+  Batches are Prompts of NumPy arrays, [len(rows), …]: what a process needs of a
+  batch. Which prompts a step has depends on nothing but the step.
+
+  Attributes:
+    train: (B, rows of a batch, step) → endless batches from that step on; an
+      iterator with `close`.
+    split: (name, B, rows) → batches of a fixed split in order, likewise; what
+      the last one has beyond the split's end is anything.
+    sizes: prompts of each fixed split by name: 'validation', 'test'.
+    prepare: a batch on the device → Prompts as the policy reads them.
+    example: a batch of one, of zeros.
+  """
+
+  train: Callable[[int, np.ndarray, int], Iterator[Prompts]]
+  split: Callable[[str, int, np.ndarray], Iterator[Prompts]]
+  sizes: dict[str, int]
+  prepare: Callable[[Prompts], Prompts]
+  example: Prompts
+
+
+@dataclass(frozen=True)
 class Task:
   """Where prompts come from, and what rollouts of one prompt are worth.
 
-  Give `likelihoods`, or `log_likelihoods` where a noise model judges numbers.
+  Give `likelihoods`, or `log_likelihoods` where a noise model judges numbers;
+  and `draw` with `splits`, or a `stream`.
 
   Attributes:
     draw: (key, B) → training Prompts.
     splits: fixed Prompts by name: 'train', 'validation', 'test'.
+    stream: what takes the place of both where the host reads prompts.
     likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean where
       rewards are right or wrong, which gives estimators their closed form.
     log_pass_rate: (target, Components) → log E[l] of one prompt, exactly: a
@@ -46,8 +73,8 @@ class Task:
     demonstrations: target → a right answer, for supervised learning.
   """
 
-  draw: Callable[[Array, int], Prompts]
-  splits: dict[str, Prompts]
+  draw: Callable[[Array, int], Prompts] | None = None
+  splits: dict[str, Prompts] = field(default_factory=dict)
   log_pass_rate: Callable[[Any, Components], Array] | None = None
   likelihoods: Callable[[Any, Array], Array] | None = None
   policies: tuple[str, ...] = ("mlp", "cnn")
@@ -58,6 +85,7 @@ class Task:
   noise_scale: Callable[..., Array] | None = None
   tolerance: float | None = None
   demonstrations: Callable[[Any], Array] | None = None
+  stream: Stream | None = None
 
   def __post_init__(self):
     if (self.likelihoods is None) == (self.log_likelihoods is None):
@@ -65,6 +93,18 @@ class Task:
         "a task has either `likelihoods` or `log_likelihoods`: it got"
         f" {'neither' if self.likelihoods is None else 'both'}"
       )
+    if (self.draw is None) == (self.stream is None):
+      raise ValueError(
+        "a task has either `draw` or `stream`: it got"
+        f" {'neither' if self.draw is None else 'both'}"
+      )
+
+  @property
+  def example(self) -> Any:
+    """Inputs of a batch of one, [1, …], for their shapes."""
+    if self.stream is not None:
+      return self.stream.prepare(self.stream.example).inputs
+    return jax.tree.map(lambda x: x[:1], self.splits["validation"].inputs)
 
   @property
   def is_regression(self) -> bool:

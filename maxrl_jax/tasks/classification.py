@@ -15,13 +15,16 @@ from maxrl_jax.tasks import base
 _VALIDATION, _TEST = 200, 450
 
 
-def _classification(num_classes, draw, splits) -> base.Task:
+# Policies for images, the first as a default.
+_OF_IMAGES = ("mlp", "cnn", "resnet")
+
+
+def _classification(num_classes, **fields) -> base.Task:
   return base.Task(
-    draw=draw,
     likelihoods=base.exact_match,
     log_pass_rate=base.exact_match_log_pass_rate,
-    splits=splits,
     policy_options={"num_actions": num_classes},
+    **fields,
   )
 
 
@@ -70,7 +73,7 @@ def digits(
     name: strings(np, rng.choice(part, (eval_size, num_digits)))
     for name, part in parts.items()
   }
-  return _classification(10**num_digits, draw, splits)
+  return _classification(10**num_digits, draw=draw, splits=splits)
 
 
 def gaussian_teacher(
@@ -113,7 +116,7 @@ def gaussian_teacher(
     name: draw(key, eval_size)
     for name, key in zip(names, split_keys, strict=True)
   }
-  return _classification(num_classes, draw, splits)
+  return _classification(num_classes, draw=draw, splits=splits)
 
 
 def images(
@@ -172,4 +175,51 @@ def images(
     ),
     "test": prompts(test.images[:eval_size], test.labels[:eval_size]),
   }
-  return _classification(train.num_classes, draw, splits)
+  return _classification(
+    train.num_classes, draw=draw, splits=splits, policies=_OF_IMAGES
+  )
+
+
+def streamed_images(
+  *,
+  data_name: str = "imagenet2012",
+  data_dir: str,
+  test_split: str = "validation",
+  image_size: int = 224,
+  eval_size: int = 10_000,
+  augment: bool = True,
+  task_seed: int = 0,
+  workers: int = 0,
+) -> base.Task:
+  """A prepared image set that does not fit into memory, such as ImageNet.
+
+  Training images are random parts, resized and mirrored (when `augment`), in an
+  order that is shuffled anew in every epoch; held-out ones are 224 of 256
+  pixels in the middle. Runs of one program see the same batches.
+
+  Args:
+    data_name: as tensorflow-datasets knows it, e.g. 'imagenet2012'.
+    data_dir: where it was prepared; nothing is ever downloaded.
+    test_split: 'validation' for ImageNet, whose test split has no labels.
+    image_size: side of what the policy sees, in pixels.
+    eval_size: the last images of the training split, held out for validation;
+      the test split is read whole.
+    augment: random parts and flips of training images.
+    task_seed: of the order and the parts.
+    workers: processes that decode; 0: a thread for each core.
+  """
+  from maxrl_jax.tasks import image_stream
+
+  stream, num_classes = image_stream.stream(
+    data_name=data_name,
+    data_dir=data_dir,
+    test_split=test_split,
+    image_size=image_size,
+    eval_size=eval_size,
+    augment=augment,
+    task_seed=task_seed,
+    workers=workers,
+  )
+  return _classification(
+    num_classes, stream=stream, policies=("resnet", "cnn", "mlp")
+  )

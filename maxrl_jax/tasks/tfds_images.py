@@ -5,7 +5,9 @@ To prepare a data set needs TensorFlow, once: errors quote the command.
 """
 
 import contextlib
+import functools
 import io
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +17,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from PIL import Image, ImageOps
+from PIL import Image
 from tqdm import tqdm
 
 Array = jax.Array
+Box = tuple[float, float, float, float]  # Left, top, right, bottom.
 
 # Channels → the Pillow mode all images get: ImageNet's few grey ones too.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -58,30 +61,84 @@ def load(
   """
   if any(n is not None and n < 1 for n in (image_size, limit)):
     raise ValueError(f"{image_size=} and {limit=} must be at least 1")
-  tfds = _import_tfds()
-  what = f"split {split!r} of {name!r} in {data_dir}"
-  remedy = _remedy(name, data_dir)
-  folder = _find_version(name, data_dir, remedy)
-  with _explained(f"cannot open {what}", remedy):
-    builder = tfds.builder_from_directory(folder, file_format="array_record")
-    shards = builder.info.splits[split].file_instructions
-  if not shards:
-    raise ValueError(f"{what} is empty")
-  for path in (shard.filename for shard in shards):
-    if not Path(path).is_file():
-      raise FileNotFoundError(f"{what} lacks {path}; {remedy}")
-  image_key, label_key, mode, classes = _keys(tfds, builder.info, what)
-  raw = {image_key: tfds.decode.SkipDecoding()}
-  source = builder.as_data_source(split, decoders=raw)
-
-  def read(index: int) -> tuple[np.ndarray, int]:
-    with _explained(f"cannot read image {index} of {what}", remedy):
-      example = source[index]
-      image = _decode(example[image_key], mode, image_size)
-      return image, example[label_key]
-
+  source = Split(name, split, data_dir)
+  read = functools.partial(source.read, side=image_size)
   count = min(len(source), limit or len(source))
-  return Images(*_read_all(read, count, what), classes)
+  return Images(*_read_all(read, count, source.what), source.num_classes)
+
+
+class Split:
+  """The images of one split of a prepared data set as they are on disk.
+
+  Processes that are given one open the files anew.
+
+  Attributes:
+    num_classes: labels are from 0 to one below.
+    what: the split in words, for errors.
+    channels: of every image.
+  """
+
+  def __init__(self, name: str, split: str, data_dir: str):
+    """Opens the files; arguments and errors as in `load`."""
+    self._arguments = (name, split, data_dir)
+    tfds = _import_tfds()
+    self.what = what = f"split {split!r} of {name!r} in {data_dir}"
+    self._remedy = remedy = _remedy(name, data_dir)
+    folder = _find_version(name, data_dir, remedy)
+    with _explained(f"cannot open {what}", remedy):
+      builder = tfds.builder_from_directory(folder, file_format="array_record")
+      shards = builder.info.splits[split].file_instructions
+    if not shards:
+      raise ValueError(f"{what} is empty")
+    for path in (shard.filename for shard in shards):
+      if not Path(path).is_file():
+        raise FileNotFoundError(f"{what} lacks {path}; {remedy}")
+    self._image, self._label, self._mode, self.num_classes = _keys(
+      tfds, builder.info, what
+    )
+    self.channels = len(self._mode)
+    raw = {self._image: tfds.decode.SkipDecoding()}
+    self._source = builder.as_data_source(split, decoders=raw)
+
+  def __reduce__(self):
+    return Split, self._arguments
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def read(
+    self,
+    index: int,
+    side: int | None = None,
+    choose: Callable[[int, int], Box] | None = None,
+  ) -> tuple[np.ndarray, int]:
+    """One image and its label.
+
+    Args:
+      index: in the order of the files.
+      side: of the square that the chosen part is resized to, antialiased; None
+        keeps the image as it is.
+      choose: (width, height) → the part (left, top, right, bottom), in pixels
+        of the stored image; None takes the largest centred square.
+
+    Returns:
+      uint8 [height, width, channels], label.
+
+    Raises:
+      ValueError: the record is damaged or has no label, naming it.
+    """
+    failure = f"cannot read image {index} of {self.what}"
+    with _explained(failure, self._remedy):
+      example = self._source[index]
+      with Image.open(io.BytesIO(example[self._image])) as file:
+        image = _resized(file, self._mode, side, choose)
+      label = int(example[self._label])
+    if not label < self.num_classes:
+      raise ValueError(
+        f"{failure}: its label is {label}, and there are"
+        f" {self.num_classes} classes"
+      )
+    return np.asarray(image).reshape(image.height, image.width, -1), label
 
 
 def random_crop_flip(key: Array, images: Array, padding: int = 4) -> Array:
@@ -161,16 +218,31 @@ def _keys(tfds: Any, info: Any, what: str) -> tuple[str, str, str, int]:
   return *keys, _MODES[image.shape[-1]], label.num_classes
 
 
-def _decode(encoded: bytes, mode: str, image_size: int | None) -> np.ndarray:
-  """PNG or JPEG bytes → uint8 [height, width, channels]."""
-  with Image.open(io.BytesIO(encoded)) as file:
-    if image_size is not None:
-      # A large JPEG decodes at 1/2, 1/4 or 1/8, to twice the goal or more.
-      file.draft(None, (2 * image_size, 2 * image_size))
-    image = file.convert(mode)
-  if image_size is not None:
-    image = ImageOps.fit(image, (image_size,) * 2, Image.Resampling.BILINEAR)
-  return np.asarray(image).reshape(image.height, image.width, -1)
+def _centred_square(width: int, height: int) -> Box:
+  side = min(width, height)
+  left, top = (width - side) / 2, (height - side) / 2
+  return left, top, left + side, top + side
+
+
+def _resized(
+  file: Image.Image, mode: str, side: int | None, choose
+) -> Image.Image:
+  """The chosen part of an opened file, `side` × `side`; None: all of it."""
+  if side is None:
+    return file.convert(mode)
+  full = file.size
+  box = (choose or _centred_square)(*full)
+  # A large JPEG decodes at 1/2, 1/4 or 1/8, to twice the goal or more.
+  goal = [
+    full[axis] * 2 * side / (box[axis + 2] - box[axis]) for axis in (0, 1)
+  ]
+  file.draft(None, tuple(math.floor(n) for n in goal))
+  image = file.convert(mode)
+  if choose is None:  # The centre of what was decoded.
+    box = _centred_square(*image.size)
+  else:
+    box = tuple(n * image.size[i % 2] / full[i % 2] for i, n in enumerate(box))
+  return image.resize((side, side), Image.Resampling.BILINEAR, box)
 
 
 def _read_all(

@@ -1,0 +1,123 @@
+"""Images a second: reading and cropping them at 224 against a ResNet-50 step.
+
+    python -m benchmarks.images [--images=512] [--workers=0,1,2] [--batch=16]
+
+Writes JPEGs of ImageNet's usual size (500 × 375) to a temporary array_record
+data set, reads training batches of it, trains the network of
+`configs/imagenet.py` on a batch that is there already, and then on what is read
+meanwhile. Input keeps up where the first numbers are above the second; the
+third is then the second, less what reading takes of the cores that train.
+"""
+
+import io
+import itertools
+import os
+import pathlib
+import tempfile
+import time
+
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import flags
+from PIL import Image
+
+from configs import imagenet
+from experiments import console, report
+from maxrl_jax import feeding, training
+from maxrl_jax.tasks import image_stream
+from tests.image_sets import write
+
+_IMAGES = flags.DEFINE_integer("images", 512, "Different images.", 32)
+_WORKERS = flags.DEFINE_list(
+  "workers", ["0", "1", "2"], "Processes; 0: threads"
+)
+_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", 1)
+_STEPS = flags.DEFINE_integer("steps", 4, "Timed steps.", 1)
+_DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Of activations.")
+
+
+def main(argv) -> None:
+  console.no_arguments(argv)
+  print(f"{report.environment()}, {os.cpu_count()} cores")
+  with tempfile.TemporaryDirectory() as folder:
+    size = _write(pathlib.Path(folder))
+    print(f"{_IMAGES.value} JPEGs of 500 × 375, {size / 1e3:.0f} kB each")
+    for workers in map(int, _WORKERS.value):
+      how = f"{workers} workers" if workers else "threads"
+      print(
+        f"read, {how}: {_reading(folder, workers):.0f} images/s", flush=True
+      )
+    alone, fed = _training(folder)
+    print(f"step, batch {_BATCH.value}, {_DTYPE.value}: {alone:.2f} images/s")
+    print(f"step while the next are read: {fed:.2f} images/s")
+
+
+def _write(root: pathlib.Path) -> float:
+  """Clouds with grain; returns bytes an image."""
+  rng, examples = np.random.default_rng(0), []
+  for _ in range(_IMAGES.value):
+    coarse = rng.integers(0, 256, (47, 63, 3), dtype=np.uint8)
+    smooth = Image.fromarray(coarse).resize(
+      (500, 375), Image.Resampling.BICUBIC
+    )
+    grain = rng.normal(0, 12, (375, 500, 3))
+    pixels = np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "jpeg", quality=85)
+    examples.append((file.getvalue(), int(rng.integers(1000))))
+  label = tfds.features.ClassLabel(num_classes=1000)
+  splits = {"train": examples, "validation": examples[:1]}
+  write(tfds, root, splits, label=label)
+  return float(np.mean([len(image) for image, _ in examples]))
+
+
+def _reading(folder: str, workers: int) -> float:
+  """Images a second, once all who read have begun."""
+  stream, _ = image_stream.stream(
+    data_name="tiny", data_dir=folder, eval_size=1, workers=workers
+  )
+  batch, ahead, count = 32, 16, 48
+  reader = stream.train(batch, np.arange(batch), 0)
+  for _ in itertools.islice(reader, ahead):  # What was read before we asked.
+    pass
+  start = time.perf_counter()
+  for _ in itertools.islice(reader, count):
+    pass
+  seconds = time.perf_counter() - start
+  reader.close()
+  return count * batch / seconds
+
+
+def _training(folder: str) -> tuple[float, float]:
+  """Images a second of the step alone, and of the step that is fed."""
+  config = imagenet.get_config()
+  config.task.data_name, config.task.data_dir = "tiny", folder
+  config.task.eval_size, config.task.workers = 1, 0
+  config.policy.dtype = _DTYPE.value
+  config.batch_size = _BATCH.value
+  made = training.make_train(config)
+  state, key = jax.jit(made.init)(jax.random.key(0)), jax.random.key(1)
+  step = jax.jit(made.step)  # XLA on a CPU is slow at convolutions in a loop.
+
+  def batches(count):
+    sizes = config.batch_size, 1, 0, count
+    for chunk in feeding.training(made.task.stream, made.layout, *sizes):
+      yield jax.tree.map(lambda x: x[0], chunk)
+
+  (batch,) = batches(1)
+  times, begun = [], time.perf_counter()
+  for fed in itertools.chain(
+    [batch] * (_STEPS.value + 1), batches(_STEPS.value)
+  ):
+    state, metrics = step(state, key, fed)
+    jax.block_until_ready((state, metrics))
+    times.append(time.perf_counter() - begun)  # The wait for input included.
+    begun = time.perf_counter()
+  # The first call compiled.
+  alone, fed = times[1 : _STEPS.value + 1], times[_STEPS.value + 1 :]
+  return tuple(_BATCH.value / float(np.median(x)) for x in (alone, fed))
+
+
+if __name__ == "__main__":
+  console.run(main)

@@ -1,0 +1,31 @@
+"""A ResNet on CIFAR-10: `configs/imagenet.py` where one small GPU is enough.
+
+Not a setting of the paper. The data set is whole in memory; crops of padded
+images and flips are made on the device. Not run here: nobody had the data.
+
+python -m experiments.train --config=configs/cifar.py \\
+    --config.task.data_dir=DATA --workdir=runs/cifar
+
+DATA holds `cifar10` as tensorflow-datasets prepares it, in array_record files.
+"""
+
+from configs import default
+
+_EPOCH = 175  # Steps: 45 000 images, 256 a step.
+
+
+def get_config():
+  config = default.get_config()
+  config.task.name = "images"
+  config.task.data_name = "cifar10"
+  config.task.eval_size = 5_000
+  config.policy.name = "resnet"
+  config.policy.stem = "cifar"
+  config.policy.stages = (2, 2, 2, 2)
+  config.policy.dtype = "bfloat16"
+  config.batch_size = 256
+  config.rollouts = 1024
+  config.steps = 20 * _EPOCH
+  config.optimizer.warmup = _EPOCH
+  config.log_every = config.eval_every = _EPOCH
+  return config

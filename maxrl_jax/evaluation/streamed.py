@@ -1,0 +1,56 @@
+"""How many prompts a policy solves, of splits that the host reads."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import numpy as np
+from jax import lax
+
+from maxrl_jax import feeding
+from maxrl_jax.evaluation.coverage import means, pass_rates
+from maxrl_jax.training import Train, TrainState
+
+_PROMPTS = 256  # On the devices at a time, about.
+
+
+def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
+  """(split, states) → `coverage.metrics` of each run, [runs].
+
+  Pass rates come back batch by batch; the prompts are never all in memory.
+
+  Args:
+    train: of a task with a stream.
+    ks: k of pass@k.
+  """
+  stream, layout = train.task.stream, train.layout
+
+  @functools.partial(jax.jit, out_shardings=layout.everywhere())
+  def rates(params, varied, batch):
+    prompts = stream.prepare(jax.tree.map(lambda x: x[0], batch))
+
+    def one(run):
+      params, varied = run
+      task = train.task_of(varied)
+      return pass_rates(train.policy, params, prompts, task)
+
+    return lax.map(one, (params, varied))
+
+  @jax.jit
+  def scored(whole):
+    return jax.vmap(lambda rates: means(rates, ks))(whole)
+
+  def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:
+    size, parts = stream.sizes[split], layout.size("data")
+    # All devices have as many, and a small split is not filled up to 256.
+    batch = -(-min(size, _PROMPTS) // parts) * parts
+    found = [
+      jax.tree.map(np.asarray, rates(states.params, states.varied, prompts))
+      for prompts in feeding.split(stream, layout, split, batch)
+    ]
+    whole = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *found)
+    names = [f"pass@{k}" for k in ks] + ["majority", "nll"]
+    scores = scored(whole)
+    return {name: np.asarray(scores[name]) for name in names}
+
+  return evaluate
