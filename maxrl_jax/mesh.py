@@ -36,6 +36,12 @@ class Layout:
     """
     self.mesh, self._split = mesh, split or {}
 
+  def suited(self, policy: nn.Module) -> nn.Module:
+    """The same policy, as it is best computed here."""
+    if self.size("rollouts") > 1 and hasattr(policy, "prompts_apart"):
+      return policy.clone(prompts_apart=True)
+    return policy
+
   def spread(self, tree: Any, *axes: str | None) -> Any:
     """The same arrays, their first axes spread over these axes of the mesh."""
     if self.mesh is None:

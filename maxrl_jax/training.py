@@ -93,6 +93,7 @@ def make_train(
   policy = configuration.make_policy(config, task)
   optimizer = configuration.make_optimizer(config)
   layout = meshes.layout(config, policy)
+  policy = layout.suited(policy)
   configuration.make_loss(config, task, policy, layout)  # Errors come early.
   checkpoint = configuration.initial_params(config, policy)
   example = task.example

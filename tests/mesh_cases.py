@@ -75,7 +75,7 @@ CASES = {
     lambda: _maze("warmup"),
     [(1, 4, 1, 2)],
   ),
-  "maze_rl": (_maze_rl, [(1, 2, 2, 2)]),
+  "maze_rl": (_maze_rl, [(1, 1, 4, 1), (1, 2, 2, 2)]),
 }
 
 

@@ -36,6 +36,7 @@ def check_options(block: str, name: str, make, options) -> None:
         hidden |= {"learned_scale", "smallest_scale", "initial_scale"}
         hidden |= {"spread", "least_policy_scale", "width"}
         hidden |= {"vocab_size", "max_length", "eos", "rope_theta", "epsilon"}
+        hidden |= {"prompts_apart"}
       taken = sorted(set(parameters) - hidden)
       raise ValueError(
         f"{block}.{option} = {value}: {name!r} takes {taken or 'no options'}"

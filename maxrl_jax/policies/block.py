@@ -11,6 +11,17 @@ from maxrl_jax.policies import attention
 Array = jax.Array
 
 
+def rows(x: Array, prompts_apart: bool) -> Array:
+  """x [B, …, H] as one matrix, or as one a prompt.
+
+  XLA transposes what it contracts over several axes: one is faster. But if the
+  rollouts of a prompt are on several devices, they would exchange them all to
+  have those of different prompts in one axis.
+  """
+  lead = (x.shape[0], -1) if prompts_apart else (-1,)
+  return x.reshape(*lead, x.shape[-1])
+
+
 class Block(nn.Module):
   """One Qwen2 layer, in two halves around the attention."""
 
@@ -21,6 +32,7 @@ class Block(nn.Module):
   rope_theta: float
   epsilon: float
   dtype: jnp.dtype
+  prompts_apart: bool
 
   def setup(self):
     dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
@@ -38,8 +50,7 @@ class Block(nn.Module):
   def project(self, x: Array, positions: Array):
     """x [..., H] → queries [..., K, G, D], keys and values [..., K, D]."""
     lead, size = x.shape[:-1], self.hidden_size // self.num_heads
-    # As one matrix: XLA transposes what it contracts over several axes.
-    x = self.input_norm(x.reshape(-1, self.hidden_size))
+    x = self.input_norm(rows(x, self.prompts_apart))
     pairs = self.query(x).reshape(*lead, self.num_kv_heads, -1, size)
     keys = self.key(x).reshape(*lead, self.num_kv_heads, size)
     values = self.value(x).reshape(*lead, self.num_kv_heads, size)
@@ -49,7 +60,7 @@ class Block(nn.Module):
 
   def finish(self, x: Array, attended: Array) -> Array:
     """What was attended to, and the feed-forward part, added to x."""
-    flat = x.reshape(-1, self.hidden_size)
+    flat = rows(x, self.prompts_apart)
     flat = flat + self.output(attended.reshape(flat.shape))
     y = self.output_norm(flat)
     flat = flat + self.down(nn.silu(self.gate(y)) * self.up(y))

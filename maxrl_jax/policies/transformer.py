@@ -9,7 +9,7 @@ from jax import lax
 
 from maxrl_jax import distributions
 from maxrl_jax.policies import attention
-from maxrl_jax.policies.block import Block
+from maxrl_jax.policies.block import Block, rows
 
 Array = jax.Array
 
@@ -52,6 +52,7 @@ class Transformer(nn.Module):
     epsilon: of RMSNorm.
     dtype: 'float32' or 'bfloat16', of activations; parameters are float32.
     remat: compute blocks again in the backward pass, to spare memory.
+    prompts_apart: see `block.rows`; the mesh decides.
   """
 
   vocab_size: int
@@ -68,6 +69,7 @@ class Transformer(nn.Module):
   epsilon: float = 1e-6
   dtype: str = "float32"
   remat: bool = False
+  prompts_apart: bool = False
 
   is_sequence = True
   # Axis of each layer's weights that several devices share: heads, and what is
@@ -126,6 +128,7 @@ class Transformer(nn.Module):
         self.rope_theta,
         self.epsilon,
         dtype,
+        self.prompts_apart,
       )
       for _ in range(self.num_layers)
     ]
@@ -149,7 +152,7 @@ class Transformer(nn.Module):
     return Encoded(tuple(memory), self._logits(x[:, -1]))
 
   def _logits(self, x: Array) -> Array:
-    flat = self.norm(x.reshape(-1, self.hidden_size))
+    flat = self.norm(rows(x, self.prompts_apart))
     logits = self.embedding.attend(flat).astype(jnp.float32)
     return logits.reshape(*x.shape[:-1], -1) / self.temperature
 
