@@ -21,6 +21,8 @@ _BLOCKS = [
 
 @pytest.mark.parametrize("block", _BLOCKS)
 def test_python_blocks_run(block, tmp_path, monkeypatch):
+  if "integrations.tunix" in block:
+    pytest.importorskip("tunix", reason="needs the extra tunix")
   monkeypatch.chdir(tmp_path)  # Some write to runs/.
   found = {}
   exec(compile(block, "README.md", "exec"), found)

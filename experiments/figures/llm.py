@@ -18,7 +18,7 @@ _METHODS = {
   "RLOO": ("rloo", None, plotting.COLOURS["rloo"]),
 }
 _RATES = {"quick": (3e-4, 1e-3), "full": (2e-4, 3e-4, 6e-4, 1e-3, 2e-3)}
-_TUNING = {"quick": (100,), "full": (100, 101, 102)}
+_TUNING = {"quick": (100, 101, 102), "full": range(100, 106)}
 _SEEDS = {"quick": range(4), "full": range(12)}
 _STEPS = {"quick": 300, "full": 300}
 
@@ -86,11 +86,10 @@ def _draw(runs):
     curves = run["pass_rate"], run["by_length"][..., -1]
     for ax, values in zip((every, hardest), curves, strict=True):
       steps, smooth = _windows(values)
-      mean, low, high = stats.mean_interval(smooth)
-      plotting.curve(
-        ax, steps, mean, low=low, high=high, colour=colour, label=label
-      )
-  every.set(xlabel="step", ylabel="pass rate of a batch", title="All prompts")
+      plotting.curve(ax, steps, smooth.mean(0), colour=colour, label=label)
+      for seed in smooth:
+        ax.plot(steps, seed, color=colour, alpha=0.4, linewidth=0.7)
+  every.set(xlabel="step", ylabel="pass rate", title="All prompts")
   hardest.set(
     xlabel="step", ylabel="pass rate", title="The hardest: three digits"
   )
@@ -110,10 +109,10 @@ def _caption(preset: str) -> str:
   return (
     "A Qwen3 of 95 000 random parameters, sampled and trained by Tunix, is to"
     " copy the first one, two or three of three digits (by chance right once in"
-    " 16, 256 or 4096 times); 16 fresh prompts with 16 completions a step,"
-    f" Adam, the learning rate of each method chosen from {_RATES[preset]} on"
-    f" {len(_TUNING[preset])} seeds. Mean and 95 % interval of"
-    f" {len(_SEEDS[preset])} other seeds, every ten steps together."
+    " 16, 256 or 4096 times); 16 fresh prompts, 16 completions each, and a step"
+    f" of Adam, the rate of each method chosen from {_RATES[preset]} on"
+    f" {len(_TUNING[preset])} seeds. Thin: {len(_SEEDS[preset])} other seeds;"
+    " thick: their mean; ten steps together."
   )
 
 

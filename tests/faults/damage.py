@@ -10,6 +10,7 @@ of the one before: never others, and never an end without a message.
 
 import argparse
 import collections
+import logging as standard_logging
 import pathlib
 import shutil
 import sys
@@ -93,7 +94,9 @@ def grid(places: int) -> list[tuple[str, str, str]]:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--places", type=int, default=64, help="in every file")
-  logging.set_verbosity(logging.FATAL)  # Orbax tells of every damage too.
+  # Orbax and its tasks tell of every damage too.
+  logging.set_verbosity(logging.FATAL)
+  standard_logging.getLogger("asyncio").setLevel(standard_logging.CRITICAL)
   records = grid(parser.parse_args().places)
   counts = collections.Counter(result.split(":")[0] for *_, result in records)
   for file, what, result in records:

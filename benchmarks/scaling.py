@@ -1,0 +1,123 @@
+"""What a step costs on D devices, on paper: python -m benchmarks.scaling
+
+Flops, bytes and the published figures of machines → seconds and efficiency.
+Nothing is measured here; docs/scale.md says what is assumed.
+"""
+
+import math
+from typing import NamedTuple
+
+from absl import app
+
+
+class Machine(NamedTuple):
+  """One device and what connects it; per second, per device."""
+
+  name: str
+  flops: float  # bfloat16, dense.
+  memory: float  # Bytes.
+  near: float  # Bytes to devices of the same host or slice, one direction.
+  far: float  # Bytes to others.
+  island: int  # Devices that are near.
+
+
+class Work(NamedTuple):
+  """One update of a policy."""
+
+  name: str
+  parameters: float
+  forward: float  # Flops of reading one token, or one image.
+  prompts: int
+  prompt_tokens: int
+  rollouts: int
+  tokens: int  # L, of each rollout, written one after the other.
+  cache: float  # Bytes that a token leaves for those after it, bfloat16.
+
+
+MACHINES = (
+  Machine("H100 SXM", 989e12, 3.35e12, 450e9, 50e9, 8),
+  Machine("TPU v5e", 197e12, 0.82e12, 100e9, 25e9, 256),
+)
+WORKS = (
+  Work("ResNet-50, N = 1024", 25.6e6, 8.2e9, 256, 1, 1024, 0, 0),
+  Work("maze 17 × 17, N = 128", 3.9e6, 7.8e6, 32, 326, 128, 180, 2048),
+  Work("1.7 B on GSM8K, N = 16", 1.7e9, 3.4e9, 256, 150, 16, 400, 114_688),
+)
+DEVICES = (1, 8, 64, 256, 1024)
+SHARE = 0.4  # Of peak flops and of memory bandwidth that code reaches.
+
+
+def seconds(work: Work, machine: Machine, devices: int, scale: float = 1.0):
+  """(arithmetic, writing tokens, communication) of a step, not overlapped.
+
+  `scale` multiplies the prompts: `devices` for weak scaling.
+  """
+  prompts = work.prompts * scale
+  read = prompts * (work.prompt_tokens + work.rollouts * work.tokens)
+  # Forward and twice that backward; what is written was read once before.
+  written = prompts * work.rollouts * work.tokens
+  flops = work.forward * (3 * read + written) / devices
+  arithmetic = flops / (SHARE * machine.flops)
+  # For every token all weights are read, whatever the batch, and the cache.
+  weights = work.tokens * 2 * work.parameters
+  cache = written * work.tokens / 2 * work.cache / devices
+  writing = (weights + cache) / (SHARE * machine.memory)
+  return arithmetic, writing, _communication(work, machine, devices, prompts)
+
+
+def _communication(work, machine, devices, prompts) -> float:
+  """A ring's sum of float32 gradients, and a gather of likelihoods."""
+  if devices == 1:
+    return 0.0
+  speed = machine.near if devices <= machine.island else machine.far
+  gradients = 2 * (devices - 1) / devices * 4 * work.parameters
+  return (gradients + gathered_bytes(work, devices, prompts)) / speed
+
+
+def gathered_bytes(work: Work, devices: int, prompts: float) -> float:
+  """Of likelihoods to each device, if 8 devices share each group."""
+  return 4 * work.rollouts * prompts * min(devices, 8) / devices
+
+
+def efficiency(work: Work, machine: Machine, devices: int, weak: bool) -> float:
+  """Useful work a device, relative to one device."""
+  scale = devices if weak else 1
+  alone = sum(seconds(work, machine, 1))
+  together = sum(seconds(work, machine, devices, scale))
+  return alone * scale / (devices * together)
+
+
+def main(_) -> None:
+  for machine in MACHINES:
+    print(f"\n| {machine.name} | step on 1 | strong, D = " + head() + " |")
+    print("|---|---|" + "---|" * (len(DEVICES) - 1) * 2)
+    for work in WORKS:
+      print(_row(work, machine))
+  print("\n| on 64 devices | likelihoods gathered | gradients summed |")
+  print("|---|---|---|")
+  for work in WORKS:
+    gathered = gathered_bytes(work, 64, work.prompts)
+    print(
+      f"| {work.name} | {gathered / 2**10:.3g} KiB |"
+      f" {4 * work.parameters / 2**20:,.0f} MiB |"
+    )
+
+
+def head() -> str:
+  strong = " | ".join(str(d) for d in DEVICES[1:])
+  return f"{strong} | weak, D = {strong}"
+
+
+def _row(work: Work, machine: Machine) -> str:
+  alone = sum(seconds(work, machine, 1))
+  digits = max(0, 2 - math.floor(math.log10(alone)))
+  cells = [
+    f"{efficiency(work, machine, devices, weak):.0%}"
+    for weak in (False, True)
+    for devices in DEVICES[1:]
+  ]
+  return f"| {work.name} | {alone:.{digits}f} s | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+  app.run(main)
