@@ -12,13 +12,11 @@ on test problems.
 import importlib
 import json
 import pathlib
-import re
-from collections.abc import Iterator
 
-import numpy as np
 from absl import flags
 
 from experiments import console, workdirs
+from experiments.gsm8k_problems import batches, read, verify
 from experiments.results import write_json
 
 _MODEL = flags.DEFINE_string("model", None, "Folder of a Qwen3.", required=True)
@@ -44,11 +42,6 @@ _TENSOR = flags.DEFINE_integer(
 )
 _TESTS = flags.DEFINE_integer("tests", 200, "Problems of the test.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
-
-_ASK = (
-  "{question}\n\nThink step by step, and write the final number alone after"
-  " ####.\n"
-)
 
 
 def main(argv) -> None:
@@ -86,80 +79,6 @@ def main(argv) -> None:
     )
     write_json(workdir / "summary.json", found)
   print(json.dumps(found))
-
-
-def read(path: pathlib.Path) -> list[dict[str, str]]:
-  """Problems of one split: prompt, and the right number as text.
-
-  Raises:
-    ValueError: naming the file and the line, where it is not GSM8K's.
-  """
-  try:
-    lines = path.read_text(encoding="utf-8").splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(
-      f"data = '{path.parent}': cannot read {path.name} ({error}); it must have"
-      " train.jsonl and test.jsonl of github.com/openai/grade-school-math"
-    ) from None
-  problems = []
-  for number, line in enumerate(lines, 1):
-    try:
-      record = json.loads(line)
-      prompt = _ASK.format(question=record["question"].strip())
-      right = final_number(record["answer"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-      raise ValueError(f"{path}, line {number}: {error!r}") from None
-    if right is None:
-      raise ValueError(f"{path}, line {number}: no number after ####")
-    problems.append({"prompts": prompt, "answer": right})
-  if not problems:
-    raise ValueError(f"{path} is empty")
-  return problems
-
-
-def final_number(text: str) -> str | None:
-  """The number after the last ####, in one way of writing it; or None.
-
-  Without thousands' commas, dollar signs and zeros that mean nothing: of
-  "#### $1,200.0" it is "1200".
-  """
-  found = re.findall(r"####\s*\$?\s*(-?)\s*\$?([\d,]*\.?\d+)", text)
-  if not found:
-    return None
-  sign, digits = found[-1]
-  whole, _, part = digits.replace(",", "").partition(".")
-  number = (whole.lstrip("0") or "0") + ("." + part).rstrip("0").rstrip(".")
-  return number if number == "0" else sign + number
-
-
-def verify(prompts, completions, answer, **_) -> list[float]:
-  """1 where a completion's final number is the right one."""
-  del prompts
-  pairs = zip(completions, answer, strict=True)
-  return [float(final_number(text) == str(right)) for text, right in pairs]
-
-
-def batches(
-  problems: list[dict[str, str]], steps: int, size: int, seed: int
-) -> Iterator[dict[str, np.ndarray]]:
-  """As many batches of different problems; each pass in an order of its own.
-
-  Raises:
-    ValueError: fewer problems than a batch takes.
-  """
-  if len(problems) < size:
-    raise ValueError(
-      f"prompts = {size}: the data set has {len(problems)} problems only"
-    )
-  per_pass = len(problems) // size
-  for step in range(steps):
-    turn, place = divmod(step, per_pass)
-    order = np.random.default_rng([seed, turn]).permutation(len(problems))
-    chosen = [problems[i] for i in order[place * size : (place + 1) * size]]
-    yield {
-      name: np.array([problem[name] for problem in chosen])
-      for name in ("prompts", "answer")
-    }
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import gsm8k
+from experiments import gsm8k_problems
 
 
 @pytest.mark.parametrize(
@@ -30,12 +30,12 @@ from experiments import gsm8k
   ],
 )
 def test_the_final_number(text, number):
-  assert gsm8k.final_number(text) == number
+  assert gsm8k_problems.final_number(text) == number
 
 
 def test_only_the_right_number_is_rewarded():
   said = ["#### 72", "#### 72.0 eggs", "72", "#### 7", "#### 72\n#### 8"]
-  found = gsm8k.verify(["?"] * 5, said, np.array(["72"] * 5))
+  found = gsm8k_problems.verify(["?"] * 5, said, np.array(["72"] * 5))
   assert found == [1, 1, 0, 0, 0]
 
 
@@ -53,7 +53,7 @@ def write(folder: Path, problems: int = 5) -> Path:
 
 
 def test_problems_are_read(tmp_path):
-  problems = gsm8k.read(write(tmp_path) / "train.jsonl")
+  problems = gsm8k_problems.read(write(tmp_path) / "train.jsonl")
   assert [p["answer"] for p in problems] == ["1", "2", "3", "4", "5"]
   assert "3 apples and one?" in problems[3]["prompts"]
   assert "####" in problems[3]["prompts"]
@@ -73,17 +73,17 @@ def test_a_line_that_is_not_gsm8k_is_named(tmp_path, line, message):
   first = path.read_text().splitlines()[0]
   path.write_text(f"{first}\n{line}\n")
   with pytest.raises(ValueError, match=message):
-    gsm8k.read(path)
+    gsm8k_problems.read(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(ValueError, match=r"cannot read train\.jsonl"):
-    gsm8k.read(tmp_path / "train.jsonl")
+    gsm8k_problems.read(tmp_path / "train.jsonl")
 
 
 def test_every_pass_has_each_problem_once(tmp_path):
-  problems = gsm8k.read(write(tmp_path, 6) / "train.jsonl")
-  found = list(gsm8k.batches(problems, 6, 2, seed=1))
+  problems = gsm8k_problems.read(write(tmp_path, 6) / "train.jsonl")
+  found = list(gsm8k_problems.batches(problems, 6, 2, seed=1))
   assert len(found) == 6
   orders = []
   for turn in (found[:3], found[3:]):
@@ -91,14 +91,14 @@ def test_every_pass_has_each_problem_once(tmp_path):
     assert sorted(order) == [1, 2, 3, 4, 5, 6]
     orders.append(order)
   assert orders[0] != orders[1]
-  again = list(gsm8k.batches(problems, 6, 2, seed=1))
+  again = list(gsm8k_problems.batches(problems, 6, 2, seed=1))
   np.testing.assert_equal(again, found)
 
 
 def test_too_few_problems_are_told(tmp_path):
-  problems = gsm8k.read(write(tmp_path) / "test.jsonl")
+  problems = gsm8k_problems.read(write(tmp_path) / "test.jsonl")
   with pytest.raises(ValueError, match="prompts = 6: the data set has 5"):
-    next(gsm8k.batches(problems, 1, 6, seed=0))
+    next(gsm8k_problems.batches(problems, 1, 6, seed=0))
 
 
 def test_without_its_data_it_is_one_line(tmp_path):

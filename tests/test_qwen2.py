@@ -263,7 +263,7 @@ def task():
   """What a policy needs to know of mazes of size 7."""
   prompts = Prompts(np.zeros((4, 60), np.int32), None)
   return Task(
-    draw=None,
+    draw=lambda key, size: prompts,
     splits={"validation": prompts},
     likelihoods=mazes.verify,
     policies=("transformer",),

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
   from tunix.rl import function_registry
   from tunix.rl.grpo.grpo_learner import GRPOLearner
 
-  from experiments import gsm8k, llm_cluster, llm_runs
+  from experiments import gsm8k_problems, llm_cluster, llm_runs
   from maxrl_jax.integrations import tunix
   from maxrl_jax.integrations.tunix import MaxRLConfig
 
@@ -261,8 +261,8 @@ def test_gsm8k_from_a_checkpoint_to_pass_at_k(tmp_path):
 
   found = llm_cluster.post_train(
     settings,
-    gsm8k.batches(problems, 2, 2, 0),
-    gsm8k.batches(problems, 1, 3, 0),
+    gsm8k_problems.batches(problems, 2, 2, 0),
+    gsm8k_problems.batches(problems, 1, 3, 0),
     vowels,
     tmp_path,
   )
