@@ -67,15 +67,15 @@ def _maze_rl():
 
 # config, and meshes of (runs, data, rollouts, model); None is what is there.
 CASES = {
-  "digits": (_digits, [(1, 2, 1, 1), (1, 4, 1, 1), (1, 8, 1, 1), (1, 2, 4, 1)]),
-  "graded": (_graded, [(1, 2, 1, 1), (1, 4, 2, 1), (1, 1, 8, 1)]),
-  "one_prompt": (_one_prompt, [(1, 1, 2, 1), (1, 1, 8, 1)]),
-  "regression": (_regression, [(2, 1, 1, 1), (4, 2, 1, 1), (2, 2, 2, 1), None]),
+  "digits": (_digits, [(1, 2, 1, 1), (1, 4, 1, 1), (1, 2, 4, 1)]),
+  "graded": (_graded, [(1, 8, 1, 1), (1, 4, 2, 1)]),
+  "one_prompt": (_one_prompt, [(1, 1, 8, 1)]),
+  "regression": (_regression, [(2, 2, 2, 1), None]),
   "maze_supervised": (
     lambda: _maze("warmup"),
     [(1, 4, 1, 2)],
   ),
-  "maze_rl": (_maze_rl, [(1, 1, 4, 1), (1, 2, 2, 2)]),
+  "maze_rl": (_maze_rl, [(1, 2, 2, 2)]),
 }
 
 
