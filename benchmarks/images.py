@@ -25,7 +25,7 @@ from PIL import Image
 from configs import imagenet
 from experiments import console, report
 from maxrl_jax import feeding, training
-from maxrl_jax.tasks import image_stream
+from maxrl_jax.tasks import TASKS
 from tests.image_sets import write
 
 _IMAGES = flags.DEFINE_integer("images", 512, "Different images.", 32)
@@ -74,11 +74,11 @@ def _write(root: pathlib.Path) -> float:
 
 def _reading(folder: str, workers: int) -> float:
   """Images a second, once all who read have begun."""
-  stream, _ = image_stream.stream(
+  task = TASKS["streamed_images"](
     data_name="tiny", data_dir=folder, eval_size=1, workers=workers
   )
   batch, ahead, count = 32, 16, 48
-  reader = stream.train(batch, np.arange(batch), 0)
+  reader = task.stream.train(batch, np.arange(batch), 0)
   for _ in itertools.islice(reader, ahead):  # What was read before we asked.
     pass
   start = time.perf_counter()

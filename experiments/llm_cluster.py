@@ -213,5 +213,4 @@ def _test(built, test: Iterable[Batch], verify, settings) -> dict[str, float]:
   return {
     f"test/pass@{k}": float(jnp.mean(pass_at_k(counts, num, int(k))))
     for k in ks
-    if k <= num
   }

@@ -72,10 +72,11 @@ def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
     tested = evaluate("test", states)
     found |= {f"test/{name}": values for name, values in tested.items()}
     found = resumable.plain(found, config.runs)
-    params = processes.whole(states.params)
-    if first:
-      if isinstance(made.policy, Transformer):
+    if isinstance(made.policy, Transformer):
+      params = processes.whole(states.params)
+      if first:
         _save_models(workdir, made.policy, params, config)
+    if first:
       write_json(summary, found)
     processes.wait("written")
   return found

@@ -53,7 +53,7 @@ def restore(
     ValueError: there are checkpoints, and none is whole.
   """
   like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  taken, damaged, damage = None, [], []
+  taken, damage = None, {}
   places = [p for p in folder.glob("*") if p.name.isdigit()]
   for place in sorted(places, key=lambda p: int(p.name), reverse=True):
     try:
@@ -63,23 +63,22 @@ def restore(
     # A damaged file can make its reader fail in any way there is.
     except Exception as error:
       reason = " ".join(str(error).split())[:200] or type(error).__name__
-      damaged.append(place)
-      damage.append(f"{place} is damaged: {reason}")
+      damage[place] = f"{place} is damaged: {reason}"
   if not processes.all_same(taken.step if taken else 0):
     raise ValueError(
       f"processes find different checkpoints in {folder}: it must be one folder"
       " that all of them see"
     )
   if processes.is_first():
-    for place in damaged:
+    for place in damage:
       _set_aside(place)
   processes.wait("checkpoints set aside")
   if damage and taken is None:
     raise ValueError(
-      f"no checkpoint is whole: {'; '.join(damage)}; start over in another"
-      " folder, or delete this one"
+      f"no checkpoint is whole: {'; '.join(damage.values())}; start over in"
+      " another folder, or delete this one"
     )
-  return taken, damage
+  return taken, list(damage.values())
 
 
 class Checkpoints(contextlib.AbstractContextManager):

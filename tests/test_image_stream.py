@@ -1,10 +1,7 @@
 """Images that the host reads: order, crops, interruptions, meshes, errors."""
 
 import itertools
-import json
-import os
 import pathlib
-import subprocess
 import sys
 
 import jax
@@ -20,13 +17,13 @@ from maxrl_jax.sweeps import grid, programs, running
 from maxrl_jax.tasks import TASKS, Prompts, image_stream, tfds_images
 from tests import streaming_cases
 from tests.image_sets import encode, random_images, write
+from tests.virtual_devices import rows
 
 # tensorflow-datasets asks this of protobuf 6, which deprecates it; 7 is quiet.
 pytestmark = pytest.mark.filterwarnings(
   r"ignore:label\(\) is deprecated:DeprecationWarning"
 )
 _ROOT = pathlib.Path(__file__).parents[1]
-_EIGHT = "--xla_force_host_platform_device_count=8"
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +53,8 @@ def pictures(tfds, tmp_path_factory):
 
 def _stream(data_dir, **options):
   options = {"image_size": 8, "eval_size": 8} | options
-  found, _ = image_stream.stream(data_name="tiny", data_dir=data_dir, **options)
-  return found
+  task = TASKS["streamed_images"]
+  return task(data_name="tiny", data_dir=data_dir, **options).stream
 
 
 def _read(stream, steps, batch=8, rows=None, start=0):
@@ -257,15 +254,7 @@ def test_several_runs_see_the_same_batches(pictures):
 
 
 def test_eight_devices_are_as_one(pictures):
-  done = subprocess.run(
-    [sys.executable, "-m", "tests.streaming_cases", pictures],
-    cwd=_ROOT,
-    env=os.environ | {"XLA_FLAGS": _EIGHT},
-    capture_output=True,
-    text=True,
-  )
-  assert not done.returncode, done.stderr
-  one, eight = map(json.loads, done.stdout.splitlines())
+  one, eight = rows("tests.streaming_cases", pictures)
   assert (one["sizes"], eight["sizes"]["data"]) == (None, 8)
   assert (one["traces"], eight["traces"]) == (1, 1)
   # Until rounding makes another draw, or an activation cross zero.

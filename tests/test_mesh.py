@@ -1,11 +1,5 @@
 """The same answer on any mesh; what is split, and what is communicated."""
 
-import json
-import os
-import pathlib
-import subprocess
-import sys
-
 import flax.linen as nn
 import numpy as np
 import pytest
@@ -14,27 +8,14 @@ from configs import default
 from maxrl_jax import mesh
 from maxrl_jax.policies import Transformer
 from tests.mesh_cases import CASES
+from tests.virtual_devices import rows
 
-_ROOT = pathlib.Path(__file__).parents[1]
-_EIGHT = "--xla_force_host_platform_device_count=8"
-
-
-def _rows(*case: str, flags: str = _EIGHT) -> list[dict]:
-  """Of one device, then of every mesh of the case."""
-  done = subprocess.run(
-    [sys.executable, "-m", "tests.mesh_cases", *case],
-    cwd=_ROOT,
-    env=os.environ | {"XLA_FLAGS": flags},
-    capture_output=True,
-    text=True,
-  )
-  assert not done.returncode, done.stderr
-  return [json.loads(line) for line in done.stdout.splitlines()]
+_CASES = "tests.mesh_cases"
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_parameters_after_50_steps_are_the_same(case):
-  one, *others = _rows(case)
+  one, *others = rows(_CASES, case)
   assert one["sizes"] is None
   assert len(others) == len(CASES[case][1])
   for row in others:
@@ -52,8 +33,8 @@ def test_parameters_after_50_steps_are_the_same(case):
 
 
 def test_a_sweep_is_spread_over_all_devices(tmp_path):
-  (one,) = _rows("sweep", str(tmp_path / "one"), flags="")
-  (eight,) = _rows("sweep", str(tmp_path / "eight"))
+  (one,) = rows(_CASES, "sweep", str(tmp_path / "one"), devices=1)
+  (eight,) = rows(_CASES, "sweep", str(tmp_path / "eight"))
   assert (one["devices"], one["size"], one["mesh"]) == (1, 12, None)
   assert (eight["devices"], eight["size"]) == (8, 16)
   assert eight["mesh"]["runs"] == 8

@@ -71,11 +71,10 @@ def make_policy(config, task: Task) -> nn.Module:
   if task.is_regression:
     options |= _decoder_options(config, task)
   policy = fields.build(POLICIES, "policy", name, options)
+  if hasattr(policy, "check"):
+    policy.check()
   if task.is_regression:
-    policy.check()
     _check_coverage(policy, task)
-  if name in ("transformer", "resnet"):
-    policy.check()
   return policy
 
 

@@ -31,12 +31,12 @@ def stream(
   *,
   data_name: str,
   data_dir: str,
-  test_split: str = "validation",
-  image_size: int = 224,
-  eval_size: int = 10_000,
-  augment: bool = True,
-  task_seed: int = 0,
-  workers: int = 0,
+  test_split: str,
+  image_size: int,
+  eval_size: int,
+  augment: bool,
+  task_seed: int,
+  workers: int,
 ) -> tuple[base.Stream, int]:
   """The stream, and how many classes; see `classification.streamed_images`.
 
@@ -161,7 +161,8 @@ def _batch(
 
 def _read(source: tfds_images.Split, side: int, index: int):
   """For evaluation: 224 of 256 pixels, in the middle."""
-  return _labelled(source, side, index, _centre)
+  centre = functools.partial(tfds_images.centred_square, share=_CENTRE)
+  return _labelled(source, side, index, centre)
 
 
 def _read_augmented(
@@ -179,12 +180,6 @@ def _labelled(source, side, index, choose) -> tuple[np.ndarray, int]:
   if label < 0:
     raise ValueError(f"image {index} of {source.what} has no label")
   return pixels, label
-
-
-def _centre(width: int, height: int) -> Box:
-  side = min(width, height) * _CENTRE
-  left, top = (width - side) / 2, (height - side) / 2
-  return left, top, left + side, top + side
 
 
 def random_part(rng: np.random.Generator, width: int, height: int) -> Box:

@@ -218,8 +218,9 @@ def _keys(tfds: Any, info: Any, what: str) -> tuple[str, str, str, int]:
   return *keys, _MODES[image.shape[-1]], label.num_classes
 
 
-def _centred_square(width: int, height: int) -> Box:
-  side = min(width, height)
+def centred_square(width: int, height: int, share: float = 1.0) -> Box:
+  """Whose side is so large a share of an image's shorter one."""
+  side = min(width, height) * share
   left, top = (width - side) / 2, (height - side) / 2
   return left, top, left + side, top + side
 
@@ -231,7 +232,7 @@ def _resized(
   if side is None:
     return file.convert(mode)
   full = file.size
-  box = (choose or _centred_square)(*full)
+  box = (choose or centred_square)(*full)
   # A large JPEG decodes at 1/2, 1/4 or 1/8, to twice the goal or more.
   goal = [
     full[axis] * 2 * side / (box[axis + 2] - box[axis]) for axis in (0, 1)
@@ -239,7 +240,7 @@ def _resized(
   file.draft(None, tuple(math.floor(n) for n in goal))
   image = file.convert(mode)
   if choose is None:  # The centre of what was decoded.
-    box = _centred_square(*image.size)
+    box = centred_square(*image.size)
   else:
     box = tuple(n * image.size[i % 2] / full[i % 2] for i, n in enumerate(box))
   return image.resize((side, side), Image.Resampling.BILINEAR, box)
