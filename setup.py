@@ -53,6 +53,8 @@ setup(
     "trl": ["torch>=2.6", "trl>=1.16"],
     # Its learner takes a cluster by another name after this version.
     "tunix": ["google-tunix==0.1.7"],
+    # With Chromium on the path, for the tests of docs/explorer.
+    "browser": ["playwright>=1.50"],
     "dev": [
       "maxrl_jax[tfds]",
       "pytest>=8",

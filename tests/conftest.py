@@ -1,7 +1,23 @@
-"""What every test runs under, and the one fixture they share."""
+"""What every test runs under, and the fixtures they share."""
+
+import shutil
+from pathlib import Path
 
 import jax
 import pytest
+
+EXPLORER = Path(__file__).parent.parent / "docs" / "explorer"
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
+OPTIONS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -11,3 +27,31 @@ def x64():
   """Double precision for the length of one test."""
   with jax.enable_x64(True):
     yield
+
+
+@pytest.fixture(scope="session")
+def browser():
+  reason = "pip install -e '.[browser]'"
+  playwright = pytest.importorskip("playwright.sync_api", reason=reason)
+  if CHROMIUM is None:
+    pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+  with playwright.sync_playwright() as running:
+    started = running.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def page(browser):
+  """The page with its first setting, alone in the world and free of errors."""
+  page = browser.new_page(viewport={"width": 1400, "height": 900})
+  complaints = []
+  page.on("console", lambda message: complaints.append(message.text))
+  page.on("pageerror", lambda error: complaints.append(str(error)))
+  page.on("request", lambda request: complaints.append(request.url))
+  page.goto((EXPLORER / "index.html").as_uri())
+  yield page
+  page.close()
+  here = EXPLORER.as_uri()
+  wrong = [x for x in complaints if not x.startswith((here, "data:,"))]
+  assert not wrong
