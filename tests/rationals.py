@@ -148,3 +148,14 @@ def binomial(num, p):
   return [
     math.comb(num, k) * p**k * (1 - p) ** (num - k) for k in range(num + 1)
   ]
+
+
+def binary_groups(num):
+  """All 2^N groups of rewards."""
+  return map(list, itertools.product(map(Fraction, (0, 1)), repeat=num))
+
+
+def assert_weight(advantages, num, weight, values=TWO_RIGHT):
+  """E[ĝ] = w ∇p, to the last digit."""
+  found = expectation(advantages, POLICY, values, num)
+  assert found == times(weight, gradient(POLICY, values))
