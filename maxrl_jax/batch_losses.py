@@ -165,8 +165,10 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
     "solved": jnp.mean(found.astype(jnp.float32)),
   }
   if l.dtype != bool:  # Watched by `check_metrics`.
-    metrics["likelihood_min"] = jnp.min(l)
-    metrics["likelihood_max"] = jnp.max(l)
+    # XLA forgets a NaN in the least and the largest of several devices.
+    nan = jnp.any(jnp.isnan(l))
+    metrics["likelihood_min"] = jnp.where(nan, jnp.nan, jnp.min(l))
+    metrics["likelihood_max"] = jnp.where(nan, jnp.nan, jnp.max(l))
   if drawn.lengths is not None:
     metrics["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
     metrics["entropy"] = drawn.token_entropy()

@@ -101,12 +101,14 @@ class Layout:
     return jax.tree.map_with_path(self._of_leaf, states)
 
   def _of_leaf(self, path, leaf) -> NamedSharding:
-    weights = [None] * (len(leaf.shape) - 1)
+    runs, *sizes = leaf.shape
+    axes = [None] * len(sizes)
     for step in path:
       axis = self._split.get(getattr(step, "key", None))
-      if axis is not None and weights:
-        weights[axis] = "model"
-    return NamedSharding(self.mesh, P(self.runs_axis(leaf.shape[0]), *weights))
+      # What does not divide is whole on every device.
+      if axis is not None and sizes and not sizes[axis] % self.size("model"):
+        axes[axis] = "model"
+    return NamedSharding(self.mesh, P(self.runs_axis(runs), *axes))
 
   def arrange(self, states: Any) -> Any:
     """The same inside of a program: where it leaves arrays of several runs."""

@@ -4,16 +4,19 @@ Prints one JSON object a mesh: the parameters after 50 steps as one flat list,
 which devices' shapes they had, and what the compiled step communicates.
 """
 
+import dataclasses
 import json
 import pathlib
 import re
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from configs import bandit, bimodal, digits, maze
-from maxrl_jax import training
+from maxrl_jax import configuration, training
+from maxrl_jax.mesh import AXES
 from maxrl_jax.sweeps import grid, programs, running
 
 STEPS = 50
@@ -71,23 +74,23 @@ CASES = {
   "graded": (_graded, [(1, 8, 1, 1), (1, 4, 2, 1)]),
   "one_prompt": (_one_prompt, [(1, 1, 8, 1)]),
   "regression": (_regression, [(2, 2, 2, 1), None]),
-  "maze_supervised": (
-    lambda: _maze("warmup"),
-    [(1, 4, 1, 2)],
-  ),
+  "maze_supervised": (lambda: _maze("warmup"), [(1, 4, 1, 2)]),
   "maze_rl": (_maze_rl, [(1, 2, 2, 2)]),
 }
 
 
+def _on_mesh(config, mesh, steps):
+  """In one chunk of steps; mesh None is what is there."""
+  config.steps = config.log_every = config.eval_every = steps
+  config.optimizer.warmup = 0
+  if mesh is not None:
+    config.mesh.update(dict(zip(AXES, mesh, strict=True)))
+  return config
+
+
 def train(config, mesh):
   """The parameters, and what was communicated for them, on one mesh."""
-  config = config.copy_and_resolve_references()
-  config.steps = config.log_every = config.eval_every = STEPS
-  config.optimizer.warmup = 0
-  for name, size in zip(
-    ("runs", "data", "rollouts", "model"), mesh or (), strict=False
-  ):
-    config.mesh[name] = size
+  config = _on_mesh(config, mesh, STEPS)
   made = training.make_train(config)
   ((_, states, metrics),) = training.chunks(made, config)
   keys = jax.random.split(jax.random.key(0), config.runs)
@@ -138,9 +141,29 @@ def sweep(folder: pathlib.Path) -> dict:
   }
 
 
+def impossible(mesh) -> dict:
+  """What a run says in which the best arm's likelihood is NaN."""
+  config = _on_mesh(_graded(), mesh, steps=10)
+  whole = configuration.make_task(config)
+
+  def likelihoods(table, arms):
+    l = whole.likelihoods(table, arms)
+    return jnp.where(l == 1, jnp.nan, l)
+
+  task = dataclasses.replace(whole, likelihoods=likelihoods)
+  try:
+    list(training.chunks(training.make_train(config, task), config))
+  except FloatingPointError as error:
+    return {"error": str(error)}
+
+
 def main() -> None:
   if sys.argv[1] == "sweep":
     print(json.dumps(sweep(pathlib.Path(sys.argv[2]))))
+    return
+  if sys.argv[1] == "impossible":
+    for mesh in [(1, 1, 1, 1), (1, 4, 2, 1)]:
+      print(json.dumps(impossible(mesh)), flush=True)
     return
   make, meshes = CASES[sys.argv[1]]
   for mesh in [(1, 1, 1, 1), *meshes]:

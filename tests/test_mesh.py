@@ -1,8 +1,11 @@
 """The same answer on any mesh; what is split, and what is communicated."""
 
 import flax.linen as nn
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AbstractMesh
+from jax.sharding import PartitionSpec as P
 
 from configs import default
 from maxrl_jax import mesh
@@ -43,8 +46,14 @@ def test_a_sweep_is_spread_over_all_devices(tmp_path):
   assert np.std(one["pass@1"]) > 0
 
 
+def test_a_likelihood_that_is_no_number_is_named_on_any_mesh():
+  one, eight = rows(_CASES, "impossible")
+  assert "likelihood_max = nan" in one["error"]
+  assert eight == one
+
+
 def _check_split(row, one):
-  """Heads and feed-forward weights are parted, and so are runs."""
+  """Heads, feed-forward weights, the vocabulary are parted, and so are runs."""
   runs, model = row["sizes"]["runs"], row["sizes"]["model"]
   parted = 0
   for name, shape in row["shards"].items():
@@ -101,6 +110,18 @@ def test_a_mesh_uses_what_is_there(fields, devices, sizes):
 def test_a_mesh_that_does_not_fit_is_one_clear_line(fields, message):
   with pytest.raises(ValueError, match=message):
     mesh._sizes(_config(**fields), nn.Dense(1), 8)
+
+
+def test_weights_that_do_not_divide_are_whole_everywhere():
+  devices = AbstractMesh((1, 1, 1, 2), mesh.AXES)
+  layout = mesh.Layout(devices, Transformer.split)
+  for vocabulary, spec in (
+    (32, P("runs", "model", None)),
+    (31, P("runs", None, None)),
+  ):
+    embedding = jax.ShapeDtypeStruct((1, vocabulary, 8), np.float32)
+    states = layout.of_states({"embedding": {"embedding": embedding}})
+    assert states["embedding"]["embedding"].spec == spec
 
 
 def test_heads_are_shared_by_as_many_devices_as_divide_them():

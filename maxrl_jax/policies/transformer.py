@@ -72,11 +72,11 @@ class Transformer(nn.Module):
   prompts_apart: bool = False
 
   is_sequence = True
-  # Axis of each layer's weights that several devices share: heads, and what is
-  # inside the feed-forward part. What remains is summed over them.
+  # Axis of each layer's weights that several devices share: heads, the inside
+  # of the feed-forward part, the vocabulary. What remains is summed over them.
   split = nn.FrozenDict(
     dict.fromkeys(("query", "key", "value", "gate", "up"), -1)
-    | dict.fromkeys(("output", "down"), 0)
+    | dict.fromkeys(("output", "down", "embedding"), 0)
   )
 
   def check(self) -> None:
