@@ -13,14 +13,15 @@ import uuid
 
 import numpy as np
 
-from experiments import report
+from experiments import console, report
 from maxrl_jax.integrations.groups import advantages
 
 _GROUPS = 1024
 _REPEATS = 21
 
 
-def main() -> None:
+def main(argv) -> None:
+  console.no_arguments(argv)
   print(report.environment())
   print("| call | 1024 × 16 | 1024 × 128 |\n|---|---|---|")
   columns = [_measure(_calls(num)) for num in (16, 128)]
@@ -77,4 +78,4 @@ def _measure(calls: dict) -> dict:
 
 
 if __name__ == "__main__":
-  main()
+  console.run(main)

@@ -40,7 +40,7 @@ def start(*, together: bool) -> None:
   """Chooses devices and meets the other processes, before JAX does anything.
 
   Args:
-    together: whether this entry point can train in several processes.
+    together: whether this entry point can run in several processes.
 
   Raises:
     ValueError: flags that do not go together, or that mean nothing here.
@@ -78,7 +78,8 @@ def _check(together: bool) -> None:
     return
   if not together:
     raise ValueError(
-      "--distributed: only experiments.train trains in several processes"
+      "--distributed: only experiments.train runs in several processes; leave"
+      " it out: one process uses all devices of its machine"
     )
   if 0 < len(missing) < len(given):
     raise ValueError(

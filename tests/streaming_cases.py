@@ -46,6 +46,18 @@ def config(data_dir: str):
   return config
 
 
+def get_config(data_dir: str):
+  """The least of it: one layer, four steps; `FILE:DATA` of --config."""
+  least = config(data_dir)
+  least.policy.name, least.policy.hidden = "mlp", (8,)
+  least.policy.stages = least.policy.channels = least.policy.dtype = None
+  least.task.image_size, least.task.eval_size = 8, 8
+  least.batch_size, least.rollouts = 8, 16
+  least.steps = least.log_every = least.eval_every = 4
+  least.checkpoint.every, least.optimizer.warmup = 4, 0
+  return least
+
+
 def main() -> None:
   for data in (1, 8):
     ours = config(sys.argv[1])

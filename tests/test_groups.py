@@ -263,6 +263,7 @@ backend.register_backend_factory("gpu_of_pytorch", start, priority=500)
 if sys.argv[1] == "ours":
   from maxrl_jax.integrations.groups import advantages
   assert advantages([0, 1], num=2).tolist() == [-1, 1]
+  assert not {"maxrl_jax.tasks", "maxrl_jax.policies"} & set(sys.modules)
 else:
   jax.devices("cpu")
 print("done")
@@ -274,6 +275,7 @@ print("done")
   [("ours", "done\n"), ("jax", "the GPU was started\ndone\n")],
 )
 def test_no_gpu_is_started(who, printed):
+  """And no task is imported."""
   environment = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"}
   done = subprocess.run(
     [sys.executable, "-c", _OTHER_BACKEND, who],

@@ -1,5 +1,6 @@
 """Training in several processes that meet over a port of this machine."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
@@ -19,6 +21,8 @@ from configs import bandit
 from experiments import devices
 from maxrl_jax import training
 from maxrl_jax.resuming import Resumable
+from tests import streaming_cases
+from tests.image_sets import encode, random_images, write
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _FIELDS = {
@@ -36,28 +40,32 @@ if not flags.FLAGS.is_parsed():
   flags.FLAGS.mark_as_parsed()
 
 
-def _start(count: int, workdir: pathlib.Path, options=(), **fields):
-  """Processes of one run, each with a single device."""
+_BANDIT = (
+  "--config=configs/bandit.py",
+  *(f"--config.{name}={value}" for name, value in _FIELDS.items()),
+)
+
+
+def _start(workdir: pathlib.Path, folders=(_ROOT,) * 2, options=_BANDIT):
+  """Processes of one run, each with a single device and in its folder."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = free.getsockname()[1]
-  config = [f"--config.{k}={v}" for k, v in (_FIELDS | fields).items()]
   common = [
     *(sys.executable, "-m", "experiments.train", f"--workdir={workdir}"),
-    *("--config=configs/bandit.py", "--platform=cpu", "--distributed"),
-    *(f"--coordinator=localhost:{port}", f"--processes={count}"),
-    *("--heartbeat_s=20", *options, *config),
+    *("--platform=cpu", "--distributed", "--heartbeat_s=20", *options),
+    *(f"--coordinator=localhost:{port}", f"--processes={len(folders)}"),
   ]
   return [
     subprocess.Popen(
       [*common, f"--process={i}"],
-      cwd=_ROOT,
-      env=os.environ | {"XLA_FLAGS": ""},
+      cwd=folder,
+      env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(_ROOT)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
     )
-    for i in range(count)
+    for i, folder in enumerate(folders)
   ]
 
 
@@ -71,28 +79,32 @@ def _ends(started) -> list[tuple[int, str, str]]:
   return [(p.returncode, *f) for p, f in zip(started, found, strict=True)]
 
 
-def _final(workdir: pathlib.Path):
+def _bandit():
   config = bandit.get_config()
   config.update_from_flattened_dict(_FIELDS)
-  made = training.make_train(config)
-  run = Resumable(made, config, workdir / "checkpoints")
+  return config
+
+
+def _final(workdir: pathlib.Path, config=None) -> np.ndarray:
+  """All parameters of a finished run."""
+  config = config or _bandit()
+  run = Resumable(training.make_train(config), config, workdir / "checkpoints")
   assert run.step == config.steps
-  return run.states.params
+  return _flat(run.states.params)
 
 
 def _flat(params) -> np.ndarray:
-  return np.concatenate([np.ravel(x) for x in params["params"].values()])
+  return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
   """The same run in one process."""
   workdir = tmp_path_factory.mktemp("alone")
-  fields = [f"--config.{k}={v}" for k, v in _FIELDS.items()]
   subprocess.run(
     [
       *(sys.executable, "-m", "experiments.train", f"--workdir={workdir}"),
-      *("--config=configs/bandit.py", *fields),
+      *_BANDIT,
     ],
     cwd=_ROOT,
     check=True,
@@ -105,7 +117,7 @@ def alone(tmp_path_factory):
 def test_a_run_goes_on_after_one_of_its_processes_was_killed(
   count, tmp_path, alone
 ):
-  started = _start(count, tmp_path)
+  started = _start(tmp_path, (_ROOT,) * count)
   checkpoints = tmp_path / "checkpoints"
   while not any(p.name.isdigit() for p in checkpoints.glob("*")):
     assert all(process.poll() is None for process in started), _ends(started)
@@ -120,15 +132,15 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(
     assert "Traceback" not in words
   assert not (tmp_path / "summary.json").exists()
 
-  codes, results, told = zip(*_ends(_start(count, tmp_path)), strict=True)
+  codes, results, told = zip(
+    *_ends(_start(tmp_path, (_ROOT,) * count)), strict=True
+  )
   assert codes == (0,) * count, told
   assert int(re.search(r"going on from step (\d+)", told[0])[1]) >= 40
   # Only the first writes; Gloo tells of its connections.
   assert not any("{" in words for words in results[1:])
   assert not any(map(str.strip, told[1:]))
-  np.testing.assert_allclose(
-    _flat(_final(tmp_path)), _flat(_final(alone)), atol=1e-6
-  )
+  np.testing.assert_allclose(_final(tmp_path), _final(alone), atol=1e-6)
   for a, b in zip(_told(tmp_path), _told(alone), strict=True):
     assert a.keys() == b.keys() and a.get("step") == b.get("step")
     for key in a.keys() - {"seconds"}:
@@ -143,7 +155,7 @@ def _told(workdir: pathlib.Path) -> list[dict]:
 
 
 def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
-  started = _start(2, tmp_path)
+  started = _start(tmp_path)
   while not (tmp_path / "checkpoints").exists():
     assert all(process.poll() is None for process in started), _ends(started)
     time.sleep(0.01)
@@ -151,17 +163,65 @@ def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
   codes, _, told = zip(*_ends(started), strict=True)
   assert codes == (75, 75), told
   assert "stopped; the same command goes on" in told[0]
-  codes, _, told = zip(*_ends(_start(2, tmp_path)), strict=True)
+  codes, _, told = zip(*_ends(_start(tmp_path)), strict=True)
   assert codes == (0, 0), told
-  np.testing.assert_allclose(
-    _flat(_final(tmp_path)), _flat(_final(alone)), atol=1e-6
-  )
+  np.testing.assert_allclose(_final(tmp_path), _final(alone), atol=1e-6)
+
+
+@pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
+def test_each_process_reads_its_own_images_only(tmp_path):
+  """Those of the other's rows it finds damaged; all is as in one process."""
+  tfds = pytest.importorskip("tensorflow_datasets")
+  _write_images(tfds, tmp_path / "data", range(40), range(8))
+  config = streaming_cases.get_config(str(tmp_path / "data"))
+  made = training.make_train(config)
+  read = made.task.stream.train(8, np.arange(8), 0)  # A label is a number.
+  order = np.array([x.targets for x in itertools.islice(read, config.steps)])
+  read.close()
+  # One epoch: no image is read twice.
+  np.testing.assert_array_equal(np.sort(order, None), np.arange(32))
+  folders = [tmp_path / "first", tmp_path / "second"]
+  for folder, rows in zip(folders, (slice(0, 4), slice(4, 8)), strict=True):
+    train = {*order[:, rows].ravel(), *np.arange(32, 40)[rows]}
+    _write_images(tfds, folder / "data", train, range(8)[rows])
+  options = [f"--config={_ROOT}/tests/streaming_cases.py:data"]
+  started = _start(tmp_path / "run", folders, options)
+  codes, _, told = zip(*_ends(started), strict=True)
+  assert codes == (0, 0), told
+
+  ((_, states, _),) = training.chunks(made, config)
+  alone = _flat(states.params)
+  start, _ = made.keys(np.uint32([config.seed]))
+  assert np.abs(alone - _flat(made.start(start, {}).params)).max() > 1e-2
+  np.testing.assert_allclose(_final(tmp_path / "run", config), alone, atol=1e-6)
+  # Another's images would have been noticed.
+  config.task.data_dir = str(folders[0] / "data")
+  damaged = training.make_train(config).task.stream
+  with pytest.raises(ValueError, match="cannot read image"):
+    next(damaged.train(8, np.arange(4, 8), 0))
+
+
+def _write_images(tfds, root: pathlib.Path, train, test) -> None:
+  """40 to train and 8 to test, each with its number as a label.
+
+  Args:
+    tfds: tensorflow-datasets.
+    root: folder.
+    train: numbers of those that can be read; the others are damaged.
+    test: likewise.
+  """
+  images = [encode(image) for image in random_images(40)]
+  splits = {
+    name: [(images[i] if i in kept else b"damaged", i) for i in range(count)]
+    for name, count, kept in (("train", 40, train), ("validation", 8, test))
+  }
+  write(tfds, root, splits, label=tfds.features.ClassLabel(num_classes=40))
 
 
 def test_a_mistake_in_one_process_ends_all(tmp_path):
   """Here a folder that belongs to another config."""
   (tmp_path / "config.json").write_text("{}")
-  (code, _, told), (other, _, words) = _ends(_start(2, tmp_path))
+  (code, _, told), (other, _, words) = _ends(_start(tmp_path))
   assert (
     code == 1 and "holds another experiment" in told and "Traceback" not in told
   )
@@ -184,12 +244,34 @@ def test_flags_that_do_not_go_together(given, message):
     devices.start(together=True)
 
 
-def test_what_cannot_train_in_several_processes_says_so():
-  with (
-    flagsaver.flagsaver(distributed=True),
-    pytest.raises(ValueError, match="--distributed: only"),
-  ):
-    devices.start(together=False)
+_ALONE = {
+  "sweep": ["--config=configs/bandit.py"],
+  "gradient_study": [],
+  "gsm8k": ["--model=none", "--data=none"],
+  "reproduce": ["--figure=weights"],
+}
+
+
+def test_what_cannot_run_in_several_processes_says_so_at_once(tmp_path):
+  started = [
+    subprocess.Popen(
+      [
+        *(sys.executable, "-m", f"experiments.{name}", "--distributed"),
+        *(f"--workdir={tmp_path / name}", *options),
+      ],
+      cwd=_ROOT,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for name, options in _ALONE.items()
+  ]
+  told = (
+    "error: --distributed: only experiments.train runs in several processes;"
+    " leave it out: one process uses all devices of its machine\n"
+  )
+  assert _ends(started) == [(1, "", told)] * len(_ALONE)
+  assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -562,6 +562,7 @@ def test_every_way_to_learn_runs(fields):
   [
     ({"likelihood.scale": 0.0}, "scale = 0.0: must be above 0"),
     ({"likelihood.width": 1.0}, "likelihood.width = 1.0: 'gaussian' takes"),
+    ({"task.noise": 1.0}, "task.noise = 1.0: 'teacher' takes .*'num_dims'"),
     ({"likelihood.name": "cauchy"}, "likelihood.name = 'cauchy': choose from"),
     ({"likelihood.scale": None}, "likelihood.scale is not set"),
     ({"likelihood.learned": "input"}, "needs smallest_scale below scale"),

@@ -1,7 +1,18 @@
 """Names and options of a config block, looked up and checked."""
 
-import inspect
 from typing import Any
+
+from maxrl_jax import option_names
+
+# Parameters of policies that no config field sets: Flax's, and those that come
+# from the task or a checkpoint.
+_OF_POLICIES = {
+  *("name", "parent", "num_actions", "initial_logits", "num_dims"),
+  *("learned_scale", "smallest_scale", "initial_scale"),
+  *("spread", "least_policy_scale", "width"),
+  *("vocab_size", "max_length", "eos", "rope_theta", "epsilon"),
+  "prompts_apart",
+}
 
 
 def options(block) -> dict[str, Any]:
@@ -27,21 +38,5 @@ def build(choices, block: str, name: str, options: dict[str, Any]):
 
 def check_options(block: str, name: str, make, options) -> None:
   """Names the option that `make` does not take, or misses."""
-  parameters = inspect.signature(make).parameters
-  for option, value in options.items():
-    if option not in parameters:
-      hidden = {"likelihoods", "mask", "method", "name", "parent"}
-      hidden |= {"num_actions", "initial_logits", "bounded", "num_dims"}
-      if block == "policy":
-        hidden |= {"learned_scale", "smallest_scale", "initial_scale"}
-        hidden |= {"spread", "least_policy_scale", "width"}
-        hidden |= {"vocab_size", "max_length", "eos", "rope_theta", "epsilon"}
-        hidden |= {"prompts_apart"}
-      taken = sorted(set(parameters) - hidden)
-      raise ValueError(
-        f"{block}.{option} = {value}: {name!r} takes {taken or 'no options'}"
-      )
-  for option, parameter in parameters.items():
-    required = parameter.default is inspect.Parameter.empty
-    if required and option not in options and option != "likelihoods":
-      raise ValueError(f"{block}.{option} is not set: {name!r} needs it")
+  unlisted = _OF_POLICIES if block == "policy" else ()
+  option_names.check(name, make, options, block=f"{block}.", unlisted=unlisted)

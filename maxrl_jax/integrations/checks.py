@@ -1,21 +1,17 @@
 """What a trainer hands over, checked before anything is compiled."""
 
 import functools
-import inspect
 import math
 import numbers
 
 import jax
 import numpy as np
 
-from maxrl_jax import symmetric
+from maxrl_jax import option_names, symmetric
 from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS
 
 # A sum of weighted rewards may end this much above its ceiling, in float32.
 _ROUNDING = 4 * np.finfo(np.float32).eps
-
-# What estimators take but does not come from a trainer's options.
-_NOT_OPTIONS = {"likelihoods", "mask", "method", "bounded"}
 
 
 def flat(name: str, values, dtype, size: int | None = None) -> np.ndarray:
@@ -59,7 +55,7 @@ def options(estimator: str, given: dict, largest: int) -> dict:
     raise ValueError(
       f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"
     )
-  _check_names(estimator, given)
+  option_names.check(estimator, ESTIMATORS[estimator], given)
   checked = {}
   for name, value in given.items():
     if name == "coefficients":
@@ -87,20 +83,6 @@ def options(estimator: str, given: dict, largest: int) -> dict:
 
 def is_finite(value) -> bool:
   return isinstance(value, numbers.Real) and math.isfinite(value)
-
-
-def _check_names(estimator: str, given: dict) -> None:
-  parameters = inspect.signature(ESTIMATORS[estimator]).parameters
-  taken = {k: v for k, v in parameters.items() if k not in _NOT_OPTIONS}
-  for name, value in given.items():
-    if name not in taken:
-      raise ValueError(
-        f"{name} = {value!r}: {estimator!r} takes"
-        f" {sorted(taken) or 'no options'}"
-      )
-  for name, parameter in taken.items():
-    if parameter.default is inspect.Parameter.empty and name not in given:
-      raise ValueError(f"{name} is not set: {estimator!r} needs it")
 
 
 def _check_order(name: str, value, largest: int) -> None:
