@@ -47,9 +47,7 @@ class Layout:
     if self.mesh is None:
       return tree
     where = NamedSharding(self.mesh, P(*axes))
-    return jax.tree.map(
-      lambda x: jax.lax.with_sharding_constraint(x, where), tree
-    )
+    return jax.lax.with_sharding_constraint(tree, where)
 
   def rows(self, count: int) -> np.ndarray:
     """Which prompts of a batch the devices of this process need."""
@@ -137,9 +135,16 @@ def layout(config, policy: nn.Module) -> Layout:
     ValueError: naming the field, when it does not fit devices or sizes.
   """
   sizes = _sizes(config, policy, jax.device_count())
-  if math.prod(sizes) == 1:
-    return ONE_DEVICE
   devices = jax.devices()[: math.prod(sizes)]
+  busy = len({device.process_index for device in devices})
+  if busy < jax.process_count():
+    raise ValueError(
+      f"{_words(dict(zip(AXES, sizes, strict=True)))}: that is the work of"
+      f" {busy} of {jax.process_count()} processes; start fewer, or choose a"
+      " batch_size or runs that all devices divide"
+    )
+  if len(devices) == 1:
+    return ONE_DEVICE
   mesh = jax.make_mesh(
     sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
   )
@@ -147,23 +152,18 @@ def layout(config, policy: nn.Module) -> Layout:
 
 
 def _sizes(config, policy: nn.Module, devices: int) -> tuple[int, ...]:
-  block = config.mesh
-  whole = {
-    "runs": config.runs,
-    "data": config.batch_size,
-    "rollouts": config.rollouts,
-    "model": getattr(policy, "num_kv_heads", 1),
+  """How many devices there are along each of `AXES`."""
+  divided = {
+    "runs": ("runs", config.runs),
+    "data": ("batch_size", config.batch_size),
+    "rollouts": ("rollouts", config.rollouts),
+    "model": ("policy.num_kv_heads", getattr(policy, "num_kv_heads", 1)),
   }
-  words = {
-    "runs": "runs",
-    "data": "batch_size",
-    "rollouts": "rollouts",
-    "model": "policy.num_kv_heads",
-  }
-  found = {axis: block[axis] for axis in AXES}
+  found = {axis: config.mesh[axis] for axis in AXES}
   for axis, size in found.items():
-    if size is not None and (size < 1 or whole[axis] % size):
-      what = f"must divide {words[axis]} = {whole[axis]}"
+    field, whole = divided[axis]
+    if size is not None and (size < 1 or whole % size):
+      what = f"must divide {field} = {whole}"
       if axis == "model" and not hasattr(policy, "split"):
         what = "only the weights of 'transformer' are split"
       raise ValueError(f"mesh.{axis} = {size}: {what}")
@@ -172,15 +172,18 @@ def _sizes(config, policy: nn.Module, devices: int) -> tuple[int, ...]:
   for axis in ("runs", "data"):
     if found[axis] is None:
       left = devices // math.prod(size or 1 for size in found.values())
-      found[axis] = _largest_divisor(whole[axis], left)
+      found[axis] = _largest_divisor(divided[axis][1], left)
   needed = math.prod(found.values())
   if needed > devices:
-    asked = ", ".join(f"mesh.{axis} = {size}" for axis, size in found.items())
     raise ValueError(
-      f"{asked}: {needed} devices are needed, and there"
+      f"{_words(found)}: {needed} devices are needed, and there"
       f" {'is' if devices == 1 else 'are'} {devices}"
     )
   return tuple(found[axis] for axis in AXES)
+
+
+def _words(sizes: dict[str, int]) -> str:
+  return ", ".join(f"mesh.{axis} = {size}" for axis, size in sizes.items())
 
 
 def _largest_divisor(number: int, most: int) -> int:

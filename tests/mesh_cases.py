@@ -5,6 +5,7 @@ which devices' shapes they had, and what the compiled step communicates.
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -95,16 +96,16 @@ def train(config, mesh):
   ((_, states, metrics),) = training.chunks(made, config)
   keys = jax.random.split(jax.random.key(0), config.runs)
   text = made.advance.lower(states, keys).compile().as_text()
-  leaves = jax.tree.leaves_with_path(states.params)
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  leaves = {name(p): x for p, x in jax.tree.leaves_with_path(states.params)}
   return {
     "mesh": mesh,
     "sizes": None if made.layout.mesh is None else made.layout.mesh.shape,
     "traces": made.advance._cache_size(),
-    "params": np.concatenate([np.ravel(x) for _, x in leaves]).tolist(),
+    "params": np.concatenate([*map(np.ravel, leaves.values())]).tolist(),
     "loss": metrics["loss"].tolist(),
     "shards": {
-      jax.tree_util.keystr(path): x.addressable_shards[0].data.shape
-      for path, x in leaves
+      path: x.addressable_shards[0].data.shape for path, x in leaves.items()
     },
     "gathered": _gathered(text),
   }

@@ -58,7 +58,7 @@ def _check_split(row, one):
   parted = 0
   for name, shape in row["shards"].items():
     whole = np.prod(one["shards"][name])
-    layer = name.split("'")[-4] if name.count("'") > 3 else ""
+    layer = name.split("/")[-2]
     share = runs * (model if layer in Transformer.split else 1)
     assert np.prod(shape) * share == whole, name
     parted += share > runs
@@ -110,6 +110,13 @@ def test_a_mesh_uses_what_is_there(fields, devices, sizes):
 def test_a_mesh_that_does_not_fit_is_one_clear_line(fields, message):
   with pytest.raises(ValueError, match=message):
     mesh._sizes(_config(**fields), nn.Dense(1), 8)
+
+
+def test_a_mesh_without_work_for_every_process_is_refused(monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  config = _config(**{"mesh.data": 1})
+  with pytest.raises(ValueError, match=r"data = 1.* work of 1 of 2 processes"):
+    mesh.layout(config, nn.Dense(1))
 
 
 def test_weights_that_do_not_divide_are_whole_everywhere():
