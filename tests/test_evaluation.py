@@ -185,3 +185,21 @@ def test_sampling_efficiency_is_how_many_fewer_samples_reach_a_coverage():
   worse = evaluation.sampling_efficiency(ks, theirs, ours)
   assert np.isnan(worse[-2:]).all()  # Never reached.
   np.testing.assert_allclose(worse[:-2], 1 / 4)
+
+
+def test_splits_of_one_size_share_one_compiled_program(monkeypatch):
+  config = bandit.get_config()
+  config.task.num_prompts = 8
+  made = training.make_train(config)
+  states = jax.vmap(made.init)(jax.random.split(jax.random.key(0), 1))
+  traced = []
+  metrics = evaluation._coverage.metrics
+  monkeypatch.setattr(
+    evaluation._coverage,
+    "metrics",
+    lambda *arguments: traced.append(1) or metrics(*arguments),
+  )
+  evaluate = evaluation.make_evaluate(made, (1,))
+  scores = [evaluate(name, states)["pass@1"] for name in ("validation", "test")]
+  assert len(traced) == 1
+  assert np.shape(scores) == (2, 1)

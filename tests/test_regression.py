@@ -438,7 +438,7 @@ def test_data_need_a_validation_split():
 def test_metrics_by_a_loop_in_numpy():
   policy, params, task, prompts = _small(None, num_dims=2, bins=5)
   task = dataclasses.replace(task, tolerance=0.8)
-  found = metrics.metrics(policy, task, params, "train", (1, 3))
+  found = metrics.metrics(policy, task, params, prompts, (1, 3))
   outputs = policy.apply(params, prompts.inputs)
   logits = np.float64(outputs.head)
   pi = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

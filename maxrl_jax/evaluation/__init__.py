@@ -28,6 +28,7 @@ from maxrl_jax.evaluation.moments import (
   sampled_moments,
 )
 from maxrl_jax.evaluation.sampled import success_counts
+from maxrl_jax.tasks.base import Prompts
 from maxrl_jax.training import Train, TrainState
 
 __all__ = [
@@ -76,18 +77,18 @@ def make_evaluate(
   if train.task.stream is not None:
     return _streamed.make_evaluate(train, ks)
 
-  @functools.partial(
-    jax.jit, static_argnums=0, out_shardings=train.layout.everywhere()
-  )
-  def evaluate(split: str, params, varied):
+  # Splits are arguments, not constants: those of one size are one program.
+  @functools.partial(jax.jit, out_shardings=train.layout.everywhere())
+  def evaluate(prompts: Prompts, params, varied):
     def one(params, varied):
-      return metrics(train.policy, train.task_of(varied), params, split, ks)
+      return metrics(train.policy, train.task_of(varied), params, prompts, ks)
 
     return lax.map(lambda run: one(*run), (params, varied))
 
   # jit sorts dictionaries by name; pass@k reads better by k.
-  def in_order(split, states: TrainState) -> dict[str, np.ndarray]:
-    found = evaluate(split, states.params, states.varied)
+  def in_order(split: str, states: TrainState) -> dict[str, np.ndarray]:
+    prompts = train.task.splits[split]
+    found = evaluate(prompts, states.params, states.varied)
     names = [f"pass@{k}" for k in ks]
     names += [name for name in found if name not in names]
     return {name: np.asarray(found[name]) for name in names}

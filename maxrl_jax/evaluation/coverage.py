@@ -44,14 +44,14 @@ def pass_rates(
 
 
 def metrics(
-  policy: nn.Module, task: Task, params, split: str, ks: Sequence[int]
+  policy: nn.Module, task: Task, params, prompts: Prompts, ks: Sequence[int]
 ) -> dict[str, Array]:
-  """Means over a split's prompts of one run.
+  """Means over prompts of one run.
 
   pass@k for each k, `majority` (the likeliest action is right), and `nll`, the
   mean of −log p in nats.
   """
-  return means(pass_rates(policy, params, task.splits[split], task), ks)
+  return means(pass_rates(policy, params, prompts, task), ks)
 
 
 def means(rates: PassRates, ks: Sequence[int]) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from jax.scipy import stats as densities
 from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
 from maxrl_jax.evaluation.coverage import coverage
-from maxrl_jax.tasks.base import Task
+from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
 
@@ -25,10 +25,10 @@ def metrics(
   policy: nn.Module,
   task: Task,
   params,
-  split: str,
+  prompts: Prompts,
   ks: Sequence[int],
 ) -> dict[str, Array]:
-  """Means over a split's prompts of one run; sums over target dimensions.
+  """Means over prompts of one run; sums over target dimensions.
 
   Returns:
     nll: −log density of y under policy and noise, in nats.
@@ -41,7 +41,6 @@ def metrics(
       prompts and the uniform one; 0 if calibrated.
     pass@k: a rollout falls within `task.tolerance` of y in all dimensions.
   """
-  prompts = task.splits[split]
   target = prompts.targets
   outputs = policy.apply(params, prompts.inputs)
 

@@ -69,18 +69,17 @@ def metrics(
   policy: nn.Module,
   task: Task,
   params,
-  split: str,
+  prompts: Prompts,
   ks: Sequence[int],
   num: int,
 ) -> dict[str, Array]:
-  """Means over a split's prompts of one run, from n rollouts each.
+  """Means over prompts of one run, from n rollouts each.
 
   pass@k for each k ≤ n, without bias; `solved`, the share of prompts with a
   success among n; for policies that write sequences `length` in tokens and
   `entropy` of the next token in nats, from at most 16 rollouts. The
   rollouts' key is always the same.
   """
-  prompts = task.splits[split]
   key, other = jax.random.split(jax.random.key(0))
   correct = success_counts(policy, params, prompts, task, key, num)
   found = {f"pass@{k}": jnp.mean(pass_at_k(correct, num, k)) for k in ks}
