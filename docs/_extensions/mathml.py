@@ -1,0 +1,37 @@
+"""Formulas as MathML, which browsers draw without scripts or a network."""
+
+from docutils import nodes
+from math_core import LatexError, LatexToMathML
+from sphinx.util import logging
+
+_convert = LatexToMathML().convert_with_local_state
+_logger = logging.getLogger(__name__)
+
+
+def _markup(node, displaystyle: bool) -> str:
+  try:
+    return _convert(node.astext(), displaystyle=displaystyle)
+  except LatexError as error:
+    _logger.warning("formula: %s", error, location=node)
+    return node.astext()
+
+
+def _inline(translator, node):
+  translator.body.append(_markup(node, displaystyle=False))
+  raise nodes.SkipNode
+
+
+def _display(translator, node):
+  anchor = f' id="{node["ids"][0]}"' if node["ids"] else ""
+  number = f'<span class="eqno">({node["number"]})</span>'
+  translator.body.append(
+    f'<div class="formula"{anchor}>{_markup(node, displaystyle=True)}'
+    f"{number if node['number'] else ''}</div>\n"
+  )
+  raise nodes.SkipNode
+
+
+def setup(app):
+  app.add_html_math_renderer("mathml", (_inline, None), (_display, None))
+  app.config.html_math_renderer = "mathml"
+  return {"parallel_read_safe": True, "parallel_write_safe": True}
