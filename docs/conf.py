@@ -10,7 +10,6 @@ project = "maxrl_jax"
 extensions = [
   "myst_parser",
   "sphinx.ext.autodoc",
-  "sphinx.ext.autosummary",
   "sphinx.ext.napoleon",
   "sphinx_copybutton",
   "docstrings",
@@ -29,9 +28,8 @@ myst_heading_anchors = 3
 autodoc_mock_imports = ["torch", "trl", "tunix", "verl"]
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autosummary_generate = False
 autodoc_inherit_docstrings = False
-napoleon_use_ivar = True
+napoleon_custom_sections = [("Attributes", "params_style")]
 python_maximum_signature_line_length = 78
 add_module_names = False
 # `name` in a docstring links to what has that name, and is code otherwise.
@@ -49,7 +47,9 @@ html_theme = "furo"
 html_title = "maxrl_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-html_show_sphinx = False
+html_show_sphinx = html_show_copyright = False
+# Summaries of what is found would be fetched, which file:// pages may not.
+html_show_search_summary = False
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "default"

@@ -1,4 +1,14 @@
-"""Equations, tables and code set apart in docstrings stay as typed."""
+"""Docstrings as they are written here, made fit for autodoc."""
+
+import re
+
+# Every Flax module takes these, and nobody gives them by hand.
+_FLAX = re.compile(r"(, |(?<=\())parent: [^=]+ = [^=]+, name: [^=]+ = None\)$")
+
+# "num: N." is no list that begins with item N.
+_LETTER = re.compile(r"^( +[\w*]+: )(\w\.)$")
+
+_NOT_OURS = ("Alias for field number", "Returns a new object replacing")
 
 
 def _set_apart(app, what, name, obj, options, lines):
@@ -15,11 +25,27 @@ def _set_apart(app, what, name, obj, options, lines):
       literal = True
     elif line and not deep:
       literal = False
-    found.append(line if literal else line.replace("|", r"\|"))
+    if not literal:
+      line = _LETTER.sub(r"\1\\\2", line.replace("|", r"\|"))
+    found.append(line)
   lines[:] = found
+
+
+def _only_ours(app, what, name, obj, skip, options):
+  """What tuples and dataclasses bring is left out."""
+  words = getattr(obj, "__doc__", None) or ""
+  return True if words.startswith(_NOT_OURS) else None
+
+
+def _without_flax(app, what, name, obj, options, signature, returns):
+  if signature and what == "class":
+    return _FLAX.sub(")", signature), returns
+  return None
 
 
 def setup(app):
   # Before Napoleon, which connects with the usual priority.
   app.connect("autodoc-process-docstring", _set_apart, priority=400)
+  app.connect("autodoc-skip-member", _only_ours)
+  app.connect("autodoc-process-signature", _without_flax)
   return {"parallel_read_safe": True}

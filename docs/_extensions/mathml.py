@@ -4,7 +4,7 @@ from docutils import nodes
 from math_core import LatexError, LatexToMathML
 from sphinx.util import logging
 
-_convert = LatexToMathML().convert_with_local_state
+_convert = LatexToMathML(fancy_error=False).convert_with_local_state
 _logger = logging.getLogger(__name__)
 
 
