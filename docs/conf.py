@@ -44,6 +44,8 @@ nitpick_ignore_regex = [
 
 # Look.
 html_theme = "furo"
+html_math_renderer = "mathml"
+highlight_language = "text"
 html_title = "maxrl_jax"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

@@ -57,7 +57,8 @@ def site(tmp_path_factory, worker_id):
 
 
 def _pages(site: pathlib.Path) -> list[pathlib.Path]:
-  return [*sorted(site.glob("*.html")), *sorted(site.glob("api/*.html"))]
+  folders = ("", "api/", "explorer/")
+  return [page for f in folders for page in sorted(site.glob(f"{f}*.html"))]
 
 
 def _inventory(site: pathlib.Path) -> set[str]:

@@ -37,15 +37,28 @@ def _only_ours(app, what, name, obj, skip, options):
   return True if words.startswith(_NOT_OURS) else None
 
 
-def _without_flax(app, what, name, obj, options, signature, returns):
-  if signature and what == "class":
-    return _FLAX.sub(")", signature), returns
-  return None
+def _readable(app, what, name, obj, options, signature, returns):
+  """Without what Flax adds, and with … for defaults that cannot be typed."""
+  if not signature:
+    return None
+  return re.sub(r"<[^<>]+>", "...", _FLAX.sub(")", signature)), returns
+
+
+def _from_the_top(app, env, node, contnode):
+  """`symmetric.METHODS` is found whatever module speaks of it."""
+  if node.get("reftype") != "obj" or "." not in node["reftarget"]:
+    return None
+  place, name = node.get("refdoc"), f"maxrl_jax.{node['reftarget']}"
+  python = env.domains["py"]
+  return python.resolve_xref(
+    env, place, app.builder, "obj", name, node, contnode
+  )
 
 
 def setup(app):
+  app.connect("missing-reference", _from_the_top)
   # Before Napoleon, which connects with the usual priority.
   app.connect("autodoc-process-docstring", _set_apart, priority=400)
   app.connect("autodoc-skip-member", _only_ours)
-  app.connect("autodoc-process-signature", _without_flax)
+  app.connect("autodoc-process-signature", _readable)
   return {"parallel_read_safe": True}
