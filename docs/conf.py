@@ -52,6 +52,7 @@ html_css_files = ["site.css"]
 html_show_sphinx = html_show_copyright = False
 # Summaries of what is found would be fetched, which file:// pages may not.
 html_show_search_summary = False
+html_domain_indices = False  # The sidebar has all modules.
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 pygments_style = "default"
