@@ -26,7 +26,8 @@ def _markup(node, displaystyle: bool) -> str:
 
 
 def _inline(translator, node):
-  translator.body.append(_markup(node, displaystyle=False))
+  markup = _markup(node, displaystyle=False)
+  translator.body.append(f'<span class="inline-formula">{markup}</span>')
   raise nodes.SkipNode
 
 
