@@ -2,7 +2,6 @@
 
 import inspect
 import pathlib
-import shutil
 import subprocess
 import sys
 import urllib.parse
@@ -31,11 +30,6 @@ from maxrl_jax.sweeps import grid, programs
 from maxrl_jax.tasks import mazes, regression
 
 _ROOT = pathlib.Path(__file__).parents[1]
-_FLAGS = (
-  *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
-  *("--no-first-run", "--disable-background-networking"),
-  *("--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -132,20 +126,6 @@ def test_links_and_images_lead_somewhere(site):
       fragment = urllib.parse.unquote(parts.fragment)
       if fragment and target in anchors and "=" not in fragment:
         assert fragment in anchors[target], (page.name, url)
-
-
-@pytest.fixture(scope="module")
-def browser():
-  playwright = pytest.importorskip(
-    "playwright.sync_api", reason="needs the extra browser"
-  )
-  chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-  if not chromium:
-    pytest.skip("needs Chromium")
-  with playwright.sync_playwright() as started:
-    opened = started.chromium.launch(executable_path=chromium, args=_FLAGS)
-    yield opened
-    opened.close()
 
 
 def _watched(context, complaints: list[str]):
