@@ -11,7 +11,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
-.PHONY: reproduce reproduce-mazes reproduce-full test faults lint benchmark clean
+.PHONY: reproduce reproduce-mazes reproduce-full test faults lint docs benchmark clean
 
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
@@ -37,6 +37,9 @@ faults: $(READY)
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+docs: $(READY)
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.run

@@ -53,10 +53,18 @@ setup(
     "trl": ["torch>=2.6", "trl>=1.16"],
     # Its learner takes a cluster by another name after this version.
     "tunix": ["google-tunix==0.1.7"],
-    # With Chromium on the path, for the tests of docs/explorer.
+    # With Chromium on the path, for the tests that open docs/ in it.
     "browser": ["playwright>=1.50"],
+    # The site of docs/; math-core makes its formulas.
+    "docs": [
+      "sphinx>=9",
+      "myst-parser>=5",
+      "furo>=2025.12",
+      "sphinx-copybutton>=0.5.2",
+      "math-core>=0.9",
+    ],
     "dev": [
-      "maxrl_jax[tfds]",
+      "maxrl_jax[docs,tfds]",
       "pytest>=8",
       "pytest-xdist>=3.6",
       "hypothesis>=6.100",

@@ -4,13 +4,13 @@ A method that sees only the pass rate p = E[l] of a prompt maximizes some
 J(p), and its gradient is w(p) ∇p with w = J'. What separates RL from maximum
 likelihood is only how w treats hard prompts:
 
-    name              J(p)                    w(p)               a_k
-    rl                p                       1                  1, 0, 0, …
-    maxrl(T)          −Σ_{k=1..T} (1−p)^k/k   (1−(1−p)^T)/p      1 for k < T
-    maximum_likelihood  log p                 1/p                1 for all k
-    pass_at_k(K)      1−(1−p)^K               K(1−p)^{K−1}       K at k = K−1
-    power(α)          (p^α−1)/α               p^{α−1}            C(k−α, k)
-    grpo              2 arcsin √p             1/√(p(1−p))        (not a series)
+    name                J(p)                   w(p)           a_k
+    rl                  p                      1              1, 0, 0, …
+    maxrl(T)            −Σ_{k=1..T} (1−p)^k/k  (1−(1−p)^T)/p  1 for k < T
+    maximum_likelihood  log p                  1/p            1 for all k
+    pass_at_k(K)        1−(1−p)^K              K(1−p)^{K−1}   K at k = K−1
+    power(α)            (p^α−1)/α              p^{α−1}        C(k−α, k)
+    grpo                2 arcsin √p            1/√(p(1−p))    (not a series)
 
 A series objective has w(p) = Σ_k a_k (1−p)^k with a_k ≥ 0, and it is the
 series that rollouts can estimate without bias (`symmetric.py`). Everything

@@ -1,9 +1,7 @@
-"""What the README shows runs, and what it names exists."""
+"""The README is short, and what it names exists; test_docs runs its code."""
 
 import pathlib
 import re
-
-import pytest
 
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.tasks import REGRESSION, TASKS
@@ -11,23 +9,7 @@ from maxrl_jax.tasks import REGRESSION, TASKS
 _README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 
 
-# A block that trains with TRL is run by test_trl, which makes it a model.
-_BLOCKS = [
-  block
-  for block in re.findall(r"```python\n(.*?)```", _README, re.S)
-  if "integrations.trl" not in block
-]
-
-
-@pytest.mark.parametrize("block", _BLOCKS)
-def test_python_blocks_run(block, tmp_path, monkeypatch):
-  if "integrations.tunix" in block:
-    pytest.importorskip("tunix", reason="needs the extra tunix")
-  monkeypatch.chdir(tmp_path)  # Some write to runs/.
-  found = {}
-  exec(compile(block, "README.md", "exec"), found)
-  if "scores" in found:  # Logistic noise of scale 0.1 has entropy log 0.1 + 2.
-    assert -0.31 < float(found["scores"]["nll"][0]) < 0
+_BLOCKS = re.findall(r"```python\n(.*?)```", _README, re.S)
 
 
 def test_one_s_own_task_takes_under_25_lines():

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
 pytestmark = pytest.mark.filterwarnings("ignore")  # Hugging Face's own.
 
 _WORDS = ["<pad>", "<eos>", *"abcdefgh"]
-_README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
+_PAGE = pathlib.Path(__file__).parents[1] / "docs/integrations.md"
 
 
 def tokenizer():
@@ -126,8 +126,10 @@ def rloo(r):
   return r - (r.sum() - r) / (len(r) - 1)
 
 
-def test_the_readme_s_run_uses_our_advantages(tmp_path, batches):
-  (block,) = re.findall(r"```python\n([^`]*MaxRLTrainer[^`]*)```", _README)
+def test_the_run_of_the_docs_uses_our_advantages(tmp_path, batches):
+  (block,) = re.findall(
+    r"```python\n([^`]*MaxRLTrainer[^`]*)```", _PAGE.read_text()
+  )
   names = {
     "model": model(),
     "reward": reward,
@@ -136,7 +138,7 @@ def test_the_readme_s_run_uses_our_advantages(tmp_path, batches):
     "tokenizer": tokenizer(),
   }
   before = {k: v.clone() for k, v in names["model"].state_dict().items()}
-  exec(compile(block, "README.md", "exec"), names)
+  exec(compile(block, _PAGE, "exec"), names)
   assert len(batches) == 2
   found = [check(batch, algorithm_1) for batch in batches]
   assert np.abs(found).max() > 1  # There was something to learn,

@@ -28,18 +28,20 @@ def metrics(
   prompts: Prompts,
   ks: Sequence[int],
 ) -> dict[str, Array]:
-  """Means over prompts of one run; sums over target dimensions.
+  """Means over prompts of one run.
 
-  Returns:
-    nll: −log density of y under policy and noise, in nats.
-    excess_nll: that less the reference's.
-    pass_rate: E[l], of all dimensions together.
-    mse, mse_clean: (y − E[ŷ])² against the noisy and the clean target.
-    correlation: of E[ŷ] with the clean target, over prompts.
-    entropy: of the policy, in nats: of its atoms, or differential.
-    pit_distance: largest distance between the distribution of P(Y ≤ y) over
-      prompts and the uniform one; 0 if calibrated.
-    pass@k: a rollout falls within `task.tolerance` of y in all dimensions.
+  Sums over target dimensions, by name:
+
+      nll             −log density of y under policy and noise, in nats
+      excess_nll      that less the reference's
+      pass_rate       E[l], of all dimensions together
+      mse, mse_clean  (y − E[ŷ])² against the noisy and the clean target
+      correlation     of E[ŷ] with the clean target, over prompts
+      entropy         of the policy, in nats: of its atoms, or differential
+      pit_distance    largest distance between the distribution of P(Y ≤ y)
+                      over prompts and the uniform one; 0 if calibrated
+      pass@k          a rollout falls within `task.tolerance` of y in all
+                      dimensions
   """
   target = prompts.targets
   outputs = policy.apply(params, prompts.inputs)

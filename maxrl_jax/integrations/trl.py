@@ -55,7 +55,8 @@ class MaxRLTrainer(GRPOTrainer):
   Args:
     estimator: a name in `ESTIMATORS`.
     estimator_options: those of `groups.advantages`: order, ceiling, k, alpha, …
-    *args, **kwargs: those of GRPOTrainer.
+    *args: those of GRPOTrainer.
+    **kwargs: likewise.
 
   Raises:
     ValueError: an option that cannot be meant, before training begins.

@@ -1,4 +1,4 @@
-"""Advantage estimators of verl: `algorithm.adv_estimator=maxrl`.
+r"""Advantage estimators of verl: `algorithm.adv_estimator=maxrl`.
 
 To import this module is to register them, and verl imports what one of its
 environment variables names:

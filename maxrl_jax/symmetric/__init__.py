@@ -11,8 +11,8 @@ that is independent of rollout j. For a series objective with coefficients a_k,
 For MaxRL of order T (a_k = 1 for k < T) the baseline is 1 − ē_T^j, the
 leave-one-out pass@T. Neither is ever found by dividing rollout j out of a
 full-sample ē, nor by subtracting nearly equal numbers: near T = N float32 loses
-everything that way by N = 32, and baselines of small likelihoods lose 2 % at any
-N (`benchmarks.conditioning`, docs/theory/algorithms.md). Three algorithms:
+everything that way by N = 32, and baselines of small likelihoods lose 2 % at
+any N (`benchmarks.conditioning`, docs/theory/algorithms.md). Three algorithms:
 
     quadrature  orders N and N−1       O(N √N)
     scan        any order or series    O(N T)
