@@ -11,7 +11,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
-.PHONY: reproduce reproduce-mazes reproduce-full test faults lint docs benchmark clean
+.PHONY: reproduce reproduce-mazes reproduce-full test coverage faults lint hooks docs benchmark clean
 
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
@@ -26,6 +26,10 @@ reproduce-full: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto
 
+# Which lines no test runs; the floor is in pyproject.toml.
+coverage: $(READY)
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing:skip-covered
+
 # At length what tests/test_faults.py does briefly.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.groups
@@ -37,6 +41,11 @@ faults: $(READY)
 lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Before every commit: what `make lint` does.
+hooks: $(READY)
+	$(BIN)/pre-commit install
 
 docs: $(READY)
 	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs

@@ -1,11 +1,31 @@
 """Packaging of maxrl_jax; tool settings are in pyproject.toml."""
 
+import pathlib
+
 from setuptools import find_packages, setup
+
+_README = pathlib.Path(__file__).parent / "README.md"
 
 setup(
   name="maxrl_jax",
   version="0.1.0",
   description="Maximum-likelihood reinforcement learning in JAX",
+  long_description=_README.read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  author="The maxrl_jax authors",
+  license="Apache-2.0",
+  license_files=["LICENSE"],
+  classifiers=[
+    "Development Status :: 4 - Beta",
+    "Intended Audience :: Science/Research",
+    "Operating System :: POSIX :: Linux",
+    "Programming Language :: Python :: 3",
+    "Programming Language :: Python :: 3.11",
+    "Programming Language :: Python :: 3.12",
+    "Programming Language :: Python :: 3.13",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Typing :: Typed",
+  ],
   python_requires=">=3.11",
   packages=find_packages(
     include=[
@@ -16,6 +36,7 @@ setup(
       "configs",
     ]
   ),
+  package_data={"maxrl_jax": ["py.typed"]},
   install_requires=[
     "jax>=0.8",
     "flax>=0.12",
@@ -67,8 +88,11 @@ setup(
       "maxrl_jax[docs,tfds]",
       "pytest>=8",
       "pytest-xdist>=3.6",
+      "pytest-cov>=6",
       "hypothesis>=6.100",
       "ruff>=0.9",
+      "mypy>=1.18",
+      "pre-commit>=4",
     ],
   },
 )

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import report
+from experiments import workdirs
 from maxrl_jax import symmetric
 
 SIZES = (8, 32, 128)
@@ -30,7 +30,7 @@ class Quantity(NamedTuple):
 
   title: str
   of_means: Callable[[np.ndarray], np.ndarray]
-  by_library: Callable[[np.ndarray, str], jax.Array]
+  by_library: Callable[..., jax.Array]
   methods: tuple[str, ...] = ("scan", "binary")
   kinds: tuple[str, ...] = _KINDS
 
@@ -74,7 +74,7 @@ QUANTITIES = (
 
 
 def main() -> None:
-  print(report.environment())
+  print(workdirs.machine())
   for quantity in QUANTITIES:
     print(f"\n{quantity.title}:\n\n| | ", end="")
     print(" | ".join(f"N = {n}" for n in SIZES) + " |")
@@ -154,8 +154,7 @@ def _exact(others: tuple[float, ...]) -> list[Fraction]:
   q = [1 - Fraction(x) for x in others]
   unit = max(x.denominator for x in q)  # A power of two: all are integers.
   e = [1]
-  for x in q:
-    x = int(x * unit)
+  for x in (int(x * unit) for x in q):
     e = [a + x * b for a, b in zip([*e, 0], [0, *e], strict=True)]
   return [
     Fraction(e_k, math.comb(len(q), k) * unit**k) for k, e_k in enumerate(e)
@@ -230,8 +229,8 @@ def inclusion_exclusion(l: np.ndarray) -> np.ndarray:
     [(-1) ** i * math.comb(k, i) for i in range(len(l))] for k in range(len(l))
   ]
   with np.errstate(over="ignore"):
-    signed = np.array(signed, float).astype(l.dtype)
-  return _each(lambda others: (signed * _means(others)).sum(1), l)
+    terms = np.array(signed, float).astype(l.dtype)
+  return _each(lambda others: (terms * _means(others)).sum(1), l)
 
 
 def _each(means_of, x: np.ndarray) -> np.ndarray:

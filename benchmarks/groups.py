@@ -13,7 +13,7 @@ import uuid
 
 import numpy as np
 
-from experiments import console, report
+from experiments import console, workdirs
 from maxrl_jax.integrations.groups import advantages
 
 _GROUPS = 1024
@@ -22,7 +22,7 @@ _REPEATS = 21
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  print(report.environment())
+  print(workdirs.machine())
   print("| call | 1024 × 16 | 1024 × 128 |\n|---|---|---|")
   columns = [_measure(_calls(num)) for num in (16, 128)]
   for name in columns[0]:
@@ -56,7 +56,7 @@ def _grpo(rewards, num: int):
 
 
 def _grpo_by_id(rewards, ids):
-  rows = {}
+  rows: dict[int, list[int]] = {}
   for row, i in enumerate(ids.tolist()):
     rows.setdefault(i, []).append(row)
   found = np.empty_like(rewards)
@@ -67,7 +67,7 @@ def _grpo_by_id(rewards, ids):
 
 
 def _measure(calls: dict) -> dict:
-  times = {name: [] for name in calls}
+  times: dict[str, list[float]] = {name: [] for name in calls}
   for repeat in range(_REPEATS + 2):
     for name, call in calls.items():
       start = time.perf_counter()

@@ -23,7 +23,7 @@ from absl import flags
 from PIL import Image
 
 from configs import imagenet
-from experiments import console, report
+from experiments import console, workdirs
 from maxrl_jax import feeding, training
 from maxrl_jax.tasks import TASKS
 from tests.image_sets import write
@@ -39,7 +39,7 @@ _DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Of activations.")
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  print(f"{report.environment()}, {os.cpu_count()} cores")
+  print(f"{workdirs.machine()}, {os.cpu_count()} cores")
   with tempfile.TemporaryDirectory() as folder:
     size = _write(pathlib.Path(folder))
     print(f"{_IMAGES.value} JPEGs of 500 × 375, {size / 1e3:.0f} kB each")
@@ -78,6 +78,7 @@ def _reading(folder: str, workers: int) -> float:
     data_name="tiny", data_dir=folder, eval_size=1, workers=workers
   )
   batch, ahead, count = 32, 16, 48
+  assert task.stream is not None
   reader = task.stream.train(batch, np.arange(batch), 0)
   for _ in itertools.islice(reader, ahead):  # What was read before we asked.
     pass
@@ -101,6 +102,7 @@ def _training(folder: str) -> tuple[float, float]:
   step = jax.jit(made.step)  # XLA on a CPU is slow at convolutions in a loop.
 
   def batches(count):
+    assert made.task.stream is not None
     sizes = config.batch_size, 1, 0, count
     for chunk in feeding.training(made.task.stream, made.layout, *sizes):
       yield jax.tree.map(lambda x: x[0], chunk)
@@ -116,7 +118,8 @@ def _training(folder: str) -> tuple[float, float]:
     begun = time.perf_counter()
   # The first call compiled.
   alone, fed = times[1 : _STEPS.value + 1], times[_STEPS.value + 1 :]
-  return tuple(_BATCH.value / float(np.median(x)) for x in (alone, fed))
+  rate = lambda x: _BATCH.value / float(np.median(x))  # noqa: E731
+  return rate(alone), rate(fed)
 
 
 if __name__ == "__main__":

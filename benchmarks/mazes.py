@@ -15,6 +15,7 @@ from benchmarks.steps import blocked
 from configs import maze_paper
 from maxrl_jax import training
 from maxrl_jax.integrations import qwen2
+from maxrl_jax.policies import Transformer
 
 _LENGTH = 32
 
@@ -32,6 +33,8 @@ def comparisons():
   config.rollouts, config.policy.dtype = 32, "float32"
   made = training.make_train(config)
   state = jax.jit(made.init)(jax.random.key(0))
+  assert made.task.draw is not None
+  assert isinstance(made.policy, Transformer)
   prompts = made.task.draw(jax.random.key(1), config.batch_size).inputs
   with tempfile.TemporaryDirectory() as folder:
     qwen2.save(folder, made.policy, state.params)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from absl import flags
 
 from benchmarks import mazes, steps, weights
-from experiments import console, report
+from experiments import console, workdirs
 
 _ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each side.", 3)
@@ -45,7 +45,7 @@ def main(argv) -> None:
   for name in names:
     if name not in suites:
       raise ValueError(f"rows: {name!r} is none of {sorted(suites)}")
-  print(report.environment())
+  print(workdirs.machine())
   rows = []
   for name in names:
     for comparison in suites[name]():
@@ -53,7 +53,7 @@ def main(argv) -> None:
       print(_line(rows[-1]), flush=True)
   if _OUTPUT.value:
     table = {
-      "environment": report.environment(),
+      "environment": workdirs.machine(),
       "rows": [row._asdict() for row in rows],
     }
     with open(_OUTPUT.value, "w") as file:
@@ -68,7 +68,7 @@ def _measure(
   for side in sides:  # Compilation and first touch of memory do not count.
     side()
     side()
-  times = ([], [])
+  times: tuple[list[float], list[float]] = ([], [])
   for _ in range(_REPEATS.value):
     for side, found in zip(sides, times, strict=True):
       start = time.perf_counter()

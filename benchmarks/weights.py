@@ -79,8 +79,8 @@ def _ours_in_cache(l, order: int):
 def plain_quadrature(l):
   """T = N: ⌈N/2⌉ nodes, products by sums of logs, log-sum-exp."""
   num = l.shape[0]
-  t, w = np.polynomial.legendre.leggauss(-(-num // 2))
-  t, w = jnp.asarray((t + 1) / 2), jnp.log(num * jnp.asarray(w / 2))
+  nodes, weights = np.polynomial.legendre.leggauss(-(-num // 2))
+  t, w = jnp.asarray((nodes + 1) / 2), jnp.log(num * jnp.asarray(weights / 2))
   logs = jnp.log1p(-t[None] * l[:, None])
   total = jnp.sum(logs, 0)
   return jnp.exp(jax.nn.logsumexp((w + total)[None] - logs, axis=1))

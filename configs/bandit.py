@@ -4,10 +4,12 @@ python -m experiments.train --config=configs/bandit.py --workdir=runs/bandit
 python -m experiments.sweep --config=configs/bandit.py --workdir=runs/orders
 """
 
+from ml_collections import ConfigDict
+
 from configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
   config = default.get_config()
   config.task.name = "bandit"
   config.policy.name = "tabular"
@@ -20,7 +22,7 @@ def get_config():
   return config
 
 
-def get_sweep():
+def get_sweep() -> dict:
   return {
     "estimator.order": [1, 2, 4, 8, 16, 31],
     "optimizer.learning_rate": [0.03, 0.1, 0.3, 1.0],

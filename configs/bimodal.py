@@ -6,10 +6,12 @@ Exact ML reaches an NLL near 1.12 nats; so does MaxRL of order N − 1 = 31, whi
 order 1 (RL) collapses to the likelier mode.
 """
 
+from ml_collections import ConfigDict
+
 from configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
   config = default.get_config()
   config.task.name = "bimodal"
   config.task.noise = 0.4

@@ -9,12 +9,14 @@ python -m experiments.train --config=configs/cifar.py \\
 DATA holds `cifar10` as tensorflow-datasets prepares it, in array_record files.
 """
 
+from ml_collections import ConfigDict
+
 from configs import default
 
 _EPOCH = 175  # Steps: 45 000 images, 256 a step.
 
 
-def get_config():
+def get_config() -> ConfigDict:
   config = default.get_config()
   config.task.name = "images"
   config.task.data_name = "cifar10"

@@ -3,10 +3,12 @@
 python -m experiments.train --config=configs/digits.py --workdir=runs/digits
 """
 
+from ml_collections import ConfigDict
+
 from configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
   config = default.get_config()
   config.task.num_digits = 3
   config.rollouts = 1024

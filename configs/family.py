@@ -7,6 +7,8 @@ MaxRL, power and pass@K differ only in the coefficients a_k of their series, so
 that all of them, at every learning rate, are one compiled program.
 """
 
+from ml_collections import ConfigDict
+
 from configs import bandit
 
 ORDERS = (1, 2, 4, 8, 16, 31)
@@ -14,12 +16,12 @@ ALPHAS = (0.25, 0.5, 0.75)
 KS = (2, 4, 8, 16)
 
 
-def get_config():
+def get_config() -> ConfigDict:
   return bandit.get_config()
 
 
-def get_sweep():
-  methods = [("maxrl", order, None, None) for order in ORDERS]
+def get_sweep() -> dict:
+  methods: list[tuple] = [("maxrl", order, None, None) for order in ORDERS]
   methods += [("power", None, alpha, None) for alpha in ALPHAS]
   methods += [("pass_at_k", None, None, k) for k in KS]
   fields = ("name", "order", "alpha", "k")

@@ -4,10 +4,12 @@
       --config.task.num_classes=10000 --workdir=runs/teacher
 """
 
+from ml_collections import ConfigDict
+
 from configs import default
 
 
-def get_config():
+def get_config() -> ConfigDict:
   config = default.get_config()
   config.task.name = "gaussian_teacher"
   config.task.num_classes = 100

@@ -8,10 +8,12 @@ python -m experiments.train --config=configs/maze.py --workdir=runs/maze \
     --config.policy.checkpoint=runs/warmup/model
 """
 
+from ml_collections import ConfigDict
+
 from configs import default
 
 
-def get_config(stage: str = "rl"):
+def get_config(stage: str = "rl") -> ConfigDict:
   config = default.get_config()
   config.task.name = "maze"
   config.task.size = 9

@@ -12,10 +12,12 @@ instead. `--config.batch_size=256 --config.rollouts=4 --config.steps=9000` is a
 run of the scaling study, for rollouts of 4, 8, …, 128.
 """
 
+from ml_collections import ConfigDict
+
 from configs import maze
 
 
-def get_config(stage: str = "rl"):
+def get_config(stage: str = "rl") -> ConfigDict:
   config = maze.get_config(stage)
   config.task.size = 17
   config.task.max_length = 180

@@ -86,10 +86,10 @@ def _check(together: bool) -> None:
       f"--{missing[0]} is missing: --coordinator, --processes and --process go"
       " together"
     )
-  if not missing and _PROCESS.value >= _PROCESSES.value:
+  process, processes = _PROCESS.value, _PROCESSES.value
+  if process is not None and processes is not None and process >= processes:
     raise ValueError(
-      f"--process={_PROCESS.value}: must be below --processes="
-      f"{_PROCESSES.value}"
+      f"--process={process}: must be below --processes={processes}"
     )
 
 

@@ -112,7 +112,7 @@ def all_runs(preset: Preset, folder: pathlib.Path):
       method: _Trainer(method, preset, preset.steps, folder, bar)
       for method in METHODS
     }
-    runs = {method: [] for method in METHODS}
+    runs: dict[Method, list] = {method: [] for method in METHODS}
     for seed in preset.seeds:
       for method in METHODS:
         runs[method].append(final[method].run(chosen[method], seed))

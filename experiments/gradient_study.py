@@ -130,7 +130,7 @@ def _prompt():
     for _ in range(100):
       power = (low + high) / 2
       low, high = (power, high) if policy @ base**power > p else (low, power)
-    likelihoods = base**power
+    likelihoods: np.ndarray = base**power
   else:
     right = max(arms // 2, 1)
     policy[:right] *= p / policy[:right].sum()
@@ -181,7 +181,9 @@ def _estimator(name: str, order, baseline):
   elif name == "power":
     alpha = _ALPHA.value
     options = {"alpha": alpha, "order": order, "baseline": baseline}
-    series = objectives.series(objectives.power(alpha).coefficients(order))
+    whole = objectives.power(alpha)
+    assert whole.coefficients is not None
+    series = objectives.series(whole.coefficients(order))
     target = series, f"power {alpha:g} T={order}"
   elif name == "pass_at_k":
     options = {"k": order, "baseline": baseline}
@@ -203,7 +205,7 @@ def _order_below():
 
 
 def _draw(rows: list[dict], path: pathlib.Path) -> None:
-  with plt.rc_context(plotting.STYLE):
+  with plotting.styled():
     height = 1.2 + 0.24 * len(rows)
     figure, (left, right) = plotting.axes(columns=2, height=height)
     names = [

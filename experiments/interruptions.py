@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from maxrl_jax import processes
 
@@ -43,7 +43,7 @@ class Interruptions:
       signal.signal(number, handler)
 
 
-def until_stopped(chunks: Iterator, each: Callable = lambda _: None) -> None:
+def until_stopped(chunks: Generator, each: Callable = lambda _: None) -> None:
   """Calls `each` with every chunk; a signal ends it after what it is at.
 
   Args:

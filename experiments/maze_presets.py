@@ -1,7 +1,7 @@
 """Maze experiments: methods, and how large everything is."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ml_collections import config_dict
 
@@ -10,7 +10,7 @@ from maxrl_jax import plotting
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
 # Ways to learn, by the label that figures give them.
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
   "MaxRL": {"name": "maxrl"},
   "GRPO": {"name": "grpo"},
   "RLOO": {"name": "rloo"},

@@ -25,6 +25,7 @@ from experiments.interruptions import RESUMABLE
 from experiments.maze_presets import KS, METHODS, Preset, config_of
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
+from maxrl_jax.policies import Transformer
 
 _AT_WORK = threading.Lock()  # Held while a run is trained.
 
@@ -61,6 +62,7 @@ def _warm_up(config, unfinished: pathlib.Path, place: pathlib.Path) -> None:
       lambda step: bar.update(step - bar.n),
     )
   params = jax.tree.map(lambda x: x[0], states.params)
+  assert isinstance(made.policy, Transformer)
   qwen2.save(unfinished / "model", made.policy, params)
   (unfinished / "model").rename(place)
 
@@ -191,7 +193,9 @@ def _prepare(cores) -> None:
 
 def _end_with_parent() -> None:
   """A worker whose parent was killed saves what it is at, and ends."""
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    parent.join()
   os.kill(os.getpid(), signal.SIGTERM)
   with _AT_WORK:  # By itself it would wait for more work for ever.
     os._exit(RESUMABLE)

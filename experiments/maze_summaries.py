@@ -20,7 +20,7 @@ def reported(settings, rates: dict[str, float], workdir, **changes):
     for seed, (label, rate) in itertools.product(settings.seeds, rates.items())
   ]
   found = maze_runs.train(settings, wanted, workdir / "runs")
-  runs = {label: [] for label in rates}
+  runs: dict[str, list] = {label: [] for label in rates}
   for run, arrays in zip(wanted, found, strict=True):
     runs[run.label].append(arrays)
   return runs

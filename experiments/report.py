@@ -2,10 +2,6 @@
 
 import base64
 import html
-import platform
-from importlib import metadata
-
-import jax
 
 from experiments.results import Claim, Result, Table
 
@@ -58,17 +54,6 @@ def page(title: str, introduction: list[str], results: list[Result]) -> str:
     if result.made_by:
       parts.append(f"<p class='made'>{html.escape(result.made_by)}</p>")
   return "\n".join(parts) + "\n</body></html>\n"
-
-
-def environment() -> str:
-  """Device and versions, in one line."""
-  packages = ("jax", "jaxlib", "flax", "optax", "numpy")
-  versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)
-  device = jax.devices()[0]
-  return (
-    f"{device.platform} ({device.device_kind}), Python"
-    f" {platform.python_version()}, {versions}"
-  )
 
 
 def _claims_table(claims: list[Claim]) -> Table:

@@ -21,7 +21,6 @@ import matplotlib
 
 matplotlib.use("Agg")  # Before pyplot: no display is needed.
 
-import matplotlib.pyplot as plt
 from absl import flags
 from tqdm import tqdm
 
@@ -74,13 +73,13 @@ def main(argv) -> None:
 def _make(name: str, workdir: pathlib.Path) -> float:
   """Makes and saves one figure; returns the seconds it took."""
   start = time.time()
-  with plt.rc_context(plotting.STYLE):
+  with plotting.styled():
     result = FIGURES[name](_PRESET.value, workdir)
     seconds = time.time() - start
     made_by = (
       f"python -m experiments.reproduce --preset={_PRESET.value}"
       f" --figure={name}: {seconds / 60:.1f} minutes, without stored runs,"
-      f" on {report.environment()}."
+      f" on {workdirs.machine()}."
     )
     results.save(result._replace(made_by=made_by), name, workdir)
   return seconds
@@ -108,7 +107,8 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
       started.append(process)
     return job, process.returncode
 
-  failed, started = [], []
+  failed: list[str] = []
+  started: list[subprocess.Popen] = []
   with futures.ThreadPoolExecutor(_JOBS.value) as pool:
     waiting = [pool.submit(make, job) for job in jobs]
     bar = tqdm(futures.as_completed(waiting), total=len(jobs), unit="figure")
@@ -141,8 +141,8 @@ def _together(names: list[str]) -> list[str]:
 
 def _report(workdir: pathlib.Path) -> list[results.Claim]:
   """Writes claims.json and report.html anew after every figure."""
-  found = [results.load(name, workdir) for name in FIGURES]
-  found = [result for result in found if result]
+  loaded = (results.load(name, workdir) for name in FIGURES)
+  found = [result for result in loaded if result]
   claims = [claim for result in found for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
   results.write_whole(workdir / "claims.json", text + "\n")

@@ -119,6 +119,7 @@ def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
   """Writes figures/NAME.png and NAME.svg."""
   (workdir / "figures").mkdir(exist_ok=True)
   for drawing in drawings:
+    assert isinstance(drawing.figure, Figure)
     image = workdir / "figures" / f"{drawing.name}.png"
     drawing.figure.savefig(image)
     # Without the date, the same numbers make the same file.

@@ -41,7 +41,7 @@ def advance(
     Stopped: a signal asked for it, and everything is on disk.
     FloatingPointError: as `training.chunks`, with the last good checkpoint.
     OSError: the disk is full, or the like.
-    ValueError: no checkpoint is whole.
+    ValueError: no checkpoint is whole, or the newest has no origin.
   """
   origin = {
     "config": json.loads(config.to_json()),
@@ -57,6 +57,12 @@ def advance(
     return {"step": np.array(step)} | record
 
   run = Resumable(made, config, workdir / "checkpoints")
+  if run.step and run.about is None:
+    raise ValueError(
+      f"workdir = '{workdir}': its newest checkpoint is of a loop of your own,"
+      " which experiments.train cannot go on with; choose another folder"
+      " (--fresh trains this one anew)"
+    )
   _tell(run, origin, config.steps)
   log = _Log(workdir / "metrics.jsonl", run.records, config.runs)
   chunks = run.chunks(
@@ -80,6 +86,7 @@ def advance(
 
   with bar:
     until_stopped(chunks, tell)
+  assert run.states is not None
   return run.states, run.seconds
 
 
@@ -113,6 +120,7 @@ def measured(
   tick(run.step)
   chunks = run.chunks(measure, patience=PATIENCE, check=check)
   until_stopped(chunks, tick)
+  assert run.states is not None
   return run.records, run.states
 
 
@@ -150,6 +158,7 @@ def _tell(run: Resumable, origin: dict, steps: int) -> None:
   if not run.step or not processes.is_first():
     return
   print(f"going on from step {run.step} of {steps}", file=sys.stderr)
+  assert run.about is not None
   then, now = run.about["environment"], origin["environment"]
   changed = [
     f"{name} was {then['versions'].get(name)} and is {version}"

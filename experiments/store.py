@@ -59,7 +59,7 @@ def alone(folder: pathlib.Path):
 def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
   unfinished = path.with_suffix(f".{os.getpid()}.part")
   with open(unfinished, "wb") as file:
-    np.savez(file, **arrays)
+    np.savez(file, **arrays)  # type: ignore[arg-type]  # Taken for a flag.
   unfinished.replace(path)
 
 

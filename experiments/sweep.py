@@ -22,7 +22,6 @@ from ml_collections import config_flags
 
 from experiments import (
   console,
-  report,
   store,
   sweep_report,
   sweep_runs,
@@ -86,6 +85,7 @@ def _grid():
     return _GRID.value
   path = config_flags.get_config_filename(flags.FLAGS["config"])
   spec = importlib.util.spec_from_file_location("swept", path.split(":")[0])
+  assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   if not hasattr(module, "get_sweep"):
@@ -108,7 +108,7 @@ def _about(axes) -> dict:
   """What runs.nc says of itself."""
   return workdirs.environment() | {
     "grid": [axis._asdict() for axis in axes],
-    "environment": report.environment(),
+    "environment": workdirs.machine(),
   }
 
 

@@ -118,7 +118,7 @@ def _method(sweep: Sweep, label, fields, by_rate) -> Method:
     found = data[f"validation_{sweep.score}"].values[rows, -1].mean()
     found = found if sweep.larger else -found
     at[rate] = found if np.isfinite(found) else -np.inf
-  rate = max(at, key=at.get)
+  rate = max(at, key=lambda rate: at[rate])
   edge = len(by_rate) > 1 and rate in (min(by_rate), max(by_rate))
   fresh = ~np.isin(seeds, sweep.tuning)
   reported = {

@@ -11,7 +11,6 @@ from maxrl_jax import plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.sweeps.dataset import plain
 
-STYLE = plotting.STYLE
 _ORDER, _ROLLOUTS = "estimator.order", "rollouts"
 _MOST = 12  # Curves that one figure can tell apart.
 

@@ -2,22 +2,22 @@
 
 import json
 import pathlib
+from collections.abc import Callable
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
 from experiments import report, sweep_figures
 from experiments.results import Drawing, Result, Table, save_drawings, spread
 from experiments.sweep_analysis import Sweep, analyse
-from maxrl_jax import stats
+from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps.grid import Axis
 
 
 def write(data: xr.Dataset, axes: list[Axis], workdir: pathlib.Path, question):
   """Writes figures/ and report.html."""
   sweep = analyse(data, axes)
-  with plt.rc_context(sweep_figures.STYLE):
+  with plotting.styled():
     drawings = sweep_figures.draw(sweep)
     save_drawings(drawings, workdir)
   images = workdir / "figures"
@@ -80,7 +80,7 @@ def _selection(sweep: Sweep, reported: int) -> str:
 def _scores(sweep: Sweep) -> Table:
   rng = np.random.default_rng(0)
   more = [k for k in ("pass@16", "pass@256") if f"test_{k}" in sweep.data]
-  columns = {"method": lambda m: m.label}
+  columns: dict[str, Callable[..., str]] = {"method": lambda m: m.label}
   if sweep.methods[0].rate is not None:
     columns["learning rate"] = lambda m: f"{m.rate:g}" + " (edge)" * m.edge
   columns[sweep.score] = lambda m: spread(sweep.test(m))

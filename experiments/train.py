@@ -67,7 +67,9 @@ def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
       made, config, evaluate, workdir, environment
     )
     found = {"steps": config.steps, "seconds": round(seconds, 1)}
-    if made.task.is_regression:  # What to add to log l for a log density.
+    if (
+      made.task.likelihood is not None
+    ):  # What to add to log l for a log density.
       found["log_ceiling"] = made.task.likelihood.log_ceiling
     tested = evaluate("test", states)
     found |= {f"test/{name}": values for name, values in tested.items()}
@@ -104,10 +106,9 @@ def _clear(workdir: pathlib.Path, fields: dict) -> None:
 
 def _save_models(workdir: pathlib.Path, policy, params, config) -> None:
   """Writes model/ or, with several runs, model-SEED/ for each."""
-  leaves, tree = jax.tree.flatten(params)
   for run in range(config.runs):
     name = "model" if config.runs == 1 else f"model-{config.seed + run}"
-    own = tree.unflatten(leaf[run] for leaf in leaves)
+    own = jax.tree.map(lambda leaf, run=run: leaf[run], params)
     qwen2.save(workdir / name, policy, own)
 
 

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib import metadata
+from typing import Any
 
 import filelock
 import jax
@@ -60,9 +61,9 @@ def claim(path: pathlib.Path, fields: dict) -> bool:
   workdir = path.parent
   if not path.exists():
     # What a process leaves that is killed while it begins is nothing.
-    ours = (".lock", ".writable")
+    nothing = (".lock", ".writable")
     if any(
-      p.name not in ours and p.suffix != ".part" for p in workdir.iterdir()
+      p.name not in nothing and p.suffix != ".part" for p in workdir.iterdir()
     ):
       raise ValueError(
         f"workdir = '{workdir}' is not empty and has no {path.name}; choose"
@@ -92,7 +93,7 @@ def claim(path: pathlib.Path, fields: dict) -> bool:
 
 def flatten(block: dict, prefix: str = "") -> dict:
   """{"a": {"b": 1}} → {"a.b": 1}."""
-  found = {}
+  found: dict[str, Any] = {}
   for name, value in block.items():
     inner = isinstance(value, dict)
     found |= (
@@ -101,14 +102,25 @@ def flatten(block: dict, prefix: str = "") -> dict:
   return found
 
 
+def machine() -> str:
+  """Device and the versions that matter most, in one line."""
+  packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+  versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)
+  return f"{_device()}, Python {platform.python_version()}, {versions}"
+
+
+def _device() -> str:
+  device = jax.devices()[0]
+  return f"{device.platform} ({device.device_kind})"
+
+
 def environment() -> dict:
   """Where a run was made: command, revision, device and all versions."""
-  device = jax.devices()[0]
   versions = {d.name: d.version for d in metadata.distributions()}
   return {
     "command": shlex.join(["python", *sys.orig_argv[1:]]),
     "revision": revision(),
-    "device": f"{device.platform} ({device.device_kind})",
+    "device": _device(),
     "devices": jax.device_count(),
     "platform": platform.platform(),
     "python": platform.python_version(),

@@ -7,6 +7,7 @@ metrics are the new statistics of a policy that has any (`rollouts.STATISTICS`).
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import flax.linen as nn
@@ -16,8 +17,10 @@ import jax.numpy as jnp
 from maxrl_jax import guards, losses, rollouts
 from maxrl_jax.mesh import ONE_DEVICE, Layout
 from maxrl_jax.tasks import Task
+from maxrl_jax.tasks.base import Prompts
 
 Array = jax.Array
+Loss = Callable[[Any, Array, Prompts], tuple[Array, dict[str, Any]]]
 
 
 def sampled(
@@ -51,7 +54,9 @@ def sampled(
   """
   group = functools.partial(group_loss, estimator, signal, pathwise)
 
-  def loss(params, key, prompts):
+  def loss(
+    params: Any, key: Array, prompts: Prompts
+  ) -> tuple[Array, dict[str, Any]]:
     outputs, statistics = rollouts.read(policy, params, prompts.inputs)
     drawn = rollouts.sample_batch(
       key, policy, params, prompts, task, num, outputs
@@ -72,7 +77,7 @@ def sampled(
   return loss
 
 
-def _spread(drawn, layout: Layout, signal: str, by_dimension: bool):
+def _spread(drawn: Any, layout: Layout, signal: str, by_dimension: bool) -> Any:
   """Rollouts over devices; all of a group's signal to each of its devices."""
   axes = ("data", None) if by_dimension else ("data",)
   drawn = layout.spread(drawn, *axes, "rollouts")
@@ -110,7 +115,9 @@ def exact(
       of their pass rates.
   """
 
-  def loss(params, key, prompts):
+  def loss(
+    params: Any, key: Array, prompts: Prompts
+  ) -> tuple[Array, dict[str, Any]]:
     del key  # Nothing is sampled.
     outputs, statistics = rollouts.read(policy, params, prompts.inputs)
     log_p = rollouts.log_pass_rates(policy, params, prompts, task, outputs)
@@ -128,11 +135,14 @@ def exact(
 def supervised(policy: nn.Module, task: Task) -> Callable:
   """−log m(z*|x) a token, z* the answer that the task demonstrates."""
 
-  def loss(params, key, prompts):
+  def loss(
+    params: Any, key: Array, prompts: Prompts
+  ) -> tuple[Array, dict[str, Any]]:
     del key
     outputs = policy.apply(params, prompts.inputs)
+    assert task.demonstrations is not None
     answers = jax.vmap(task.demonstrations)(prompts.targets)[:, None]
-    scores = policy.apply(params, outputs, answers, method="score")
+    scores: Any = policy.apply(params, outputs, answers, method="score")
     value = -jnp.sum(scores.log_probs) / jnp.sum(scores.lengths)
     return value, {"token_nll": value} | _blamed(scores.log_probs)
 
@@ -142,13 +152,16 @@ def supervised(policy: nn.Module, task: Task) -> Callable:
 def mean_squared_error(policy: nn.Module) -> Callable:
   """½ (y − E[ŷ])² summed over dimensions: plain regression on the mean."""
 
-  def loss(params, key, prompts):
+  def loss(
+    params: Any, key: Array, prompts: Prompts
+  ) -> tuple[Array, dict[str, Any]]:
     del key
     outputs = policy.apply(params, prompts.inputs)
     chex.assert_shape(prompts.targets.y, (None, policy.num_dims))
 
-    def mean(outputs):
-      return policy.apply(params, outputs, method="components").mean()
+    def mean(outputs: Any) -> Array:
+      components: Any = policy.apply(params, outputs, method="components")
+      return components.mean()
 
     errors = (prompts.targets.y - jax.vmap(mean)(outputs)) ** 2
     value = jnp.sum(errors) / errors.shape[0]
@@ -175,7 +188,9 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
   return metrics
 
 
-def _blamed(losses_of_prompts: Array, likelihoods: Array | None = None):
+def _blamed(
+  losses_of_prompts: Array, likelihoods: Array | None = None
+) -> dict[str, Array]:
   """Metrics that name the first prompt with an impossible number, −1 for none.
 
   Args:
@@ -183,7 +198,7 @@ def _blamed(losses_of_prompts: Array, likelihoods: Array | None = None):
     likelihoods: [B, …], where there are any.
   """
 
-  def first(possible):
+  def first(possible: Array) -> Array:
     bad = ~possible.reshape(possible.shape[0], -1).all(-1)
     return jnp.where(bad.any(), jnp.argmax(bad), -1)
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -86,7 +87,7 @@ class Checkpoints(contextlib.AbstractContextManager):
 
   def __init__(
     self, folder: pathlib.Path, keep_last: int = 2, keep_best: int = 1
-  ):
+  ) -> None:
     """Opens the folder, making it if need be.
 
     Args:
@@ -104,7 +105,7 @@ class Checkpoints(contextlib.AbstractContextManager):
     context.asynchronous.create_directories_asynchronously = False
     context.asynchronous.timeout_secs = 300
     self._folder = folder
-    self._saving = None
+    self._saving: Any = None
     self._checkpointer = ocp.training.Checkpointer(
       folder.absolute(),
       preservation_policy=_KEEP.AnyPreservationPolicy(kept),
@@ -159,12 +160,12 @@ class Checkpoints(contextlib.AbstractContextManager):
       with self._named():
         saving.result()
 
-  def __exit__(self, *_) -> None:
+  def __exit__(self, *_: Any) -> None:
     with self._named():
       self._checkpointer.close()
 
   @contextlib.contextmanager
-  def _named(self):
+  def _named(self) -> Iterator[None]:
     """What goes wrong while writing, as one kind of error with the folder."""
     try:
       yield

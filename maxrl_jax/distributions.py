@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.extend.random import threefry_2x32
+from jax.typing import DTypeLike
 
 Array = jax.Array
 
@@ -97,7 +98,7 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
   return (inside + before[:, None]).reshape(-1)[:size]
 
 
-def uniforms(key: Array, num: int, dtype) -> Array:
+def uniforms(key: Array, num: int, dtype: DTypeLike) -> Array:
   """N multiples of 2⁻²⁴ in [0, 1), at half the price of jax.random.uniform.
 
   That keeps one of the two words that the cipher makes of every counter.
@@ -126,7 +127,7 @@ def _search(sorted_values: Array, x: Array) -> Array:
   passed = [padded[i] <= x for i in range(eighth - 1, 8 * eighth, eighth)]
   found = eighth * sum(p.astype(jnp.int32) for p in passed)
 
-  def halve(i, found):
+  def halve(i: Array, found: Array) -> Array:
     step = jnp.int32(eighth) >> (i + 1)
     pivot = padded.at[found + (step - 1)].get(mode="promise_in_bounds")
     return jnp.where(pivot <= x, found + step, found)

@@ -14,12 +14,12 @@ import jax
 import numpy as np
 
 from maxrl_jax.mesh import Layout
-from maxrl_jax.tasks.base import Prompts, Stream
+from maxrl_jax.tasks.base import Batches, Prompts, Stream
 
 
 def training(
   stream: Stream, layout: Layout, batch: int, length: int, done: int, steps: int
-) -> Iterator[Prompts]:
+) -> Batches:
   """Chunks of training batches, arrays [length, batch, …] on the devices.
 
   Args:
@@ -36,9 +36,7 @@ def training(
     yield from _ahead(some, layout, batch, length)
 
 
-def split(
-  stream: Stream, layout: Layout, name: str, batch: int
-) -> Iterator[Prompts]:
+def split(stream: Stream, layout: Layout, name: str, batch: int) -> Batches:
   """Batches of a fixed split in order, arrays [1, batch, …] on the devices."""
   read = stream.split(name, batch, layout.rows(batch))
   with contextlib.closing(read):
@@ -47,13 +45,16 @@ def split(
 
 def _ahead(
   read: Iterator[Prompts], layout: Layout, batch: int, length: int
-) -> Iterator[Prompts]:
+) -> Batches:
   """Chunks of what is read, each made while the one before is in use."""
   stopped = threading.Event()
 
   def chunk() -> Prompts | None:
-    some = itertools.islice(read, length)
-    some = list(itertools.takewhile(lambda _: not stopped.is_set(), some))
+    some = list(
+      itertools.takewhile(
+        lambda _: not stopped.is_set(), itertools.islice(read, length)
+      )
+    )
     if not some:
       return None
     stacked = jax.tree.map(lambda *x: np.stack(x), *some)

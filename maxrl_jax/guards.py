@@ -1,8 +1,11 @@
 """Numbers that cannot be: found, named, and kept out of the parameters."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 Array = jax.Array
 
@@ -13,7 +16,9 @@ _LEARNT_AFTER = 20  # Steps before the spike guard knows what is typical.
 _MEMORY = 0.99  # Of its running mean.
 
 
-def guarded(config, before, after, metrics: dict[str, Array]):
+def guarded(
+  config: ConfigDict, before: Any, after: Any, metrics: dict[str, Array]
+) -> tuple[Any, dict[str, Array]]:
   """The state after an update, or before it where it must not be made.
 
   With config.on_nonfinite = 'skip' an update is skipped where any number of the
@@ -50,7 +55,7 @@ def guarded(config, before, after, metrics: dict[str, Array]):
 
 
 def check_metrics(
-  metrics: dict[str, np.ndarray], start: int, noise=None
+  metrics: dict[str, np.ndarray], start: int, noise: Any = None
 ) -> None:
   """Raises FloatingPointError at the first step with an impossible number.
 
@@ -100,13 +105,13 @@ def _where(name: str, here: dict) -> str:
   return " (the loss of every prompt is)" if name == "gradient_norm" else ""
 
 
-def _why(name: str, noise) -> str:
+def _why(name: str, noise: Any) -> str:
   if name != "likelihood_max" or noise is None:
     return ""
   return f"; its ceiling is a log density of {noise.log_ceiling:.4g}"
 
 
-def possible(name: str, values):
+def possible(name: str, values: Any) -> Any:
   """Whether numbers of a metric can be: finite, and likelihoods in [0, 1]."""
   good = abs(values) < np.inf  # NumPy's arrays and traced ones alike.
   if _is_likelihood(name):  # An exact pass rate is a sum, and rounds.

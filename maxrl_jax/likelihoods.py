@@ -15,14 +15,17 @@ and its likelihood is 0.
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
+from jax.typing import ArrayLike
 from scipy import stats as quantiles
+
+from maxrl_jax import ranges
 
 Array = jax.Array
 
@@ -44,18 +47,20 @@ class Likelihood(NamedTuple):
   log_shape: Callable[[Array], Array]
   cdf: Callable[[Array], Array]
   log_peak: float
-  scale: float
-  smallest_scale: float
-  log_under_normal: Callable[[Array, Array, Array], Array] | None = None
+  scale: float | Array
+  smallest_scale: float | Array
+  log_under_normal: Callable[[Array, Any, Array], Array] | None = None
 
   @property
-  def log_ceiling(self) -> float:
+  def log_ceiling(self) -> float | Array:
     """log c: what is to be added to log l for a density, in nats."""
     if isinstance(self.smallest_scale, jax.core.Tracer):
       return self.log_peak - jnp.log(self.smallest_scale)
     return self.log_peak - math.log(self.smallest_scale)
 
-  def log_likelihoods(self, residuals: Array, scale=None) -> Array:
+  def log_likelihoods(
+    self, residuals: Array, scale: ArrayLike | None = None
+  ) -> Array:
     """log l = log f(y − ŷ; σ) − log c ≤ 0, elementwise."""
     scale = self.scale if scale is None else scale
     # No density is formed: at a residual of 0 and the smallest σ, l is 1.
@@ -63,7 +68,9 @@ class Likelihood(NamedTuple):
     return self.log_shape(residuals / scale) + relative
 
 
-def gaussian(*, scale: float, smallest_scale=None) -> Likelihood:
+def gaussian(
+  *, scale: float | Array, smallest_scale: float | Array | None = None
+) -> Likelihood:
   """f = exp(−(y−ŷ)²/2σ²) / (σ √2π).
 
   Args:
@@ -85,7 +92,9 @@ def gaussian(*, scale: float, smallest_scale=None) -> Likelihood:
   )
 
 
-def laplace(*, scale: float, smallest_scale=None) -> Likelihood:
+def laplace(
+  *, scale: float | Array, smallest_scale: float | Array | None = None
+) -> Likelihood:
   """f = exp(−|y−ŷ|/b) / 2b, with b = `scale`; arguments as in `gaussian`."""
   return Likelihood(
     lambda u: -jnp.abs(u),
@@ -106,7 +115,10 @@ def _laplace_under_normal(r: Array, b: Array, s: Array) -> Array:
 
 
 def student_t(
-  *, scale: float, degrees: float = 3.0, smallest_scale=None
+  *,
+  scale: float | Array,
+  degrees: float = 3.0,
+  smallest_scale: float | Array | None = None,
 ) -> Likelihood:
   """f ∝ (1 + (y−ŷ)²/νσ²)^{−(ν+1)/2}: tails that forgive outliers.
 
@@ -115,10 +127,9 @@ def student_t(
     degrees: ν > 0; 1 is Cauchy, large is Gaussian.
     smallest_scale: as in `gaussian`.
   """
-  if not 0 < degrees < math.inf:
-    raise ValueError(f"degrees = {degrees}: must be above 0 and finite")
+  ranges.above_zero(degrees=degrees)
 
-  def cdf(u):
+  def cdf(u: Array) -> Array:
     tail = special.betainc(degrees / 2, 0.5, degrees / (degrees + u * u)) / 2
     return jnp.where(u > 0, 1 - tail, tail)
 
@@ -126,7 +137,7 @@ def student_t(
   middles = (np.arange(512) + 0.5) / 512
   precision = quantiles.gamma.ppf(middles, degrees / 2, scale=2 / degrees)
 
-  def log_under_normal(r, noise, s):
+  def log_under_normal(r: Array, noise: ArrayLike, s: Array) -> Array:
     g = precision.astype(np.float32).reshape((-1,) + (1,) * jnp.ndim(r))
     total = jnp.sqrt(jnp.square(noise / jnp.sqrt(g)) + jnp.square(s)[None])
     terms = densities.norm.logpdf(r[None], 0.0, total)
@@ -145,9 +156,7 @@ def student_t(
 
 def tolerance(*, width: float) -> Likelihood:
   """Right or wrong: l = 1[|y − ŷ| ≤ width], as a density 1/(2 width)."""
-  known = not isinstance(width, jax.core.Tracer)
-  if known and not 0 < width < math.inf:
-    raise ValueError(f"width = {width}: must be above 0 and finite")
+  ranges.above_zero(width=width)
   return Likelihood(
     lambda u: jnp.where(jnp.abs(u) <= 1, 0.0, -jnp.inf),
     lambda u: jnp.clip((u + 1) / 2, 0.0, 1.0),
@@ -186,7 +195,9 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
 }
 
 
-def from_log_likelihood(log_likelihoods: Array, log_ceiling=0.0) -> Array:
+def from_log_likelihood(
+  log_likelihoods: Array, log_ceiling: ArrayLike = 0.0
+) -> Array:
   """l = exp(log l' − log c) for a log-likelihood of your own, [B, N] or [N].
 
   Args:
@@ -213,12 +224,13 @@ def from_log_likelihood(log_likelihoods: Array, log_ceiling=0.0) -> Array:
   return jnp.exp(log_l - log_ceiling)
 
 
-def _scales(scale: float, smallest_scale) -> tuple[float, float]:
+def _scales(
+  scale: float | Array, smallest_scale: float | Array | None
+) -> tuple[float | Array, float | Array]:
   smallest = scale if smallest_scale is None else smallest_scale
-  if isinstance(scale, jax.core.Tracer):
-    return scale, smallest  # Known only when the program runs.
-  if not 0 < scale < math.inf:
-    raise ValueError(f"scale = {scale}: must be above 0 and finite")
+  if ranges.is_traced(scale):
+    return scale, smallest
+  ranges.above_zero(scale=scale)
   if not 0 < smallest <= scale:
     raise ValueError(
       f"smallest_scale = {smallest}: must be above 0 and at most scale ="

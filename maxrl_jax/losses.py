@@ -50,7 +50,7 @@ def surrogate(
     weights = None if weights is None else jnp.where(mask, weights, 0)
   # Nothing flows through how good a rollout was found to be.
   terms = lax.stop_gradient(advantages) * log_probs
-  if weights is not None:
+  if weights is not None and likelihoods is not None:
     terms = terms + lax.stop_gradient(weights) * likelihoods
   if mask is None:
     return -jnp.mean(terms)

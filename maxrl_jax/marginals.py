@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
+from jax.typing import ArrayLike
 
 from maxrl_jax.distributions import Components
 from maxrl_jax.likelihoods import Likelihood
@@ -14,7 +15,10 @@ Array = jax.Array
 
 
 def log_pass_rate(
-  likelihood: Likelihood, target: Array, policy: Components, noise_scale=None
+  likelihood: Likelihood,
+  target: Array,
+  policy: Components,
+  noise_scale: ArrayLike | None = None,
 ) -> Array:
   """log E[l] of a policy that is a mixture, exactly where there is a formula.
 
@@ -43,7 +47,10 @@ def log_pass_rate(
 
 
 def predictive_cdf(
-  likelihood: Likelihood, target: Array, policy: Components, noise_scale=None
+  likelihood: Likelihood,
+  target: Array,
+  policy: Components,
+  noise_scale: ArrayLike | None = None,
 ) -> Array:
   """P(Y ≤ y) under policy and noise: uniform over prompts if calibrated (PIT).
 
@@ -59,6 +66,7 @@ def predictive_cdf(
 
 def _slices(policy: Components, num: int = 1024) -> Array:
   """Middles of `num` slices of equal probability of each normal, [num, C]."""
+  assert policy.scales is not None
   quantiles = special.ndtri((np.arange(num) + 0.5) / num)
   return policy.locations[None] + policy.scales[None] * quantiles[:, None]
 

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
 AXES = ("runs", "data", "rollouts", "model")
 
@@ -27,7 +28,9 @@ class Layout:
     mesh: None where one device has it all.
   """
 
-  def __init__(self, mesh: Mesh | None, split: dict[str, int] | None = None):
+  def __init__(
+    self, mesh: Mesh | None, split: dict[str, int] | None = None
+  ) -> None:
     """From a mesh with `AXES`, and the axis along which layers are split.
 
     Args:
@@ -72,7 +75,7 @@ class Layout:
       return jax.device_put(tree)
     where, rows = NamedSharding(self.mesh, P(None, "data")), self.rows(count)
 
-    def part(x, index):
+    def part(x: np.ndarray, index: Any) -> np.ndarray:
       wanted = np.arange(count)[index[1]]
       first = np.searchsorted(rows, wanted[0])
       return x[index[0], first : first + len(wanted)]
@@ -98,11 +101,12 @@ class Layout:
     """Shardings of arrays of several runs, the run axis first."""
     return jax.tree.map_with_path(self._of_leaf, states)
 
-  def _of_leaf(self, path, leaf) -> NamedSharding:
+  def _of_leaf(self, path: Any, leaf: Any) -> NamedSharding:
+    assert self.mesh is not None
     runs, *sizes = leaf.shape
-    axes = [None] * len(sizes)
+    axes: list[str | None] = [None] * len(sizes)
     for step in path:
-      axis = self._split.get(getattr(step, "key", None))
+      axis = self._split.get(getattr(step, "key", ""))
       # What does not divide is whole on every device.
       if axis is not None and sizes and not sizes[axis] % self.size("model"):
         axes[axis] = "model"
@@ -128,7 +132,7 @@ class Layout:
 ONE_DEVICE = Layout(None)
 
 
-def layout(config, policy: nn.Module) -> Layout:
+def layout(config: ConfigDict, policy: nn.Module) -> Layout:
   """What `config.mesh` asks for, on the devices that there are.
 
   Raises:
@@ -151,7 +155,9 @@ def layout(config, policy: nn.Module) -> Layout:
   return Layout(mesh, getattr(policy, "split", None))
 
 
-def _sizes(config, policy: nn.Module, devices: int) -> tuple[int, ...]:
+def _sizes(
+  config: ConfigDict, policy: nn.Module, devices: int
+) -> tuple[int, ...]:
   """How many devices there are along each of `AXES`."""
   divided = {
     "runs": ("runs", config.runs),

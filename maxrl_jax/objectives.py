@@ -19,13 +19,15 @@ as exp(k log1p(−p)), and no difference of nearly equal numbers is taken.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 Array = jax.Array
+_Function = Callable[[Array], Array]
 
 
 class Objective(NamedTuple):
@@ -36,31 +38,38 @@ class Objective(NamedTuple):
   and `weight` to its exact slope, at every p including the ends.
   """
 
-  value: Callable[[Array], Array]
-  weight: Callable[[Array], Array]
+  value: Callable[[ArrayLike], Array]
+  weight: Callable[[ArrayLike], Array]
   coefficients: Callable[[int], Array] | None
 
 
-def _objective(value, weight, slope, coefficients) -> Objective:
+def _objective(
+  value: _Function,
+  weight: _Function,
+  slope: _Function,
+  coefficients: Callable[[int], Array] | None,
+) -> Objective:
   """Ties J, w = J' and w' together, so that no derivative has to cancel."""
   w = _with_derivative(weight, slope)
   return Objective(_with_derivative(value, w), w, coefficients)
 
 
-def _with_derivative(function, derivative):
+def _with_derivative(
+  function: _Function, derivative: Callable[..., Array]
+) -> Callable[[ArrayLike], Array]:
   @jax.custom_jvp
-  def f(p):
+  def f(p: Array) -> Array:
     return function(p)
 
   @f.defjvp
-  def _(primals, tangents):
+  def _(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
     (p,), (dp,) = primals, tangents
     return f(p), derivative(p) * dp
 
   return lambda p: f(_as_float(p))
 
 
-def _as_float(x) -> Array:
+def _as_float(x: ArrayLike) -> Array:
   x = jnp.asarray(x)
   return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
@@ -71,12 +80,12 @@ def _log_failure(p: Array) -> Array:
   return jnp.where(q == 1, -p, jnp.log(q) * (p / jnp.where(q == 1, 1, 1 - q)))
 
 
-def _power_of_failure(k, p: Array) -> Array:
+def _power_of_failure(k: ArrayLike, p: Array) -> Array:
   """k log(1−p), 0 for k = 0 even at p = 1."""
   return jnp.where(k == 0, 0, jnp.where(k == 0, 1, k) * _log_failure(p))
 
 
-def _failures_to_the(k, p: Array) -> Array:
+def _failures_to_the(k: ArrayLike, p: Array) -> Array:
   """(1−p)^k without rounding 1−p first; 0^0 = 1."""
   return jnp.exp(_power_of_failure(k, p))
 
@@ -91,7 +100,7 @@ def rl() -> Objective:
   )
 
 
-def maxrl(order) -> Objective:
+def maxrl(order: float | Array) -> Objective:
   """Truncated likelihood: J_T(p) = −Σ_{k=1..T} (1−p)^k/k (2602.02710, eq. 7).
 
   Args:
@@ -111,7 +120,7 @@ def maximum_likelihood() -> Objective:
   return _objective(jnp.log, lambda p: 1 / p, lambda p: -1 / (p * p), jnp.ones)
 
 
-def pass_at_k(k) -> Objective:
+def pass_at_k(k: int | Array) -> Objective:
   """At least one success in K: J(p) = 1−(1−p)^K (PKPO, arXiv 2505.15201).
 
   Args:
@@ -119,7 +128,7 @@ def pass_at_k(k) -> Objective:
   """
   _require(k, "k", lambda k: k >= 1, "at least 1")
 
-  def slope(p):
+  def slope(p: Array) -> Array:
     return -k * (k - 1) * _failures_to_the(jnp.maximum(k - 2, 0), p)
 
   return _objective(
@@ -130,7 +139,7 @@ def pass_at_k(k) -> Objective:
   )
 
 
-def power(alpha) -> Objective:
+def power(alpha: float | Array) -> Objective:
   """Box–Cox pass rate: J(p) = (p^α−1)/α, w(p) = p^{α−1}.
 
   α = 1 is RL, α → 0 is log p, α = ½ is the series relative of GRPO. The
@@ -141,13 +150,13 @@ def power(alpha) -> Objective:
   """
   _require(alpha, "alpha", lambda a: 0 <= a <= 1, "in [0, 1]")
 
-  def value(p):
+  def value(p: Array) -> Array:
     log_p = jnp.log(p)
     small = jnp.abs(alpha) < jnp.finfo(log_p.dtype).tiny
     safe = jnp.where(small, 1.0, alpha)
     return jnp.where(small, log_p, jnp.expm1(safe * log_p) / safe)
 
-  def coefficients(length):
+  def coefficients(length: int) -> Array:
     i = jnp.arange(length)
     return jnp.cumprod(jnp.where(i == 0, 1.0, (i - alpha) / jnp.maximum(i, 1)))
 
@@ -166,10 +175,10 @@ def grpo() -> Objective:
   finite value at p = 1, so no finite group estimates it without bias.
   """
 
-  def value(p):
+  def value(p: Array) -> Array:
     return 2 * jnp.arctan2(jnp.sqrt(p), jnp.sqrt(1 - p))
 
-  def slope(p):
+  def slope(p: Array) -> Array:
     return (2 * p - 1) / 2 * (p * (1 - p)) ** -1.5
 
   return _objective(value, lambda p: (p * (1 - p)) ** -0.5, slope, None)
@@ -187,10 +196,10 @@ def series(coefficients: Array) -> Objective:
   a = jnp.asarray(coefficients)
   k = jnp.arange(a.shape[0])
 
-  def weighted(p, exponents, factors):
+  def weighted(p: Array, exponents: Array, factors: ArrayLike) -> Array:
     powers = jax.vmap(_failures_to_the, (0, None), -1)(exponents, p)
-    factors = a.astype(p.dtype) * factors
-    return jnp.dot(powers, factors.astype(p.dtype), precision="highest")
+    terms = a.astype(p.dtype) * factors
+    return jnp.dot(powers, terms.astype(p.dtype), precision="highest")
 
   return _objective(
     lambda p: weighted(p, k + 1, -1 / (k + 1).astype(p.dtype)),
@@ -210,12 +219,14 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 }
 
 
-def _require(value, name, holds, wanted):
+def _require(
+  value: Any, name: str, holds: Callable[[Any], Any], wanted: str
+) -> None:
   if not isinstance(value, jax.core.Tracer) and not holds(value):
     raise ValueError(f"{name} = {value}: must be {wanted}")
 
 
-def _truncated_log(p: Array, order) -> Array:
+def _truncated_log(p: Array, order: float | Array) -> Array:
   """J_T(p) = −∫_a^∞ (1−e^{−Ts})/(e^s−1) ds with a = −log(1−p).
 
   The sum over k done under the integral sign: the cost does not depend on T,
@@ -233,7 +244,7 @@ def _truncated_log(p: Array, order) -> Array:
 
   # A loop, not the sum of an array of nodes: XLA (jaxlib 0.10.2, CPU) compiles
   # that sum to wrong numbers from about a dozen pass rates on.
-  def add(i, area):
+  def add(i: Array, area: Array) -> Array:
     v = jnp.exp(low + step * i)
     s = start + v
     # Divided by e^s, so that large s underflows quietly; e^{−s} = (1−p) e^{−v}.
@@ -244,13 +255,13 @@ def _truncated_log(p: Array, order) -> Array:
   return jnp.where((p == 0) & jnp.isinf(order), -jnp.inf, area)
 
 
-def _truncated_inverse(p: Array, order) -> Array:
+def _truncated_inverse(p: Array, order: float | Array) -> Array:
   """w_T(p) = (1−(1−p)^T)/p, T at p = 0."""
   safe = jnp.where(p == 0, 1.0, p)
   return jnp.where(p == 0, order, -jnp.expm1(order * _log_failure(safe)) / safe)
 
 
-def _truncated_inverse_slope(p: Array, order) -> Array:
+def _truncated_inverse_slope(p: Array, order: float | Array) -> Array:
   """w_T'(p) = (T(1−p)^{T−1} − w_T)/p, by its binomial series where T p < ¼."""
   finite = jnp.where(jnp.isinf(order), 1.0, order)
   last = finite * _failures_to_the(finite - 1, p)

@@ -4,10 +4,16 @@ Colours are Okabe and Ito's, told apart by the colour-blind; the order T or the
 number of rollouts N of one method goes from light to dark.
 """
 
+import contextlib
+from collections.abc import Sequence
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 COLOURS = {
   "cross_entropy": "#000000",
@@ -25,7 +31,7 @@ COLOURS = {
   "self_normalized": "#A05A2C",
 }
 
-STYLE = {
+STYLE: dict[str, Any] = {
   "figure.dpi": 110,
   "savefig.dpi": 160,
   "savefig.bbox": "tight",
@@ -44,13 +50,20 @@ STYLE = {
 }
 
 
-def axes(columns: int = 1, rows: int = 1, width: float = 4.2, height=3.2):
+def styled() -> contextlib.AbstractContextManager[None]:
+  """Drawn inside of it, a figure has this project's style."""
+  return plt.rc_context(STYLE)  # type: ignore[arg-type]  # Keys are literals.
+
+
+def axes(
+  columns: int = 1, rows: int = 1, width: float = 4.2, height: float = 3.2
+) -> tuple[Figure, Any]:
   """A styled figure and its Axes, an array unless there is only one."""
-  with plt.rc_context(STYLE):
+  with styled():
     return plt.subplots(rows, columns, figsize=(width * columns, height * rows))
 
 
-def shade(method: str, position: float = 1.0):
+def shade(method: str, position: float = 1.0) -> tuple[float, ...]:
   """The method's colour, from pale (0) to full (1)."""
   strength = 0.35 + 0.65 * float(np.clip(position, 0, 1))
   colour = np.array(to_rgb(COLOURS[method]))
@@ -59,36 +72,55 @@ def shade(method: str, position: float = 1.0):
 
 def curve(
   ax: Axes,
-  x: np.ndarray,
-  y: np.ndarray,
+  x: npt.ArrayLike,
+  y: npt.ArrayLike,
   *,
-  colour,
+  colour: Any,
   label: str | None = None,
-  low: np.ndarray | None = None,
-  high: np.ndarray | None = None,
-  **kwargs,
+  low: npt.ArrayLike | None = None,
+  high: npt.ArrayLike | None = None,
+  **kwargs: Any,
 ) -> None:
   """A line, with a band where an interval is given."""
   ax.plot(x, y, color=colour, label=label, **kwargs)
-  if low is not None and np.isfinite(low).any():
+  if low is not None and high is not None and np.isfinite(low).any():
     ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def interval_curve(ax: Axes, x: np.ndarray, interval, **kwargs) -> None:
+def marked_curve(
+  ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, **kwargs: Any
+) -> None:
+  """A line with a mark at each of a few points."""
+  style: dict[str, Any] = {"marker": "o", "markersize": 3}
+  curve(ax, x, y, **style, **kwargs)
+
+
+def interval_curve(
+  ax: Axes, x: npt.ArrayLike, interval: Sequence[npt.ArrayLike], **kwargs: Any
+) -> None:
   """Marked means with the band of their `stats.Interval`, each [len(x)]."""
   mean, low, high = interval
-  style = {"marker": "o", "markersize": 3} | kwargs
-  curve(ax, x, mean, low=low, high=high, **style)
+  marked_curve(ax, x, mean, low=low, high=high, **kwargs)
 
 
-def every_tick(ax: Axes, values, base: float | None = None) -> None:
+def every_tick(
+  ax: Axes, values: Sequence[float], base: float | None = None
+) -> None:
   """A logarithmic x axis with a tick at each of the values, and no other."""
   ax.set_xscale("log", base=base or 10)
   ax.set_xticks(values, [f"{value:g}" for value in values])
   ax.minorticks_off()
 
 
-def maze(ax: Axes, is_open, start, goal, path, *, colour) -> None:
+def maze(
+  ax: Axes,
+  is_open: np.ndarray,
+  start: np.ndarray,
+  goal: np.ndarray,
+  path: npt.ArrayLike,
+  *,
+  colour: Any,
+) -> None:
   """A maze seen from above and a walk through it.
 
   Args:
@@ -104,7 +136,7 @@ def maze(ax: Axes, is_open, start, goal, path, *, colour) -> None:
   inside = np.all((places >= 0) & (places < len(is_open)), 1)
   length = len(places) if inside.all() else int(np.argmin(inside))
   ax.plot(places[:length, 1], places[:length, 0], color=colour, linewidth=2)
-  marks = {"color": "#000000", "markersize": 7, "linestyle": ""}
+  marks: dict[str, Any] = {"color": "#000000", "markersize": 7, "linestyle": ""}
   ax.plot(start[1], start[0], marker="o", **marks)
   ax.plot(goal[1], goal[0], marker="*", **marks)
   ax.set_axis_off()

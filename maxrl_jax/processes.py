@@ -42,7 +42,7 @@ def whole(tree: Any) -> Any:
   if jax.process_count() == 1:
     return jax.tree.map(np.array, tree)
 
-  def one(x):
+  def one(x: Any) -> np.ndarray:
     if isinstance(x, jax.Array):
       return np.array(multihost_utils.process_allgather(x, tiled=True))
     return np.array(x)

@@ -5,12 +5,13 @@ import contextlib
 import pathlib
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from maxrl_jax import checkpoints, processes, training
 from maxrl_jax.checkpoints import Checkpoints
@@ -36,8 +37,13 @@ class Resumable:
   """
 
   def __init__(
-    self, train: Train, config, folder: pathlib.Path, seeds=None, varied=None
-  ):
+    self,
+    train: Train,
+    config: ConfigDict,
+    folder: pathlib.Path,
+    seeds: Sequence[int] | np.ndarray | None = None,
+    varied: dict[str, Any] | None = None,
+  ) -> None:
     """Reads what the folder has.
 
     Args:
@@ -61,6 +67,7 @@ class Resumable:
       warnings.warn(message, stacklevel=2)
     self.step = self.saved = found.step if found else 0
     self.states: TrainState | None = found.states if found else None
+    about: dict[str, Any]
     about = found.about if found else {"records": [], "seconds": 0.0}
     self.about: dict[str, Any] | None = about.get("origin")
     self._packed: list = about["records"]
@@ -90,7 +97,7 @@ class Resumable:
     origin: dict | None = None,
     patience: float = 0.0,
     check: bool = True,
-  ) -> Iterator[int]:
+  ) -> Generator[int, None, None]:
     """Trains what is left; closed early, it saves what is done.
 
     Args:
@@ -143,6 +150,7 @@ class Resumable:
     return config.checkpoint.every is not None or processes.any_of(patient)
 
   def _save(self, stack: contextlib.ExitStack, origin: dict | None) -> None:
+    assert self.states is not None
     if self._kept is None:  # Short runs may have no checkpoint at all.
       block = self._config.checkpoint
       self._kept = stack.enter_context(
@@ -159,7 +167,7 @@ class Resumable:
     self._kept.save(self.states, about, score)
     self.saved = self.step
 
-  def _telling(self, chunks):
+  def _telling(self, chunks: Iterator[Any]) -> Iterator[Any]:
     """The same chunks; an impossible number is told with what there is."""
     try:
       yield from chunks
@@ -174,7 +182,7 @@ def _like(train: Train, count: int, varied: dict) -> TrainState:
   """Shapes and types of the states of so many runs."""
   varied = {name: jnp.asarray(x, jnp.float32) for name, x in varied.items()}
 
-  def start(seeds):
+  def start(seeds: jax.Array) -> TrainState:
     return jax.vmap(train.init)(jax.vmap(jax.random.key)(seeds), varied)
 
   return jax.eval_shape(start, jnp.zeros(count, jnp.uint32))

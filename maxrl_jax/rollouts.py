@@ -39,6 +39,7 @@ class Rollouts(NamedTuple):
 
   def token_entropy(self) -> Array:
     """Mean over all tokens of the batch, in nats."""
+    assert self.entropies is not None and self.lengths is not None
     return jnp.sum(self.entropies) / jnp.sum(self.lengths)
 
 
@@ -54,10 +55,10 @@ def sample(
   """Draws N rollouts of one prompt and scores them; arguments as in `score`."""
   frozen, still = lax.stop_gradient((params, outputs))
   # Normal draws depend on their mean: that path is not the score's.
-  actions = lax.stop_gradient(
-    policy.apply(frozen, key, still, num, method="sample")
+  actions: Any = policy.apply(frozen, key, still, num, method="sample")
+  return score(
+    lax.stop_gradient(actions), policy, params, outputs, target, task
   )
-  return score(actions, policy, params, outputs, target, task)
 
 
 def score(
@@ -78,10 +79,11 @@ def score(
     target: the prompt's target.
     task: says what an action is worth.
   """
-  log_probs = policy.apply(params, outputs, actions, method="log_prob")
-  predictions = policy.apply(params, actions, method="decode")
-  if not task.is_regression:
+  log_probs: Any = policy.apply(params, outputs, actions, method="log_prob")
+  predictions: Any = policy.apply(params, actions, method="decode")
+  if task.likelihoods is not None:
     return Rollouts(actions, log_probs, task.likelihoods(target, predictions))
+  assert task.log_likelihoods is not None
   log_l = task.log_likelihoods(target, predictions, outputs.noise_scale)
   rewards = task.rewards(target, predictions) if task.rewards else None
   return Rollouts(actions, log_probs, jnp.exp(log_l), log_l, rewards)
@@ -89,6 +91,7 @@ def score(
 
 def joint(drawn: Rollouts) -> Rollouts:
   """[D, N] → [N]: a rollout is all its dimensions, l the product over them."""
+  assert drawn.log_likelihoods is not None
   log_l = jnp.sum(drawn.log_likelihoods, 0)
   return drawn._replace(
     log_probs=jnp.sum(drawn.log_probs, 0),
@@ -110,9 +113,8 @@ def read(policy: nn.Module, params: Any, inputs: Any) -> tuple[Any, dict]:
   """
   if STATISTICS not in params:
     return policy.apply(params, inputs), {}
-  outputs, after = policy.apply(
-    params, inputs, training=True, mutable=[STATISTICS]
-  )
+  read: Any = policy.apply(params, inputs, training=True, mutable=[STATISTICS])
+  outputs, after = read
   return outputs, lax.stop_gradient(after)
 
 
@@ -135,18 +137,27 @@ def sample_batch(
   if getattr(policy, "is_sequence", False):
     return _sequences(keys, policy, params, outputs, prompts, task, num)
 
-  def one(key, outputs, target):
+  def one(key: Array, outputs: Any, target: Any) -> Any:
     return sample(key, policy, params, outputs, target, task, num)
 
   return jax.vmap(one)(keys, outputs, prompts.targets)
 
 
-def _sequences(keys, policy, params, outputs, prompts, task, num) -> Rollouts:
+def _sequences(
+  keys: Array,
+  policy: nn.Module,
+  params: Any,
+  outputs: Any,
+  prompts: Prompts,
+  task: Task,
+  num: int,
+) -> Rollouts:
   """Policies that write sequences decode those of all prompts together."""
   frozen, still = lax.stop_gradient((params, outputs))
-  answers = policy.apply(frozen, keys, still, num, method="sample")
+  answers: Any = policy.apply(frozen, keys, still, num, method="sample")
+  assert task.likelihoods is not None
   likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
-  scores = policy.apply(params, outputs, answers, method="score")
+  scores: Any = policy.apply(params, outputs, answers, method="score")
   return Rollouts(
     answers,
     scores.log_probs,
@@ -169,9 +180,11 @@ def log_pass_rates(
   """
   if outputs is None:
     outputs = policy.apply(params, prompts.inputs)
+  log_pass_rate = task.log_pass_rate
+  assert log_pass_rate is not None
 
-  def one(outputs, target):
-    components = policy.apply(params, outputs, method="components")
-    return task.log_pass_rate(target, components)
+  def one(outputs: Any, target: Any) -> Any:
+    components: Any = policy.apply(params, outputs, method="components")
+    return log_pass_rate(target, components)
 
   return jax.vmap(one)(outputs, prompts.targets)

@@ -1,11 +1,14 @@
 """Means over runs and their intervals; the run axis comes first."""
 
 import warnings
-from collections.abc import Hashable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats
+
+_Name = TypeVar("_Name", bound=Hashable)
 
 
 class Interval(NamedTuple):
@@ -79,7 +82,7 @@ def optimality_gap(
 
 def bootstrap_interval(
   scores: np.ndarray,
-  statistic=interquartile_mean,
+  statistic: Callable[..., Any] = interquartile_mean,
   *,
   rng: np.random.Generator,
   confidence: float = 0.95,
@@ -106,7 +109,7 @@ def bootstrap_interval(
   if tasks.shape[0] < 2:
     raise ValueError(f"scores: {tasks.shape[0]} run a task; two are needed")
 
-  def of_all(*strata, axis=-1):
+  def of_all(*strata: np.ndarray, axis: int = -1) -> Any:
     return statistic(np.concatenate(strata, axis), axis=axis)
 
   found = stats.bootstrap(
@@ -149,8 +152,10 @@ class Comparison(NamedTuple):
 
 
 def paired_comparisons(
-  scores: dict[Hashable, np.ndarray], reference, confidence: float = 0.95
-) -> dict[Hashable, Comparison]:
+  scores: dict[_Name, np.ndarray],
+  reference: _Name,
+  confidence: float = 0.95,
+) -> dict[_Name, Comparison]:
   """Every method against the reference, seed by seed.
 
   Args:
@@ -177,7 +182,7 @@ def paired_comparisons(
   }
 
 
-def holm(p_values) -> list[float]:
+def holm(p_values: npt.ArrayLike) -> list[float]:
   """P-values corrected for their number by Holm's step-down procedure.
 
   The i-th smallest of m is multiplied by m − i + 1 and kept above those before

@@ -15,9 +15,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 import optax
 from flax import struct
 from jax import lax
+from ml_collections import ConfigDict
 
 from maxrl_jax import configuration, feeding, guards, rollouts
 from maxrl_jax import mesh as meshes
@@ -26,8 +28,7 @@ from maxrl_jax.tasks import Prompts, Task
 Array = jax.Array
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
   """One run: everything its next step depends on, besides its key."""
 
   step: Array
@@ -71,7 +72,7 @@ RATE = "optimizer.learning_rate"  # May vary without being asked for.
 
 
 def make_train(
-  config, task: Task | None = None, varying: Sequence[str] = ()
+  config: ConfigDict, task: Task | None = None, varying: Sequence[str] = ()
 ) -> Train:
   """Builds the task, the policy and one update from a config.
 
@@ -99,7 +100,7 @@ def make_train(
   example = task.example
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
 
-  def init(key: Array, varied=None) -> TrainState:
+  def init(key: Array, varied: dict[str, Any] | None = None) -> TrainState:
     unknown = sorted(set(varied or {}) - set(varying))
     if unknown:
       raise ValueError(
@@ -117,12 +118,14 @@ def make_train(
       jnp.zeros(()),
     )
 
-  def task_of(varied) -> Task:
+  def task_of(varied: dict[str, Any]) -> Task:
     if not task_varies:
       return task
     return configuration.make_task(configuration.overlay(config, varied))
 
-  def step(state: TrainState, key: Array, batch: Prompts | None = None):
+  def step(
+    state: TrainState, key: Array, batch: Prompts | None = None
+  ) -> tuple[TrainState, dict[str, Array]]:
     draw_key, rollout_key = jax.random.split(
       jax.random.fold_in(key, state.step)
     )
@@ -144,7 +147,7 @@ def make_train(
     return guards.guarded(config, state, after, metrics)
 
   @jax.jit
-  def start(keys: Array, varied) -> TrainState:
+  def start(keys: Array, varied: dict[str, Any]) -> TrainState:
     return layout.arrange(jax.vmap(init)(keys, varied))
 
   @jax.jit
@@ -155,11 +158,11 @@ def make_train(
   return Train(init, keys, start, step, advance, policy, task, task_of, layout)
 
 
-def _prompts(task: Task, key: Array, size: int, batch: Prompts | None):
+def _prompts(task: Task, key: Array, size: int, batch: Any) -> Prompts:
   """Drawn here, or made of what the host has read."""
-  if task.stream is None:
+  if task.draw is not None:
     return task.draw(key, size)
-  if batch is None:
+  if task.stream is None or batch is None:
     raise ValueError("step: this task's prompts are read by the host: batch")
   return task.stream.prepare(batch)
 
@@ -169,7 +172,7 @@ def _keys(seed: Array) -> tuple[Array, Array]:
   return tuple(jax.random.split(jax.random.key(seed)))
 
 
-def config_values(config, names: Sequence[str]) -> dict[str, Any]:
+def config_values(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
   """What a config has in fields by dotted name, where that is set."""
   flat = {name: config for name in names}
   for name in names:
@@ -178,12 +181,12 @@ def config_values(config, names: Sequence[str]) -> dict[str, Any]:
   return {name: value for name, value in flat.items() if value is not None}
 
 
-def _weights(params):
+def _weights(params: Any) -> dict[str, Any]:
   """Without statistics of batches, which no gradient moves."""
   return {k: v for k, v in params.items() if k != rollouts.STATISTICS}
 
 
-def _updated(state: TrainState, optimizer, gradient) -> TrainState:
+def _updated(state: TrainState, optimizer: Any, gradient: Any) -> TrainState:
   """One step of the optimizer along its direction."""
   direction, opt_state = optimizer.update(
     gradient, state.opt_state, state.params
@@ -196,7 +199,9 @@ def _updated(state: TrainState, optimizer, gradient) -> TrainState:
   return state.replace(step=state.step + 1, params=params, opt_state=opt_state)
 
 
-def make_advance(step, length: int, layout: meshes.Layout = meshes.ONE_DEVICE):
+def make_advance(
+  step: Callable, length: int, layout: meshes.Layout = meshes.ONE_DEVICE
+) -> Callable:
   """Compiles `length` steps of all runs into one program.
 
   Args:
@@ -205,23 +210,23 @@ def make_advance(step, length: int, layout: meshes.Layout = meshes.ONE_DEVICE):
     layout: which devices have which runs; metrics are everywhere.
   """
 
-  def run(state, key, batches):
+  def run(state: Any, key: Array, batches: Any) -> Any:
     return lax.scan(lambda s, b: step(s, key, b), state, batches, length)
 
-  def several(states, keys, batches):
+  def several(states: Any, keys: Array, batches: Any) -> Any:
     count = keys.shape[0]
     if count > 1:
       axis = layout.runs_axis(count)
       each = jax.vmap(run, (0, 0, None), spmd_axis_name=axis)
       return each(states, keys, batches)
     # A plain matrix product is faster than a batched one.
-    one = run(*jax.tree.map(lambda x: x[0], (states, keys)), batches)
-    return jax.tree.map(lambda x: x[None], one)
+    state, key = jax.tree.map(lambda x: x[0], (states, keys))
+    return jax.tree.map(lambda x: x[None], run(state, key, batches))
 
   @functools.partial(
     jax.jit, donate_argnums=0, out_shardings=(None, layout.everywhere())
   )
-  def advance(states, keys, batches=None):
+  def advance(states: Any, keys: Array, batches: Any = None) -> tuple[Any, Any]:
     states, metrics = several(states, keys, batches)
     return layout.arrange(states), metrics
 
@@ -230,9 +235,9 @@ def make_advance(step, length: int, layout: meshes.Layout = meshes.ONE_DEVICE):
 
 def chunks(
   train: Train,
-  config,
-  seeds=None,
-  varied=None,
+  config: ConfigDict,
+  seeds: npt.ArrayLike | None = None,
+  varied: dict[str, Any] | None = None,
   *,
   states: TrainState | None = None,
   check: bool = True,
@@ -271,8 +276,8 @@ def chunks(
     states = train.layout.place(states)
   done = int(states.step[0])
   for start, fed in _fed(train, config, done):
-    states, metrics = train.advance(states, keys, *fed)
-    metrics = {name: np.asarray(x).T for name, x in metrics.items()}
+    states, found = train.advance(states, keys, *fed)
+    metrics = {name: np.asarray(x).T for name, x in found.items()}
     if check:
       guards.check_metrics(metrics, start, train.task.likelihood)
     # Which prompt of a batch it was means nothing but to the check.
@@ -280,7 +285,7 @@ def chunks(
     yield start + config.log_every, states, metrics
 
 
-def _fed(train: Train, config, done: int):
+def _fed(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:
   """(steps done, what `advance` is given besides) of every chunk left."""
   starts = range(done, config.steps, config.log_every)
   stream = train.task.stream

@@ -166,6 +166,18 @@ def test_another_config_is_refused_and_nothing_lost(tmp_path):
   assert _times(tmp_path) == before
 
 
+def test_a_folder_that_another_loop_went_on_with_is_refused(tmp_path):
+  config = _small()
+  workdirs.claim(tmp_path / "config.json", json.loads(config.to_json()))
+  chunks = _final(config, tmp_path).chunks(lambda step, states, metrics: {})
+  for _ in chunks:
+    break
+  chunks.close()  # Saves what is done.
+  with pytest.raises(ValueError, match=r"loop of your own.*--fresh"):
+    train.train(config, tmp_path)
+  assert train.train(config, tmp_path, fresh=True)["steps"] == 60
+
+
 def _times(folder):
   files = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]
   return {p: p.stat().st_mtime_ns for p in files}

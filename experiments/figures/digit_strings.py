@@ -51,8 +51,11 @@ def _style(method):
 
 def _draw(runs):
   drawing, axes = plotting.axes(columns=4, width=3.1, height=3.4)
-  panels = (("pass@1", "pass@1"), ("pass@128", "pass@128"))
-  panels += (("majority", "majority vote"),)
+  panels = (
+    ("pass@1", "pass@1"),
+    ("pass@128", "pass@128"),
+    ("majority", "majority vote"),
+  )
   for method in METHODS:
     look = {"colour": _style(method), "label": method.label}
     if method.estimator == "cross_entropy":

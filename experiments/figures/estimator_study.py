@@ -81,10 +81,10 @@ def _draw(variances, largest: int):
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _moments(num: int, baseline: str, order, logits, likelihoods):
   """Enumerated moments; the order is traced, so that all share a program."""
-  baseline = 1 / num if baseline == "1/N" else baseline
+  b = 1 / num if baseline == "1/N" else baseline
 
   def estimator(l):
-    return estimators.maxrl(l, order=order, baseline=baseline)
+    return estimators.maxrl(l, order=order, baseline=b)
 
   return evaluation.enumerated_moments(estimator, logits, likelihoods, num)
 

@@ -76,6 +76,7 @@ def _weight_at_zero(method) -> float:
   option = method.fields[_FAMILIES[kind][1]]
   objective = objectives.OBJECTIVES[kind](option)
   terms = {"maxrl": option, "pass_at_k": option, "power": _NUM - 1}[kind]
+  assert objective.coefficients is not None
   return float(np.sum(objective.coefficients(terms)))
 
 

@@ -80,7 +80,7 @@ def _config(steps: int):
 
 def _correlations(preset: str, workdir):
   """{(label, N or None, ρ): final correlations [seeds]}."""
-  programs = [(label, None) for label in _EXACT]
+  programs: list[tuple[str, int | None]] = [(label, None) for label in _EXACT]
   programs += [(label, n) for label in _SAMPLED for n in _ROLLOUTS[preset]]
   found, rhos = {}, _RHOS[preset]
   for label, num in tqdm(programs, desc="low SNR", unit="program"):

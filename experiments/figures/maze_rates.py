@@ -1,7 +1,5 @@
 """Mazes: how the learning rate of each method was chosen."""
 
-import numpy as np
-
 from experiments import maze_runs
 from experiments import maze_summaries as summaries
 from experiments.maze_presets import COLOURS, METHODS, PRESETS
@@ -15,14 +13,8 @@ def figure(preset: str, workdir) -> Result:
   best, scores = maze_runs.tuned(settings, tuple(METHODS), workdir / "runs")
   drawing, ax = plotting.axes(width=5.0, height=3.6)
   for label, row in scores.items():
-    plotting.curve(
-      ax,
-      settings.rates,
-      np.array(row),
-      colour=COLOURS[label],
-      label=label,
-      marker="o",
-      markersize=4,
+    plotting.marked_curve(
+      ax, settings.rates, row, colour=COLOURS[label], label=label
     )
   ax.set(xscale="log", xlabel="learning rate", ylabel="validation pass@1")
   ax.set_xticks(settings.rates, [f"{rate:g}" for rate in settings.rates])

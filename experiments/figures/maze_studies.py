@@ -174,14 +174,8 @@ def gradients(preset: str, workdir) -> Result:
     norms = found[label]
     ax.scatter(rate, norms, s=5, alpha=0.25, color=COLOURS[label], linewidths=0)
     means = [norms[rows].mean() for rows in eighths]
-    plotting.curve(
-      ax,
-      middles,
-      np.array(means),
-      colour=COLOURS[label],
-      label=label,
-      marker="o",
-      markersize=4,
+    plotting.marked_curve(
+      ax, middles, means, colour=COLOURS[label], label=label
     )
   ax.set(
     xlabel=f"pass rate of the maze ({KS[-1]} rollouts)",
@@ -208,7 +202,7 @@ _REPEATS = 4  # Groups of rollouts whose norms are averaged.
 def _gradient_norms(config, made, params) -> dict[str, np.ndarray]:
   prompts = made.task.splits["validation"]
   count = prompts.inputs.shape[0]
-  found = {}
+  found: dict[str, np.ndarray] = {}
   for label in _METHODS:
     name = METHODS[label]["name"]
     loss = batch_losses.sampled(

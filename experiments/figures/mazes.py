@@ -110,7 +110,7 @@ def _draw_coverage(runs):
   for label in (label for label in runs if label != "MaxRL"):
     factors = _factors(runs, label)
     # A range of few seeds says what an interval would only pretend to.
-    plotting.curve(
+    plotting.marked_curve(
       right,
       KS,
       np.median(factors, 0),
@@ -118,8 +118,6 @@ def _draw_coverage(runs):
       high=factors.max(0),
       colour=COLOURS[label],
       label=f"against {label}",
-      marker="o",
-      markersize=3,
     )
   for ax in (left, right):
     plotting.every_tick(ax, KS)

@@ -125,8 +125,8 @@ def _measure():
       name: jnp.ravel(jax.grad(f)(weights)) for name, f in objectives_.items()
     }
 
-  found = [jax.tree.map(np.asarray, gradients(sigma)) for sigma in _SIGMAS]
-  found = {name: np.stack([g[name] for g in found]) for name in found[0]}
+  each = [jax.tree.map(np.asarray, gradients(sigma)) for sigma in _SIGMAS]
+  found = {name: np.stack([g[name] for g in each]) for name in each[0]}
   exact = found.pop("exact")
   length = np.linalg.norm(exact, axis=1)
 

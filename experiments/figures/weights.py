@@ -70,7 +70,7 @@ def _draw(measured):
 
 def _measured_weights(groups: int):
   """{order: [(p, mean weight, standard error, exact weight)]}."""
-  measured = {}
+  measured: dict[int, list] = {}
   for order in ORDERS:
     estimator = functools.partial(estimators.maxrl, order=order)
     exact = objectives.maxrl(order).weight

@@ -1,9 +1,11 @@
 """Numbers of a config that cannot be meant, whatever the task and policy."""
 
+from ml_collections import ConfigDict
+
 from maxrl_jax.configuration import fields
 
 
-def check(config) -> None:
+def check(config: ConfigDict) -> None:
   """Raises ValueError at the first number that cannot be meant."""
   for name in (
     *("runs", "steps", "batch_size", "rollouts", "log_every"),
@@ -34,7 +36,7 @@ def check(config) -> None:
     )
 
 
-def _check_checkpoint(config) -> None:
+def _check_checkpoint(config: ConfigDict) -> None:
   block = config.checkpoint
   every = block.every
   if every is not None and (every < 1 or every % config.log_every):
@@ -49,7 +51,7 @@ def _check_checkpoint(config) -> None:
       )
 
 
-def _check_optimizer(block) -> None:
+def _check_optimizer(block: ConfigDict) -> None:
   for name in ("learning_rate", "momentum", "weight_decay", "warmup"):
     if block[name] is None:
       raise ValueError(f"optimizer.{name} = None: must be a number")

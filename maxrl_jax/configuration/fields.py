@@ -1,6 +1,9 @@
 """Names and options of a config block, looked up and checked."""
 
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from ml_collections import ConfigDict
 
 from maxrl_jax import option_names
 
@@ -15,7 +18,7 @@ _OF_POLICIES = {
 }
 
 
-def options(block) -> dict[str, Any]:
+def options(block: ConfigDict) -> dict[str, Any]:
   """The fields of a config block that are set, less its name."""
   return {
     name: value
@@ -24,19 +27,23 @@ def options(block) -> dict[str, Any]:
   }
 
 
-def choice(choices, field: str, name: str):
+def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
   if name not in choices:
     raise ValueError(f"{field} = {name!r}: choose from {sorted(choices)}")
   return choices[name]
 
 
-def build(choices, block: str, name: str, options: dict[str, Any]):
+def build(
+  choices: Mapping[str, Any], block: str, name: str, options: dict[str, Any]
+) -> Any:
   make = choice(choices, f"{block}.name", name)
   check_options(block, name, make, options)
   return make(**options)
 
 
-def check_options(block: str, name: str, make, options) -> None:
+def check_options(
+  block: str, name: str, make: Callable[..., Any], options: dict[str, Any]
+) -> None:
   """Names the option that `make` does not take, or misses."""
   unlisted = _OF_POLICIES if block == "policy" else ()
   option_names.check(name, make, options, block=f"{block}.", unlisted=unlisted)

@@ -1,12 +1,15 @@
 """What a config maximizes: an estimator's loss, or an exact one."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-from maxrl_jax import batch_losses
+from maxrl_jax import batch_losses, ranges
 from maxrl_jax.configuration import fields
 from maxrl_jax.estimators import (
   ANY_REWARD,
@@ -15,9 +18,9 @@ from maxrl_jax.estimators import (
   LOG_PATHWISE,
   PATHWISE,
 )
-from maxrl_jax.mesh import ONE_DEVICE
+from maxrl_jax.mesh import ONE_DEVICE, Layout
 from maxrl_jax.objectives import OBJECTIVES
-from maxrl_jax.tasks import Task, base
+from maxrl_jax.tasks import Task
 
 Array = jax.Array
 
@@ -29,7 +32,9 @@ EXACT = {
 }
 
 
-def make_loss(config, task: Task, policy: nn.Module, layout=ONE_DEVICE):
+def make_loss(
+  config: ConfigDict, task: Task, policy: nn.Module, layout: Layout = ONE_DEVICE
+) -> batch_losses.Loss:
   """(params, key, prompts [B]) → (loss, metrics of the batch)."""
   name = config.estimator.name
   options = fields.options(config.estimator)
@@ -79,13 +84,19 @@ def make_loss(config, task: Task, policy: nn.Module, layout=ONE_DEVICE):
     value = fields.build(EXACT, "estimator", name, options).value
     on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
     return batch_losses.exact(on_log, policy, task, factorized=factorized)
-  names = dict.fromkeys(("cross_entropy", "mse", "supervised"))
-  names |= ESTIMATORS | EXACT
-  fields.choice(names, "estimator.name", name)
+  names = ("cross_entropy", "mse", "supervised", *ESTIMATORS, *EXACT)
+  fields.choice(dict.fromkeys(names), "estimator.name", name)
   return _sampled_loss(config, task, policy, layout, options, factorized)
 
 
-def _sampled_loss(config, task, policy, layout, options, factorized):
+def _sampled_loss(
+  config: ConfigDict,
+  task: Task,
+  policy: nn.Module,
+  layout: Layout,
+  options: dict[str, Any],
+  factorized: bool,
+) -> batch_losses.Loss:
   """The policy-gradient loss of an estimator of `ESTIMATORS`."""
   name = config.estimator.name
   signal = options.pop("signal", "likelihood")
@@ -134,20 +145,22 @@ def _sampled_loss(config, task, policy, layout, options, factorized):
   )
 
 
-def _check_entropy_bonus(value, policy: nn.Module) -> None:
+def _check_entropy_bonus(value: Any, policy: nn.Module) -> None:
   if not getattr(policy, "is_sequence", False):
     raise ValueError(
       f"estimator.entropy_bonus = {value}: policy"
       f" {type(policy).__name__.lower()!r} has no entropy of tokens;"
       " 'transformer' has"
     )
-  if not base.is_traced(value) and not 0 <= value < float("inf"):
+  if not ranges.is_traced(value) and not 0 <= value < float("inf"):
     raise ValueError(
       f"estimator.entropy_bonus = {value}: must be at least 0 and finite"
     )
 
 
-def _pathwise(config, name: str, signal: str, options):
+def _pathwise(
+  config: ConfigDict, name: str, signal: str, options: dict[str, Any]
+) -> tuple[str, Callable[..., Array]]:
   """The term through which a learned noise scale gets its gradient."""
   if name in LOG_PATHWISE:
     return "log_likelihoods", LOG_PATHWISE[name]
@@ -162,7 +175,7 @@ def _pathwise(config, name: str, signal: str, options):
   return "likelihoods", functools.partial(PATHWISE[name], **options)
 
 
-def _require_regression(config, task: Task, what: str) -> None:
+def _require_regression(config: ConfigDict, task: Task, what: str) -> None:
   if not task.is_regression:
     raise ValueError(f"{what}: task {config.task.name!r} is no regression")
 

@@ -5,15 +5,16 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from maxrl_jax.configuration import fields
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.likelihoods import LIKELIHOODS
-from maxrl_jax.policies import POLICIES
+from maxrl_jax.policies import POLICIES, Transformer
 from maxrl_jax.tasks import REGRESSION, TASKS, Task, regression
 
 
-def make_task(config) -> Task:
+def make_task(config: ConfigDict) -> Task:
   """The task that config.task names, with the options that are set."""
   name = config.task.name
   fields.choice(TASKS | REGRESSION, "task.name", name)
@@ -33,7 +34,7 @@ def make_task(config) -> Task:
   return fields.build(TASKS, "task", name, options)
 
 
-def _noise_model(config) -> dict[str, Any]:
+def _noise_model(config: ConfigDict) -> dict[str, Any]:
   """What config.likelihood says, as options of `regression.task`."""
   options = fields.options(config.likelihood)
   per_prompt = options.pop("per_prompt", False)
@@ -48,7 +49,7 @@ def _noise_model(config) -> dict[str, Any]:
   return {"likelihood": likelihood, "per_prompt": per_prompt}
 
 
-def make_policy(config, task: Task) -> nn.Module:
+def make_policy(config: ConfigDict, task: Task) -> nn.Module:
   """The policy that config.policy names, sized for the task."""
   name = config.policy.name or task.policies[0]
   fields.choice(POLICIES, "policy.name", name)
@@ -95,14 +96,15 @@ def _architecture(name: str, checkpoint: str, task: Task) -> dict[str, Any]:
   return found
 
 
-def initial_params(config, policy: nn.Module):
+def initial_params(config: ConfigDict, policy: nn.Module) -> Any:
   """The parameters of config.policy.checkpoint; None where none is named."""
   if config.policy.checkpoint is None:
     return None
+  assert isinstance(policy, Transformer)
   return qwen2.load(config.policy.checkpoint, policy)
 
 
-def _decoder_options(config, task: Task) -> dict[str, Any]:
+def _decoder_options(config: ConfigDict, task: Task) -> dict[str, Any]:
   """What a policy needs to know to learn the noise model's σ."""
   learned = config.likelihood.learned
   if learned is None:
@@ -113,6 +115,7 @@ def _decoder_options(config, task: Task) -> dict[str, Any]:
       f"likelihood.learned = {learned!r}: {config.likelihood.name!r} has no"
       " noise scale to learn"
     )
+  assert task.likelihood is not None
   least, start = task.likelihood.smallest_scale, task.likelihood.scale
   if least >= start or config.likelihood.per_prompt:
     raise ValueError(
@@ -132,6 +135,7 @@ def _check_coverage(policy: nn.Module, task: Task) -> None:
   if values is None:
     return
   likelihood = task.likelihood
+  assert likelihood is not None
   for name, prompts in task.splits.items():
     y, sigma = (np.asarray(prompts.targets.y).ravel(), likelihood.scale)
     at = np.clip(np.searchsorted(values, y), 1, len(values) - 1)

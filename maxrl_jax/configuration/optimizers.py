@@ -1,11 +1,12 @@
 """The optimizer that a config names."""
 
 import optax
+from ml_collections import ConfigDict
 
 from maxrl_jax.configuration import fields
 
 
-def make_optimizer(config) -> optax.GradientTransformation:
+def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
   """Gradient → step direction; the caller multiplies by the learning rate."""
   block = config.optimizer
   parts = {

@@ -6,7 +6,7 @@ be arrays with the run axis first.
 
 from collections.abc import Iterable
 
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict
 
 VARYING = (
   "estimator.alpha",
@@ -25,7 +25,7 @@ VARYING = (
 )
 
 
-def overlay(config, values: dict) -> config_dict.ConfigDict:
+def overlay(config: ConfigDict, values: dict) -> config_dict.ConfigDict:
   """A copy of the config with other values, traced ones too, by dotted name."""
   fields = config.to_dict()
   for name, value in values.items():
@@ -37,7 +37,9 @@ def overlay(config, values: dict) -> config_dict.ConfigDict:
   return config_dict.ConfigDict(fields)
 
 
-def check_varying(config, names: Iterable[str], own_task: bool) -> None:
+def check_varying(
+  config: ConfigDict, names: Iterable[str], own_task: bool
+) -> None:
   """Raises ValueError at a field that one program cannot vary."""
   for name in names:
     if name not in VARYING:

@@ -1,8 +1,11 @@
 """One group of likelihoods, checked; means over those that are there."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from maxrl_jax import symmetric
 
@@ -10,7 +13,10 @@ Array = jax.Array
 
 
 def prepare(
-  likelihoods, mask, smallest: int = 1, bounded: bool = True
+  likelihoods: ArrayLike,
+  mask: ArrayLike | None,
+  smallest: int = 1,
+  bounded: bool = True,
 ) -> tuple[Array, Array]:
   """Checked likelihoods in at least float32, and a mask that is there."""
   size = symmetric.group_size(likelihoods)
@@ -20,14 +26,19 @@ def prepare(
       f" rollouts and needs N ≥ {smallest}"
     )
   symmetric.check_mask(mask, size)
-  mask = np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
-  check_likelihoods(likelihoods, mask, bounded)
+  # NumPy's where it is all there: known while tracing, and constant.
+  present: Any = (
+    np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
+  )
+  check_likelihoods(likelihoods, present, bounded)
   l = jnp.asarray(likelihoods)
   # Whatever stands in a masked place, NaN too, is none of our business.
-  return jnp.where(mask, l.astype(symmetric.compute_dtype(l)), 0), mask
+  return jnp.where(present, l.astype(symmetric.compute_dtype(l)), 0), present
 
 
-def check_likelihoods(likelihoods, mask=True, bounded: bool = True) -> None:
+def check_likelihoods(
+  likelihoods: ArrayLike, mask: ArrayLike = True, bounded: bool = True
+) -> None:
   """Raises ValueError at a NaN or a value outside [0, 1]; traced ones pass.
 
   With `bounded` false any finite number passes.
@@ -36,7 +47,7 @@ def check_likelihoods(likelihoods, mask=True, bounded: bool = True) -> None:
     return
   l = np.asarray(likelihoods, np.float64)
   good = (l >= 0) & (l <= 1) if bounded else np.isfinite(l)
-  bad = np.flatnonzero(~good & mask)
+  bad = np.flatnonzero(~good & np.asarray(mask))
   if bad.size and bounded:
     raise ValueError(
       f"likelihoods[{bad[0]}] = {l[bad[0]]}: must be in [0, 1]; divide by the"
@@ -46,15 +57,15 @@ def check_likelihoods(likelihoods, mask=True, bounded: bool = True) -> None:
     raise ValueError(f"rewards[{bad[0]}] = {l[bad[0]]}: must be finite")
 
 
-def count(mask, l: Array) -> Array:
+def count(mask: ArrayLike, l: Array) -> Array:
   return jnp.maximum(jnp.sum(mask), 1).astype(l.dtype)
 
 
-def mean(x: Array, mask) -> Array:
+def mean(x: Array, mask: ArrayLike) -> Array:
   return jnp.sum(jnp.where(mask, x, 0)) / count(mask, x)
 
 
-def loo_mean(l: Array, mask) -> Array:
+def loo_mean(l: Array, mask: ArrayLike) -> Array:
   """mean_{i≠j} l_i [N]; l_j itself where rollout j has no company."""
   total = jnp.sum(jnp.where(mask, l, 0))
   others = jnp.sum(mask).astype(l.dtype) - 1

@@ -4,13 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from maxrl_jax.estimators.group import count, mean, prepare
 
 Array = jax.Array
 
 
-def maxrl_paper(likelihoods: Array, *, mask=None) -> Array:
+def maxrl_paper(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+) -> Array:
   """Algorithm 1 of arXiv 2602.02710 as shipped: A_j = (r_j − r̄)/r̄.
 
   For binary r, unbiased for ∇J_{N−1}: dropping the group at K = 0 costs one
@@ -20,7 +23,9 @@ def maxrl_paper(likelihoods: Array, *, mask=None) -> Array:
   return self_normalized(likelihoods, mask=mask)
 
 
-def self_normalized(likelihoods: Array, *, mask=None) -> Array:
+def self_normalized(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+) -> Array:
   """Normalized importance weights, the IWAE plug-in: A_j = l_j / l̄ − 1.
 
   Biased for ∇ log p, with a bias of order 1/N: both ∇p and p are estimated
@@ -36,7 +41,7 @@ def self_normalized(likelihoods: Array, *, mask=None) -> Array:
   return jnp.where(mask & some, ratio - 1, 0)
 
 
-def tail_rl(likelihoods: Array, *, mask=None) -> Array:
+def tail_rl(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
   """Likelihood of every threshold (arXiv 2609.02987), by ranks.
 
       A_(k) = N Σ_{j≤k} (r_(j) − r_(j−1))/(N−j+1) − mean,  r_(0) = 0
@@ -57,7 +62,9 @@ def tail_rl(likelihoods: Array, *, mask=None) -> Array:
   return jnp.where(mask, advantages - mean(advantages, mask), 0)
 
 
-def log_self_normalized(log_likelihoods: Array, *, mask=None) -> Array:
+def log_self_normalized(
+  log_likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+) -> Array:
   """`self_normalized` of log l [N] ≤ 0: A_j = N softmax(log l)_j − 1.
 
   Nothing underflows: at log-likelihoods of −1e4 the best rollout still leads.
@@ -68,14 +75,16 @@ def log_self_normalized(log_likelihoods: Array, *, mask=None) -> Array:
   return jnp.where(mask & ~nothing, count(mask, log_l) * share - 1, 0)
 
 
-def vimco(likelihoods: Array, *, mask=None) -> Array:
+def vimco(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
   """`log_vimco` of l [N] in [0, 1]; zeros count as the smallest float."""
   l, mask = prepare(likelihoods, mask, smallest=2)
   smallest = jnp.finfo(l.dtype).tiny
   return log_vimco(jnp.log(jnp.maximum(l, smallest)), mask=mask)
 
 
-def log_vimco(log_likelihoods: Array, *, mask=None) -> Array:
+def log_vimco(
+  log_likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+) -> Array:
   """VIMCO (arXiv 1602.06725) from log l [N], with the policy as proposal.
 
       A_j = N (L − L_{−j}),  L = log mean_i l_i
@@ -117,7 +126,9 @@ def log_vimco(log_likelihoods: Array, *, mask=None) -> Array:
   return jnp.where(mask & (num > 1), advantages, 0)
 
 
-def _log_prepare(log_likelihoods, mask, smallest: int):
+def _log_prepare(
+  log_likelihoods: ArrayLike, mask: ArrayLike | None, smallest: int
+) -> tuple[Array, Array]:
   """Checked log l in at least float32, −inf where masked; and the mask."""
   log_l = jnp.asarray(log_likelihoods)
   log_l = log_l.astype(jnp.promote_types(log_l.dtype, jnp.float32))

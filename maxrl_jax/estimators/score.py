@@ -2,13 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
+from maxrl_jax import ranges
 from maxrl_jax.estimators.group import loo_mean, mean, prepare
 
 Array = jax.Array
 
 
-def reinforce(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
+def reinforce(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, bounded: bool = True
+) -> Array:
   """Plain score function: A_j = l_j.
 
   Unbiased for ∇p (RL, order 1), with no baseline. K = 0: 0. K = N: 1, noise
@@ -18,7 +22,9 @@ def reinforce(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
   return jnp.where(mask, l, 0)
 
 
-def rloo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
+def rloo(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, bounded: bool = True
+) -> Array:
   """Leave-one-out baseline: A_j = l_j − mean_{i≠j} l_i (arXiv 2402.14740).
 
   Unbiased for ∇p (RL, order 1) and centred. K = 0 and K = N: 0. N = 1:
@@ -29,10 +35,10 @@ def rloo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
 
 
 def grpo(
-  likelihoods: Array,
+  likelihoods: ArrayLike,
   *,
-  epsilon: float = 0.0,
-  mask=None,
+  epsilon: float | Array = 0.0,
+  mask: ArrayLike | None = None,
   bounded: bool = True,
 ) -> Array:
   """Standardized in its group: A_j = (l_j − l̄)/(σ + ε) (arXiv 2402.03300).
@@ -45,8 +51,7 @@ def grpo(
   Args:
     epsilon: ε ≥ 0; other code adds 1e-6 to 1e-4, which tames rare successes.
   """
-  if not isinstance(epsilon, jax.core.Tracer) and not epsilon >= 0:
-    raise ValueError(f"epsilon = {epsilon}: must be at least 0")
+  ranges.at_least(0, epsilon=epsilon)
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
   largest = jnp.max(jnp.where(mask, jnp.abs(l), 0))
   limits = jnp.finfo(l.dtype)
@@ -67,7 +72,9 @@ def grpo(
   return jnp.where(flat, 0, centred / jnp.where(flat, 1, deviation))
 
 
-def dr_grpo(likelihoods: Array, *, mask=None, bounded: bool = True) -> Array:
+def dr_grpo(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, bounded: bool = True
+) -> Array:
   """GRPO without the deviation: A_j = l_j − l̄ (arXiv 2503.20783).
 
   (1 − 1/N) times RLOO: unbiased for (1 − 1/N) ∇p, centred. K = 0 and K = N: 0.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from maxrl_jax import objectives, symmetric
 from maxrl_jax.estimators.group import loo_mean, prepare
@@ -12,11 +13,11 @@ Array = jax.Array
 
 
 def maxrl(
-  likelihoods: Array,
+  likelihoods: ArrayLike,
   *,
-  order=None,
+  order: int | Array | None = None,
   baseline: str | float = "centred",
-  mask=None,
+  mask: ArrayLike | None = None,
   method: str | None = None,
 ) -> Array:
   """MaxRL of order T for likelihoods in [0, 1]: A_j = ω_j l_j − b_j.
@@ -48,11 +49,11 @@ def maxrl(
 
 
 def pass_at_k(
-  likelihoods: Array,
+  likelihoods: ArrayLike,
   *,
   k: int,
   baseline: str | float = "centred",
-  mask=None,
+  mask: ArrayLike | None = None,
 ) -> Array:
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
 
@@ -65,19 +66,23 @@ def pass_at_k(
   """
   size = symmetric.group_size(likelihoods)
   symmetric.check_order(k, size, name="k")
-  coefficients = objectives.pass_at_k(k).coefficients(k)
+  objective = objectives.pass_at_k(k)
+  assert objective.coefficients is not None
   return series(
-    likelihoods, coefficients=coefficients, baseline=baseline, mask=mask
+    likelihoods,
+    coefficients=objective.coefficients(k),
+    baseline=baseline,
+    mask=mask,
   )
 
 
 def power(
-  likelihoods: Array,
+  likelihoods: ArrayLike,
   *,
-  alpha,
+  alpha: float | Array,
   order: int | None = None,
   baseline: str | float = "centred",
-  mask=None,
+  mask: ArrayLike | None = None,
 ) -> Array:
   """Box–Cox pass rate of power α, its series cut at T.
 
@@ -95,7 +100,9 @@ def power(
   size = symmetric.group_size(likelihoods)
   symmetric.check_order(order, size)
   terms = max(size - 1, 1) if order is None else order
-  coefficients = objectives.power(alpha).coefficients(terms)
+  objective = objectives.power(alpha)
+  assert objective.coefficients is not None
+  coefficients = objective.coefficients(terms)
   if order is None and mask is not None:
     largest = jnp.maximum(jnp.sum(mask) - 1, 1)
     coefficients = jnp.where(jnp.arange(terms) < largest, coefficients, 0)
@@ -126,11 +133,11 @@ def _smallest_group(baseline: str | float) -> int:
 
 
 def series(
-  likelihoods: Array,
+  likelihoods: ArrayLike,
   *,
   coefficients: Array,
   baseline: str | float = "centred",
-  mask=None,
+  mask: ArrayLike | None = None,
 ) -> Array:
   """Any series objective: A_j = Σ_k a_k (ē_{k+1}^j − q_j ē_k^j).
 
@@ -152,9 +159,11 @@ def series(
   return _weigh(l, loo, baseline, mask)
 
 
-def _weigh(l, loo, baseline, mask) -> Array:
+def _weigh(
+  l: Array, loo: symmetric.LeaveOneOut, baseline: str | float, mask: ArrayLike
+) -> Array:
   if isinstance(baseline, str):
-    b = BASELINES[baseline](l, loo, mask)
+    b: ArrayLike = BASELINES[baseline](l, loo, mask)
   else:
     b = baseline
   advantages = jnp.where(mask, loo.weights * l - b, 0)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -79,8 +80,10 @@ def make_evaluate(
 
   # Splits are arguments, not constants: those of one size are one program.
   @functools.partial(jax.jit, out_shardings=train.layout.everywhere())
-  def evaluate(prompts: Prompts, params, varied):
-    def one(params, varied):
+  def evaluate(
+    prompts: Prompts, params: Any, varied: dict[str, Any]
+  ) -> dict[str, jax.Array]:
+    def one(params: Any, varied: dict[str, Any]) -> dict[str, jax.Array]:
       return metrics(train.policy, train.task_of(varied), params, prompts, ks)
 
     return lax.map(lambda run: one(*run), (params, varied))

@@ -1,7 +1,7 @@
 """How many prompts a policy solves, exactly where p is known."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import flax.linen as nn
@@ -24,7 +24,7 @@ class PassRates(NamedTuple):
 
 
 def pass_rates(
-  policy: nn.Module, params, prompts: Prompts, task: Task
+  policy: nn.Module, params: Any, prompts: Prompts, task: Task
 ) -> PassRates:
   """Exact log p = log Σ_z π(z|x) l(y, z) of every prompt.
 
@@ -32,19 +32,26 @@ def pass_rates(
   accuracy for classification.
   """
   outputs = policy.apply(params, prompts.inputs)
+  assert task.log_pass_rate is not None
+  assert task.likelihoods is not None
+  log_pass_rate, likelihoods = task.log_pass_rate, task.likelihoods
 
-  def one(outputs, target):
-    components = policy.apply(params, outputs, method="components")
+  def one(outputs: Any, target: Any) -> tuple[Array, Array]:
+    components: Any = policy.apply(params, outputs, method="components")
     mode = components.locations[jnp.argmax(components.log_weights)]
-    log_p = task.log_pass_rate(target, components)
-    return log_p, task.likelihoods(target, mode[None])[0]
+    log_p = log_pass_rate(target, components)
+    return log_p, likelihoods(target, mode[None])[0]
 
   log_p, best = jax.vmap(one)(outputs, prompts.targets)
   return PassRates(log_p, best.astype(log_p.dtype))
 
 
 def metrics(
-  policy: nn.Module, task: Task, params, prompts: Prompts, ks: Sequence[int]
+  policy: nn.Module,
+  task: Task,
+  params: Any,
+  prompts: Prompts,
+  ks: Sequence[int],
 ) -> dict[str, Array]:
   """Means over prompts of one run.
 
@@ -64,12 +71,14 @@ def means(rates: PassRates, ks: Sequence[int]) -> dict[str, Array]:
   return found
 
 
-def exact_pass_at_k(p: Array, k) -> Array:
+def exact_pass_at_k(p: Array, k: int | Array) -> Array:
   """pass@k = 1 − (1−p)^k where the pass rate is known."""
   return objectives.pass_at_k(k).value(p)
 
 
-def pass_at_k(num_correct: Array, num_samples: int, k: int) -> Array:
+def pass_at_k(
+  num_correct: Array | np.ndarray, num_samples: int, k: int
+) -> Array:
   """Unbiased pass@k from samples: 1 − C(n−c, k)/C(n, k) (arXiv 2107.03374).
 
   Stable for any n: a running sum of positive terms, no factorials.
@@ -139,7 +148,7 @@ def majority_vote(
 
 
 def gradient_norms(
-  loss: Callable, params, keys: Array, prompts: Prompts
+  loss: Callable, params: Any, keys: Array, prompts: Prompts
 ) -> Array:
   """‖∇ loss‖₂ over all parameters, prompt by prompt, [M].
 
@@ -150,7 +159,7 @@ def gradient_norms(
     prompts: M of them.
   """
 
-  def norm(args):
+  def norm(args: Any) -> Array:
     key, one = args
     alone = jax.tree.map(lambda x: x[None], one)
     leaves = jax.tree.leaves(jax.grad(loss)(params, key, alone))

@@ -34,7 +34,7 @@ def exact_gradient(
 ) -> Array:
   """∇J(E[l]) [C] for the policy softmax(logits) and l(z) [C]."""
 
-  def value(logits):
+  def value(logits: Array) -> Array:
     p = jnp.sum(jax.nn.softmax(logits) * likelihoods)
     return objective.value(p)
 
@@ -95,7 +95,9 @@ def sampled_moments(
     )
   policy = jax.nn.softmax(logits)
 
-  def accumulate(sums, key):
+  def accumulate(
+    sums: tuple[Array, Array], key: Array
+  ) -> tuple[tuple[Array, Array], None]:
     draw = functools.partial(distributions.categorical, num=num)
     keys = jax.random.split(key, batch)
     actions = jax.vmap(draw, (0, None))(keys, logits)
@@ -110,12 +112,17 @@ def sampled_moments(
   return Moments(mean, jnp.sqrt(variance / groups), jnp.sum(variance))
 
 
-def _estimates(estimator, policy, likelihoods, actions) -> Array:
+def _estimates(
+  estimator: Callable[..., Array],
+  policy: Array,
+  likelihoods: Array,
+  actions: Array,
+) -> Array:
   """ĝ = mean_j A_j (1[z_j] − π) for each group of actions [G, N]: [G, C]."""
   advantages = jax.vmap(estimator)(likelihoods[actions])
   num = actions.shape[1]
 
-  def scatter(actions, advantages):
+  def scatter(actions: Array, advantages: Array) -> Array:
     taken = jnp.zeros_like(policy).at[actions].add(advantages)
     return (taken - jnp.sum(advantages) * policy) / num
 

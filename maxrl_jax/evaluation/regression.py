@@ -4,7 +4,7 @@ With a noise model, policy and noise together are a predictive density of y.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -24,7 +24,7 @@ Array = jax.Array
 def metrics(
   policy: nn.Module,
   task: Task,
-  params,
+  params: Any,
   prompts: Prompts,
   ks: Sequence[int],
 ) -> dict[str, Array]:
@@ -46,13 +46,14 @@ def metrics(
   target = prompts.targets
   outputs = policy.apply(params, prompts.inputs)
 
-  def one(outputs, target):
-    components = policy.apply(params, outputs, method="components")
+  def one(outputs: Any, target: Any) -> _Judged:
+    components: Any = policy.apply(params, outputs, method="components")
     return _judge(task, components, target)
 
   judged = jax.vmap(one)(outputs, target)
   log_p = jnp.sum(judged.log_pass_rate, -1)
   num_dims = target.y.shape[-1]
+  assert task.likelihood is not None
   nll = -jnp.mean(log_p) - num_dims * task.likelihood.log_ceiling
   found = {
     "nll": nll,
@@ -81,7 +82,9 @@ class _Judged(NamedTuple):
   near: Array
 
 
-def _judge(task: Task, policy: Components, target) -> _Judged:
+def _judge(task: Task, policy: Components, target: Any) -> _Judged:
+  assert task.noise_scale is not None and task.likelihood is not None
+  assert task.tolerance is not None and task.log_pass_rate is not None
   noise = task.noise_scale(target, policy.noise_scale)
   pit = jax.vmap(marginals.predictive_cdf, (None, 0, 0, 0))(
     task.likelihood, target.y, policy, noise

@@ -1,6 +1,7 @@
 """How many prompts a policy solves, from rollouts, where p is not known."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,7 +21,7 @@ _PROMPTS, _ROLLOUTS = 16, 256
 
 def success_counts(
   policy: nn.Module,
-  params,
+  params: Any,
   prompts: Prompts,
   task: Task,
   key: Array,
@@ -46,11 +47,11 @@ def success_counts(
   full, rest = divmod(num, _ROLLOUTS)
   keys = jax.random.split(key, (total + padded) // _PROMPTS)
 
-  def group(arguments):
+  def group(arguments: tuple[Array, Prompts]) -> Array:
     key, some = arguments
     counts = jnp.zeros(_PROMPTS, jnp.int32)
 
-    def add(counts, key, size):
+    def add(counts: Array, key: Array, size: int) -> Array:
       drawn = rollouts.sample_batch(key, policy, params, some, task, size)
       return counts + jnp.sum(drawn.likelihoods, -1, dtype=jnp.int32)
 
@@ -68,7 +69,7 @@ def success_counts(
 def metrics(
   policy: nn.Module,
   task: Task,
-  params,
+  params: Any,
   prompts: Prompts,
   ks: Sequence[int],
   num: int,
@@ -87,6 +88,7 @@ def metrics(
   if getattr(policy, "is_sequence", False):
     few = min(num, 16)
     drawn = rollouts.sample_batch(other, policy, params, prompts, task, few)
+    assert drawn.lengths is not None
     found["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
     found["entropy"] = drawn.token_entropy()
   return found

@@ -2,13 +2,14 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
 
 from maxrl_jax import feeding
-from maxrl_jax.evaluation.coverage import means, pass_rates
+from maxrl_jax.evaluation.coverage import PassRates, means, pass_rates
 from maxrl_jax.training import Train, TrainState
 
 _PROMPTS = 256  # On the devices at a time, about.
@@ -24,12 +25,13 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     ks: k of pass@k.
   """
   stream, layout = train.task.stream, train.layout
+  assert stream is not None
 
   @functools.partial(jax.jit, out_shardings=layout.everywhere())
-  def rates(params, varied, batch):
+  def rates(params: Any, varied: dict[str, Any], batch: Any) -> PassRates:
     prompts = stream.prepare(jax.tree.map(lambda x: x[0], batch))
 
-    def one(run):
+    def one(run: Any) -> PassRates:
       params, varied = run
       task = train.task_of(varied)
       return pass_rates(train.policy, params, prompts, task)
@@ -37,7 +39,7 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     return lax.map(one, (params, varied))
 
   @jax.jit
-  def scored(whole):
+  def scored(whole: Any) -> dict[str, jax.Array]:
     return jax.vmap(lambda rates: means(rates, ks))(whole)
 
   def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:

@@ -3,9 +3,11 @@
 import functools
 import math
 import numbers
+from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from maxrl_jax import option_names, symmetric
 from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS
@@ -14,7 +16,12 @@ from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS
 _ROUNDING = 4 * np.finfo(np.float32).eps
 
 
-def flat(name: str, values, dtype, size: int | None = None) -> np.ndarray:
+def flat(
+  name: str,
+  values: npt.ArrayLike,
+  dtype: npt.DTypeLike,
+  size: int | None = None,
+) -> np.ndarray:
   """An array [R]; raises ValueError at another shape."""
   array = np.asarray(values, dtype)
   right = array.ndim == 1 and array.size > 0
@@ -24,7 +31,7 @@ def flat(name: str, values, dtype, size: int | None = None) -> np.ndarray:
   return array
 
 
-def group_numbers(groups, num: int | None, size: int) -> np.ndarray:
+def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
   """0, 1, … for the groups, in order of appearance, [R]."""
   if (groups is None) == (num is None):
     given = "neither" if groups is None else "both"
@@ -40,7 +47,7 @@ def group_numbers(groups, num: int | None, size: int) -> np.ndarray:
     raise ValueError(
       f"groups: shape {np.shape(groups)}, must be [R], R = {size}, as rewards"
     )
-  seen = {}
+  seen: dict[Any, int] = {}
   try:
     return np.array([seen.setdefault(i, len(seen)) for i in ids])
   except TypeError as error:
@@ -81,11 +88,11 @@ def options(estimator: str, given: dict, largest: int) -> dict:
   return checked
 
 
-def is_finite(value) -> bool:
+def is_finite(value: Any) -> bool:
   return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
-def _check_order(name: str, value, largest: int) -> None:
+def _check_order(name: str, value: Any, largest: int) -> None:
   try:
     symmetric.check_order(value, largest, name)
   except ValueError as error:
@@ -106,7 +113,9 @@ def _check_alone(estimator: str, checked: dict) -> None:
     ) from None
 
 
-def likelihoods(rewards, mask, estimator: str, ceiling) -> np.ndarray:
+def likelihoods(
+  rewards: np.ndarray, mask: np.ndarray, estimator: str, ceiling: float | None
+) -> np.ndarray:
   """Rewards over their ceiling, float32 [R], 0 where masked."""
   if ceiling is not None and not (is_finite(ceiling) and ceiling > 0):
     raise ValueError(f"ceiling = {ceiling!r}: must be finite and above 0")
@@ -124,7 +133,7 @@ def likelihoods(rewards, mask, estimator: str, ceiling) -> np.ndarray:
   return np.minimum(l, np.float32(1)) if bounded else l
 
 
-def _fix(reward: float, estimator: str, ceiling) -> str:
+def _fix(reward: float, estimator: str, ceiling: float | None) -> str:
   if not math.isfinite(reward):
     return "must be finite; leave the rollout out with mask="
   if estimator in ANY_REWARD:

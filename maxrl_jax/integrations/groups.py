@@ -16,9 +16,12 @@ process, sets JAX_PLATFORMS=cuda,cpu or starts JAX before the first call.
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
+import numpy.typing as npt
 
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.integrations import checks
@@ -28,14 +31,14 @@ _CLOSED_FORM = ("maxrl", "pass_at_k", "power", "series")
 
 
 def advantages(
-  rewards,
-  groups=None,
+  rewards: npt.ArrayLike,
+  groups: Any = None,
   *,
   num: int | None = None,
-  mask=None,
+  mask: npt.ArrayLike | None = None,
   estimator: str = "maxrl",
   ceiling: float | None = None,
-  **options,
+  **options: Any,
 ) -> np.ndarray:
   """Advantages A_j of R rollouts, each estimated from its own group.
 
@@ -87,7 +90,9 @@ def advantages(
   return np.asarray(found, np.float32)[group, column]
 
 
-def _places(groups, num, size: int):
+def _places(
+  groups: Any, num: int | None, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Of each rollout its group and its place in it, [R]; the groups' sizes."""
   group = checks.group_numbers(groups, num, size)
   sizes = np.bincount(group)
@@ -104,7 +109,7 @@ def _round_up(size: int) -> int:
 
 
 @functools.lru_cache(maxsize=256)
-def _compiled(estimator: str, options: tuple):
+def _compiled(estimator: str, options: tuple) -> Callable[..., jax.Array]:
   function = functools.partial(ESTIMATORS[estimator], **dict(options))
   return jax.jit(jax.vmap(lambda l, mask: function(l, mask=mask)))
 
@@ -113,12 +118,13 @@ def _cpu() -> jax.Device:
   """JAX's first CPU device; starts no other backend if none was asked for."""
   # Any look at devices starts every platform allowed: a CUDA client takes most
   # of each visible GPU. Once JAX has started, the setting changes nothing.
-  if not jax.config.jax_platforms:
+  platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
+  if not platforms:
     jax.config.update("jax_platforms", "cpu")
   try:
     return jax.local_devices(backend="cpu")[0]
   except RuntimeError as error:
     raise RuntimeError(
-      f"JAX_PLATFORMS = {jax.config.jax_platforms!r}: advantages are computed"
+      f"JAX_PLATFORMS = {platforms!r}: advantages are computed"
       f" on the CPU; add ',cpu' ({error})"
     ) from None

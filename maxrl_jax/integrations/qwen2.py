@@ -88,7 +88,9 @@ def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
   return options | {"rope_theta": 1e4 if theta is None else theta}
 
 
-def _check_architecture(folder, policy: Transformer) -> None:
+def _check_architecture(
+  folder: str | pathlib.Path, policy: Transformer
+) -> None:
   for name, value in architecture(folder).items():
     ours = getattr(policy, name)
     if ours != value and name != "max_positions":
@@ -169,7 +171,7 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
 
 def _names(policy: Transformer) -> dict[str, tuple[str, ...]]:
   """Where in the parameters each tensor of the file belongs."""
-  names = {
+  names: dict[str, tuple[str, ...]] = {
     _EMBEDDING: ("embedding", "embedding"),
     "model.norm.weight": ("norm", "scale"),
   }

@@ -19,6 +19,7 @@ Written for TRL 1.16; an incompatible version is refused.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import trl
@@ -65,11 +66,11 @@ class MaxRLTrainer(GRPOTrainer):
 
   def __init__(
     self,
-    *args,
+    *args: Any,
     estimator: str = "maxrl",
     estimator_options: Mapping | None = None,
-    **kwargs,
-  ):
+    **kwargs: Any,
+  ) -> None:
     super().__init__(*args, **kwargs)
     aggregation = getattr(self, "multi_objective_aggregation", None)
     if aggregation == "normalize_then_sum":
@@ -78,10 +79,12 @@ class MaxRLTrainer(GRPOTrainer):
         " one reward a completion; must be 'sum_then_normalize'"
       )
     self._estimator = {"estimator": estimator, **(estimator_options or {})}
-    self._rewards_per_func = None
+    self._rewards_per_func: Any = None
     self._estimate(torch.zeros(self.num_generations))
 
-  def _estimate(self, rewards: torch.Tensor, mask=None) -> torch.Tensor:
+  def _estimate(
+    self, rewards: torch.Tensor, mask: torch.Tensor | None = None
+  ) -> torch.Tensor:
     found = groups.advantages(
       rewards.float().cpu().numpy(),
       num=self.num_generations,
@@ -90,11 +93,11 @@ class MaxRLTrainer(GRPOTrainer):
     )
     return torch.from_numpy(found).to(rewards)
 
-  def _calculate_rewards(self, *args, **kwargs):
+  def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Any:
     self._rewards_per_func = super()._calculate_rewards(*args, **kwargs)
     return self._rewards_per_func
 
-  def _generate_and_score_completions(self, inputs):
+  def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
     self._rewards_per_func = None
     output = super()._generate_and_score_completions(inputs)
     if self.model.training:

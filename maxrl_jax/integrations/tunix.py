@@ -37,7 +37,7 @@ def register(name: str, estimator: str = "maxrl", **options: Any) -> None:
   """
 
   @function_registry.register_advantage_estimator(name)
-  def advantages(rewards, num_generations: int, **_) -> np.ndarray:
+  def advantages(rewards: Any, num_generations: int, **_: Any) -> np.ndarray:
     """Rewards [B·N] → advantages [B·N]."""
     return groups.advantages(
       rewards, num=num_generations, estimator=estimator, **options
@@ -78,7 +78,7 @@ class MaxRLConfig(GRPOConfig):
   beta: float = 0.0
   loss_agg_mode: str = "seq-mean-token-sum"
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     super().__post_init__()
     given = {name: getattr(self, name) for name in _OPTIONS}
     given = {name: x for name, x in given.items() if x is not None}

@@ -23,7 +23,9 @@ Written for verl 0.9.1.
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 import torch
 from verl.trainer.ppo.core_algos import register_adv_est
 
@@ -34,7 +36,7 @@ NAMES = ("maxrl", "pass_at_k", "power", "tail_rl")
 _PREFIX = "maxrl_"
 
 
-def register(name: str, *, estimator: str = "maxrl", **options) -> None:
+def register(name: str, *, estimator: str = "maxrl", **options: Any) -> None:
   """Registers an estimator under another name, with options bound to it.
 
   `register("maxrl8", order=8)` makes `algorithm.adv_estimator=maxrl8`. Options,
@@ -53,12 +55,12 @@ def register(name: str, *, estimator: str = "maxrl", **options) -> None:
 def outcome_advantages(
   token_level_rewards: torch.Tensor,
   response_mask: torch.Tensor,
-  index=None,
+  index: np.ndarray | None = None,
   config: Mapping | None = None,
   *,
   estimator: str,
   bound: Mapping,
-  **_,
+  **_: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
   """Every token of a response gets the advantage of the response.
 
@@ -83,15 +85,16 @@ def outcome_advantages(
     index,
     mask=response_mask.bool().any(-1).cpu().numpy(),
     estimator=estimator,
-    **(_options(config) | bound),
+    **{**_options(config), **bound},
   )
   found = torch.from_numpy(found).to(scores).unsqueeze(-1) * response_mask
   return found, found
 
 
 def _options(config: Mapping | None) -> dict:
-  names = [name for name in config or () if name.startswith(_PREFIX)]
-  return {name.removeprefix(_PREFIX): config[name] for name in names}
+  given = config or {}
+  names = [name for name in given if name.startswith(_PREFIX)]
+  return {name.removeprefix(_PREFIX): given[name] for name in names}
 
 
 for _name in NAMES:

@@ -34,7 +34,7 @@ class Block(nn.Module):
   dtype: jnp.dtype
   prompts_apart: bool
 
-  def setup(self):
+  def setup(self) -> None:
     dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype)
     norm = functools.partial(nn.RMSNorm, self.epsilon, dtype=self.dtype)
     kv_size = self.hidden_size // self.num_heads * self.num_kv_heads
@@ -47,7 +47,7 @@ class Block(nn.Module):
     self.up = dense(self.intermediate_size)
     self.down = dense(self.hidden_size)
 
-  def project(self, x: Array, positions: Array):
+  def project(self, x: Array, positions: Array) -> tuple[Array, Array, Array]:
     """x [..., H] → queries [..., K, G, D], keys and values [..., K, D]."""
     lead, size = x.shape[:-1], self.hidden_size // self.num_heads
     x = self.input_norm(rows(x, self.prompts_apart))

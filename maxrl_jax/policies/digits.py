@@ -1,12 +1,15 @@
 """A policy that writes its prediction digit by digit."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maxrl_jax import ranges
 from maxrl_jax.distributions import Components
-from maxrl_jax.policies.regression import Regression, check_least, check_range
+from maxrl_jax.policies.regression import Regression, check_range
 
 Array = jax.Array
 
@@ -29,8 +32,8 @@ class Digits(Regression):
     return self.width
 
   def check(self) -> None:
-    check_least(2, base=self.base)
-    check_least(1, length=self.length)
+    ranges.at_least(2, of="policy.", base=self.base)
+    ranges.at_least(1, of="policy.", length=self.length)
     check_range(self.low, self.high)
     if self.base**self.length > 4096:
       raise ValueError(
@@ -39,7 +42,7 @@ class Digits(Regression):
         " sums run over"
       )
 
-  def setup(self):
+  def setup(self) -> None:
     super().setup()
     normal = nn.initializers.normal(0.3)
     shape = (self.length, self.base, self.width)
@@ -51,12 +54,12 @@ class Digits(Regression):
       (self.length, self.width, self.base),
     )
 
-  def _logits(self, head, place: int, prefix: Array) -> Array:
+  def _logits(self, head: Array, place: int, prefix: Array) -> Array:
     """Logits [N, base] of the digit at `place`, given prefixes [N, width]."""
     state = nn.relu(head[None] + self.place[place][None] + prefix)
     return jnp.dot(state, self.kernel[place], precision="highest")
 
-  def _sample(self, key, head, num):
+  def _sample(self, key: Array, head: Array, num: int) -> Array:
     prefix = jnp.zeros((num, self.width), head.dtype)
     digits = []
     keys = jax.random.split(key, self.length)
@@ -67,9 +70,9 @@ class Digits(Regression):
       digits.append(digit)
     return jnp.stack(digits, -1)
 
-  def _log_prob(self, head, actions):
+  def _log_prob(self, head: Array, actions: Array) -> Array:
     prefix = jnp.zeros((actions.shape[0], self.width), head.dtype)
-    total = 0.0
+    total = jnp.zeros(actions.shape[0], head.dtype)
     for place in range(self.length):
       digit = actions[:, place]
       log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
@@ -77,7 +80,7 @@ class Digits(Regression):
       prefix = prefix + self.written[place][digit]
     return total
 
-  def _components(self, head) -> Components:
+  def _components(self, head: Array) -> Components:
     # The tree of prefixes, a level a place: each is decoded once.
     prefix, log_p = jnp.zeros((1, self.width), head.dtype), jnp.zeros((1, 1))
     for place in range(self.length):
@@ -94,7 +97,7 @@ class Digits(Regression):
     return self.low + (self.high - self.low) * middles
 
   def decode(self, actions: Array) -> Array:
-    share = 0.5
+    share: Any = 0.5
     for place in reversed(range(self.length)):
       share = (actions[..., place] + share) / self.base
     return self.low + (self.high - self.low) * share

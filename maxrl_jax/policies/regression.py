@@ -15,7 +15,7 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
 
-from maxrl_jax import distributions
+from maxrl_jax import distributions, ranges
 from maxrl_jax.distributions import Components
 from maxrl_jax.policies.categorical import MLP
 
@@ -54,7 +54,7 @@ class Regression(nn.Module):
   def check(self) -> None:
     """Raises ValueError at a field that cannot be meant, before any use."""
 
-  def setup(self):
+  def setup(self) -> None:
     by_input = self.learned_scale == "input"
     self.body = MLP(
       self.num_dims * (self.num_outputs() + by_input), self.hidden
@@ -112,19 +112,19 @@ class Grid(Regression):
     return self.bins
 
   def check(self) -> None:
-    check_least(2, bins=self.bins)
+    ranges.at_least(2, of="policy.", bins=self.bins)
     check_range(self.low, self.high)
 
   def values(self) -> np.ndarray:
     return np.linspace(self.low, self.high, self.bins, dtype=np.float32)
 
-  def _sample(self, key, head, num):
+  def _sample(self, key: Array, head: Array, num: int) -> Array:
     return distributions.categorical(key, head, num)
 
-  def _log_prob(self, head, actions):
+  def _log_prob(self, head: Array, actions: Array) -> Array:
     return distributions.categorical_log_prob(head, actions)
 
-  def _components(self, head) -> Components:
+  def _components(self, head: Array) -> Components:
     return Components(jax.nn.log_softmax(head), jnp.asarray(self.values()))
 
   def decode(self, actions: Array) -> Array:
@@ -144,24 +144,22 @@ class Normal(Regression):
     return 1 if self.policy_scale else 2
 
   def check(self) -> None:
-    if self.policy_scale is not None and not 0 < self.policy_scale < np.inf:
-      raise ValueError(
-        f"policy.policy_scale = {self.policy_scale}: must be above 0"
-      )
+    if self.policy_scale is not None:
+      ranges.above_zero(of="policy.", policy_scale=self.policy_scale)
 
-  def _mean_and_scale(self, head):
+  def _mean_and_scale(self, head: Array) -> tuple[Array, Array]:
     if self.policy_scale:
       return head[0], jnp.asarray(self.policy_scale, head.dtype)
     return head[0], self.least_policy_scale + jax.nn.softplus(head[1])
 
-  def _sample(self, key, head, num):
+  def _sample(self, key: Array, head: Array, num: int) -> Array:
     mean, scale = self._mean_and_scale(head)
     return mean + scale * jax.random.normal(key, (num,), head.dtype)
 
-  def _log_prob(self, head, actions):
+  def _log_prob(self, head: Array, actions: Array) -> Array:
     return densities.norm.logpdf(actions, *self._mean_and_scale(head))
 
-  def _components(self, head) -> Components:
+  def _components(self, head: Array) -> Components:
     mean, scale = self._mean_and_scale(head)
     return Components(jnp.zeros(1, head.dtype), mean[None], scale[None])
 
@@ -180,9 +178,9 @@ class Mixture(Regression):
     return 3 * self.num_components
 
   def check(self) -> None:
-    check_least(1, num_components=self.num_components)
+    ranges.at_least(1, of="policy.", num_components=self.num_components)
 
-  def _components(self, head) -> Components:
+  def _components(self, head: Array) -> Components:
     logits, means, scales = jnp.split(head, 3)
     start = (np.arange(self.num_components) + 0.5) / self.num_components
     start = self.spread * (2 * start - 1)
@@ -192,25 +190,21 @@ class Mixture(Regression):
       self.least_policy_scale + jax.nn.softplus(scales),
     )
 
-  def _sample(self, key, head, num):
+  def _sample(self, key: Array, head: Array, num: int) -> Array:
     which_key, noise_key = jax.random.split(key)
     mixture = self._components(head)
+    assert mixture.scales is not None
     which = distributions.categorical(which_key, mixture.log_weights, num)
     noise = jax.random.normal(noise_key, (num,), head.dtype)
     return mixture.locations[which] + mixture.scales[which] * noise
 
-  def _log_prob(self, head, actions):
+  def _log_prob(self, head: Array, actions: Array) -> Array:
     mixture = self._components(head)
+    assert mixture.scales is not None
     terms = mixture.log_weights[None] + densities.norm.logpdf(
       actions[:, None], mixture.locations[None], mixture.scales[None]
     )
     return special.logsumexp(terms, axis=-1)
-
-
-def check_least(least: int, **fields) -> None:
-  for name, value in fields.items():
-    if value < least:
-      raise ValueError(f"policy.{name} = {value}: must be at least {least}")
 
 
 def check_range(low: float, high: float) -> None:

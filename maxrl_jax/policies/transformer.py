@@ -1,13 +1,13 @@
 """A decoder-only transformer that answers a text prompt with tokens."""
 
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maxrl_jax import distributions
+from maxrl_jax import distributions, ranges
 from maxrl_jax.policies import attention
 from maxrl_jax.policies.block import Block, rows
 
@@ -74,21 +74,20 @@ class Transformer(nn.Module):
   is_sequence = True
   # Axis of each layer's weights that several devices share: heads, the inside
   # of the feed-forward part, the vocabulary. What remains is summed over them.
-  split = nn.FrozenDict(
+  split: ClassVar[Any] = nn.FrozenDict(
     dict.fromkeys(("query", "key", "value", "gate", "up"), -1)
     | dict.fromkeys(("output", "down", "embedding"), 0)
   )
 
   def check(self) -> None:
     """Raises ValueError at the first option that cannot be meant."""
-    for name in (
+    sizes = (
       *("num_layers", "hidden_size", "intermediate_size"),
       *("num_heads", "num_kv_heads", "max_positions", "max_length"),
-    ):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"policy.{name} = {getattr(self, name)}: must be at least 1"
-        )
+    )
+    ranges.at_least(
+      1, of="policy.", **{name: getattr(self, name) for name in sizes}
+    )
     if self.num_heads % self.num_kv_heads:
       raise ValueError(
         f"policy.num_heads = {self.num_heads}: must be a multiple of"
@@ -99,16 +98,13 @@ class Transformer(nn.Module):
         f"policy.hidden_size = {self.hidden_size}: must be a multiple of"
         f" 2 * policy.num_heads = {2 * self.num_heads}"
       )
-    if not 0 < self.temperature < float("inf"):
-      raise ValueError(
-        f"policy.temperature = {self.temperature}: must be above 0 and finite"
-      )
+    ranges.above_zero(of="policy.", temperature=self.temperature)
     if self.dtype not in ("float32", "bfloat16"):
       raise ValueError(
         f"policy.dtype = {self.dtype!r}: choose from ['bfloat16', 'float32']"
       )
 
-  def setup(self):
+  def setup(self) -> None:
     dtype = jnp.dtype(self.dtype)
     self.embedding = nn.Embed(
       self.vocab_size,
@@ -166,7 +162,7 @@ class Transformer(nn.Module):
     """Answers and, as they were drawn, their log-probabilities [B, N]."""
     prompts, blocks = keys.shape[0], -(-self.max_length // _BLOCK)
 
-    def draws(key):
+    def draws(key: Array) -> Array:
       draws = distributions.uniforms(key, blocks * _BLOCK * num, jnp.float32)
       return draws.reshape(blocks, _BLOCK, num)
 
@@ -176,13 +172,13 @@ class Transformer(nn.Module):
 
     # A batch of runs decodes them all until the last has ended; to look, and to
     # hold back those that have, only once a block keeps that cheap.
-    def block(carry):
+    def block(carry: Any) -> Any:
       index, state, written = carry
       token = lambda state, u: self._decode(state, outputs, u)  # noqa: E731
       state, tokens = lax.scan(token, state, uniforms[index])
       return index + 1, state, written.at[index].set(tokens)
 
-    def unfinished(carry):
+    def unfinished(carry: Any) -> Array:
       return (carry[0] < blocks) & jnp.any(carry[1].alive)
 
     _, state, written = lax.while_loop(
@@ -206,7 +202,9 @@ class Transformer(nn.Module):
       log_probs=jnp.zeros((prompts, num)),
     )
 
-  def _decode(self, state: "_Decoding", outputs: Encoded, uniforms: Array):
+  def _decode(
+    self, state: "_Decoding", outputs: Encoded, uniforms: Array
+  ) -> tuple["_Decoding", Array]:
     """Draws the next token of every answer and reads it: state, tokens."""
     step, alive = state.step, state.alive & (state.step < self.max_length)
     tokens, log_probs = distributions.inverse_cdf(uniforms, state.logits)

@@ -23,7 +23,10 @@ def dataset(
     [run, eval_step], `test/…` [run]; coordinates are the fields of the grid.
     Names have _ for / and . in them, so that NetCDF takes them.
   """
-  coordinates = {"step": runs["step"], "eval_step": runs["eval_step"]}
+  coordinates: dict[str, Any] = {
+    "step": runs["step"],
+    "eval_step": runs["eval_step"],
+  }
   for name in ("point", "seed", "diverged", "seconds"):
     coordinates[name] = ("run", runs[name])
   for field in points[0]:

@@ -13,10 +13,11 @@ import ast
 import difflib
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 # One sweep has runs of one length, told apart by seeds that it is given.
 FIXED = {
@@ -35,7 +36,7 @@ class Axis(NamedTuple):
   values: tuple[tuple, ...]
 
 
-def parse(grid: str | Mapping, config) -> list[Axis]:
+def parse(grid: str | Mapping, config: ConfigDict) -> list[Axis]:
   """The axes of a grid, each value of the type that its field has.
 
   Raises:
@@ -44,8 +45,7 @@ def parse(grid: str | Mapping, config) -> list[Axis]:
   """
   axes = []
   for names, values in _entries(grid):
-    fields = tuple(name.strip() for name in names)
-    axes.append(_axis(fields, values, config))
+    axes.append(_axis(tuple(name.strip() for name in names), values, config))
   if not axes:
     raise ValueError("the grid is empty: give at least one field=values")
   fields = [field for axis in axes for field in axis.fields]
@@ -59,14 +59,14 @@ def points(axes: list[Axis]) -> list[dict[str, Any]]:
   """Every combination, the last axis changing fastest."""
   found = []
   for combination in itertools.product(*(axis.values for axis in axes)):
-    point = {}
+    point: dict[str, Any] = {}
     for axis, values in zip(axes, combination, strict=True):
       point |= dict(zip(axis.fields, values, strict=True))
     found.append(point)
   return found
 
 
-def _entries(grid):
+def _entries(grid: str | Mapping) -> Iterator[tuple[Sequence[str], Any]]:
   """(field names, values as text or a sequence) of each axis."""
   if isinstance(grid, Mapping):
     for names, values in grid.items():
@@ -79,7 +79,7 @@ def _entries(grid):
     yield names.split("+"), values.strip()
 
 
-def _axis(fields, values, config) -> Axis:
+def _axis(fields: tuple[str, ...], values: Any, config: ConfigDict) -> Axis:
   name = "+".join(fields)
   types = [_type(field, config) for field in fields]
   if isinstance(values, str):
@@ -137,7 +137,7 @@ def _rounded(x: float) -> float:
   return whole if abs(x - whole) < 1e-9 * abs(x) else float(f"{x:.3g}")
 
 
-def _type(field: str, config):
+def _type(field: str, config: ConfigDict) -> type:
   """The type of a field of the config."""
   if field in FIXED:
     raise ValueError(f"grid: {field} cannot be swept: {FIXED[field]}")
@@ -154,15 +154,15 @@ def _type(field: str, config):
   return block.get_type(last)
 
 
-def _names(config, prefix: str = "") -> list[str]:
-  names = []
+def _names(config: ConfigDict, prefix: str = "") -> list[str]:
+  names: list[str] = []
   for name, value in config.items():
     inner = hasattr(value, "keys")
     names += _names(value, f"{prefix}{name}.") if inner else [prefix + name]
   return names
 
 
-def _convert(value, wanted, field: str):
+def _convert(value: Any, wanted: type, field: str) -> Any:
   """A value, or its text, as what the field holds."""
   try:
     return _of_type(value, wanted)
@@ -172,7 +172,7 @@ def _convert(value, wanted, field: str):
     ) from None
 
 
-def _of_type(value, wanted):
+def _of_type(value: Any, wanted: type) -> Any:
   if value is None or value == "default":
     return None
   if wanted is bool:

@@ -7,10 +7,11 @@ sweep mixes them, they are one program.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import config_dict
+from ml_collections import ConfigDict, config_dict
 
 from maxrl_jax import configuration, objectives, training
 from maxrl_jax.configuration import VARYING
@@ -36,7 +37,9 @@ class Program(NamedTuple):
   varied: dict[str, np.ndarray]
 
 
-def plan(config, points: list[dict[str, Any]], seeds) -> list[Program]:
+def plan(
+  config: ConfigDict, points: list[dict[str, Any]], seeds: Sequence[int]
+) -> list[Program]:
   """Every point with every seed, sorted into programs.
 
   Raises:
@@ -54,7 +57,7 @@ def plan(config, points: list[dict[str, Any]], seeds) -> list[Program]:
   return [_program(group, np.asarray(seeds)) for group in groups.values()]
 
 
-def _program(group, seeds: np.ndarray) -> Program:
+def _program(group: list, seeds: np.ndarray) -> Program:
   """The seed changes fastest."""
   count = len(seeds)
   names = group[0][2]
@@ -66,12 +69,14 @@ def _program(group, seeds: np.ndarray) -> Program:
   return Program(group[0][1], points, np.tile(seeds, len(group)), varied)
 
 
-def at(config, point: dict[str, Any]) -> config_dict.ConfigDict:
+def at(config: ConfigDict, point: dict[str, Any]) -> config_dict.ConfigDict:
   """The whole config of one point."""
   return configuration.overlay(config, point)
 
 
-def _split(config, point, mixed: bool):
+def _split(
+  config: ConfigDict, point: dict[str, Any], mixed: bool
+) -> tuple[ConfigDict, dict[str, Any]]:
   """What a point shares with its program, and the values of its own."""
   whole = at(config, point)
   numbers = {
@@ -85,16 +90,18 @@ def _split(config, point, mixed: bool):
     numbers.pop("likelihood.scale", None)  # Where the policy's own σ starts.
   if not (mixed and whole.estimator.name in _SERIES):
     return whole, numbers
-  series = dict.fromkeys(
+  series: dict[str, Any] = dict.fromkeys(
     f"estimator.{name}" for name in ("order", "k", "alpha")
   )
-  own = {name: x for name, x in numbers.items() if name not in series}
+  own: dict[str, Any] = {
+    name: x for name, x in numbers.items() if name not in series
+  }
   own[_COEFFICIENTS] = _coefficients(whole)
   series |= {"estimator.name": "series", _COEFFICIENTS: (1.0,)}
   return at(whole, series), own
 
 
-def _coefficients(config) -> np.ndarray:
+def _coefficients(config: ConfigDict) -> np.ndarray:
   """a [N] of MaxRL, pass@K or power, filled up with zeros."""
   block, size = config.estimator, config.rollouts
   terms = block.order if block.order is not None else max(size - 1, 1)
@@ -104,11 +111,12 @@ def _coefficients(config) -> np.ndarray:
     objective = objectives.power(block.alpha)
   else:
     objective = objectives.maxrl(terms)
+  assert objective.coefficients is not None
   a = np.asarray(objective.coefficients(terms), np.float32)
   return np.pad(a, (0, size - terms))
 
 
-def _mixes_series(config, points) -> bool:
+def _mixes_series(config: ConfigDict, points: list[dict[str, Any]]) -> bool:
   """Whether more than the order of MaxRL differs between series."""
   swept = {name for point in points for name in point}
   if swept & {"estimator.k", "estimator.alpha"}:
@@ -118,7 +126,7 @@ def _mixes_series(config, points) -> bool:
   return powers or len(names & set(_SERIES)) > 1
 
 
-def _check(config, points) -> None:
+def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
   """Builds all that differs in more than numbers of the optimizer."""
   built: dict[str, training.Train] = {}
   seen = set()
@@ -142,7 +150,7 @@ def _check(config, points) -> None:
       raise ValueError(f"grid point {describe(point)}: {error}") from None
 
 
-def _check_used(config, point) -> None:
+def _check_used(config: ConfigDict, point: dict[str, Any]) -> None:
   """Raises ValueError at a swept field that changes nothing."""
   name = config.optimizer.name
   if "optimizer.momentum" in point and name != "sgd":

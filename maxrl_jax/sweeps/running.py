@@ -10,13 +10,14 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Generator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import psutil
+from ml_collections import ConfigDict
 
 from maxrl_jax import evaluation, guards, training
 from maxrl_jax.resuming import Record, Resumable
@@ -31,7 +32,7 @@ class Ready(NamedTuple):
 
   program: Program
   made: training.Train
-  evaluate: object
+  evaluate: Callable[[str, Any], dict[str, np.ndarray]]
   slices: list[np.ndarray]  # Rows of the program, each a slice of `size`.
   size: int
   seconds: float  # Of one slice, about.
@@ -131,7 +132,7 @@ def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
   return ready._replace(seconds=_seconds(ready))
 
 
-def _over_devices(config, total: int):
+def _over_devices(config: ConfigDict, total: int) -> ConfigDict:
   """With so many runs that every device has some, if there are enough."""
   config = config.copy_and_resolve_references()
   devices = jax.device_count()
@@ -162,7 +163,7 @@ def free_memory(budget_gib: float | None) -> int:
 
 def run(
   ready: Ready, folder: pathlib.Path, patience: float = 0.0
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
   """Trains every slice and keeps it; closed early, what a slice has so far.
 
   Args:
@@ -191,7 +192,7 @@ def run(
     shutil.rmtree(unfinished, ignore_errors=True)  # There may be none.
 
 
-def _measured(ready: Ready, step: int, states, metrics) -> Record:
+def _measured(ready: Ready, step: int, states: Any, metrics: Any) -> Record:
   record = {f"train/{name}": x.mean(0) for name, x in metrics.items()}
   config = ready.program.config
   if step % config.eval_every == 0 or step == config.steps:
@@ -200,7 +201,9 @@ def _measured(ready: Ready, step: int, states, metrics) -> Record:
   return record | {"step": step, "diverged": guards.diverged(metrics)}
 
 
-def _arrays(ready: Ready, rows, slice_: Resumable, tested) -> Record:
+def _arrays(
+  ready: Ready, rows: np.ndarray, slice_: Resumable, tested: Record
+) -> Record:
   """What is kept of the runs of a slice, the run axis first."""
   records, count = slice_.records, len(rows)
   evaluated = [r for r in records if any("validation/" in name for name in r)]
@@ -231,32 +234,37 @@ def _runs(ready: Ready, rows: np.ndarray) -> dict:
   return {"seeds": program.seeds[padded], "varied": varied}
 
 
-def _unfinished(ready: Ready, rows, folder: pathlib.Path) -> pathlib.Path:
+def _unfinished(
+  ready: Ready, rows: np.ndarray, folder: pathlib.Path
+) -> pathlib.Path:
   """Checkpoints of a slice: of just these runs, in a program of this size."""
   runs = ready.program.points[rows], ready.program.seeds[rows], ready.size
   found = hashlib.sha256(repr([np.asarray(x).tolist() for x in runs]).encode())
   return folder / f"unfinished-{found.hexdigest()[:12]}"
 
 
-def _compile(made: training.Train, program: Program, size: int):
+def _compile(
+  made: training.Train, program: Program, size: int
+) -> tuple[training.Train, int]:
   """The same compiled for so many runs, and the bytes that it needs."""
   start_keys, keys = made.keys(np.zeros(size, np.uint32))
   varied = {
     name: jax.ShapeDtypeStruct((size, *values.shape[1:]), jnp.float32)
     for name, values in program.varied.items()
   }
-  start = made.start.lower(start_keys, varied).compile()
+  jitted: Any = made  # `start` and `advance` are, and can be lowered.
+  start = jitted.start.lower(start_keys, varied).compile()
   states = jax.tree.map(
     lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
     jax.eval_shape(made.start, start_keys, varied),
     start.output_shardings,
   )
-  advance = made.advance.lower(states, keys).compile()
+  advance = jitted.advance.lower(states, keys).compile()
   compiled = made._replace(start=start, advance=advance)
   return compiled, max(map(_bytes, (start, advance)))
 
 
-def _bytes(compiled) -> int:
+def _bytes(compiled: Any) -> int:
   """All that a program holds at once."""
   memory = compiled.memory_analysis()
   return (

@@ -30,9 +30,12 @@ All functions take one prompt: vmap them. At large N·T on a CPU, prefer
 in cache.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from maxrl_jax.symmetric import closed_form, quadrature, scans
 from maxrl_jax.symmetric.closed_form import pass_at
@@ -70,7 +73,11 @@ SERIES_METHODS = {"scan": scans.series, "binary": closed_form.series}
 
 
 def loo_weights(
-  likelihoods: Array, order=None, *, mask=None, method=None
+  likelihoods: ArrayLike,
+  order: int | Array | None = None,
+  *,
+  mask: ArrayLike | None = None,
+  method: str | None = None,
 ) -> Array:
   """Unbiased leave-one-out weights of MaxRL: ω_j = Σ_{k<T} ē_k^j.
 
@@ -96,30 +103,40 @@ def loo_weights(
 
 
 def leave_one_out(
-  likelihoods: Array, order=None, *, mask=None, method=None
+  likelihoods: ArrayLike,
+  order: int | Array | None = None,
+  *,
+  mask: ArrayLike | None = None,
+  method: str | None = None,
 ) -> LeaveOneOut:
   """MaxRL weights ω_j = Σ_{k<T} ē_k^j and baselines b_j = 1 − ē_T^j.
 
   At T = N, where ē_N^j does not exist, the baseline is that of order N−1.
   Arguments and errors as in `loo_weights`.
   """
-  likelihoods, mask = _prepare(likelihoods, mask)
+  likelihoods, present = _prepare(likelihoods, mask)
   size = likelihoods.shape[0]
   check_order(order, size)
   if method is None:
     method = _choose(likelihoods, order)
   if method not in METHODS:
     raise ValueError(f"method = {method!r}: choose from {sorted(METHODS)}")
-  return _masked(METHODS[method](likelihoods, order, mask), mask)
+  return _masked(METHODS[method](likelihoods, order, present), present)
 
 
-def series_weights(likelihoods: Array, coefficients: Array, **kwargs) -> Array:
+def series_weights(
+  likelihoods: ArrayLike, coefficients: Array, **kwargs: Any
+) -> Array:
   """ω_j = Σ_k a_k ē_k^j; see `series_leave_one_out`."""
   return series_leave_one_out(likelihoods, coefficients, **kwargs).weights
 
 
 def series_leave_one_out(
-  likelihoods: Array, coefficients: Array, *, mask=None, method=None
+  likelihoods: ArrayLike,
+  coefficients: Array,
+  *,
+  mask: ArrayLike | None = None,
+  method: str | None = None,
 ) -> LeaveOneOut:
   """Weights and baselines of any series w(p) = Σ_k a_k (1−p)^k.
 
@@ -136,7 +153,7 @@ def series_leave_one_out(
   Raises:
     ValueError: more than N coefficients, or a method that has no series form.
   """
-  likelihoods, mask = _prepare(likelihoods, mask)
+  likelihoods, present = _prepare(likelihoods, mask)
   coefficients = jnp.asarray(coefficients, compute_dtype(likelihoods))
   terms, size = coefficients.shape[0], likelihoods.shape[0]
   if not 1 <= terms <= size:
@@ -149,11 +166,11 @@ def series_leave_one_out(
     raise ValueError(
       f"method = {method!r}: a series has {sorted(SERIES_METHODS)}"
     )
-  found = SERIES_METHODS[method](likelihoods, coefficients, mask)
-  return _masked(found, mask)
+  found = SERIES_METHODS[method](likelihoods, coefficients, present)
+  return _masked(found, present)
 
 
-def _choose(likelihoods: Array, order) -> str:
+def _choose(likelihoods: Array, order: int | Array | None) -> str:
   if likelihoods.dtype == bool:
     return "binary"
   if isinstance(order, jax.core.Tracer):
@@ -162,7 +179,10 @@ def _choose(likelihoods: Array, order) -> str:
   return "quadrature" if largest_two else "scan"
 
 
-def _prepare(likelihoods, mask) -> tuple[Array, Array]:
+def _prepare(
+  likelihoods: ArrayLike, mask: ArrayLike | None
+) -> tuple[Array, Any]:
+  """The mask is NumPy's where it is all there: known while tracing."""
   check_mask(mask, group_size(likelihoods))
   likelihoods = jnp.asarray(likelihoods)
   if mask is None:
@@ -170,5 +190,5 @@ def _prepare(likelihoods, mask) -> tuple[Array, Array]:
   return likelihoods, jnp.asarray(mask, bool)
 
 
-def _masked(found: LeaveOneOut, mask) -> LeaveOneOut:
+def _masked(found: LeaveOneOut, mask: ArrayLike) -> LeaveOneOut:
   return LeaveOneOut(*(jnp.where(mask, x, 0) for x in found))

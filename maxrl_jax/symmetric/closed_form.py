@@ -1,9 +1,12 @@
 """Right or wrong: a closed form in the number of successes, O(N)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from maxrl_jax.symmetric.group import (
   LeaveOneOut,
@@ -15,7 +18,9 @@ from maxrl_jax.symmetric.group import (
 Array = jax.Array
 
 
-def leave_one_out(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
+def leave_one_out(
+  likelihoods: Array, order: int | Array | None, mask: Array
+) -> LeaveOneOut:
   """l in {0, 1}: a function of the number of successes among the others.
 
   With c successes among the other n = N−1 rollouts,
@@ -36,7 +41,7 @@ def leave_one_out(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
   return LeaveOneOut(weights, baselines[others.astype(int)])
 
 
-def pass_at(order, count, size: int) -> Array:
+def pass_at(order: ArrayLike, count: ArrayLike, size: int) -> Array:
   """pass@T of `count` samples of which c = 0 … size succeeded, [size+1].
 
   1 − C(n−c, T)/C(n, T) = 1 − Π_{i<c} (1 − T/(n−i)), with n = count ≤ size.
@@ -62,7 +67,7 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   # ē_k − ē_{k+1} = (c/(n−k)) ē_k: the next one drawn is a success.
   hit = jnp.where(k < n, 1 / jnp.maximum(n - k, 1), 0)
 
-  def next_row(ratio, c):
+  def next_row(ratio: Array, c: Array) -> tuple[Array, LeaveOneOut]:
     row = LeaveOneOut(jnp.sum(a * ratio), c * jnp.sum(a * ratio * hit))
     fewer = jnp.maximum(n - c - k, 0) / jnp.maximum(n - c, 1)
     return ratio * fewer, row
@@ -73,7 +78,7 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   return LeaveOneOut(*(column[others.astype(int)] for column in table))
 
 
-def _require_binary(likelihoods, mask) -> None:
+def _require_binary(likelihoods: Array, mask: ArrayLike) -> None:
   """Raises ValueError at a likelihood that is neither 0 nor 1, if concrete."""
   if isinstance(likelihoods, jax.core.Tracer) or likelihoods.dtype == bool:
     return
@@ -87,7 +92,9 @@ def _require_binary(likelihoods, mask) -> None:
     )
 
 
-def _successes_without(likelihoods, mask):
+def _successes_without(
+  likelihoods: Array, mask: ArrayLike
+) -> tuple[Array, Array, Any]:
   """Successes among the others [N], the group's size, the dtype to work in."""
   dtype = compute_dtype(likelihoods)
   successes = values(likelihoods, mask).astype(dtype)

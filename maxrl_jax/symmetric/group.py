@@ -1,10 +1,11 @@
 """One group of rollouts: its size, its values, what leaving one out gives."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 Array = jax.Array
 
@@ -16,7 +17,7 @@ class LeaveOneOut(NamedTuple):
   baselines: Array
 
 
-def group_size(likelihoods) -> int:
+def group_size(likelihoods: ArrayLike) -> int:
   """N of one prompt's likelihoods [N]; anything else is a ValueError."""
   shape = np.shape(likelihoods)
   if len(shape) != 1 or shape[0] < 1:
@@ -26,13 +27,15 @@ def group_size(likelihoods) -> int:
   return shape[0]
 
 
-def check_mask(mask, size: int) -> None:
+def check_mask(mask: ArrayLike | None, size: int) -> None:
   """Raises ValueError unless mask is [N]; None passes."""
   if mask is not None and np.shape(mask) != (size,):
     raise ValueError(f"mask: shape {np.shape(mask)}, must be [N] = ({size},)")
 
 
-def check_order(order, size: int, name: str = "order") -> None:
+def check_order(
+  order: int | Array | None, size: int, name: str = "order"
+) -> None:
   """Raises ValueError unless 1 ≤ order ≤ N; None and traced orders pass."""
   if order is None or isinstance(order, jax.core.Tracer):
     return
@@ -43,14 +46,14 @@ def check_order(order, size: int, name: str = "order") -> None:
     )
 
 
-def compute_dtype(likelihoods: Array):
+def compute_dtype(likelihoods: Array) -> Any:
   """float32 for half precision, the default float for booleans and integers."""
   if not jnp.issubdtype(likelihoods.dtype, jnp.floating):
     return jnp.zeros(()).dtype
   return jnp.promote_types(likelihoods.dtype, jnp.float32)
 
 
-def values(likelihoods: Array, mask) -> Array:
+def values(likelihoods: Array, mask: ArrayLike) -> Array:
   """l [N] in the dtype to work in, 0 where masked."""
   return jnp.where(mask, likelihoods.astype(compute_dtype(likelihoods)), 0)
 

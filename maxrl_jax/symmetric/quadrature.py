@@ -2,18 +2,22 @@
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 
 from maxrl_jax.symmetric.group import LeaveOneOut, either, values
 
 Array = jax.Array
 
 
-def leave_one_out(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
+def leave_one_out(
+  likelihoods: Array, order: int | Array | None, mask: Array
+) -> LeaveOneOut:
   """Σ_{k≤n} ē_k^j = N ∫₀¹ Π_{i≠j} (1 − t l_i) dt.
 
   The integrand is a positive polynomial of degree N−1, so ⌈N/2⌉ Gauss–Legendre
@@ -51,7 +55,7 @@ def _product(nodes: Array, l: Array) -> Array:
   block = min(32, -(-l.shape[0] // 4))
   padded = jnp.pad(l, (0, -l.shape[0] % block)).reshape(-1, block)
 
-  def multiply(product, likelihoods):
+  def multiply(product: Array, likelihoods: Array) -> tuple[Array, None]:
     some = jnp.zeros_like(nodes)
     for x in likelihoods:
       some = either(some, nodes * x)
@@ -69,7 +73,7 @@ def _fractions(c: Array, t: Array, l: Array, unroll: int = 4) -> Array:
   # One pair of nodes a row; one left over gets a partner that adds nothing.
   pairs = [jnp.pad(x, (0, x.shape[0] % 2)).reshape(-1, 2) for x in (c, t)]
 
-  def add(total, pair):
+  def add(total: Array, pair: Any) -> tuple[Array, None]:
     (c0, c1), (t0, t1) = pair
     d0, d1 = 1 - t0 * l, 1 - t1 * l
     return total + (c0 * d1 + c1 * d0) / (d0 * d1), None
@@ -77,7 +81,7 @@ def _fractions(c: Array, t: Array, l: Array, unroll: int = 4) -> Array:
   return lax.scan(add, jnp.zeros_like(l), pairs, unroll=unroll)[0]
 
 
-def _gauss_legendre(size: int, dtype) -> tuple[Array, Array]:
+def _gauss_legendre(size: int, dtype: DTypeLike) -> tuple[Array, Array]:
   """Nodes and weights on [0, 1], enough for degree N−1 at this precision."""
   # Over every binary l to N = 16384, 2.25 √N leaves 2e-8, 2 √N leaves 1e-6.
   enough = 4.0 if jnp.finfo(dtype).bits == 64 else 2.25

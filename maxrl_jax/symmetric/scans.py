@@ -1,19 +1,22 @@
 """Any order and any series by two scans of positive terms, O(N T)."""
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from maxrl_jax.symmetric.group import LeaveOneOut, compute_dtype, values
 
 Array = jax.Array
 
 
-def leave_one_out(likelihoods: Array, order, mask: Array) -> LeaveOneOut:
+def leave_one_out(
+  likelihoods: Array, order: int | Array | None, mask: Array
+) -> LeaveOneOut:
   """Any order, static or traced: `series` with a_k = 1 for k < T."""
   return series(likelihoods, _ones_below(likelihoods, order, mask), mask)
 
@@ -52,7 +55,9 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   return found
 
 
-def _add_rollout(k: Array, state, rollout):
+def _add_rollout(
+  k: Array, state: Any, rollout: Any
+) -> tuple[Any, tuple[Array, Array]]:
   """α and γ with one rollout more; gives out those before it."""
   alpha, gamma = state
   l, m, present = rollout
@@ -67,7 +72,9 @@ def _add_rollout(k: Array, state, rollout):
   return (new_alpha, new_gamma), (alpha.value, gamma.value)
 
 
-def _pull_back(k: Array, covectors, rollout):
+def _pull_back(
+  k: Array, covectors: Any, rollout: Any
+) -> tuple[Any, LeaveOneOut]:
   """The covectors with one rollout more behind them; gives out ω_j and b_j."""
   v, u, x = covectors
   l, m, present, alpha, gamma = rollout
@@ -100,7 +107,9 @@ def _unshift(x: Array) -> Array:
   return jnp.concatenate([x[1:], jnp.zeros(1, x.dtype)])
 
 
-def _ones_below(likelihoods, order, mask):
+def _ones_below(
+  likelihoods: Array, order: int | Array | None, mask: ArrayLike
+) -> Array:
   """The series of MaxRL: as many terms as a static order needs, else N."""
   dtype = compute_dtype(likelihoods)
   static = isinstance(order, (int, np.integer))
@@ -121,10 +130,10 @@ class _Sum(NamedTuple):
   correction: Array | None
 
   @staticmethod
-  def start(value, size: int):
+  def start(value: Array, size: int) -> "_Sum":
     return _Sum(value, jnp.zeros_like(value) if size > 256 else None)
 
-  def add(self, increment):
+  def add(self, increment: Array) -> "_Sum":
     if self.correction is None:
       return _Sum(self.value + increment, None)
     increment = increment + self.correction

@@ -1,5 +1,7 @@
 """Tasks: where prompts come from and what a rollout is worth."""
 
+from collections.abc import Callable
+
 from maxrl_jax.tasks import regression
 from maxrl_jax.tasks.bandit import bandit
 from maxrl_jax.tasks.base import Prompts, Task
@@ -12,7 +14,7 @@ from maxrl_jax.tasks.classification import (
 from maxrl_jax.tasks.mazes import maze
 from maxrl_jax.tasks.regression_data import REGRESSION
 
-TASKS = {
+TASKS: dict[str, Callable[..., Task]] = {
   "bandit": bandit,
   "digits": digits,
   "gaussian_teacher": gaussian_teacher,

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from maxrl_jax import ranges
 from maxrl_jax.tasks import base
 
 
@@ -30,8 +31,8 @@ def bandit(
     continuous: likelihoods in [0, 1] rather than right or wrong.
     task_seed: which arms are good, and the policy's initial preferences.
   """
-  base.check_positive(num_prompts=num_prompts)
-  base.check_at_least(2, num_arms=num_arms)
+  ranges.at_least(1, num_prompts=num_prompts)
+  ranges.at_least(2, num_arms=num_arms)
   if not 0 < hardest <= easiest < 1:
     raise ValueError(
       f"hardest = {hardest}, easiest = {easiest}: need"

@@ -1,6 +1,6 @@
 """What every task provides."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,8 +17,11 @@ Array = jax.Array
 class Prompts(NamedTuple):
   """A batch: what the policy sees, [B, …], and what it is to find, [B, …]."""
 
-  inputs: Array
-  targets: Array
+  inputs: Any
+  targets: Any
+
+
+Batches = Generator[Prompts, None, None]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Stream:
     example: a batch of one, of zeros.
   """
 
-  train: Callable[[int, np.ndarray, int], Iterator[Prompts]]
-  split: Callable[[str, int, np.ndarray], Iterator[Prompts]]
+  train: Callable[[int, np.ndarray, int], Batches]
+  split: Callable[[str, int, np.ndarray], Batches]
   sizes: dict[str, int]
   prepare: Callable[[Prompts], Prompts]
   example: Prompts
@@ -87,7 +90,7 @@ class Task:
   demonstrations: Callable[[Any], Array] | None = None
   stream: Stream | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if (self.likelihoods is None) == (self.log_likelihoods is None):
       raise ValueError(
         "a task has either `likelihoods` or `log_likelihoods`: it got"
@@ -133,35 +136,12 @@ def tabulated_log_pass_rate(target: Array, policy: Components) -> Array:
   return jax.nn.logsumexp(log_weights, b=target.astype(log_weights.dtype))
 
 
-def check_at_least(least, **fields) -> None:
-  """Raises ValueError at the first field that is below `least`."""
-  for name, value in fields.items():
-    if value < least:
-      raise ValueError(f"{name} = {value}: must be at least {least}")
-
-
-def check_above_zero(**fields) -> None:
-  """Raises ValueError at the first field that is not above 0 and finite."""
-  for name, value in fields.items():
-    if not is_traced(value) and not 0 < value < float("inf"):
-      raise ValueError(f"{name} = {value}: must be above 0 and finite")
-
-
-def check_fraction(**fields) -> None:
-  """Raises ValueError at the first field that is not between 0 and 1."""
-  for name, value in fields.items():
-    if not is_traced(value) and not 0 < value < 1:
-      raise ValueError(f"{name} = {value}: must be between 0 and 1")
-
-
-def is_traced(value) -> bool:
-  """Whether a number is known only when the program runs: nothing to check."""
-  return isinstance(value, jax.core.Tracer)
-
-
-def check_positive(**fields) -> None:
-  """Raises ValueError at the first field that is below 1."""
-  check_at_least(1, **fields)
+def drawn_splits(
+  draw: Callable[[Array, int], Prompts], keys: Array | list, size: int
+) -> dict[str, Prompts]:
+  """Fixed splits from the stream that training draws from, a key for each."""
+  names = ("train", "validation", "test")
+  return {name: draw(key, size) for name, key in zip(names, keys, strict=True)}
 
 
 def uniform_rows(key: Array, prompts: Prompts, batch: int) -> Prompts:

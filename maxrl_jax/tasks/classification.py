@@ -4,11 +4,14 @@ Supervised learning maximizes log π(y|x), which here is the exact ML objective:
 cross-entropy is the reference that every estimator is held against.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.datasets import load_digits
 
+from maxrl_jax import ranges
 from maxrl_jax.tasks import base
 
 # Of the 1797 digits of scikit-learn, shuffled once and for all.
@@ -19,7 +22,7 @@ _VALIDATION, _TEST = 200, 450
 _OF_IMAGES = ("mlp", "cnn", "resnet")
 
 
-def _classification(num_classes, **fields) -> base.Task:
+def _classification(num_classes: int, **fields: Any) -> base.Task:
   return base.Task(
     likelihoods=base.exact_match,
     log_pass_rate=base.exact_match_log_pass_rate,
@@ -42,7 +45,7 @@ def digits(
     eval_size: strings in each fixed split.
     task_seed: which strings the fixed splits hold.
   """
-  base.check_positive(num_digits=num_digits, eval_size=eval_size)
+  ranges.at_least(1, num_digits=num_digits, eval_size=eval_size)
   if num_digits > 5:
     raise ValueError(f"num_digits = {num_digits}: 10^{num_digits} classes")
   data = load_digits()
@@ -56,14 +59,14 @@ def digits(
   }
   powers = 10 ** np.arange(num_digits - 1, -1, -1, dtype=np.int32)
 
-  def strings(xp, rows) -> base.Prompts:
+  def strings(xp: Any, rows: Any) -> base.Prompts:
     """Rows [B, K] → images [B, 8, 8K, 1] and the number they spell [B]."""
     pictures = xp.moveaxis(xp.asarray(images)[rows], 1, 2)
     pictures = pictures.reshape(rows.shape[0], 8, 8 * num_digits, 1)
     number = (xp.asarray(labels)[rows] * powers[None]).sum(-1)
     return base.Prompts(pictures, number.astype(np.int32))
 
-  def draw(key, batch) -> base.Prompts:
+  def draw(key: jax.Array, batch: int) -> base.Prompts:
     shape = (batch, num_digits)
     rows = jax.random.randint(key, shape, 0, len(parts["train"]))
     return strings(jnp, jnp.asarray(parts["train"])[rows])
@@ -96,14 +99,13 @@ def gaussian_teacher(
     eval_size: prompts in each fixed split.
     task_seed: the teacher and the fixed splits.
   """
-  base.check_at_least(2, num_classes=num_classes)
-  base.check_positive(dim=dim, eval_size=eval_size)
-  if temperature < 0:
-    raise ValueError(f"temperature = {temperature}: must be at least 0")
+  ranges.at_least(2, num_classes=num_classes)
+  ranges.at_least(1, dim=dim, eval_size=eval_size)
+  ranges.at_least(0, temperature=temperature)
   teacher_key, *split_keys = jax.random.split(jax.random.key(task_seed), 4)
   teacher = jax.random.normal(teacher_key, (dim, num_classes)) / dim**0.5
 
-  def draw(key, batch) -> base.Prompts:
+  def draw(key: jax.Array, batch: int) -> base.Prompts:
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (batch, dim))
     logits = jnp.dot(x, teacher, precision="highest")
@@ -111,11 +113,7 @@ def gaussian_teacher(
     targets = jnp.argmax(logits + temperature * noise, -1)
     return base.Prompts(x, targets.astype(jnp.int32))
 
-  names = ("train", "validation", "test")
-  splits = {
-    name: draw(key, eval_size)
-    for name, key in zip(names, split_keys, strict=True)
-  }
+  splits = base.drawn_splits(draw, split_keys, eval_size)
   return _classification(num_classes, draw=draw, splits=splits)
 
 
@@ -143,7 +141,7 @@ def images(
   """
   from maxrl_jax.tasks import tfds_images
 
-  base.check_positive(eval_size=eval_size)
+  ranges.at_least(1, eval_size=eval_size)
   train = tfds_images.load(data_name, "train", data_dir, image_size=image_size)
   test = tfds_images.load(
     data_name, test_split, data_dir, image_size=image_size
@@ -155,10 +153,10 @@ def images(
     jnp.asarray(train.images[:-held_out]), jnp.asarray(train.labels[:-held_out])
   )
 
-  def prompts(pixels, labels) -> base.Prompts:
+  def prompts(pixels: Any, labels: Any) -> base.Prompts:
     return base.Prompts(pixels.astype(np.float32) / 127.5 - 1.0, labels)
 
-  def draw(key, batch) -> base.Prompts:
+  def draw(key: jax.Array, batch: int) -> base.Prompts:
     rows_key, crop_key = jax.random.split(key)
     pixels, labels = base.uniform_rows(rows_key, kept, batch)
     if augment:

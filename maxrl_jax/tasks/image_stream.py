@@ -12,13 +12,14 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
+from maxrl_jax import ranges
 from maxrl_jax.tasks import base, tfds_images
 from maxrl_jax.tasks.base import Prompts
 from maxrl_jax.tasks.tfds_images import Box
@@ -45,8 +46,8 @@ def stream(
     FileNotFoundError: data set, version or file missing.
     ValueError: no such split, a field out of range.
   """
-  base.check_positive(image_size=image_size, eval_size=eval_size)
-  base.check_at_least(0, workers=workers)
+  ranges.at_least(1, image_size=image_size, eval_size=eval_size)
+  ranges.at_least(0, workers=workers)
   _import_grain()
   whole = tfds_images.Split(data_name, "train", data_dir)
   test = tfds_images.Split(data_name, test_split, data_dir)
@@ -59,7 +60,7 @@ def stream(
   parts = {"validation": (whole, kept), "test": (test, 0)}
   sizes = {"validation": eval_size, "test": len(test)}
 
-  def train(batch: int, rows: np.ndarray, step: int) -> Iterator[Prompts]:
+  def train(batch: int, rows: np.ndarray, step: int) -> base.Batches:
     import grain
 
     order = grain.MapDataset.range(kept).seed(task_seed).shuffle().repeat()
@@ -70,7 +71,7 @@ def stream(
       images = order.map(functools.partial(_read, whole, image_size))
     return _batches(images, batch, rows, itertools.count(step), workers)
 
-  def split(name: str, batch: int, rows: np.ndarray) -> Iterator[Prompts]:
+  def split(name: str, batch: int, rows: np.ndarray) -> base.Batches:
     import grain
 
     source, first = parts[name]
@@ -102,7 +103,7 @@ def _prepare(batch: Prompts) -> Prompts:
 
 def _batches(
   images: Any, batch: int, rows: np.ndarray, steps: Any, workers: int
-) -> Iterator[Prompts]:
+) -> base.Batches:
   """This process's rows of the batches of some steps, in order.
 
   Args:
@@ -146,7 +147,9 @@ def _in_worker(index: int, count: int) -> None:
 
 
 def _end_with_parent() -> None:
-  multiprocessing.parent_process().join()
+  parent = multiprocessing.parent_process()
+  if parent is not None:
+    parent.join()
   os._exit(1)
 
 
@@ -159,7 +162,9 @@ def _batch(
   return np.stack(pixels), np.array(labels, np.int32)
 
 
-def _read(source: tfds_images.Split, side: int, index: int):
+def _read(
+  source: tfds_images.Split, side: int, index: int
+) -> tuple[np.ndarray, int]:
   """For evaluation: 224 of 256 pixels, in the middle."""
   centre = functools.partial(tfds_images.centred_square, share=_CENTRE)
   return _labelled(source, side, index, centre)
@@ -167,7 +172,7 @@ def _read(source: tfds_images.Split, side: int, index: int):
 
 def _read_augmented(
   source: tfds_images.Split, side: int, index: int, rng: np.random.Generator
-):
+) -> tuple[np.ndarray, int]:
   """For training: any part, mirrored or not."""
   pixels, label = _labelled(
     source, side, index, functools.partial(random_part, rng)
@@ -175,7 +180,9 @@ def _read_augmented(
   return (pixels[:, ::-1] if rng.random() < 0.5 else pixels), label
 
 
-def _labelled(source, side, index, choose) -> tuple[np.ndarray, int]:
+def _labelled(
+  source: tfds_images.Split, side: int, index: Any, choose: Callable
+) -> tuple[np.ndarray, int]:
   pixels, label = source.read(index, side, choose)
   if label < 0:
     raise ValueError(f"image {index} of {source.what} has no label")

@@ -1,16 +1,16 @@
 """Noisy regression as RL: rollouts are numbers that a noise model judges."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maxrl_jax import marginals
+from maxrl_jax import marginals, ranges
 from maxrl_jax.distributions import Components
 from maxrl_jax.likelihoods import Likelihood
-from maxrl_jax.tasks.base import Prompts, Task, check_above_zero, is_traced
+from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
 
@@ -60,9 +60,9 @@ def task(
       tolerance is not above 0.
   """
   _check_data(data, likelihood, per_prompt)
-  check_above_zero(tolerance=tolerance)
+  ranges.above_zero(tolerance=tolerance)
 
-  def scale(target: Target, learned):
+  def scale(target: Target, learned: Array | None) -> Array:
     """σ [D]: the policy's, the prompt's or the likelihood's own."""
     if learned is not None:
       return learned
@@ -70,13 +70,15 @@ def task(
       return target.noise_scale
     return jnp.full(target.y.shape, likelihood.scale, target.y.dtype)
 
-  def log_likelihoods(target, predictions, learned=None):
+  def log_likelihoods(
+    target: Any, predictions: Array, learned: Array | None = None
+  ) -> Array:
     residuals = target.y[:, None] - predictions
     return jax.vmap(likelihood.log_likelihoods)(
       residuals, scale(target, learned)
     )
 
-  def log_pass_rate(target, policy: Components):
+  def log_pass_rate(target: Any, policy: Components) -> Array:
     each = jax.vmap(marginals.log_pass_rate, (None, 0, 0, 0))
     noise = scale(target, policy.noise_scale)
     return each(likelihood, target.y, policy, noise)
@@ -96,7 +98,12 @@ def task(
 
 
 def prompts(
-  x: Array, y: Array, *, clean=None, noise_scale=None, log_reference=None
+  x: Array,
+  y: Array,
+  *,
+  clean: Array | None = None,
+  noise_scale: Array | None = None,
+  log_reference: Array | None = None,
 ) -> Prompts:
   """Prompts of data of your own: inputs x [B, …], targets y [B, D].
 
@@ -118,7 +125,7 @@ def _check_data(data: Data, likelihood: Likelihood, per_prompt: bool) -> None:
   if "validation" not in data.splits:
     raise ValueError(f"splits = {sorted(data.splits)}: 'validation' is needed")
   probe = data.draw(jax.random.key(0), 256)
-  if is_traced(probe.targets.y):
+  if ranges.is_traced(probe.targets.y):
     return  # Where fields vary, they were checked before.
   for name, prompts in {"training": probe, **data.splits}.items():
     _check_shapes(name, prompts, data.num_dims)

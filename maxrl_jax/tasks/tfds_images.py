@@ -78,7 +78,7 @@ class Split:
     channels: of every image.
   """
 
-  def __init__(self, name: str, split: str, data_dir: str):
+  def __init__(self, name: str, split: str, data_dir: str) -> None:
     """Opens the files; arguments and errors as in `load`."""
     self._arguments = (name, split, data_dir)
     tfds = _import_tfds()
@@ -100,7 +100,7 @@ class Split:
     raw = {self._image: tfds.decode.SkipDecoding()}
     self._source = builder.as_data_source(split, decoders=raw)
 
-  def __reduce__(self):
+  def __reduce__(self) -> tuple:
     return Split, self._arguments
 
   def __len__(self) -> int:
@@ -150,7 +150,7 @@ def random_crop_flip(key: Array, images: Array, padding: int = 4) -> Array:
     padding: zeros added on each side; static under jit.
   """
 
-  def augment(key, image):
+  def augment(key: Array, image: Array) -> Array:
     shift_key, flip_key = jax.random.split(key)
     padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)))
     row, column = jax.random.randint(shift_key, (2,), 0, 2 * padding + 1)
@@ -196,8 +196,8 @@ def _find_version(name: str, data_dir: str, remedy: str) -> Path:
   there = {path.parent for path in root.rglob("dataset_info.json")}
   fits = there & set(root.glob(version or "[0-9]*.[0-9]*.[0-9]*"))
   if not fits:
-    there = sorted(str(path.relative_to(root)) for path in there) or "nothing"
-    missing = f"no {name!r} in {data_dir}, where {base!r} holds {there}"
+    names = sorted(str(path.relative_to(root)) for path in there) or "nothing"
+    missing = f"no {name!r} in {data_dir}, where {base!r} holds {names}"
     raise FileNotFoundError(f"{missing}; {remedy}")
   return max(fits, key=lambda path: [int(n) for n in path.name.split(".")])
 
@@ -226,7 +226,7 @@ def centred_square(width: int, height: int, share: float = 1.0) -> Box:
 
 
 def _resized(
-  file: Image.Image, mode: str, side: int | None, choose
+  file: Image.Image, mode: str, side: int | None, choose: Callable | None
 ) -> Image.Image:
   """The chosen part of an opened file, `side` × `side`; None: all of it."""
   if side is None:

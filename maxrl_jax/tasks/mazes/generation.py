@@ -5,7 +5,7 @@ with two odd coordinates, ((S − 1)/2)² of them, and passages open the walls
 between neighbouring cells.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,7 @@ def _spanning_tree(key: Array, side: int) -> tuple[Array, Array]:
   closed = jnp.zeros_like(carved)
 
   # Masks rather than indices: many mazes at once are plain vector code.
-  def join(state, uniform):
+  def join(state: Any, uniform: Array) -> tuple[Any, None]:
     carved, east, south = state
     near = jnp.any(jnp.stack([_shift(carved, d) for d in range(4)]), 0)
     cell = _draw(uniform[0], near & ~carved)
@@ -96,7 +96,9 @@ def _draw(uniform: Array, mask: Array) -> Array:
   return mask & (rank == wanted).reshape(mask.shape)
 
 
-def _open_walls(key, east: Array, south: Array, count: int):
+def _open_walls(
+  key: Array, east: Array, south: Array, count: int
+) -> tuple[Array, Array]:
   """Opens `count` of the walls between cells that are still closed."""
   inner = jnp.ones_like(east)
   closed = jnp.stack([~east & inner.at[:, -1].set(False), ~south])

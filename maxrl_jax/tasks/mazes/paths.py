@@ -1,5 +1,7 @@
 """Shortest paths, by flooding the maze from its goal."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -15,7 +17,7 @@ def distances(maze: Maze) -> Array:
   """Moves from every place to the goal, [S, S]; FAR in walls."""
   at_goal = jnp.full(maze.open.shape, FAR).at[tuple(maze.goal)].set(0)
 
-  def spread(state):
+  def spread(state: Any) -> tuple[Array, Array]:
     before, _ = state
     padded = jnp.pad(before, 1, constant_values=FAR)
     neighbours = (
@@ -46,7 +48,7 @@ def shortest_answer(maze: Maze, length: int) -> Array:
   steps = jnp.asarray(language.STEPS)
   left = jnp.pad(distances(maze), 1, constant_values=FAR)
 
-  def walk(state, _):
+  def walk(state: Any, _: None) -> tuple[Any, Array]:
     place, ended = state
     neighbours = place[None] + 1 + steps
     choice = jnp.argmin(left[neighbours[:, 0], neighbours[:, 1]])

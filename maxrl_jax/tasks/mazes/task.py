@@ -1,12 +1,15 @@
 """The maze task: who gets which mazes, and how long an answer may be."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from maxrl_jax import ranges
 from maxrl_jax.tasks import base
 from maxrl_jax.tasks.mazes import generation, language, paths
 
@@ -68,18 +71,18 @@ def maze(
   def draw_side(side: Array, key: Array) -> generation.Maze:
     """A maze of that side; all shares that are not held out are one."""
 
-    def again(state):
+    def again(state: Any) -> Array:
       _, found = state
       return (_side(found) != side) | ~fits(found)
 
-    def redraw(state):
+    def redraw(state: Any) -> tuple[Array, Any]:
       key, own = jax.random.split(state[0])
       return key, make(own)
 
     return lax.while_loop(again, redraw, redraw((key, None)))[1]
 
   @functools.partial(jax.jit, static_argnums=2)
-  def prompts(side, key, count) -> base.Prompts:
+  def prompts(side: Any, key: Array, count: int) -> base.Prompts:
     drawn = jax.vmap(functools.partial(draw_side, side))
     mazes = drawn(jax.random.split(key, count))
     return base.Prompts(jax.vmap(language.encode)(mazes), mazes)
@@ -116,22 +119,24 @@ def _longest_answer(size: int) -> int:
   return 2 * (((size - 1) // 2) ** 2 - 1) + 2
 
 
-def _check(size, loops, train_size, eval_size) -> None:
-  base.check_at_least(5, size=size)
+def _check(
+  size: int, loops: int, train_size: int | None, eval_size: int
+) -> None:
+  ranges.at_least(5, size=size)
   if size % 2 == 0:
     raise ValueError(
       f"size = {size}: must be odd, a wall between any two cells; take"
       f" {size - 1} or {size + 1}"
     )
-  base.check_at_least(0, loops=loops)
+  ranges.at_least(0, loops=loops)
   closed = ((size - 1) // 2 - 1) ** 2
   if loops > closed:
     raise ValueError(
       f"loops = {loops}: a maze of size {size} has {closed} walls to open"
     )
-  base.check_positive(eval_size=eval_size)
+  ranges.at_least(1, eval_size=eval_size)
   if train_size is not None:
-    base.check_positive(train_size=train_size)
+    ranges.at_least(1, train_size=train_size)
 
 
 def _side(found: generation.Maze) -> Array:
@@ -139,12 +144,12 @@ def _side(found: generation.Maze) -> Array:
   return jnp.minimum(share, _TRAIN).astype(jnp.int32)
 
 
-def _check_supply(make, size: int, length: int) -> None:
+def _check_supply(make: Callable[[Array], Any], size: int, length: int) -> None:
   """Raises ValueError if splits cannot all be had by drawing until one fits."""
 
   @jax.jit
   @jax.vmap
-  def look(key):
+  def look(key: Array) -> tuple[Array, Array]:
     found = make(key)
     return paths.answer_length(found), _side(found)
 

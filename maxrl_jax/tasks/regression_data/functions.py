@@ -1,12 +1,15 @@
 """A function of x plus noise: the same everywhere, uneven, or of two signs."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
 
-from maxrl_jax.tasks import base
+from maxrl_jax import ranges
 from maxrl_jax.tasks.base import Prompts
 from maxrl_jax.tasks.regression import Data, Target
 from maxrl_jax.tasks.regression_data.common import drawn, normal_prompts
@@ -33,12 +36,12 @@ def teacher(
     eval_size: prompts in each fixed split.
     task_seed: the teacher and the fixed splits.
   """
-  base.check_positive(dim=dim, num_dims=num_dims)
-  base.check_above_zero(snr=snr)
+  ranges.at_least(1, dim=dim, num_dims=num_dims)
+  ranges.above_zero(snr=snr)
   f = _teacher(kind, dim, num_dims, task_seed)
   sigma = snr**-0.5
 
-  def draw(key, batch):
+  def draw(key: jax.Array, batch: int) -> Prompts:
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (batch, dim))
     clean = f(x)
@@ -73,7 +76,7 @@ def heteroscedastic(
     eval_size: prompts in each fixed split.
     task_seed: the teacher and the fixed splits.
   """
-  base.check_at_least(2, dim=dim)
+  ranges.at_least(2, dim=dim)
   if not 0 < quietest <= loudest:
     raise ValueError(
       f"quietest = {quietest}, loudest = {loudest}: need"
@@ -83,10 +86,10 @@ def heteroscedastic(
   direction = np.random.default_rng([task_seed, 1]).normal(size=dim)
   direction = (direction / np.linalg.norm(direction)).astype(np.float32)
 
-  def sigma_at(quantile):
+  def sigma_at(quantile: jax.Array) -> jax.Array:
     return quietest * (loudest / quietest) ** quantile
 
-  def draw(key, batch):
+  def draw(key: jax.Array, batch: int) -> Prompts:
     x_key, noise_key, scale_key = jax.random.split(key, 3)
     x = jax.random.normal(x_key, (batch, dim))
     clean = f(x)
@@ -129,12 +132,12 @@ def bimodal(
     eval_size: prompts in each fixed split.
     task_seed: w and the fixed splits.
   """
-  base.check_positive(dim=dim)
-  base.check_above_zero(noise=noise)
-  base.check_fraction(plus=plus)
+  ranges.at_least(1, dim=dim)
+  ranges.above_zero(noise=noise)
+  ranges.fraction(plus=plus)
   slope = _teacher("linear", dim, 1, task_seed)
 
-  def draw(key, batch):
+  def draw(key: jax.Array, batch: int) -> Prompts:
     x_key, sign_key, noise_key = jax.random.split(key, 3)
     x = jax.random.normal(x_key, (batch, dim))
     f = 2 + jnp.tanh(slope(x)) / 2
@@ -150,7 +153,9 @@ def bimodal(
   return drawn(draw, eval_size, task_seed, 1)
 
 
-def _teacher(kind: str, dim: int, num_dims: int, seed: int):
+def _teacher(
+  kind: str, dim: int, num_dims: int, seed: int
+) -> Callable[[jax.Array], jax.Array]:
   """x [B, dim] → f(x) [B, D], each column of mean 0 and variance 1."""
   rng = np.random.default_rng([seed, 0])
   if kind == "linear":
@@ -162,7 +167,7 @@ def _teacher(kind: str, dim: int, num_dims: int, seed: int):
   first = (rng.normal(size=(dim, 32)) * 1.5 / dim**0.5).astype(np.float32)
   second = (rng.normal(size=(32, num_dims)) / 32**0.5).astype(np.float32)
 
-  def raw(xp, x):
+  def raw(xp: Any, x: Any) -> Any:
     return xp.tanh(x @ first) @ second
 
   sample = raw(np, rng.normal(size=(2**16, dim)).astype(np.float32))

@@ -6,6 +6,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.linear_model import BayesianRidge
 
 from maxrl_jax.tasks import base
+from maxrl_jax.tasks.base import Prompts
 from maxrl_jax.tasks.regression import Data
 from maxrl_jax.tasks.regression_data.common import normal_prompts
 
@@ -44,7 +45,7 @@ def diabetes(*, task_seed: int = 0) -> Data:
     for name, part in parts.items()
   }
 
-  def draw(key, batch):
+  def draw(key: jax.Array, batch: int) -> Prompts:
     return base.uniform_rows(key, splits["train"], batch)
 
   return Data(draw, splits)

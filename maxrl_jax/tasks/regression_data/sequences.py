@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy import stats as densities
 
-from maxrl_jax.tasks import base
+from maxrl_jax import ranges
 from maxrl_jax.tasks.base import Prompts
 from maxrl_jax.tasks.regression import Data, Target
 from maxrl_jax.tasks.regression_data.common import drawn, normal_prompts
@@ -31,14 +31,14 @@ def bag_of_words(
     eval_size: prompts in each fixed split.
     task_seed: the tokens' values and the fixed splits.
   """
-  base.check_at_least(2, vocabulary=vocabulary)
-  base.check_positive(length=length)
-  base.check_fraction(rho=rho)
+  ranges.at_least(2, vocabulary=vocabulary)
+  ranges.at_least(1, length=length)
+  ranges.fraction(rho=rho)
   values = np.random.default_rng(task_seed).normal(size=vocabulary)
   values = (values - values.mean()) / values.std() / length**0.5
   sigma = (1 - rho**2) ** 0.5
 
-  def draw(key, batch):
+  def draw(key: jax.Array, batch: int) -> Prompts:
     token_key, noise_key = jax.random.split(key)
     tokens = jax.random.randint(token_key, (batch, length), 0, vocabulary)
     counts = jax.nn.one_hot(tokens, vocabulary).sum(1)
@@ -70,10 +70,10 @@ def in_context(
     eval_size: prompts in each fixed split.
     task_seed: the fixed splits.
   """
-  base.check_positive(dim=dim, context=context)
-  base.check_above_zero(noise=noise)
+  ranges.at_least(1, dim=dim, context=context)
+  ranges.above_zero(noise=noise)
 
-  def one(key):
+  def one(key: jax.Array) -> Prompts:
     w_key, x_key, noise_key = jax.random.split(key, 3)
     w = jax.random.normal(w_key, (dim,)) / dim**0.5
     x = jax.random.normal(x_key, (context + 1, dim))
@@ -85,13 +85,15 @@ def in_context(
     target = Target(y[-1:], clean[-1:], jnp.full(1, noise), reference)
     return Prompts(shown, target)
 
-  def draw(key, batch):
+  def draw(key: jax.Array, batch: int) -> Prompts:
     return jax.vmap(one)(jax.random.split(key, batch))
 
   return drawn(draw, eval_size, task_seed, 1)
 
 
-def _posterior_predictive(x, y, query, noise: float):
+def _posterior_predictive(
+  x: jax.Array, y: jax.Array, query: jax.Array, noise: float
+) -> tuple[jax.Array, jax.Array]:
   """Mean and standard deviation of the query's y, prior w ~ N(0, I/dim)."""
   dim = x.shape[1]
   dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731

@@ -1,0 +1,35 @@
+"""Numbers that must be in a range, or a ValueError that names the field.
+
+What is known only when the program runs passes: there is nothing to look at.
+"""
+
+import math
+from typing import Any
+
+import jax
+
+
+def at_least(least: float, of: str = "", **fields: Any) -> None:
+  """Raises at the first field below `least`; `of` is put before its name."""
+  for name, value in fields.items():
+    if not is_traced(value) and not value >= least:
+      raise ValueError(f"{of}{name} = {value}: must be at least {least}")
+
+
+def above_zero(of: str = "", **fields: Any) -> None:
+  """Raises at the first field that is not above 0 and finite."""
+  for name, value in fields.items():
+    if not is_traced(value) and not 0 < value < math.inf:
+      raise ValueError(f"{of}{name} = {value}: must be above 0 and finite")
+
+
+def fraction(**fields: Any) -> None:
+  """Raises at the first field that is not between 0 and 1."""
+  for name, value in fields.items():
+    if not is_traced(value) and not 0 < value < 1:
+      raise ValueError(f"{name} = {value}: must be between 0 and 1")
+
+
+def is_traced(value: Any) -> bool:
+  """Whether a number is known only when the program runs."""
+  return isinstance(value, jax.core.Tracer)
