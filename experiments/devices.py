@@ -1,10 +1,13 @@
-"""Flags of every entry point: which devices, and how many processes."""
+"""Flags of every entry point: which devices, and how many processes.
+
+JAX is imported where it is used: it is slow to import, and --help and what is
+wrong with a command line are told without it.
+"""
 
 import os
 import sys
 from typing import NoReturn
 
-import jax
 from absl import flags
 
 _PLATFORM = flags.DEFINE_enum(
@@ -45,6 +48,8 @@ def start(*, together: bool) -> None:
   Raises:
     ValueError: flags that do not go together, or that mean nothing here.
   """
+  import jax
+
   if _PLATFORM.value is not None:
     jax.config.update("jax_platforms", _PLATFORM.value)
   if _CACHE.value is not None:
@@ -93,6 +98,8 @@ def _check(together: bool) -> None:
 
 
 def _meet() -> None:
+  import jax
+
   try:
     jax.distributed.initialize(
       _COORDINATOR.value,
@@ -111,6 +118,8 @@ def _meet() -> None:
 
 def lost(error: BaseException) -> bool:
   """Whether an error says that another process of this run is gone."""
+  import jax
+
   words = ("gloo", "nccl", "connection", "coordination", "heartbeat")
   text = str(error).lower()
   return jax.distributed.is_initialized() and any(w in text for w in words)
@@ -118,6 +127,8 @@ def lost(error: BaseException) -> bool:
 
 def leave(code: int) -> NoReturn:
   """Exits; other processes, that may be gone or wait, are not waited for."""
+  import jax
+
   if not jax.distributed.is_initialized():
     sys.exit(code)
   sys.stdout.flush()

@@ -1,26 +1,27 @@
 """Post-train a Qwen3 on GSM8K with MaxRL, in Tunix (extra `tunix`).
 
     python -m experiments.gsm8k --model=DIR --data=DIR --workdir=DIR
-
-`--model` is a Hugging Face folder of a Qwen3 (config.json, *.safetensors,
-tokenizer); `--data` has train.jsonl and test.jsonl of GSM8K. Nothing is
-downloaded. Writes config.json, metrics.jsonl (one object a batch), Tunix's
-checkpoints/, from which the same command goes on, and summary.json with pass@k
-on test problems.
+Nothing is downloaded. Writes config.json, metrics.jsonl, checkpoints/, from
+which the same command goes on, and summary.json with pass@k on test problems.
 """
 
 import importlib
-import json
 import pathlib
 
 from absl import flags
 
-from experiments import console, workdirs
-from experiments.gsm8k_problems import batches, read, verify
-from experiments.results import write_json
+from experiments import console, output
 
-_MODEL = flags.DEFINE_string("model", None, "Folder of a Qwen3.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Folder of GSM8K.", required=True)
+_MODEL = flags.DEFINE_string(
+  "model",
+  None,
+  "Hugging Face folder of a Qwen3. It has config.json, *.safetensors and a"
+  " tokenizer.",
+  required=True,
+)
+_DATA = flags.DEFINE_string(
+  "data", None, "Folder with GSM8K's train.jsonl, test.jsonl.", required=True
+)
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
@@ -46,6 +47,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
 
 def main(argv) -> None:
   console.no_arguments(argv)
+  from experiments import workdirs
+  from experiments.gsm8k_problems import batches, read, verify
+  from experiments.results import write_json
+
   # Says which extra is missing.
   importlib.import_module("maxrl_jax.integrations.tunix")
   llm_cluster = importlib.import_module("experiments.llm_cluster")
@@ -78,7 +83,9 @@ def main(argv) -> None:
       workdir,
     )
     write_json(workdir / "summary.json", found)
-  print(json.dumps(found))
+  text = "\n".join(f"{name} {value}" for name, value in found.items())
+  record = {"workdir": str(workdir)} | found
+  output.result(workdir, f"{text}\n{workdir}", record)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 import json
 import os
 import pathlib
-import sys
 
 import numpy as np
-from tqdm import tqdm
 
-from experiments import store
+from experiments import output, store
 from experiments.interruptions import until_stopped
 from experiments.results import write_whole
 from maxrl_jax import processes, training
@@ -62,12 +60,11 @@ def advance(
   chunks = run.chunks(
     measure, origin=origin, check=config.on_nonfinite == "stop"
   )
-  bar = tqdm(
+  bar = output.bar(
     total=config.steps,
     initial=run.step,
     unit="step",
-    file=sys.stderr,
-    disable=not processes.is_first(),
+    hidden=not processes.is_first(),
   )
 
   def tell(step):
@@ -149,7 +146,7 @@ def _tell(run: Resumable, origin: dict, steps: int) -> None:
   """Where a run goes on, and what is not as it was when it stopped there."""
   if not run.step or not processes.is_first():
     return
-  print(f"going on from step {run.step} of {steps}", file=sys.stderr)
+  output.say(f"going on from step {run.step} of {steps}")
   then, now = run.about["environment"], origin["environment"]
   changed = [
     f"{name} was {then['versions'].get(name)} and is {version}"
@@ -165,10 +162,9 @@ def _tell(run: Resumable, origin: dict, steps: int) -> None:
   if run.about["code"] != origin["code"]:
     changed.append("maxrl_jax has other sources")
   if changed:
-    print(
+    output.tell(
       f"{'; '.join(changed)}: numbers may not be those of a run that never"
-      " stopped",
-      file=sys.stderr,
+      " stopped"
     )
 
 

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
-from tqdm import tqdm
 
 from configs import bimodal
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import configuration, plotting, stats
 
@@ -73,7 +72,7 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
     )
 
   runs, methods = {}, ("MaxRL", *_OTHERS, *_ALSO[preset])
-  for method in tqdm(methods, desc="bimodal", unit="program"):
+  for method in output.bar(methods, desc="bimodal", unit="program"):
     orders = _ORDERS if method == "MaxRL" else (None,)
     points = [{"estimator.order": t} if t else {} for t in orders]
     found = train(method, points)

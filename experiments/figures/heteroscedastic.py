@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
-from tqdm import tqdm
 
 from configs import default
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, larger, spread
 from maxrl_jax import (
   configuration,
@@ -45,7 +44,7 @@ def figure(preset: str, workdir) -> Result:
   """Scores by method, and gradient norm and weight against noise level."""
   runs = {}
   settings = [(label, kind) for kind in _KINDS for label in _METHODS]
-  for label, kind in tqdm(settings, desc="heteroscedastic", unit="run"):
+  for label, kind in output.bar(settings, desc="heteroscedastic", unit="run"):
     found = regression_runs.train(
       _config(label, kind, _STEPS[preset]),
       _SEEDS[preset],

@@ -1,9 +1,7 @@
 """Low signal-to-noise: does the likelihood help where all noise is alike?"""
 
-from tqdm import tqdm
-
 from configs import default
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import plotting, stats
 
@@ -83,7 +81,7 @@ def _correlations(preset: str, workdir):
   programs = [(label, None) for label in _EXACT]
   programs += [(label, n) for label in _SAMPLED for n in _ROLLOUTS[preset]]
   found, rhos = {}, _RHOS[preset]
-  for label, num in tqdm(programs, desc="low SNR", unit="program"):
+  for label, num in output.bar(programs, desc="low SNR", unit="program"):
     config = regression_runs.with_method(_config(_STEPS[preset]), label)
     config.rollouts = num or 2
     runs = regression_runs.train(
