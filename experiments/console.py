@@ -11,10 +11,19 @@ import warnings
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments import devices, output, usage
+from experiments import command_line, devices, output, usage
 from experiments.interruptions import RESUMABLE, Stopped
 
 FAILED, WRONG = 1, 2  # Exit codes; 75 is `RESUMABLE`.
+
+
+# What a path that was given can be.
+_PATHS = (
+  FileNotFoundError,
+  IsADirectoryError,
+  NotADirectoryError,
+  PermissionError,
+)
 
 
 class Failed(Exception):
@@ -76,7 +85,7 @@ def _tell(error: Exception) -> int:
       f"no space left on the disk of '{flags.FLAGS.workdir}'; what is"
       " finished is whole: make room, and the same command goes on"
     )
-  if isinstance(error, (ValueError, ImportError)):
+  if isinstance(error, (ValueError, ImportError, *_PATHS)):
     output.tell(_line(error))
     return WRONG
   if isinstance(error, (Failed, FloatingPointError, OSError)):
@@ -87,15 +96,11 @@ def _tell(error: Exception) -> int:
 
 
 def _parse(argv):
-  """Config files are read, and their fields set, while flags are parsed."""
   try:
-    return flags.FLAGS(argv)
-  except (AttributeError, KeyError) as error:
-    wrong = f"no such config field, see configs/default.py: {error.args[0]}"
-  except (flags.Error, TypeError, ValueError, OSError) as error:
-    wrong = error
-  output.tell(_line(wrong))
-  sys.exit(WRONG)
+    return command_line.parse(argv)
+  except ValueError as error:
+    output.tell(_line(error))
+    sys.exit(WRONG)
 
 
 def _warn(message, *_, **__) -> None:

@@ -5,6 +5,7 @@ wrong with a command line are told without it.
 """
 
 import os
+import pathlib
 import sys
 from typing import NoReturn
 
@@ -53,6 +54,7 @@ def start(*, together: bool) -> None:
   if _PLATFORM.value is not None:
     jax.config.update("jax_platforms", _PLATFORM.value)
   if _CACHE.value is not None:
+    _make_cache(pathlib.Path(_CACHE.value))
     jax.config.update("jax_compilation_cache_dir", _CACHE.value)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   _check(together)
@@ -65,6 +67,17 @@ def start(*, together: bool) -> None:
     except (RuntimeError, AssertionError) as error:
       reason = str(error) or "JAX has no such backend here"
       raise ValueError(f"--platform={_PLATFORM.value}: {reason}") from None
+
+
+def _make_cache(folder: pathlib.Path) -> None:
+  """JAX would only warn, of every program."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+      f"--compilation_cache={folder}: cannot be made ({error.strerror}); choose"
+      " another folder"
+    ) from None
 
 
 def _check(together: bool) -> None:

@@ -66,26 +66,39 @@ def main(argv) -> None:
     raise ValueError(
       f"micro_batch = {_MICRO.value}: must divide prompts = {_PROMPTS.value}"
     )
+  if _ORDER.value is not None and _ESTIMATOR.value in ("grpo", "rloo"):
+    raise ValueError(
+      f"order = {_ORDER.value}: means nothing to estimator ="
+      f" {_ESTIMATOR.value!r}; leave it out"
+    )
+  # Says what is wrong with them before anything is read.
+  llm_cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
+  _check_model(pathlib.Path(_MODEL.value))
   train, test = (
     read(pathlib.Path(_DATA.value) / f"{split}.jsonl")
     for split in ("train", "test")
   )
+  training = batches(train, _STEPS.value, _PROMPTS.value, _SEED.value)
+  tests = batches(test, 1, min(_TESTS.value, len(test)), _SEED.value)
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   workdirs.make(workdir)
   with workdirs.locked(workdir):
     workdirs.claim(workdir / "config.json", settings)
     write_json(workdir / "environment.json", workdirs.environment())
-    found = llm_cluster.post_train(
-      settings,
-      batches(train, _STEPS.value, _PROMPTS.value, _SEED.value),
-      batches(test, 1, min(_TESTS.value, len(test)), _SEED.value),
-      verify,
-      workdir,
-    )
+    found = llm_cluster.post_train(settings, training, tests, verify, workdir)
     write_json(workdir / "summary.json", found)
   text = "\n".join(f"{name} {value}" for name, value in found.items())
   record = {"workdir": str(workdir)} | found
   output.result(workdir, f"{text}\n{workdir}", record)
+
+
+def _check_model(folder: pathlib.Path) -> None:
+  for pattern in ("config.json", "*.safetensors", "tokenizer*"):
+    if not any(folder.glob(pattern)):
+      raise ValueError(
+        f"model = '{folder}': has no {pattern}; it must be a Hugging Face"
+        " folder of a Qwen3"
+      )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from absl import app, flags
 _WIDTH, _COLUMN = 80, 26
 _SHARED = """
   --output=text|quiet|json  --platform=cpu|cuda|tpu  and others: --helpfull
-Exit codes: 0 done, 2 wrong input, 75 stopped (run it again to go on), 1 else."""
+Exit codes: 0 done, 2 wrong input, 75 stopped (run again to go on), 1 else."""
 
 
 def asked_for(argv: list[str]) -> str | None:
