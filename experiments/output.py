@@ -58,6 +58,15 @@ def bar(*args, hidden: bool = False, **options) -> tqdm:
   return tqdm(*args, disable=disable, **options)
 
 
+def duration(seconds: float) -> str:
+  """Seconds, minutes or hours, as exact as an estimate is."""
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  if seconds < 2 * 60 * 60:
+    return f"{seconds / 60:.0f} minutes"
+  return f"{seconds / 60 / 60:.1f} hours"
+
+
 def write(text: str, stream) -> None:
   """Prints; where nobody reads any more (`| head`), the work goes on."""
   try:

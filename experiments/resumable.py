@@ -3,8 +3,11 @@
 import json
 import os
 import pathlib
+import time
 
+import jax
 import numpy as np
+import psutil
 
 from experiments import output, store
 from experiments.interruptions import until_stopped
@@ -67,9 +70,12 @@ def advance(
     hidden=not processes.is_first(),
   )
 
+  outlook = _Outlook(config)
+
   def tell(step):
     record = run.records[-1]
     log.add(record)
+    outlook.tell(step)
     bar.update(config.log_every)
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
@@ -140,6 +146,37 @@ class _Log:
   def _line(self, record: Record) -> str:
     line = record | {"step": int(record["step"])}
     return json.dumps(plain(line, self._runs)) + "\n"
+
+
+class _Outlook:
+  """Says once how long the rest takes, and how much memory it took so far.
+
+  After the second chunk: most of a first one is compilation. How much the
+  compiled program takes is not asked for: that would compile it once more.
+  """
+
+  def __init__(self, config):
+    self._config, self._times = config, []
+
+  def tell(self, step: int) -> None:
+    self._times.append(time.time())
+    left = (self._config.steps - step) / self._config.log_every
+    if len(self._times) != 2 or not left or not processes.is_first():
+      return
+    first, second = self._times
+    output.say(
+      f"step {step} of {self._config.steps}: about"
+      f" {output.duration((second - first) * left)} left;"
+      f" {_peak() / 2**30:.1f} GiB of memory so far"
+    )
+
+
+def _peak() -> int:
+  """Bytes that the device held at once; on a CPU, that the process holds."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if "peak_bytes_in_use" in stats:
+    return stats["peak_bytes_in_use"]
+  return psutil.Process().memory_info().rss
 
 
 def _tell(run: Resumable, origin: dict, steps: int) -> None:

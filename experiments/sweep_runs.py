@@ -66,9 +66,8 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
     ready.append(running.prepare(program, missing, budget))
   slices = sum(len(r.slices) for r in ready)
   seconds = sum(r.seconds * len(r.slices) for r in ready)
-  output.say(
-    f"{left} runs in {_counted(slices, 'slice')}, about {_words(seconds)}"
-  )
+  duration = output.duration(seconds)
+  output.say(f"{left} runs in {_counted(slices, 'slice')}, about {duration}")
   steps = sum(len(m) * p.config.steps for p, m in work)
   with output.bar(
     total=steps, unit="step", unit_scale=True, desc="sweep"
@@ -94,9 +93,3 @@ def _describe(program, planned) -> str:
 
 def _counted(number: int, what: str) -> str:
   return f"{number} {what}{'s' * (number > 1)}"
-
-
-def _words(seconds: float) -> str:
-  if seconds < 90:
-    return f"{seconds:.0f} s"
-  return f"{seconds / 60:.0f} minutes"

@@ -1,8 +1,5 @@
 """Runs many command lines of entry points, each in a fork of one process.
 
-    python -m tests.entry_points < commands.json > outcomes.json
-
-A command is [module, *arguments]; an outcome has its exit code, stdout, stderr.
 What is slow to import is imported once, before the forks.
 """
 
@@ -10,7 +7,9 @@ import contextlib
 import importlib
 import json
 import os
+import pathlib
 import runpy
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -21,6 +20,20 @@ _SLOW = (
   "experiments.sweep_runs",
   "experiments.estimator_moments",
 )
+
+
+def outcomes(commands) -> list[dict]:
+  """Of each [module, *arguments]: exit code, stdout, stderr."""
+  done = subprocess.run(
+    [sys.executable, "-m", "tests.entry_points"],
+    input=json.dumps(commands),
+    capture_output=True,
+    text=True,
+    cwd=pathlib.Path(__file__).parents[1],
+    timeout=600,
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(done.stdout)
 
 
 def main() -> None:
