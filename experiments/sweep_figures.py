@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-from matplotlib import colormaps
 
 from experiments.results import Drawing
 from experiments.sweep_analysis import RATE, Sweep, name
@@ -56,11 +55,10 @@ def _more(count: int, what: str) -> str:
 
 
 def _shades(count: int):
-  """Distinct colours for few, a ramp for many."""
-  few = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-  if count <= len(few):
-    return few[:count]
-  return [colormaps["viridis"](x) for x in np.linspace(0, 0.92, count)]
+  """Distinct colours, each with dashes of its own; MaxRL's comes first."""
+  first = plotting.COLOURS["maxrl"]
+  every = dict.fromkeys((first, *plotting.COLOURS.values()))
+  return list(every)[:count]
 
 
 def _colours(methods):
@@ -68,7 +66,7 @@ def _colours(methods):
   orders = {method.fields.get(_ORDER) for method in methods}
   if len(orders) == len(methods) and None not in orders:
     places = np.linspace(0, 1, len(methods))
-    return [plotting.shade("maxrl", place) for place in places]
+    return [plotting.shade(place) for place in places]
   return _shades(len(methods))
 
 

@@ -154,7 +154,10 @@ def _by_order(ax, runs, name: str) -> None:
   ax.axhline(exact, color="black", ls="--", lw=1.2, label="exact ML")
   for label in ("GRPO on l", "RLOO on −MSE"):
     value = _final(runs[label], name).mean()
-    ax.axhline(value, color=COLOURS[label], ls=":", lw=1.2, label=label)
+    colour = COLOURS[label]
+    ax.axhline(
+      value, color=colour, ls=plotting.dashes(colour), lw=1.2, label=label
+    )
   plotting.every_tick(ax, _ORDERS, base=2)
 
 
@@ -179,8 +182,10 @@ def _densities(ax, runs, row: int) -> None:
   for label in _SHOWN:
     policy = runs[label]["policies"][0, -1, row]
     density = noise(y[:, None] - values) @ policy
-    dashed = "--" if label == "exact ML" else "-"
-    ax.plot(y, density, color=COLOURS[label], ls=dashed, lw=1.3, label=label)
+    colour = COLOURS[label]
+    ax.plot(
+      y, density, color=colour, ls=plotting.dashes(colour), lw=1.3, label=label
+    )
   ax.set(
     xlabel="y", title=f"input {row + 1}: modes at ± {f:.2f}", ylim=(0, 1.1)
   )

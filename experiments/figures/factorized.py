@@ -106,7 +106,6 @@ def _draw(collapse, errors):
       stats.mean_interval(values),
       colour=colour,
       label=label,
-      linestyle="--" if label == "exact ML" else "-",
     )
   right.set(
     yscale="log",

@@ -197,7 +197,7 @@ def _draw_scores(ax, runs, name: str) -> None:
       fmt="o",
       ms=4,
       capsize=2,
-      color="#332288" if kind else "#999933",
+      color="#332288" if kind else "#882255",
       label=words,
     )
   names = [m.replace(" on ", "\non ").replace(", ", ",\n") for m in _METHODS]
@@ -216,7 +216,6 @@ def _draw_by_noise(ax, sigma, values, what: str) -> None:
       stats.mean_interval(medians),
       colour=regression_runs.COLOURS[label],
       label=label,
-      linestyle="--" if label == "exact ML" else "-",
     )
   ax.set(
     yscale="log",

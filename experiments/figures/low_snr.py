@@ -24,9 +24,9 @@ def figure(preset: str, workdir) -> Result:
   found = _correlations(preset, workdir)
   drawing, (left, right) = plotting.axes(columns=2, width=5.4, height=3.9)
   for label in _EXACT:
-    _line(left, found, label, None, "--")
+    _line(left, found, label, None)
   for label in _SAMPLED:
-    _line(left, found, label, max(rollouts), "-")
+    _line(left, found, label, max(rollouts))
   left.set(
     title=f"N = {max(rollouts)} rollouts",
     xlabel="ρ = corr(y, signal)",
@@ -102,13 +102,11 @@ def _rhos(found) -> list[float]:
   return sorted({rho for _, _, rho in found})
 
 
-def _line(ax, found, label, num, style) -> None:
+def _line(ax, found, label, num) -> None:
   rhos = _rhos(found)
   means = [1 - found[label, num, rho].mean() for rho in rhos]
   colour = regression_runs.COLOURS[label]
-  plotting.curve(
-    ax, rhos, means, colour=colour, label=label, linestyle=style, marker="."
-  )
+  plotting.curve(ax, rhos, means, colour=colour, label=label, marker=".")
 
 
 def _draw_gaps(ax, found, rollouts) -> None:
