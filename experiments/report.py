@@ -38,7 +38,7 @@ code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
 @media print { :root { color-scheme: light; }
   body { font-size: 10pt; max-width: none; padding: 0; }
   h2 { break-after: avoid; margin-top: 1.5rem; }
-  figure, tr { break-inside: avoid; } img { max-height: 15cm; }
+  figure, tr { break-inside: avoid; } img { max-height: 17cm; }
   .scroll { overflow: visible; } caption { max-width: none; } }
 """
 

@@ -165,11 +165,17 @@ def _map(sweep: Sweep, rows: str, columns: str):
     return None
   shown = panels[:4]
   figure, axes = plotting.axes(
-    columns=len(shown), width=1.6 + 0.75 * len(xs), height=1.2 + 0.4 * len(ys)
+    columns=min(2, len(shown)),
+    rows=-(-len(shown) // 2),
+    width=1.6 + 0.75 * len(xs),
+    height=1.2 + 0.4 * len(ys),
   )
+  places = np.ravel(axes)
+  for ax in places[len(shown) :]:
+    ax.set_axis_off()
   low = min(np.nanmin(cells) for _, cells in shown)
   high = max(np.nanmax(cells) for _, cells in shown)
-  for ax, (label, cells) in zip(np.atleast_1d(axes), shown, strict=True):
+  for ax, (label, cells) in zip(places, shown, strict=False):
     image = ax.imshow(
       cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
     )
@@ -182,7 +188,7 @@ def _map(sweep: Sweep, rows: str, columns: str):
     ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
     ax.set(xlabel=columns, ylabel=rows, title=label if len(panels) > 1 else "")
     ax.grid(False)
-  figure.colorbar(image, ax=axes, label=f"test {sweep.score}")
+  figure.colorbar(image, ax=places, label=f"test {sweep.score}")
   chosen = sweep.chooses and columns != RATE
   words = ", at the chosen learning rates" * chosen
   return Drawing(

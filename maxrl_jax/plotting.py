@@ -56,7 +56,7 @@ STYLE = {
   "grid.alpha": 0.25,
   "grid.linewidth": 0.6,
   "legend.frameon": False,
-  "legend.fontsize": 8,
+  "legend.fontsize": 8.75,
   "lines.linewidth": 1.6,
   "svg.hashsalt": "maxrl",
 }
@@ -78,7 +78,8 @@ def shade(position: float):
 
 def dashes(colour):
   """The line style of a method's colour; solid for all others."""
-  return (0, _OF_COLOUR.get(to_hex(colour).upper(), ()) or None)
+  pattern = _OF_COLOUR.get(to_hex(colour).upper())
+  return (0, pattern) if pattern else "-"
 
 
 def curve(

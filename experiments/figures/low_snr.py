@@ -34,7 +34,7 @@ def figure(preset: str, workdir) -> Result:
     yscale="log",
   )
   plotting.every_tick(left, _rhos(found))
-  left.legend(loc="lower left", ncols=2, fontsize=7)
+  left.legend(loc="lower left", ncols=2, fontsize=7.5)
   _draw_gaps(right, found, rollouts)
   rate = regression_runs.rate_in_words("3e-3", _RATES[preset], "MSE")
   caption = (
