@@ -8,6 +8,7 @@ from importlib import metadata
 import jax
 
 from experiments.results import Claim, Result, Table
+from maxrl_jax import plotting
 
 # Dark where the reader's screen is, never on paper; figures stay on white.
 _STYLE = """
@@ -34,11 +35,15 @@ th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
 .holds { color: var(--holds); font-weight: 600; }
 .fails { color: var(--fails); font-weight: 600; }
 code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
+@media screen and (max-width: 45rem) { figure { overflow-x: auto; }
+  img { max-width: none; width: max(100%, calc(.65 * var(--width))); } }
 @page { size: A4 landscape; margin: 1cm; }
 @media print { :root { color-scheme: light; }
   body { font-size: 10pt; max-width: none; padding: 0; }
   h2 { break-after: avoid; margin-top: 1.5rem; }
-  figure, tr { break-inside: avoid; } img { max-height: 17cm; }
+  figure, tr { break-inside: avoid; }
+  img { width: var(--width); max-height: 15cm; object-fit: contain;
+    object-position: left; }
   .scroll { overflow: visible; } caption { max-width: none; } }
 """
 
@@ -100,10 +105,14 @@ def _claims_table(claims: list[Claim]) -> Table:
 
 
 def _figure(drawing) -> str:
-  image = base64.b64encode(drawing.figure.read_bytes()).decode()
+  content = drawing.figure.read_bytes()
+  image = base64.b64encode(content).decode()
+  # PNG has its width there, in pixels; on paper a figure is as it was drawn.
+  inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
   caption = html.escape(drawing.caption)
   return (
     f"<figure><img alt='{html.escape(drawing.name)}'"
+    f" style='--width: {inches:.2f}in'"
     f" src='data:image/png;base64,{image}'>"
     f"<figcaption>{caption}</figcaption></figure>"
   )

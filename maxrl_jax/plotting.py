@@ -57,6 +57,7 @@ STYLE = {
   "grid.linewidth": 0.6,
   "legend.frameon": False,
   "legend.fontsize": 8.75,
+  "legend.handlelength": 2.6,  # Room for dashes.
   "lines.linewidth": 1.6,
   "svg.hashsalt": "maxrl",
 }

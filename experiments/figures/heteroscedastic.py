@@ -201,7 +201,7 @@ def _draw_scores(ax, runs, name: str) -> None:
       label=words,
     )
   names = [m.replace(" on ", "\non ").replace(", ", ",\n") for m in _METHODS]
-  ax.set_xticks(places, names, fontsize=7.5)
+  ax.set_xticks(places, names, fontsize=8)
 
 
 def _draw_by_noise(ax, sigma, values, what: str) -> None:

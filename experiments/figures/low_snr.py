@@ -24,7 +24,7 @@ def figure(preset: str, workdir) -> Result:
   found = _correlations(preset, workdir)
   drawing, (left, right) = plotting.axes(columns=2, width=5.4, height=3.9)
   for label in _EXACT:
-    _line(left, found, label, None)
+    _line(left, found, label, None, linestyle="--")
   for label in _SAMPLED:
     _line(left, found, label, max(rollouts))
   left.set(
@@ -34,7 +34,9 @@ def figure(preset: str, workdir) -> Result:
     yscale="log",
   )
   plotting.every_tick(left, _rhos(found))
-  left.legend(loc="lower left", ncols=2, fontsize=7.5)
+  drawing.legend(
+    *left.get_legend_handles_labels(), loc="outside lower center", ncols=7
+  )
   _draw_gaps(right, found, rollouts)
   rate = regression_runs.rate_in_words("3e-3", _RATES[preset], "MSE")
   caption = (
@@ -102,11 +104,13 @@ def _rhos(found) -> list[float]:
   return sorted({rho for _, _, rho in found})
 
 
-def _line(ax, found, label, num) -> None:
+def _line(ax, found, label, num, **style) -> None:
   rhos = _rhos(found)
   means = [1 - found[label, num, rho].mean() for rho in rhos]
   colour = regression_runs.COLOURS[label]
-  plotting.curve(ax, rhos, means, colour=colour, label=label, marker=".")
+  plotting.curve(
+    ax, rhos, means, colour=colour, label=label, marker=".", **style
+  )
 
 
 def _draw_gaps(ax, found, rollouts) -> None:
