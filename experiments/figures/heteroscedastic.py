@@ -200,7 +200,7 @@ def _draw_scores(ax, runs, name: str) -> None:
       color="#332288" if kind else "#882255",
       label=words,
     )
-  names = [m.replace(" on ", "\non ").replace(", ", ",\n") for m in _METHODS]
+  names = [label.replace(" ", "\n") for label in _METHODS]
   ax.set_xticks(places, names, fontsize=8)
 
 
