@@ -73,11 +73,11 @@ def main(argv) -> None:
     )
   # Says what is wrong with them before anything is read.
   llm_cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
-  _check_model(pathlib.Path(_MODEL.value))
   train, test = (
     read(pathlib.Path(_DATA.value) / f"{split}.jsonl")
     for split in ("train", "test")
   )
+  _check_model(pathlib.Path(_MODEL.value))
   training = batches(train, _STEPS.value, _PROMPTS.value, _SEED.value)
   tests = batches(test, 1, min(_TESTS.value, len(test)), _SEED.value)
   workdir = pathlib.Path(_WORKDIR.value).absolute()

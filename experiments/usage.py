@@ -42,7 +42,7 @@ def _line(flag) -> str:
     name = f"  --[no]{flag.name}"
   else:
     name = f"  --{flag.name}={'…' if flag.default is None else _default(flag)}"
-  first = re.split(r"\.\s", flag.help + " ", maxsplit=1)[0]
+  first = re.split(r"\.\s", flag.help, maxsplit=1)[0].rstrip(".")
   return textwrap.fill(
     f"{first}.",
     _WIDTH,

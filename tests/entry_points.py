@@ -39,6 +39,8 @@ def outcomes(commands) -> list[dict]:
 def main() -> None:
   for name in _SLOW:
     importlib.import_module(name)
+  with contextlib.suppress(ImportError):  # Without the extra tunix.
+    importlib.import_module("experiments.llm_cluster")
   commands = json.load(sys.stdin)
   json.dump([_outcome(command) for command in commands], sys.stdout)
 
