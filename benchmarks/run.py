@@ -1,6 +1,6 @@
 """One table of the library's speed against yardsticks, measured in one run.
 
-    python -m benchmarks.run [--rows=weights,step,mazes] [--output=FILE.json]
+    python -m benchmarks.run [--rows=weights,step,mazes] [--table=FILE.json]
 
 Competitors take turns (A B A B …), so that a machine whose speed drifts slows
 both; the figures are medians and their ratio. PyTorch rows need the extra
@@ -20,7 +20,7 @@ from experiments import console, workdirs
 
 _ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each side.", 3)
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the table.")
+_TABLE = flags.DEFINE_string("table", None, "JSON file for the table.")
 
 
 class Row(NamedTuple):
@@ -51,12 +51,12 @@ def main(argv) -> None:
     for comparison in suites[name]():
       rows.append(_measure(*comparison))
       print(_line(rows[-1]), flush=True)
-  if _OUTPUT.value:
+  if _TABLE.value:
     table = {
       "environment": workdirs.machine(),
       "rows": [row._asdict() for row in rows],
     }
-    with open(_OUTPUT.value, "w") as file:
+    with open(_TABLE.value, "w") as file:
       json.dump(table, file, indent=2)
 
 

@@ -1,7 +1,8 @@
-"""What all entry points share: one-line errors, and no stray arguments."""
+"""What all entry points share: help, one-line errors, exit codes."""
 
 import errno
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -10,20 +11,38 @@ import warnings
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments import devices
+from experiments import command_line, devices, output, usage
 from experiments.interruptions import RESUMABLE, Stopped
 
-# Mistakes of a user, or of the machine: told in a line.
-_USERS = (ValueError, FloatingPointError, OSError, ImportError)
+FAILED, WRONG = 1, 2  # Exit codes; 75 is `RESUMABLE`.
+
+
+# What a path that was given can be.
+_PATHS = (
+  FileNotFoundError,
+  IsADirectoryError,
+  NotADirectoryError,
+  PermissionError,
+)
+
+
+class Failed(Exception):
+  """Work that was asked for rightly and could not be done: told in a line."""
 
 
 def run(main, *, together: bool = False) -> None:
-  """absl's app.run, with a user's mistake as one line and exit code 1.
+  """absl's app.run, with mistakes as one line and an exit code that tells.
 
   Args:
     main: takes what is left of the command line.
     together: whether it can be one of several processes.
   """
+  help = usage.asked_for(sys.argv)
+  if help == "help":
+    output.write(usage.screen(), sys.stdout)
+    return
+  if help == "helpfull":
+    usage.everything()
 
   def guarded(argv):
     if not flags.FLAGS["verbosity"].present:
@@ -38,10 +57,11 @@ def run(main, *, together: bool = False) -> None:
       code = _tell(error)
       devices.leave(code)
     except KeyboardInterrupt:
-      print("stopped; what is finished is kept", file=sys.stderr)
+      output.tell("stopped; what is finished is kept")
       devices.leave(RESUMABLE)
 
   warnings.showwarning = _warn
+  os.environ["MPLBACKEND"] = "Agg"  # No display is needed.
   # Which accelerators are not there is no news.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
   # What a damaged checkpoint does to Orbax's tasks, we tell in one line.
@@ -52,13 +72,12 @@ def run(main, *, together: bool = False) -> None:
 def _tell(error: Exception) -> int:
   """Prints what went wrong, and how; the exit code."""
   if isinstance(error, Stopped):
-    print(error, file=sys.stderr)
+    output.tell(str(error))
     return RESUMABLE
   if devices.lost(error):
-    print(
+    output.tell(
       "error: another process of this run is gone; start all of them again,"
-      " and they go on from the last checkpoint",
-      file=sys.stderr,
+      " and they go on from the last checkpoint"
     )
     return RESUMABLE
   if isinstance(error, OSError) and error.errno == errno.ENOSPC:
@@ -66,28 +85,27 @@ def _tell(error: Exception) -> int:
       f"no space left on the disk of '{flags.FLAGS.workdir}'; what is"
       " finished is whole: make room, and the same command goes on"
     )
-  if isinstance(error, _USERS):
-    print(_line(error), file=sys.stderr)
+  if isinstance(error, (ValueError, ImportError, *_PATHS)):
+    output.tell(_line(error))
+    return WRONG
+  if isinstance(error, (Failed, FloatingPointError, OSError)):
+    output.tell(_line(error))
   else:
     traceback.print_exception(error)
-  return 1
+  return FAILED
 
 
 def _parse(argv):
-  """Config files are read, and their fields set, while flags are parsed."""
   try:
-    return flags.FLAGS(argv)
-  except (AttributeError, KeyError) as error:
-    sys.exit(
-      _line(f"no such config field, see configs/default.py: {error.args[0]}")
-    )
-  except (flags.Error, TypeError, ValueError, OSError) as error:
-    sys.exit(_line(error))
+    return command_line.parse(argv)
+  except ValueError as error:
+    output.tell(_line(error))
+    sys.exit(WRONG)
 
 
 def _warn(message, *_, **__) -> None:
   """One line, without the place in our sources where it was noticed."""
-  print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+  output.tell(f"warning: {' '.join(str(message).split())}")
 
 
 def _line(error) -> str:

@@ -1,10 +1,14 @@
-"""Flags of every entry point: which devices, and how many processes."""
+"""Flags of every entry point: which devices, and how many processes.
+
+JAX is imported where it is used: it is slow to import, and --help and what is
+wrong with a command line are told without it.
+"""
 
 import os
+import pathlib
 import sys
 from typing import NoReturn
 
-import jax
 from absl import flags
 
 _PLATFORM = flags.DEFINE_enum(
@@ -45,9 +49,12 @@ def start(*, together: bool) -> None:
   Raises:
     ValueError: flags that do not go together, or that mean nothing here.
   """
+  import jax
+
   if _PLATFORM.value is not None:
     jax.config.update("jax_platforms", _PLATFORM.value)
   if _CACHE.value is not None:
+    _make_cache(pathlib.Path(_CACHE.value))
     jax.config.update("jax_compilation_cache_dir", _CACHE.value)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   _check(together)
@@ -60,6 +67,17 @@ def start(*, together: bool) -> None:
     except (RuntimeError, AssertionError) as error:
       reason = str(error) or "JAX has no such backend here"
       raise ValueError(f"--platform={_PLATFORM.value}: {reason}") from None
+
+
+def _make_cache(folder: pathlib.Path) -> None:
+  """JAX would only warn, of every program."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+      f"--compilation_cache={folder}: cannot be made ({error.strerror}); choose"
+      " another folder"
+    ) from None
 
 
 def _check(together: bool) -> None:
@@ -94,6 +112,8 @@ def _check(together: bool) -> None:
 
 
 def _meet() -> None:
+  import jax
+
   try:
     jax.distributed.initialize(
       _COORDINATOR.value,
@@ -112,6 +132,8 @@ def _meet() -> None:
 
 def lost(error: BaseException) -> bool:
   """Whether an error says that another process of this run is gone."""
+  import jax
+
   words = ("gloo", "nccl", "connection", "coordination", "heartbeat")
   text = str(error).lower()
   return jax.distributed.is_initialized() and any(w in text for w in words)
@@ -119,6 +141,8 @@ def lost(error: BaseException) -> bool:
 
 def leave(code: int) -> NoReturn:
   """Exits; other processes, that may be gone or wait, are not waited for."""
+  import jax
+
   if not jax.distributed.is_initialized():
     sys.exit(code)
   sys.stdout.flush()

@@ -5,10 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 from ml_collections import config_dict
-from tqdm import tqdm
 
 from configs import digits
-from experiments import resumable
+from experiments import output, resumable
 from experiments.store import stored
 from maxrl_jax import evaluation, training
 
@@ -100,7 +99,7 @@ def all_runs(preset: Preset, folder: pathlib.Path):
     preset.tuning_steps * len(preset.learning_rates)
     + preset.steps * len(preset.seeds)
   )
-  with tqdm(total=updates, unit="step", desc="digit strings") as bar:
+  with output.bar(total=updates, unit="step", desc="digit strings") as bar:
     for method in METHODS:
       tune = _Trainer(method, preset, preset.tuning_steps, folder, bar)
       tuning[method] = {

@@ -1,26 +1,27 @@
 """Post-train a Qwen3 on GSM8K with MaxRL, in Tunix (extra `tunix`).
 
     python -m experiments.gsm8k --model=DIR --data=DIR --workdir=DIR
-
-`--model` is a Hugging Face folder of a Qwen3 (config.json, *.safetensors,
-tokenizer); `--data` has train.jsonl and test.jsonl of GSM8K. Nothing is
-downloaded. Writes config.json, metrics.jsonl (one object a batch), Tunix's
-checkpoints/, from which the same command goes on, and summary.json with pass@k
-on test problems.
+Nothing is downloaded. Writes config.json, metrics.jsonl, checkpoints/, from
+which the same command goes on, and summary.json with pass@k on test problems.
 """
 
 import importlib
-import json
 import pathlib
 
 from absl import flags
 
-from experiments import console, workdirs
-from experiments.gsm8k_problems import batches, read, verify
-from experiments.results import write_json
+from experiments import console, output
 
-_MODEL = flags.DEFINE_string("model", None, "Folder of a Qwen3.", required=True)
-_DATA = flags.DEFINE_string("data", None, "Folder of GSM8K.", required=True)
+_MODEL = flags.DEFINE_string(
+  "model",
+  None,
+  "Hugging Face folder of a Qwen3. It has config.json, *.safetensors and a"
+  " tokenizer.",
+  required=True,
+)
+_DATA = flags.DEFINE_string(
+  "data", None, "Folder with GSM8K's train.jsonl, test.jsonl.", required=True
+)
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
@@ -46,6 +47,10 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
 
 def main(argv) -> None:
   console.no_arguments(argv)
+  from experiments import workdirs
+  from experiments.gsm8k_problems import batches, read, verify
+  from experiments.results import write_json
+
   # Says which extra is missing.
   importlib.import_module("maxrl_jax.integrations.tunix")
   llm_cluster = importlib.import_module("experiments.llm_cluster")
@@ -61,24 +66,39 @@ def main(argv) -> None:
     raise ValueError(
       f"micro_batch = {_MICRO.value}: must divide prompts = {_PROMPTS.value}"
     )
+  if _ORDER.value is not None and _ESTIMATOR.value in ("grpo", "rloo"):
+    raise ValueError(
+      f"order = {_ORDER.value}: means nothing to estimator ="
+      f" {_ESTIMATOR.value!r}; leave it out"
+    )
+  # Says what is wrong with them before anything is read.
+  llm_cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
   train, test = (
     read(pathlib.Path(_DATA.value) / f"{split}.jsonl")
     for split in ("train", "test")
   )
+  _check_model(pathlib.Path(_MODEL.value))
+  training = batches(train, _STEPS.value, _PROMPTS.value, _SEED.value)
+  tests = batches(test, 1, min(_TESTS.value, len(test)), _SEED.value)
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   workdirs.make(workdir)
   with workdirs.locked(workdir):
     workdirs.claim(workdir / "config.json", settings)
     write_json(workdir / "environment.json", workdirs.environment())
-    found = llm_cluster.post_train(
-      settings,
-      batches(train, _STEPS.value, _PROMPTS.value, _SEED.value),
-      batches(test, 1, min(_TESTS.value, len(test)), _SEED.value),
-      verify,
-      workdir,
-    )
+    found = llm_cluster.post_train(settings, training, tests, verify, workdir)
     write_json(workdir / "summary.json", found)
-  print(json.dumps(found))
+  text = "\n".join(f"{name} {value}" for name, value in found.items())
+  record = {"workdir": str(workdir)} | found
+  output.result(workdir, f"{text}\n{workdir}", record)
+
+
+def _check_model(folder: pathlib.Path) -> None:
+  for pattern in ("config.json", "*.safetensors", "tokenizer*"):
+    if not any(folder.glob(pattern)):
+      raise ValueError(
+        f"model = '{folder}': has no {pattern}; it must be a Hugging Face"
+        " folder of a Qwen3"
+      )
 
 
 if __name__ == "__main__":

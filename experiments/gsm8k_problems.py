@@ -76,6 +76,10 @@ def batches(
     raise ValueError(
       f"prompts = {size}: the data set has {len(problems)} problems only"
     )
+  return _drawn(problems, steps, size, seed)
+
+
+def _drawn(problems, steps: int, size: int, seed: int):
   per_pass = len(problems) // size
   for step in range(steps):
     turn, place = divmod(step, per_pass)

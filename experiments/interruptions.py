@@ -2,10 +2,9 @@
 
 import contextlib
 import signal
-import sys
 from collections.abc import Callable, Generator
 
-from maxrl_jax import processes
+from experiments import output
 
 RESUMABLE = 75  # Exit code: stopped early, the same command goes on.
 
@@ -30,10 +29,8 @@ class Interruptions:
     del frame
     self.asked_to_stop = True
     name = signal.Signals(number).name
-    print(
-      f"\n{name}: stopping after this chunk; once more to stop at once",
-      file=sys.stderr,
-      flush=True,
+    output.tell(
+      f"\n{name}: stopping after this chunk; once more to stop at once"
     )
     for each in self._SIGNALS:
       signal.signal(each, signal.SIG_DFL)
@@ -53,6 +50,9 @@ def until_stopped(chunks: Generator, each: Callable = lambda _: None) -> None:
   Raises:
     Stopped: a signal asked for it.
   """
+  # JAX is slow to import, and a wrong flag is told without it.
+  from maxrl_jax import processes
+
   with Interruptions() as interruptions, contextlib.closing(chunks):
     for chunk in chunks:
       each(chunk)

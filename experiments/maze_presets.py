@@ -29,8 +29,8 @@ COLOURS = {
   "pass@16": plotting.COLOURS["pass_at_k"],
   "power ½": plotting.COLOURS["power"],
   "TailRL": plotting.COLOURS["tail_rl"],
-  "MaxRL T = 2": plotting.shade("maxrl", 0.15),
-  "MaxRL T = 8": plotting.shade("maxrl", 0.55),
+  "MaxRL T = 2": plotting.COLOURS["maxrl_paper"],
+  "MaxRL T = 8": plotting.shade(0.75),
 }
 
 

@@ -18,9 +18,8 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from ml_collections import config_dict
-from tqdm import tqdm
 
-from experiments import resumable, store
+from experiments import output, resumable, store
 from experiments.interruptions import RESUMABLE
 from experiments.maze_presets import KS, METHODS, Preset, config_of
 from maxrl_jax import configuration, evaluation, training
@@ -53,7 +52,7 @@ def warm_up(preset: Preset, folder: pathlib.Path) -> pathlib.Path:
 
 def _warm_up(config, unfinished: pathlib.Path, place: pathlib.Path) -> None:
   made = training.make_train(config)
-  with tqdm(total=config.steps, unit="step", desc="warm-up") as bar:
+  with output.bar(total=config.steps, unit="step", desc="warm-up") as bar:
     _, states = resumable.measured(
       made,
       config,
@@ -98,7 +97,7 @@ def train(
   """
   warm = warm_up(preset, folder)
   one = functools.partial(_stored, preset, folder, warm)
-  with tqdm(total=len(runs), unit="run", desc="mazes") as bar:
+  with output.bar(total=len(runs), unit="run", desc="mazes") as bar:
     if jax.default_backend() == "cpu" and len(_cores()) > 1:
       return _side_by_side(one, runs, bar)
     found = []

@@ -30,18 +30,18 @@ METHODS = {
 # One colour a label in all figures of regression; T = 1 is RLOO on l.
 COLOURS = {
   "exact ML": plotting.COLOURS["cross_entropy"],
-  "MSE": "#888888",
+  "MSE": plotting.COLOURS["mse"],
   "exact RL": plotting.COLOURS["rloo"],
   "MaxRL": plotting.COLOURS["maxrl"],
-  "REINFORCE on l": "#44AA99",
-  "REINFORCE on −MSE": "#DDAA33",
+  "REINFORCE on l": plotting.COLOURS["dr_grpo"],
+  "REINFORCE on −MSE": plotting.COLOURS["maxrl_paper"],
   "RLOO on l": plotting.COLOURS["rloo"],
   "RLOO on −MSE": plotting.COLOURS["power"],
   "GRPO on l": plotting.COLOURS["grpo"],
   "GRPO on −MSE": plotting.COLOURS["pass_at_k"],
   "TailRL": plotting.COLOURS["tail_rl"],
   "IWAE": plotting.COLOURS["self_normalized"],
-  "VIMCO": plotting.COLOURS["maxrl_paper"],
+  "VIMCO": plotting.COLOURS["vimco"],
 }
 _TUNING_SEEDS = (1000, 1001)  # Never seeds of the reported runs.
 

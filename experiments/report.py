@@ -4,25 +4,43 @@ import base64
 import html
 
 from experiments.results import Claim, Result, Table
+from maxrl_jax import plotting
 
+# Dark where the reader's screen is, never on paper; figures stay on white.
 _STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; margin: 0 auto;
-  max-width: 72rem; padding: 1rem 1.2rem 4rem; }
+:root { color-scheme: light dark; --ink: #1a1a1a; --page: #fff; --soft: #555;
+  --line: #ddd; --code: #f3f3f3; --holds: #00684a; --fails: #b3261e; }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e4e4e4;
+  --page: #161616; --soft: #b0b0b0; --line: #444; --code: #2a2a2a;
+  --holds: #6fd6b0; --fails: #ff9a90; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
+  background: var(--page); margin: 0 auto; max-width: 72rem;
+  padding: 1rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
-figure { margin: 1rem 0; } img { max-width: 100%; height: auto; }
-figcaption, caption { color: #555; font-size: .9rem; text-align: left; }
+figure { margin: 1rem 0; }
+img { max-width: 100%; height: auto; background: #fff; }
+figcaption, caption { color: var(--soft); font-size: .9rem; text-align: left; }
 p { overflow-wrap: anywhere; }
 caption { max-width: calc(100vw - 3rem); }
-.made { color: #777; font-size: .8rem; overflow-wrap: anywhere; }
+.made { color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }
 td { min-width: 3.5rem; }
 th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
-  border-bottom: 1px solid #ddd; }
-.holds { color: #00684a; font-weight: 600; }
-.fails { color: #b3261e; font-weight: 600; }
-code { background: #f3f3f3; padding: .1rem .3rem; overflow-wrap: anywhere; }
+  border-bottom: 1px solid var(--line); }
+.holds { color: var(--holds); font-weight: 600; }
+.fails { color: var(--fails); font-weight: 600; }
+code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
+@media screen and (max-width: 45rem) { figure { overflow-x: auto; }
+  img { max-width: none; width: max(100%, calc(.65 * var(--width))); } }
+@page { size: A4 landscape; margin: 1cm; }
+@media print { :root { color-scheme: light; }
+  body { font-size: 10pt; max-width: none; padding: 0; }
+  h2 { break-after: avoid; margin-top: 1.5rem; }
+  figure, tr { break-inside: avoid; }
+  img { width: var(--width); max-height: 15cm; object-fit: contain;
+    object-position: left; }
+  .scroll { overflow: visible; } caption { max-width: none; } }
 """
 
 
@@ -72,10 +90,14 @@ def _claims_table(claims: list[Claim]) -> Table:
 
 
 def _figure(drawing) -> str:
-  image = base64.b64encode(drawing.figure.read_bytes()).decode()
+  content = drawing.figure.read_bytes()
+  image = base64.b64encode(content).decode()
+  # PNG has its width there, in pixels; on paper a figure is as it was drawn.
+  inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
   caption = html.escape(drawing.caption)
   return (
     f"<figure><img alt='{html.escape(drawing.name)}'"
+    f" style='--width: {inches:.2f}in'"
     f" src='data:image/png;base64,{image}'>"
     f"<figcaption>{caption}</figcaption></figure>"
   )

@@ -17,28 +17,22 @@ import sys
 import time
 from concurrent import futures
 
-import matplotlib
-
-matplotlib.use("Agg")  # Before pyplot: no display is needed.
-
 from absl import flags
-from tqdm import tqdm
 
-from experiments import console, report, results, workdirs
-from experiments.figures import ALL, FIGURES, MAZES
-from maxrl_jax import plotting
+from experiments import console, output
+from experiments.figures import ALL, FIGURES, MAZES, expected
 
 _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
   ["quick", "full", "long", "paper"],
-  "Minutes on a laptop, or hours; mazes have long, quick with five times the"
-  " steps, and paper, the published size.",
+  "quick is minutes, full hours; mazes also have long and paper. long is quick"
+  " with five times the steps, paper the published size.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
   "all",
-  f"all; all_mazes; or some of {','.join(FIGURES)} (comma-separated).",
+  f"all, all_mazes, or some of {', '.join(FIGURES)}; comma-separated.",
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", "runs/reproduce", "Folder for figures, claims, report and runs."
@@ -52,26 +46,42 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete stored runs and start over.")
 def main(argv) -> None:
   console.no_arguments(argv)
   names = _chosen(_FIGURE.value, _PRESET.value)
+  from experiments import workdirs
+
   workdir = pathlib.Path(_WORKDIR.value)
+  workdirs.make(workdir)
   if _FRESH.value:
     shutil.rmtree(workdir / "runs", ignore_errors=True)
-  workdirs.make(workdir)
+  output.say(
+    f"{expected(names, _PRESET.value, _JOBS.value)}; runs that"
+    f" {workdir / 'runs'} has are not repeated"
+  )
+  start = time.time()
   if _JOBS.value > 1:
     _make_side_by_side(names, workdir)
   else:
     for name in names:
-      print(f"figure {name} …", flush=True)
+      output.say(f"figure {name} …")
       seconds = _make(name, workdir)
-      print(f"  done in {seconds:.0f} s", flush=True)
+      output.say(f"  done in {seconds:.0f} s")
       _report(workdir)
-  claims = _report(workdir)
-  for claim in claims:
-    print(f"{'holds' if claim.holds else 'FAILS'}  {claim.id}")
-  print(f"{workdir / 'report.html'}")
+  output.say(f"took {(time.time() - start) / 60:.1f} minutes")
+  _tell(_report(workdir), workdir / "report.html")
+
+
+def _tell(claims: list, report: pathlib.Path) -> None:
+  """The outcome of every claim that the folder has."""
+  lines = [f"{'holds' if c.holds else 'FAILS'}  {c.id}" for c in claims]
+  record = {"claims": {claim.id: claim.holds for claim in claims}}
+  files = {"report": str(report)}
+  output.result(report, "\n".join([*lines, str(report)]), record | files)
 
 
 def _make(name: str, workdir: pathlib.Path) -> float:
   """Makes and saves one figure; returns the seconds it took."""
+  from experiments import results, workdirs
+  from maxrl_jax import plotting
+
   start = time.time()
   with plotting.styled():
     result = FIGURES[name](_PRESET.value, workdir)
@@ -89,7 +99,7 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
   """Makes figures in processes of their own, several at a time.
 
   Raises:
-    ValueError: a figure could not be made; the others are.
+    Failed: a figure could not be made; the others are.
   """
   logs = workdir / "logs"
   logs.mkdir(exist_ok=True)
@@ -111,10 +121,11 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
   started: list[subprocess.Popen] = []
   with futures.ThreadPoolExecutor(_JOBS.value) as pool:
     waiting = [pool.submit(make, job) for job in jobs]
-    bar = tqdm(futures.as_completed(waiting), total=len(jobs), unit="figure")
+    done = futures.as_completed(waiting)
+    bar = output.bar(done, total=len(jobs), unit="figure")
     try:
       for job, code in (one.result() for one in bar):
-        bar.set_postfix_str(f"{job} done")
+        output.say(f"figure {job} {'failed' if code else 'done'}")
         failed += [job] * (code != 0)
     except KeyboardInterrupt:
       pool.shutdown(wait=False, cancel_futures=True)
@@ -122,7 +133,7 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
         process.terminate()  # They save what they are at.
       raise
   if failed:
-    raise ValueError(
+    raise console.Failed(
       f"figure = {failed[0]!r} failed, see {logs / failed[0]}.log"
       + (f"; so did {', '.join(failed[1:])}" if failed[1:] else "")
     )
@@ -139,8 +150,10 @@ def _together(names: list[str]) -> list[str]:
   return jobs
 
 
-def _report(workdir: pathlib.Path) -> list[results.Claim]:
-  """Writes claims.json and report.html anew after every figure."""
+def _report(workdir: pathlib.Path) -> list:
+  """Writes claims.json and report.html anew after every figure; the claims."""
+  from experiments import report, results
+
   loaded = (results.load(name, workdir) for name in FIGURES)
   found = [result for result in loaded if result]
   claims = [claim for result in found for claim in result.claims]

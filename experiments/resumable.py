@@ -3,12 +3,13 @@
 import json
 import os
 import pathlib
-import sys
+import time
 
+import jax
 import numpy as np
-from tqdm import tqdm
+import psutil
 
-from experiments import store
+from experiments import output, store
 from experiments.interruptions import until_stopped
 from experiments.results import write_whole
 from maxrl_jax import processes, training
@@ -68,17 +69,19 @@ def advance(
   chunks = run.chunks(
     measure, origin=origin, check=config.on_nonfinite == "stop"
   )
-  bar = tqdm(
+  bar = output.bar(
     total=config.steps,
     initial=run.step,
     unit="step",
-    file=sys.stderr,
-    disable=not processes.is_first(),
+    hidden=not processes.is_first(),
   )
+
+  outlook = _Outlook(config)
 
   def tell(step):
     record = run.records[-1]
     log.add(record)
+    outlook.tell(step)
     bar.update(config.log_every)
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
@@ -153,11 +156,42 @@ class _Log:
     return json.dumps(plain(line, self._runs)) + "\n"
 
 
+class _Outlook:
+  """Says once how long the rest takes, and how much memory it took so far.
+
+  After the second chunk: most of a first one is compilation. How much the
+  compiled program takes is not asked for: that would compile it once more.
+  """
+
+  def __init__(self, config):
+    self._config, self._times = config, []
+
+  def tell(self, step: int) -> None:
+    self._times.append(time.time())
+    left = (self._config.steps - step) / self._config.log_every
+    if len(self._times) != 2 or not left or not processes.is_first():
+      return
+    first, second = self._times
+    output.say(
+      f"step {step} of {self._config.steps}: about"
+      f" {output.duration((second - first) * left)} left;"
+      f" {_peak() / 2**30:.1f} GiB of memory so far"
+    )
+
+
+def _peak() -> int:
+  """Bytes that the device held at once; on a CPU, that the process holds."""
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if "peak_bytes_in_use" in stats:
+    return stats["peak_bytes_in_use"]
+  return psutil.Process().memory_info().rss
+
+
 def _tell(run: Resumable, origin: dict, steps: int) -> None:
   """Where a run goes on, and what is not as it was when it stopped there."""
   if not run.step or not processes.is_first():
     return
-  print(f"going on from step {run.step} of {steps}", file=sys.stderr)
+  output.say(f"going on from step {run.step} of {steps}")
   assert run.about is not None
   then, now = run.about["environment"], origin["environment"]
   changed = [
@@ -174,10 +208,9 @@ def _tell(run: Resumable, origin: dict, steps: int) -> None:
   if run.about["code"] != origin["code"]:
     changed.append("maxrl_jax has other sources")
   if changed:
-    print(
+    output.tell(
       f"{'; '.join(changed)}: numbers may not be those of a run that never"
-      " stopped",
-      file=sys.stderr,
+      " stopped"
     )
 
 

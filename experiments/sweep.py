@@ -1,44 +1,29 @@
 """Sweep a grid of config fields in as few compiled programs as there can be.
 
-    python -m experiments.sweep --config=configs/bandit.py \
-        --grid="estimator.order=1,2,4,8,16,31;optimizer.learning_rate=0.1,0.3" \
-        --seeds=16 --workdir=runs/sweep
+    python -m experiments.sweep --config=configs/bandit.py --workdir=runs/sweep
+      --grid="estimator.order=1,2,4,8;optimizer.learning_rate=log(0.03,3,5)"
 
-Without --grid, the config file's own get_sweep(). Writes runs.nc (xarray reads
-it), summary.csv and report.html; finished slices are kept, and the same command
-goes on where it was interrupted.
+Values are a list 1,2,4, range(first,last,step), lin(first,last,count) or
+log(first,last,count); field+field=1+2,3+4 change together. Writes runs.nc
+(xarray reads it), summary.csv and report.html; the same command goes on where
+it was interrupted. `--config.FIELD=VALUE` changes a field for all runs.
 """
 
 import importlib.util
 import json
 import pathlib
 
-import matplotlib
-
-matplotlib.use("Agg")  # Before pyplot: no display is needed.
-
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import (
-  console,
-  store,
-  sweep_report,
-  sweep_runs,
-  workdirs,
-)
-from maxrl_jax.sweeps import dataset, grid, programs
+from experiments import console, output
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "What to sweep: a file from configs/."
 )
 flags.mark_flag_as_required("config")
 _GRID = flags.DEFINE_string(
-  "grid",
-  None,
-  "field=values;field=values, each values a list 1,2,4, range(first,last,step),"
-  " lin(first,last,count) or log(first,last,count); field+field=1+2,3+4 change"
-  " together. Default: get_sweep() of the config file.",
+  "grid", None, "field=values;field=values; default: get_sweep() of the config."
 )
 _SEEDS = flags.DEFINE_integer("seeds", 8, "Runs of every point.", 1)
 _WORKDIR = flags.DEFINE_string(
@@ -58,6 +43,9 @@ _QUESTION = flags.DEFINE_string(
 
 def main(argv) -> None:
   console.no_arguments(argv)
+  from experiments import sweep_report, sweep_runs, workdirs
+  from maxrl_jax.sweeps import dataset, grid, programs
+
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   axes = grid.parse(_grid(), config)
   seeds = range(config.seed, config.seed + _SEEDS.value)
@@ -76,8 +64,20 @@ def main(argv) -> None:
     )
     dataset.write(data, workdir)
     sweep_report.write(data, axes, workdir, _QUESTION.value)
-  for name in ("runs.nc", "summary.csv", "report.html"):
-    print(workdir / name)
+  files = {
+    name: str(workdir / file)
+    for name, file in (
+      ("data", "runs.nc"),
+      ("table", "summary.csv"),
+      ("report", "report.html"),
+    )
+  }
+  record = {
+    "runs": data.sizes["run"],
+    "diverged": int(data["diverged"].values.sum()),
+  }
+  report = workdir / "report.html"
+  output.result(report, "\n".join(files.values()), record | files)
 
 
 def _grid():
@@ -95,6 +95,8 @@ def _grid():
 
 def _identity(config, axes) -> dict:
   """What makes this sweep this one, as JSON gives it back."""
+  from experiments import store
+
   fields = {
     "config": config.to_dict(),
     "grid": {"+".join(axis.fields): axis.values for axis in axes},
@@ -106,6 +108,8 @@ def _identity(config, axes) -> dict:
 
 def _about(axes) -> dict:
   """What runs.nc says of itself."""
+  from experiments import workdirs
+
   return workdirs.environment() | {
     "grid": [axis._asdict() for axis in axes],
     "environment": workdirs.machine(),

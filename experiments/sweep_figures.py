@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-from matplotlib import colormaps
 
 from experiments.results import Drawing
 from experiments.sweep_analysis import RATE, Sweep, name
@@ -55,11 +54,10 @@ def _more(count: int, what: str) -> str:
 
 
 def _shades(count: int):
-  """Distinct colours for few, a ramp for many."""
-  few = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-  if count <= len(few):
-    return few[:count]
-  return [colormaps["viridis"](x) for x in np.linspace(0, 0.92, count)]
+  """Distinct colours, each with dashes of its own; MaxRL's comes first."""
+  first = plotting.COLOURS["maxrl"]
+  every = dict.fromkeys((first, *plotting.COLOURS.values()))
+  return list(every)[:count]
 
 
 def _colours(methods):
@@ -67,7 +65,7 @@ def _colours(methods):
   orders = {method.fields.get(_ORDER) for method in methods}
   if len(orders) == len(methods) and None not in orders:
     places = np.linspace(0, 1, len(methods))
-    return [plotting.shade("maxrl", place) for place in places]
+    return [plotting.shade(place) for place in places]
   return _shades(len(methods))
 
 
@@ -166,11 +164,17 @@ def _map(sweep: Sweep, rows: str, columns: str):
     return None
   shown = panels[:4]
   figure, axes = plotting.axes(
-    columns=len(shown), width=1.6 + 0.75 * len(xs), height=1.2 + 0.4 * len(ys)
+    columns=min(2, len(shown)),
+    rows=-(-len(shown) // 2),
+    width=1.6 + 0.75 * len(xs),
+    height=1.2 + 0.4 * len(ys),
   )
+  places = np.ravel(axes)
+  for ax in places[len(shown) :]:
+    ax.set_axis_off()
   low = min(np.nanmin(cells) for _, cells in shown)
   high = max(np.nanmax(cells) for _, cells in shown)
-  for ax, (label, cells) in zip(np.atleast_1d(axes), shown, strict=True):
+  for ax, (label, cells) in zip(places, shown, strict=False):
     image = ax.imshow(
       cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
     )
@@ -183,7 +187,7 @@ def _map(sweep: Sweep, rows: str, columns: str):
     ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
     ax.set(xlabel=columns, ylabel=rows, title=label if len(panels) > 1 else "")
     ax.grid(False)
-  figure.colorbar(image, ax=axes, label=f"test {sweep.score}")
+  figure.colorbar(image, ax=places, label=f"test {sweep.score}")
   chosen = sweep.chooses and columns != RATE
   words = ", at the chosen learning rates" * chosen
   return Drawing(

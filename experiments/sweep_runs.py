@@ -4,9 +4,8 @@ import pathlib
 
 import filelock
 import xarray as xr
-from tqdm import tqdm
 
-from experiments import store, workdirs
+from experiments import output, store, workdirs
 from experiments.interruptions import until_stopped
 from experiments.resumable import PATIENCE
 from maxrl_jax.sweeps import dataset, grid, programs, running
@@ -53,21 +52,26 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
   rows = [running.remaining(program, done) for program in planned]
   total = sum(len(program.points) for program in planned)
   left = sum(map(len, rows))
-  print(f"{total} runs in {len(planned)} program{'s' * (len(planned) > 1)}:")
+  output.say(
+    f"{total} runs in {len(planned)} program{'s' * (len(planned) > 1)}:"
+  )
   for program, missing in zip(planned, rows, strict=True):
-    print(f"  {_describe(program, planned)}: {len(missing)} runs to do")
+    output.say(f"  {_describe(program, planned)}: {len(missing)} runs to do")
   if not left:
     return
   work = [pair for pair in zip(planned, rows, strict=True) if len(pair[1])]
   ready = []
-  for program, missing in tqdm(work, desc="compile", unit="program"):
+  for program, missing in output.bar(work, desc="compile", unit="program"):
     budget = running.free_memory(memory_gib)
     ready.append(running.prepare(program, missing, budget))
   slices = sum(len(r.slices) for r in ready)
   seconds = sum(r.seconds * len(r.slices) for r in ready)
-  print(f"{left} runs in {slices} slices, about {_words(seconds)}", flush=True)
+  duration = output.duration(seconds)
+  output.say(f"{left} runs in {_counted(slices, 'slice')}, about {duration}")
   steps = sum(len(m) * p.config.steps for p, m in work)
-  with tqdm(total=steps, unit="step", unit_scale=True, desc="sweep") as bar:
+  with output.bar(
+    total=steps, unit="step", unit_scale=True, desc="sweep"
+  ) as bar:
     for one in ready:
       until_stopped(running.run(one, folder, PATIENCE), bar.update)
 
@@ -87,7 +91,5 @@ def _describe(program, planned) -> str:
   return f"{words} (within it: {', '.join([*program.varied, 'seed'])})"
 
 
-def _words(seconds: float) -> str:
-  if seconds < 90:
-    return f"{seconds:.0f} s"
-  return f"{seconds / 60:.0f} minutes"
+def _counted(number: int, what: str) -> str:
+  return f"{number} {what}{'s' * (number > 1)}"

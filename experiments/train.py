@@ -1,29 +1,21 @@
-"""Train one config: `python -m experiments.train --config=… --workdir=…`.
+"""Train one config, for instance
+
+    python -m experiments.train --config=configs/bandit.py --workdir=runs/bandit
 
 Writes config.json, environment.json, metrics.jsonl (one object a logged step),
 checkpoints/ and summary.json; a transformer's parameters too, as model/ in
 Hugging Face's format, which `--config.policy.checkpoint` takes. With several
 runs, values are lists with one number a run, and there is a model-SEED/ for
-each. The same command goes on where it was interrupted, to the same numbers;
-stopped by SIGTERM or SIGINT it exits with code 75.
+each. The same command goes on where it was interrupted, to the same numbers.
+`--config.FIELD=VALUE` changes a field; configs/default.py has them all.
 """
 
-import contextlib
-import json
 import pathlib
-import shutil
-import sys
-import zlib
 
-import jax
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import console, resumable, workdirs
-from experiments.results import write_json
-from maxrl_jax import evaluation, processes, training
-from maxrl_jax.integrations import qwen2
-from maxrl_jax.policies import Transformer
+from experiments import console, output
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "What to train: a file from configs/."
@@ -33,83 +25,19 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results; made if need be.", required=True
 )
 _FRESH = flags.DEFINE_bool("fresh", False, "Delete what the folder has first.")
-_KS = (1, 4, 16, 64, 128, 256, 1024)
 
 
 def main(argv) -> None:
   console.no_arguments(argv)
+  from experiments import single_run
+  from maxrl_jax import processes
+
   workdir = pathlib.Path(_WORKDIR.value)
-  found = train(_CONFIG.value, workdir, fresh=_FRESH.value)
+  found = single_run.train(_CONFIG.value, workdir, fresh=_FRESH.value)
   if processes.is_first():
-    print(json.dumps(found))
-
-
-def train(config, workdir: pathlib.Path, *, fresh: bool = False) -> dict:
-  """Trains, or goes on training; returns what summary.json holds."""
-  made = training.make_train(config)
-  if not processes.all_same(zlib.crc32(config.to_json().encode())):
-    raise ValueError("processes were started with different configs")
-  first = processes.is_first()
-  with contextlib.ExitStack() as stack:
-    summary = workdir / "summary.json"
-    environment = workdirs.environment()
-    if first:
-      workdirs.make(workdir)
-      stack.enter_context(workdirs.locked(workdir))
-      finished = _opened(config, workdir, fresh) and summary.exists()
-      if not finished:
-        write_json(workdir / "environment.json", environment)
-    if processes.any_of(first and finished):
-      print(f"{workdir} is finished; --fresh trains it anew", file=sys.stderr)
-      return json.loads(summary.read_text()) if first else {}
-    evaluate = evaluation.make_evaluate(made, _KS, config.eval_rollouts)
-    states, seconds = resumable.advance(
-      made, config, evaluate, workdir, environment
-    )
-    found = {"steps": config.steps, "seconds": round(seconds, 1)}
-    if (
-      made.task.likelihood is not None
-    ):  # What to add to log l for a log density.
-      found["log_ceiling"] = made.task.likelihood.log_ceiling
-    tested = evaluate("test", states)
-    found |= {f"test/{name}": values for name, values in tested.items()}
-    found = resumable.plain(found, config.runs)
-    if isinstance(made.policy, Transformer):
-      params = processes.whole(states.params)
-      if first:
-        _save_models(workdir, made.policy, params, config)
-    if first:
-      write_json(summary, found)
-    processes.wait("written")
-  return found
-
-
-def _opened(config, workdir: pathlib.Path, fresh: bool) -> bool:
-  """Makes the folder this config's; whether it was already."""
-  fields = json.loads(config.to_json())
-  if fresh:
-    _clear(workdir, fields)
-  return workdirs.claim(workdir / "config.json", fields)
-
-
-def _clear(workdir: pathlib.Path, fields: dict) -> None:
-  """Makes a folder of `train` one of this config; other files stay."""
-  if not (workdir / "config.json").exists():
-    return
-  for name in ("environment.json", "summary.json", "metrics.jsonl"):
-    (workdir / name).unlink(missing_ok=True)
-  for pattern in ("checkpoints", "model", "model-*"):
-    for path in workdir.glob(pattern):
-      shutil.rmtree(path)
-  write_json(workdir / "config.json", fields)
-
-
-def _save_models(workdir: pathlib.Path, policy, params, config) -> None:
-  """Writes model/ or, with several runs, model-SEED/ for each."""
-  for run in range(config.runs):
-    name = "model" if config.runs == 1 else f"model-{config.seed + run}"
-    own = jax.tree.map(lambda leaf, run=run: leaf[run], params)
-    qwen2.save(workdir / name, policy, own)
+    lines = [f"{name} {value}" for name, value in found.items()]
+    text = "\n".join([*lines, str(workdir)])
+    output.result(workdir, text, {"workdir": str(workdir)} | found)
 
 
 if __name__ == "__main__":

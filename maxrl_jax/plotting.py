@@ -1,7 +1,8 @@
-"""Arrays → Axes: nothing is computed here, and a method has one colour.
+"""Arrays → Axes: nothing is computed here, and a method has one look.
 
-Colours are Okabe and Ito's, told apart by the colour-blind; the order T or the
-number of rollouts N of one method goes from light to dark.
+Colours can be told apart with any colour vision and stand out from white; each
+has dashes of its own, for grey prints. The order T of one method goes from
+light to dark.
 """
 
 import contextlib
@@ -12,24 +13,41 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 COLOURS = {
   "cross_entropy": "#000000",
   "maximum_likelihood": "#000000",
   "maxrl": "#0072B2",
-  "maxrl_paper": "#56B4E9",
+  "maxrl_paper": "#1E96FF",
   "grpo": "#D55E00",
   "rloo": "#009E73",
   "reinforce": "#009E73",
   "rl": "#009E73",
-  "dr_grpo": "#8C8C00",
+  "dr_grpo": "#86994C",
   "pass_at_k": "#CC79A7",
-  "power": "#E69F00",
-  "tail_rl": "#7F3C8D",
-  "self_normalized": "#A05A2C",
+  "power": "#804502",
+  "tail_rl": "#6100F3",
+  "self_normalized": "#442108",
+  "vimco": "#9E196A",
+  "mse": "#5A5A3C",
 }
+_DASHES = {  # Of the same methods: points on, points off.
+  "cross_entropy": (4, 2),
+  "maxrl": (),
+  "maxrl_paper": (8, 1),
+  "grpo": (6, 2),
+  "rloo": (6, 2, 1, 2),
+  "dr_grpo": (1, 2),
+  "pass_at_k": (2, 1),
+  "power": (1, 1),
+  "tail_rl": (6, 1, 1, 1, 1, 1),
+  "self_normalized": (3, 1, 3, 1, 1, 1),
+  "vimco": (3, 1, 1, 1),
+  "mse": (5, 1, 1, 1),
+}
+_OF_COLOUR = {COLOURS[name]: dashes for name, dashes in _DASHES.items()}
 
 STYLE: dict[str, Any] = {
   "figure.dpi": 110,
@@ -44,7 +62,8 @@ STYLE: dict[str, Any] = {
   "grid.alpha": 0.25,
   "grid.linewidth": 0.6,
   "legend.frameon": False,
-  "legend.fontsize": 8,
+  "legend.fontsize": 8.75,
+  "legend.handlelength": 2.6,  # Room for dashes.
   "lines.linewidth": 1.6,
   "svg.hashsalt": "maxrl",
 }
@@ -63,11 +82,18 @@ def axes(
     return plt.subplots(rows, columns, figsize=(width * columns, height * rows))
 
 
-def shade(method: str, position: float = 1.0) -> tuple[float, ...]:
-  """The method's colour, from pale (0) to full (1)."""
-  strength = 0.35 + 0.65 * float(np.clip(position, 0, 1))
-  colour = np.array(to_rgb(COLOURS[method]))
-  return tuple(1 - strength * (1 - colour))
+def shade(position: float) -> tuple[float, ...]:
+  """MaxRL's blue, from light (0) to dark (1), at all places dark enough."""
+  colour = np.array(to_rgb(COLOURS["maxrl"]))
+  light, dark = 1 - 0.78 * (1 - colour), 0.4 * colour
+  place = float(np.clip(position, 0, 1))
+  return tuple((1 - place) * light + place * dark)
+
+
+def dashes(colour: Any) -> Any:
+  """The line style of a method's colour; solid for all others."""
+  pattern = _OF_COLOUR.get(to_hex(colour).upper())
+  return (0, pattern) if pattern else "-"
 
 
 def curve(
@@ -81,7 +107,8 @@ def curve(
   high: npt.ArrayLike | None = None,
   **kwargs: Any,
 ) -> None:
-  """A line, with a band where an interval is given."""
+  """A line in its method's dashes, with a band where there is an interval."""
+  kwargs = {"linestyle": dashes(colour)} | kwargs
   ax.plot(x, y, color=colour, label=label, **kwargs)
   if low is not None and high is not None and np.isfinite(low).any():
     ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)

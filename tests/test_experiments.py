@@ -15,7 +15,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from configs import bandit, maze
-from experiments import digit_runs, report, results, train
+from experiments import digit_runs, report, results, single_run
 from experiments.figures import FIGURES, digit_strings, gradient_norms
 from experiments.results import Claim, Drawing, Result, Table
 from maxrl_jax.integrations import qwen2
@@ -37,7 +37,7 @@ def _command(module: str, *arguments):
 def test_train_writes_what_it_says(tmp_path):
   config = bandit.get_config()
   config.steps, config.log_every, config.eval_every = 40, 10, 20
-  summary = train.train(config, tmp_path)
+  summary = single_run.train(config, tmp_path)
   lines = [
     json.loads(line)
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -58,10 +58,12 @@ def test_train_command_with_runs_and_overrides(tmp_path):
     "--config.steps=20",
     "--config.log_every=10",
     "--config.eval_every=10",
+    "--output=json",
     f"--workdir={tmp_path}",
   )
   assert done.returncode == 0, done.stderr
   summary = json.loads(done.stdout)
+  assert summary["workdir"] == str(tmp_path)
   assert len(summary["test/pass@1"]) == 2
   config = json.loads((tmp_path / "config.json").read_text())
   assert config["estimator"]["order"] == 4
@@ -76,7 +78,7 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   config.steps, config.log_every, config.eval_every = 60, 20, 60
   config.batch_size, config.eval_rollouts = 16, 8
   config.optimizer.warmup, config.optimizer.learning_rate = 5, 1e-2
-  first = train.train(config, tmp_path / "warmup")
+  first = single_run.train(config, tmp_path / "warmup")
   assert 0 < first["test/pass@1"] < first["test/pass@4"] <= 1
   assert "test/pass@16" not in first
   assert first["test/solved"] >= first["test/pass@4"]
@@ -87,7 +89,7 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   config.steps = config.log_every = config.eval_every = 6
   config.optimizer.learning_rate = 1e-12
   config.policy.checkpoint = str(tmp_path / "warmup" / "model")
-  then = train.train(config, tmp_path / "rl")
+  then = single_run.train(config, tmp_path / "rl")
   for name, value in first.items():
     if name.startswith("test/"):
       assert then[name] == pytest.approx(value, abs=1e-6), name
@@ -113,7 +115,7 @@ def test_several_runs_have_a_model_each(tmp_path):
     jax.tree.map(lambda x, i=i: np.full(x.shape, i), shapes) for i in (1.0, 2.0)
   ]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
-  train._save_models(tmp_path, policy, stacked, config)
+  single_run._save_models(tmp_path, policy, stacked, config)
   for seed, params in zip((7, 8), each, strict=True):
     loaded = qwen2.load(tmp_path / f"model-{seed}", policy)
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
@@ -304,43 +306,4 @@ def test_report_escapes_and_counts():
 def test_a_workdir_that_cannot_be_is_named(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(ValueError, match=r"workdir = '.*file/x': cannot write"):
-    train.train(bandit.get_config(), tmp_path / "file" / "x")
-
-
-@pytest.mark.parametrize(
-  ("module", "arguments", "message"),
-  [
-    ("reproduce", ["--figure=pie"], "figure = 'pie': choose from"),
-    ("gradient_study", ["--estimators=ppo"], "'ppo' is none of"),
-    ("gradient_study", ["--estimators="], "estimators is empty"),
-    ("gradient_study", ["--estimators=series"], "needs coefficients"),
-    (
-      "sweep",
-      ["--config=configs/bandit.py", "--grid=estimator.order=1,64"],
-      "grid point estimator.order=64: estimator.name = 'maxrl', rollouts = 32",
-    ),
-    (
-      "sweep",
-      ["--config=configs/bandit.py", "--grid=estimator.ordre=1,64"],
-      "did you mean estimator.order?",
-    ),
-    (
-      "sweep",
-      ["--config=configs/digits.py"],
-      "grid is not given, and configs/digits.py has no get_sweep()",
-    ),
-    ("train", ["--config=configs/bandit.py", "--config.stepz=1"], "steps"),
-    (
-      "train",
-      ["--config=configs/bandit.py", "--config.estimator.name=ppo"],
-      "estimator.name = 'ppo': choose from",
-    ),
-  ],
-)
-def test_wrong_input_is_one_line(module, arguments, message, tmp_path):
-  done = _command(module, *arguments, f"--workdir={tmp_path / 'none'}")
-  assert done.returncode != 0
-  errors = [x for x in done.stderr.splitlines() if "xla_bridge" not in x]
-  assert len(errors) == 1 and errors[0].startswith("error: "), done.stderr
-  assert message in errors[0]
-  assert not (tmp_path / "none").exists()
+    single_run.train(bandit.get_config(), tmp_path / "file" / "x")

@@ -112,6 +112,6 @@ def test_without_its_data_it_is_one_line(tmp_path):
     capture_output=True,
     text=True,
   )
-  assert done.returncode == 1
+  assert done.returncode == 2
   *_, last = done.stderr.splitlines()
   assert last.startswith("error: data = ") and "Traceback" not in done.stderr

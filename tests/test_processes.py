@@ -291,5 +291,5 @@ def test_machines_that_are_not_there(flag, message, tmp_path):
     capture_output=True,
     text=True,
   )
-  assert done.returncode == 1
+  assert done.returncode == 2
   assert message in done.stderr and "Traceback" not in done.stderr

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from configs import bandit, default, digits
-from experiments import resumable, store, train, workdirs
+from experiments import resumable, single_run, store, workdirs
 from experiments.interruptions import Interruptions, Stopped
 from maxrl_jax import checkpoints, evaluation, guards, training
 from maxrl_jax.resuming import Resumable
@@ -74,13 +74,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
   monkeypatch, tmp_path, capsys, number, runs
 ):
   config = _small(runs=runs)
-  train.train(config, tmp_path / "whole")
+  single_run.train(config, tmp_path / "whole")
   _signalled(monkeypatch, number, at=2)
   with pytest.raises(Stopped, match="stopped; the same command"):
-    train.train(config, tmp_path / "stopped")
+    single_run.train(config, tmp_path / "stopped")
   assert "once more to stop at once" in capsys.readouterr().err
   assert not (tmp_path / "stopped" / "summary.json").exists()
-  train.train(config, tmp_path / "stopped")
+  single_run.train(config, tmp_path / "stopped")
   assert "going on from step 40 of 60" in capsys.readouterr().err
   _same_runs(config, tmp_path / "whole", tmp_path / "stopped")
 
@@ -88,8 +88,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 def test_lines_after_the_last_checkpoint_are_written_once(tmp_path):
   """A run killed between a line, torn at that, and the next checkpoint."""
   config = _small(**{"checkpoint.every": 20})
-  train.train(config, tmp_path / "whole")
-  train.train(config, tmp_path / "torn")
+  single_run.train(config, tmp_path / "whole")
+  single_run.train(config, tmp_path / "torn")
   folder = tmp_path / "torn"
   for place in (folder / "checkpoints").iterdir():
     if place.name == "60":
@@ -97,27 +97,27 @@ def test_lines_after_the_last_checkpoint_are_written_once(tmp_path):
   (folder / "summary.json").unlink()
   with open(folder / "metrics.jsonl", "a") as file:
     file.write('{"step": 70, "pass_ra')
-  train.train(config, folder)
+  single_run.train(config, folder)
   _same_runs(config, tmp_path / "whole", folder)
 
 
 def test_after_the_last_step_only_the_summary_is_made(monkeypatch, tmp_path):
   config = _small()
-  first = train.train(config, tmp_path)
+  first = single_run.train(config, tmp_path)
   (tmp_path / "summary.json").unlink()
   never = training.make_train(config)._replace(advance=None)
   monkeypatch.setattr(training, "make_train", lambda _: never)
-  again = train.train(config, tmp_path)
+  again = single_run.train(config, tmp_path)
   assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
   config = _small()
-  first = train.train(config, tmp_path)
-  assert train.train(config, tmp_path) == first
+  first = single_run.train(config, tmp_path)
+  assert single_run.train(config, tmp_path) == first
   assert "is finished" in capsys.readouterr().err
   (tmp_path / "mine.json").write_text("{}")
-  fresh = train.train(config, tmp_path, fresh=True)
+  fresh = single_run.train(config, tmp_path, fresh=True)
   assert fresh | {"seconds": 0} == first | {"seconds": 0}
   assert (tmp_path / "mine.json").exists()
 
@@ -125,19 +125,19 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
 def test_damage_is_told_and_the_run_ends_the_same(tmp_path, capsys):
   config = _small()
   for name in ("whole", "harmed"):
-    train.train(config, tmp_path / name)
+    single_run.train(config, tmp_path / name)
   (tmp_path / "harmed" / "summary.json").unlink()
   newest = tmp_path / "harmed" / "checkpoints" / "60"
   (newest / "_CHECKPOINT_METADATA").write_text("")
   with pytest.warns(UserWarning, match=f"{newest} is damaged"):
-    train.train(config, tmp_path / "harmed")
+    single_run.train(config, tmp_path / "harmed")
   assert "going on from step 40" in capsys.readouterr().err
   _same_runs(config, tmp_path / "whole", tmp_path / "harmed")
 
 
 def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
   config = _small()
-  train.train(config, tmp_path)
+  single_run.train(config, tmp_path)
   about = _final(config, tmp_path).about
   assert about["config"] == json.loads(config.to_json())
   environment = json.loads((tmp_path / "environment.json").read_text())
@@ -147,14 +147,14 @@ def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
   other["versions"] = environment["versions"] | {"jax": "99.0"}
   monkeypatch.setattr(workdirs, "environment", lambda: other)
   (tmp_path / "summary.json").unlink()
-  train.train(config, tmp_path)
+  single_run.train(config, tmp_path)
   told = capsys.readouterr().err
   assert f"jax was {jax.__version__} and is 99.0" in told
   assert "and is abacus: numbers may not be those" in told
 
 
 def test_another_config_is_refused_and_nothing_lost(tmp_path):
-  train.train(_small(), tmp_path)
+  single_run.train(_small(), tmp_path)
   before = _times(tmp_path)
   other = _small(**{"estimator.order": 3, "steps": 80})
   message = (
@@ -162,7 +162,7 @@ def test_another_config_is_refused_and_nothing_lost(tmp_path):
     " steps is 60 there and 80 here; choose another folder"
   )
   with pytest.raises(ValueError, match=message):
-    train.train(other, tmp_path)
+    single_run.train(other, tmp_path)
   assert _times(tmp_path) == before
 
 
@@ -174,8 +174,8 @@ def test_a_folder_that_another_loop_went_on_with_is_refused(tmp_path):
     break
   chunks.close()  # Saves what is done.
   with pytest.raises(ValueError, match=r"loop of your own.*--fresh"):
-    train.train(config, tmp_path)
-  assert train.train(config, tmp_path, fresh=True)["steps"] == 60
+    single_run.train(config, tmp_path)
+  assert single_run.train(config, tmp_path, fresh=True)["steps"] == 60
 
 
 def _times(folder):
@@ -186,7 +186,7 @@ def _times(folder):
 def test_a_folder_with_other_things_is_refused(tmp_path):
   (tmp_path / "thesis.tex").write_text("…")
   with pytest.raises(ValueError, match=r"is not empty and has no config.json"):
-    train.train(_small(), tmp_path)
+    single_run.train(_small(), tmp_path)
   assert [p.name for p in tmp_path.iterdir() if p.name != ".lock"] == [
     "thesis.tex"
   ]
@@ -232,10 +232,10 @@ def test_a_killed_process_lets_go_of_its_folder(tmp_path):
 
 
 def test_a_damaged_config_file_is_named(tmp_path):
-  train.train(_small(), tmp_path)
+  single_run.train(_small(), tmp_path)
   (tmp_path / "config.json").write_text('{"steps": 6')
   with pytest.raises(ValueError, match=r"config.json is damaged .* delete it"):
-    train.train(_small(), tmp_path)
+    single_run.train(_small(), tmp_path)
 
 
 def test_a_second_signal_is_not_kept():
@@ -529,7 +529,7 @@ def test_a_stop_names_the_last_good_checkpoint(monkeypatch, tmp_path):
   folder = tmp_path / "checkpoints"
   message = f"step 21, run 0: .*; last good checkpoint: step 20 in {folder}"
   with pytest.raises(FloatingPointError, match=message):
-    train.train(config, tmp_path)
+    single_run.train(config, tmp_path)
   states = training.make_train(config).start
   assert checkpoints.restore(folder, _like(states))[0].step == 20
 
@@ -563,7 +563,7 @@ def test_spikes_are_skipped_by_hand():
 
 def test_skipped_updates_are_counted_in_the_log(tmp_path):
   config = _small(**{"optimizer.spike_factor": 1.0001})
-  train.train(config, tmp_path)
+  single_run.train(config, tmp_path)
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   counts = [json.loads(line)["skipped"] for line in lines]
   assert all(count == int(count) <= 10 for count in counts)

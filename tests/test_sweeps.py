@@ -415,20 +415,20 @@ def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
   flags = ("--grid=estimator.order=1,4;optimizer.learning_rate=0.1,0.3",)
   done = _run(tmp_path / "w", *flags, "--seeds=4")
   assert done.returncode == 0, done.stderr
-  assert "16 runs in 1 program:" in done.stdout
-  assert "16 runs in 1 slices, about" in done.stdout
+  assert "16 runs in 1 program:" in done.stderr
+  assert "16 runs in 1 slice, about" in done.stderr
   page = (tmp_path / "w" / "report.html").read_text()
   for words in ("T = 1", "T = 4", "3 other seeds", "Holm", "--seeds=4"):
     assert words in page, words
   assert "http" not in page.replace("http-equiv", "")
   before = (tmp_path / "w" / "runs.nc").read_bytes()
   other = _run(tmp_path / "w", "--grid=estimator.order=1,2", "--seeds=4")
-  assert other.returncode == 1
+  assert other.returncode == 2
   assert other.stderr.splitlines()[-1].startswith("error: workdir")
   assert "holds another experiment: grid.estimator.order" in other.stderr
   assert (tmp_path / "w" / "runs.nc").read_bytes() == before
   again = _run(tmp_path / "w", *flags, "--seeds=4")
-  assert "0 runs to do" in again.stdout
+  assert "0 runs to do" in again.stderr
 
 
 def test_a_killed_sweep_goes_on(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from experiments import train
+from experiments import single_run
 from maxrl_jax.tasks import tfds_images
 from tests.image_sets import encode, random_images, write
 
@@ -298,6 +298,6 @@ def test_a_training_run_from_disk_to_summary(tfds, tmp_path):
   config.policy.hidden, config.batch_size, config.rollouts = (16,), 16, 8
   config.steps, config.log_every, config.eval_every = 60, 20, 20
   config.optimizer.name, config.optimizer.learning_rate = "adam", 0.01
-  summary = train.train(config, tmp_path / "run")
+  summary = single_run.train(config, tmp_path / "run")
   assert summary["test/majority"] > 0.9
   assert summary["test/nll"] < 0.7  # log 4 = 1.39 for a guess

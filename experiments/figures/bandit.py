@@ -51,7 +51,7 @@ def _draw(curves, steps: int):
     for i, name in enumerate(curves):
       mean, lower, upper = stats.mean_interval(curves[name][:, :, band])
       exact = name == "cross_entropy"
-      colour = plotting.shade("maxrl", i / (len(_ORDERS) - 1))
+      colour = plotting.shade(i / (len(_ORDERS) - 1))
       plotting.curve(
         ax,
         every,

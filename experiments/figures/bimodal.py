@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
-from tqdm import tqdm
 
 from configs import bimodal
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import configuration, plotting, stats
 
@@ -73,7 +72,7 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
     )
 
   runs, methods = {}, ("MaxRL", *_OTHERS, *_ALSO[preset])
-  for method in tqdm(methods, desc="bimodal", unit="program"):
+  for method in output.bar(methods, desc="bimodal", unit="program"):
     orders = _ORDERS if method == "MaxRL" else (None,)
     points = [{"estimator.order": t} if t else {} for t in orders]
     found = train(method, points)
@@ -155,7 +154,10 @@ def _by_order(ax, runs, name: str) -> None:
   ax.axhline(exact, color="black", ls="--", lw=1.2, label="exact ML")
   for label in ("GRPO on l", "RLOO on −MSE"):
     value = _final(runs[label], name).mean()
-    ax.axhline(value, color=COLOURS[label], ls=":", lw=1.2, label=label)
+    colour = COLOURS[label]
+    ax.axhline(
+      value, color=colour, ls=plotting.dashes(colour), lw=1.2, label=label
+    )
   plotting.every_tick(ax, _ORDERS, base=2)
 
 
@@ -180,8 +182,10 @@ def _densities(ax, runs, row: int) -> None:
   for label in _SHOWN:
     policy = runs[label]["policies"][0, -1, row]
     density = noise(y[:, None] - values) @ policy
-    dashed = "--" if label == "exact ML" else "-"
-    ax.plot(y, density, color=COLOURS[label], ls=dashed, lw=1.3, label=label)
+    colour = COLOURS[label]
+    ax.plot(
+      y, density, color=colour, ls=plotting.dashes(colour), lw=1.3, label=label
+    )
   ax.set(
     xlabel="y", title=f"input {row + 1}: modes at ± {f:.2f}", ylim=(0, 1.1)
   )

@@ -37,7 +37,7 @@ def figure(preset: str, workdir) -> Result:
 
 def _draw_bounds(ax, p, values) -> None:
   for i, (order, value) in enumerate(values.items()):
-    colour = plotting.shade("maxrl", i / (len(_ORDERS) - 1))
+    colour = plotting.shade(i / (len(_ORDERS) - 1))
     label = "T = 1 (RL)" if order == 1 else f"T = {order}"
     plotting.curve(ax, p, value, colour=colour, label=label)
   plotting.curve(
@@ -84,7 +84,7 @@ def _one_prompt(ax, centre: float) -> float:
       "o-",
       ms=2.5,
       lw=0.8,
-      color=plotting.shade("maxrl", i / (len(orders) - 1)),
+      color=plotting.shade(i / (len(orders) - 1)),
       label=f"T = {order}",
     )
   softmax = np.asarray(jax.nn.softmax(reward))

@@ -43,10 +43,11 @@ def _stack(runs, name: str) -> np.ndarray:
   return np.stack([run[name] for run in runs])
 
 
-def _style(method):
-  """One colour a method, paler with fewer rollouts."""
-  position = {16: 0.0, 128: 0.45, 1024: 1.0, 1: 1.0}[method.rollouts]
-  return plotting.shade(method.estimator, position)
+def _look(method) -> dict:
+  """One colour a method, dotted with fewer rollouts."""
+  dotted = {128: {"linestyle": (0, (1, 1))}, 16: {"linestyle": (0, (1, 3))}}
+  look = {"colour": plotting.COLOURS[method.estimator], "label": method.label}
+  return look | dotted.get(method.rollouts, {})
 
 
 def _draw(runs):
@@ -57,9 +58,7 @@ def _draw(runs):
     ("majority", "majority vote"),
   )
   for method in METHODS:
-    look = {"colour": _style(method), "label": method.label}
-    if method.estimator == "cross_entropy":
-      look["linestyle"] = "--"
+    look = _look(method)
     steps = runs[method][0]["step"]
     for ax, (name, _) in zip(axes[:3], panels, strict=True):
       mean, low, high = stats.mean_interval(

@@ -23,7 +23,7 @@ _BASELINES = {
   "centred": "#332288",
   "loo_mean": "#882255",
   "average_score": "#117733",
-  "1/N": "#999933",
+  "1/N": "#AA8800",
 }
 _LARGEST = {"quick": 6, "full": 8}
 _GROUPS = {"quick": 2**13, "full": 2**17}

@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
 from configs import default
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting, rollouts, stats
 
@@ -25,7 +24,7 @@ def figure(preset: str, workdir) -> Result:
   """E[l] of D dimensions together, and what each way of estimating learns."""
   every, runs = _DIMS[preset], {}
   settings = [(label, dims) for label in _METHODS for dims in every]
-  for label, dims in tqdm(settings, desc="factorized", unit="run"):
+  for label, dims in output.bar(settings, desc="factorized", unit="run"):
     found = regression_runs.train(
       _config(label, dims, _STEPS[preset]),
       _SEEDS[preset],
@@ -107,7 +106,6 @@ def _draw(collapse, errors):
       stats.mean_interval(values),
       colour=colour,
       label=label,
-      linestyle="--" if label == "exact ML" else "-",
     )
   right.set(
     yscale="log",

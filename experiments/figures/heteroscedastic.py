@@ -4,10 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
-from tqdm import tqdm
 
 from configs import default
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, larger, spread
 from maxrl_jax import (
   configuration,
@@ -45,7 +44,7 @@ def figure(preset: str, workdir) -> Result:
   """Scores by method, and gradient norm and weight against noise level."""
   runs = {}
   settings = [(label, kind) for kind in _KINDS for label in _METHODS]
-  for label, kind in tqdm(settings, desc="heteroscedastic", unit="run"):
+  for label, kind in output.bar(settings, desc="heteroscedastic", unit="run"):
     found = regression_runs.train(
       _config(label, kind, _STEPS[preset]),
       _SEEDS[preset],
@@ -198,11 +197,11 @@ def _draw_scores(ax, runs, name: str) -> None:
       fmt="o",
       ms=4,
       capsize=2,
-      color="#332288" if kind else "#999933",
+      color="#332288" if kind else "#882255",
       label=words,
     )
-  names = [m.replace(" on ", "\non ").replace(", ", ",\n") for m in _METHODS]
-  ax.set_xticks(places, names, fontsize=7.5)
+  names = [label.replace(" ", "\n") for label in _METHODS]
+  ax.set_xticks(places, names, fontsize=8)
 
 
 def _draw_by_noise(ax, sigma, values, what: str) -> None:
@@ -217,7 +216,6 @@ def _draw_by_noise(ax, sigma, values, what: str) -> None:
       stats.mean_interval(medians),
       colour=regression_runs.COLOURS[label],
       label=label,
-      linestyle="--" if label == "exact ML" else "-",
     )
   ax.set(
     yscale="log",

@@ -13,7 +13,7 @@ from maxrl_jax import plotting, stats
 
 _METHODS = {
   "MaxRL, order 15": ("maxrl", None, plotting.COLOURS["maxrl"]),
-  "MaxRL, order 4": ("maxrl", 4, plotting.shade("maxrl", 0.3)),
+  "MaxRL, order 4": ("maxrl", 4, plotting.COLOURS["maxrl_paper"]),
   "GRPO": ("grpo", None, plotting.COLOURS["grpo"]),
   "RLOO": ("rloo", None, plotting.COLOURS["rloo"]),
 }

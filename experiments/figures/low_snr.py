@@ -1,9 +1,7 @@
 """Low signal-to-noise: does the likelihood help where all noise is alike?"""
 
-from tqdm import tqdm
-
 from configs import default
-from experiments import regression_runs
+from experiments import output, regression_runs
 from experiments.results import Claim, Drawing, Result, Table, spread
 from maxrl_jax import plotting, stats
 
@@ -26,9 +24,9 @@ def figure(preset: str, workdir) -> Result:
   found = _correlations(preset, workdir)
   drawing, (left, right) = plotting.axes(columns=2, width=5.4, height=3.9)
   for label in _EXACT:
-    _line(left, found, label, None, "--")
+    _line(left, found, label, None, linestyle="--")
   for label in _SAMPLED:
-    _line(left, found, label, max(rollouts), "-")
+    _line(left, found, label, max(rollouts))
   left.set(
     title=f"N = {max(rollouts)} rollouts",
     xlabel="ρ = corr(y, signal)",
@@ -36,7 +34,9 @@ def figure(preset: str, workdir) -> Result:
     yscale="log",
   )
   plotting.every_tick(left, _rhos(found))
-  left.legend(loc="lower left", ncols=2, fontsize=7)
+  drawing.legend(
+    *left.get_legend_handles_labels(), loc="outside lower center", ncols=7
+  )
   _draw_gaps(right, found, rollouts)
   rate = regression_runs.rate_in_words("3e-3", _RATES[preset], "MSE")
   caption = (
@@ -83,7 +83,7 @@ def _correlations(preset: str, workdir):
   programs: list[tuple[str, int | None]] = [(label, None) for label in _EXACT]
   programs += [(label, n) for label in _SAMPLED for n in _ROLLOUTS[preset]]
   found, rhos = {}, _RHOS[preset]
-  for label, num in tqdm(programs, desc="low SNR", unit="program"):
+  for label, num in output.bar(programs, desc="low SNR", unit="program"):
     config = regression_runs.with_method(_config(_STEPS[preset]), label)
     config.rollouts = num or 2
     runs = regression_runs.train(
@@ -104,12 +104,12 @@ def _rhos(found) -> list[float]:
   return sorted({rho for _, _, rho in found})
 
 
-def _line(ax, found, label, num, style) -> None:
+def _line(ax, found, label, num, **style) -> None:
   rhos = _rhos(found)
   means = [1 - found[label, num, rho].mean() for rho in rhos]
   colour = regression_runs.COLOURS[label]
   plotting.curve(
-    ax, rhos, means, colour=colour, label=label, linestyle=style, marker="."
+    ax, rhos, means, colour=colour, label=label, marker=".", **style
   )
 
 

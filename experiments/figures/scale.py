@@ -20,19 +20,18 @@ def figure(preset: str, workdir) -> Result:
     cosines, errors = _measure()
   drawing, (left, right) = plotting.axes(columns=2, width=5.0, height=3.4)
   looks = {
-    "cross-entropy": ("black", "--"),
-    "RLOO on −MSE": (COLOURS["RLOO on −MSE"], "-"),
-    "MaxRL T = 31": (COLOURS["MaxRL"], "-"),
-    "RL on l (T = 1)": (COLOURS["RLOO on l"], "-"),
+    "cross-entropy": COLOURS["exact ML"],
+    "RLOO on −MSE": COLOURS["RLOO on −MSE"],
+    "MaxRL T = 31": COLOURS["MaxRL"],
+    "RL on l (T = 1)": COLOURS["RLOO on l"],
   }
-  for label, (colour, style) in looks.items():
+  for label, colour in looks.items():
     plotting.curve(
       left,
       _SIGMAS,
       cosines[label],
       colour=colour,
       label=label,
-      linestyle=style,
     )
   left.set(
     xscale="log",

@@ -37,7 +37,7 @@ def _draw(measured):
   p.sort()
   drawing, ax = plotting.axes(width=5.6, height=4.2)
   for i, order in enumerate(ORDERS):
-    colour = plotting.shade("maxrl", i / (len(ORDERS) - 1))
+    colour = plotting.shade(i / (len(ORDERS) - 1))
     weight = objectives.maxrl(order).weight(p)
     label = "RL (T = 1)" if order == 1 else f"MaxRL T = {order}"
     plotting.curve(ax, p, weight, colour=colour, label=label)
@@ -54,7 +54,6 @@ def _draw(measured):
       make().weight(p),
       colour=plotting.COLOURS[name],
       label=label,
-      linestyle="--",
     )
   ax.set(
     xscale="log",

@@ -29,6 +29,11 @@ FIXED = {
 }
 
 
+_SPACED = (
+  "range(first,last[,step]), lin(first,last,count) or log(first,last,count)"
+)
+
+
 class Axis(NamedTuple):
   """Fields that change together, and one tuple of values for each place."""
 
@@ -75,7 +80,7 @@ def _entries(grid: str | Mapping) -> Iterator[tuple[Sequence[str], Any]]:
   for part in _split(grid, ";"):
     names, equals, values = part.partition("=")
     if not equals:
-      raise ValueError(f"grid: {part!r} is not field=values")
+      raise ValueError(f"grid: {part!r} is not field=values, as rollouts=8,16")
     yield names.split("+"), values.strip()
 
 
@@ -114,8 +119,7 @@ def _values_of_text(text: str, name: str, count: int) -> list:
     return _spaced(kind, [float(x) for x in inside.split(",")])
   except (ArithmeticError, TypeError, ValueError) as error:
     raise ValueError(
-      f"grid: {name}={text}: write range(first,last[,step]),"
-      f" lin(first,last,count) or log(first,last,count) ({error})"
+      f"grid: {name}={text}: write {_SPACED} ({error})"
     ) from None
 
 
@@ -126,6 +130,8 @@ def _spaced(kind: str, numbers: list[float]) -> list:
       raise ValueError("a range is of whole numbers")
     return [int(x) for x in np.arange(first, last + step / 2, step)]
   first, last, count = numbers
+  if count < 2:
+    raise ValueError("two values at least")
   make = np.linspace if kind == "lin" else np.geomspace
   inner = make(first, last, int(count))[1:-1]
   return [first, *map(_rounded, inner), last]
@@ -167,8 +173,10 @@ def _convert(value: Any, wanted: type, field: str) -> Any:
   try:
     return _of_type(value, wanted)
   except (ArithmeticError, LookupError, SyntaxError, TypeError, ValueError):
+    spaced = isinstance(value, str) and "(" in value and wanted is not tuple
+    hint = f", or {_SPACED}" * spaced
     raise ValueError(
-      f"grid: {field} = {value}: must be of type {wanted.__name__}"
+      f"grid: {field} = {value}: must be of type {wanted.__name__}{hint}"
     ) from None
 
 

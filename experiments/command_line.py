@@ -1,0 +1,86 @@
+"""A command line read, with what is wrong with it in words that say the fix."""
+
+import pathlib
+import re
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+  """Sets all flags, reads the config file and sets its fields.
+
+  Returns:
+    what is no flag, as absl does.
+
+  Raises:
+    ValueError: in words for a person, whatever is wrong.
+  """
+  if "config" in flags.FLAGS:
+    _check_file(argv)
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as error:
+    raise ValueError(_of_flag(error)) from None
+  except (AttributeError, KeyError) as error:
+    raise ValueError(_of_field(str(error.args[0]), argv)) from None
+  except (TypeError, ValueError) as error:
+    raise ValueError(str(error)) from None
+  except Exception as error:  # Anything can be wrong in a config file.
+    where: Any = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError):
+      where = error
+    raise ValueError(
+      f"--config: {type(error).__name__} in {where.filename}, line"
+      f" {where.lineno}: {error}"
+    ) from None
+
+
+def _check_file(argv: Sequence[str]) -> None:
+  """Told before its fields are: without the file they are unknown flags."""
+  for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    name, equals, value = word.lstrip("-").partition("=")
+    if not word.startswith("-") or name != "config":
+      continue
+    path = (value if equals else following).split(":")[0]
+    if not pathlib.Path(path).is_file():
+      ours = pathlib.Path(__file__).parents[1] / "configs"
+      names = sorted(p.name for p in ours.glob("[a-z]*.py"))
+      raise ValueError(
+        f"--config={path}: no such file; configs/ has {', '.join(names)}"
+      )
+
+
+def _of_flag(error: flags.Error) -> str:
+  text = str(error)
+  missing = re.findall(r"(--\w+) must have a value", text)
+  if missing:
+    return f"{', '.join(missing)} must be given; --help says what for"
+  if isinstance(error, flags.UnrecognizedFlagError):
+    if "config" in flags.FLAGS:
+      return f"{text}; see --help, and --config.FIELD=VALUE sets a field"
+    return f"{text}; see --help"
+  if "parsing config file" in text:
+    return text.strip().splitlines()[-1].removeprefix("ValueError: ")
+  block = re.match(r"flag (--\S+)=.*as a ConfigDict", text)
+  if block:
+    return f"{block[1]} is a block: set one of its fields, {block[1]}.NAME=…"
+  for theirs, ours in (
+    (r"invalid literal for int\(\).*", "must be a whole number"),
+    (r"could not convert string to float.*", "must be a number"),
+    (r"\('Non-boolean argument.*", "must be true or false"),
+  ):
+    text = re.sub(theirs, ours, text, flags=re.DOTALL)
+  return text
+
+
+def _of_field(text: str, argv: Sequence[str]) -> str:
+  if "get_config" in text:
+    return "--config: the file has no get_config(), see configs/default.py"
+  name = re.findall(r"\w+", text)[0]
+  given = [word for word in argv if f".{name}" in word] or ["--config"]
+  near = re.search(r'Did you mean "(\w+)"', text)
+  hint = f"did you mean {near[1]}?" if near else "see configs/default.py"
+  return f"{given[0]}: the config has no field {name}; {hint}"

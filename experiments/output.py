@@ -1,0 +1,90 @@
+"""What goes where: results to stdout, all else to stderr, as --output says.
+
+text   what a person reads
+quiet  the path of the results and nothing else
+json   one JSON object, on a line of its own
+"""
+
+import json
+import math
+import os
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+from tqdm import tqdm
+
+flags.DEFINE_enum(
+  "output",
+  "text",
+  ["text", "quiet", "json"],
+  "What stdout gets: text, the path of the results only, or one JSON object."
+  " Messages and progress bars are on stderr, bars only on a terminal; quiet"
+  " leaves warnings and errors.",
+)
+
+
+def result(path: pathlib.Path, text: str, record: dict) -> None:
+  """Tells what a command was asked for; the one thing that is on stdout.
+
+  Args:
+    path: of the results; all that quiet prints.
+    text: what a person reads.
+    record: the same as JSON; numbers that are not finite become null.
+  """
+  words = {
+    "quiet": lambda: str(path),
+    "text": lambda: text,
+    "json": lambda: json.dumps(_finite(record), allow_nan=False),
+  }
+  write(words[_mode()](), sys.stdout)
+
+
+def say(message: str) -> None:
+  """A line of what is going on, unless it shall be quiet."""
+  if _mode() != "quiet":
+    tell(message)
+
+
+def tell(message: str) -> None:
+  """A line that must be said: an error, a warning, an interruption."""
+  write(message, sys.stderr)
+
+
+def bar(*args, hidden: bool = False, **options) -> tqdm:
+  """A progress bar, unless it shall be quiet or stderr is no terminal."""
+  disable = True if hidden or _mode() == "quiet" else None
+  return tqdm(*args, disable=disable, **options)
+
+
+def duration(seconds: float) -> str:
+  """Seconds, minutes or hours, as exact as an estimate is."""
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  if seconds < 2 * 60 * 60:
+    return f"{seconds / 60:.0f} minutes"
+  return f"{seconds / 60 / 60:.1f} hours"
+
+
+def write(text: str, stream) -> None:
+  """Prints; where nobody reads any more (`| head`), the work goes on."""
+  try:
+    print(text, file=stream, flush=True)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _mode() -> str:
+  # So it can be asked for where no command line was read.
+  return str(flags.FLAGS["output"].value)
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {name: _finite(inner) for name, inner in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(inner) for inner in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

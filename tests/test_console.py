@@ -1,0 +1,137 @@
+"""Entry points as a shell sees them: output, help, what they will take."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from experiments.figures import ALL, FIGURES, expected
+from tests.entry_points import outcomes
+
+_ROOT = pathlib.Path(__file__).parents[1]
+_BANDIT = "--config=configs/bandit.py"
+_SMALL = tuple(
+  f"--config.{field}"
+  for field in ("steps=6", "log_every=2", "eval_every=4", "batch_size=4")
+)
+_ORDERS = "--grid=estimator.order=1,2"
+
+
+def _process(module, *arguments, **options):
+  command = [sys.executable, "-m", f"experiments.{module}", *arguments]
+  return subprocess.run(
+    command, cwd=_ROOT, capture_output=True, text=True, timeout=300, **options
+  )
+
+
+# Output
+
+
+def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
+  work = {
+    "train": [_BANDIT, *_SMALL],
+    "sweep": [_BANDIT, *_SMALL, _ORDERS, "--seeds=1"],
+    "gradient_study": ["--rollouts=2", "--estimators=rloo"],
+    "reproduce": ["--figure=scale"],
+  }
+  commands = [
+    [module, f"--workdir={tmp_path / module}", f"--output={how}", *flags]
+    for module, flags in work.items()
+    for how in ("json", "quiet")
+  ]
+  found = outcomes(commands)
+  for (module, *_), outcome in zip(commands[::2], found[::2], strict=True):
+    assert outcome["code"] == 0, outcome["stderr"]
+    (line,) = outcome["stdout"].splitlines()
+    record = json.loads(line)
+    if module == "train":
+      summary = (tmp_path / module / "summary.json").read_text()
+      assert record == json.loads(summary) | {"workdir": str(tmp_path / module)}
+      assert re.fullmatch(
+        r"step 4 of 6: about \d+ s left; \d\.\d GiB of memory so far\n",
+        outcome["stderr"],
+      )
+    if module == "sweep":
+      assert (record["runs"], record["diverged"]) == (2, 0)
+      assert outcome["stderr"].startswith("2 runs in 1 program:")
+      assert all(pathlib.Path(record[f]).exists() for f in ("data", "report"))
+    if module == "gradient_study":
+      (row,) = record["rows"]
+      assert row["estimator"] == "rloo" and 0 <= row["bias"] < 1e-5
+    if module == "reproduce":
+      assert record["claims"] == {"scale.ends": True, "scale.expansion": True}
+      assert outcome["stderr"].startswith("1 figure, about 0 minutes on two")
+  for (module, *_), outcome in zip(commands[1::2], found[1::2], strict=True):
+    assert outcome["code"] == 0 and outcome["stderr"] == ""
+    (path,) = outcome["stdout"].splitlines()
+    assert pathlib.Path(path).exists() and str(tmp_path / module) in path
+
+
+def test_numbers_that_json_lacks_are_null():
+  tell = (
+    "import pathlib; from experiments import output; import sys\n"
+    "from absl import flags; flags.FLAGS(['x', '--output=json'])\n"
+    "output.result(pathlib.Path('p'), 't', {'a': [float('nan'), 1.5]})"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", tell], cwd=_ROOT, capture_output=True, text=True
+  )
+  assert done.stdout == '{"a": [null, 1.5]}\n', done.stderr
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_reader_that_leaves_is_no_error(together, tmp_path):
+  """`command | head -0`, and `command 2>&1 | head -0`."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  with os.fdopen(writing, "w") as pipe:
+    done = subprocess.run(
+      [
+        *(sys.executable, "-m", "experiments.gradient_study"),
+        *("--rollouts=2", f"--workdir={tmp_path}"),
+        *(["--baselines=nan"] if together else []),
+      ],
+      cwd=_ROOT,
+      stdout=pipe,
+      stderr=pipe if together else subprocess.PIPE,
+      text=True,
+    )
+  assert done.returncode == (2 if together else 0)
+  assert not done.stderr
+  assert together or (tmp_path / "study.png").exists()
+
+
+def test_what_figures_take():
+  quick = [FIGURES[name].minutes["quick"] for name in ALL]
+  words = expected(ALL, "quick", 1)
+  assert words.startswith(f"{len(ALL)} figures, about {sum(quick):.0f} minutes")
+  assert f"about {sum(quick) / 2:.0f} minutes" in expected(ALL, "quick", 2)
+  # Nine jobs wait for the longest figure.
+  assert f"about {max(quick):.0f} minutes" in expected(ALL, "quick", 9)
+  words = expected(["bounds", "digits"], "full", 1)
+  assert words == (
+    "2 figures, about 48 minutes on two CPU cores (digits 48); not timed with"
+    " preset full: bounds"
+  )
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+  "module", ["train", "sweep", "gradient_study", "reproduce", "gsm8k"]
+)
+def test_help_fits_a_screen(module):
+  done = _process(module, "--help")
+  assert done.returncode == 0 and not done.stderr
+  lines = done.stdout.splitlines()
+  assert len(lines) <= 24 and max(map(len, lines)) <= 80
+  source = (_ROOT / "experiments" / f"{module}.py").read_text()
+  for name in ("workdir", "output", "platform"):
+    assert f"--{name}=" in done.stdout
+  assert done.stdout.count("\n  --") == source.count("flags.DEFINE_") + 1
+  assert "75 stopped" in lines[-1]

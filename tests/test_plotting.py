@@ -1,0 +1,131 @@
+"""Colours that any eye can tell apart, and dashes for those that see none."""
+
+import itertools
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from experiments import maze_presets, regression_runs, sweep_figures
+from experiments.figures import estimator_study, factorized
+from maxrl_jax import plotting
+
+# Machado, Oliveira and Fernandes, A physiologically-based model for simulation
+# of color vision deficiency (2009), severity 1, on linear RGB.
+_VISIONS = {
+  "normal": np.eye(3),
+  "protanopia": np.array(
+    [
+      [0.152286, 1.052583, -0.204868],
+      [0.114503, 0.786281, 0.099216],
+      [-0.003882, -0.048116, 1.051998],
+    ]
+  ),
+  "deuteranopia": np.array(
+    [
+      [0.367322, 0.860646, -0.227968],
+      [0.280085, 0.672501, 0.047413],
+      [-0.011820, 0.042940, 0.968881],
+    ]
+  ),
+  "tritanopia": np.array(
+    [
+      [1.255528, -0.076749, -0.178779],
+      [-0.078411, 0.930809, 0.147602],
+      [0.004733, 0.691367, 0.303900],
+    ]
+  ),
+}
+# Linear sRGB → XYZ, IEC 61966-2-1; the white point is what (1, 1, 1) gives.
+_XYZ = np.array(
+  [
+    [0.4124564, 0.3575761, 0.1804375],
+    [0.2126729, 0.7151522, 0.0721750],
+    [0.0193339, 0.1191920, 0.9503041],
+  ]
+)
+
+
+def _linear(colour):
+  c = np.array(to_rgb(colour))
+  return np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+
+
+def _lab(colour, vision="normal"):
+  """CIELAB as seen."""
+  seen = np.clip(_VISIONS[vision] @ _linear(colour), 0, 1)
+  x, y, z = (
+    np.cbrt(t) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29
+    for t in _XYZ @ seen / _XYZ.sum(1)
+  )
+  return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def _closest(colours, vision):
+  pairs = itertools.combinations([_lab(c, vision) for c in colours], 2)
+  return min(np.linalg.norm(a - b) for a, b in pairs)
+
+
+def _contrast(colour):
+  """On white, as WCAG 2 has it."""
+  return 1.05 / (_XYZ[1] @ _linear(colour) + 0.05)
+
+
+def test_the_ruler_measures():
+  np.testing.assert_allclose(_lab("#ffffff"), [100, 0, 0], atol=1e-3)
+  # Published CIELAB of sRGB's red, and a red and a green that few confuse.
+  np.testing.assert_allclose(_lab("#ff0000"), [53.24, 80.09, 67.20], atol=0.01)
+  assert _closest(["#b04000", "#507000"], "normal") > 50
+  assert _closest(["#b04000", "#507000"], "deuteranopia") < 25
+  assert _contrast("#767676") == pytest.approx(4.54, abs=0.01)
+
+
+_SETS = {
+  "methods": plotting.COLOURS,
+  "regression": regression_runs.COLOURS,
+  "mazes": maze_presets.COLOURS,
+  "factorized": factorized._METHODS,
+  "baselines": estimator_study._BASELINES,
+  "sweeps": dict(enumerate(sweep_figures._shades(sweep_figures._MOST))),
+}
+
+
+@pytest.mark.parametrize("vision", _VISIONS)
+@pytest.mark.parametrize("name", _SETS)
+def test_any_eye_tells_methods_apart(name, vision):
+  # A difference of 2.3 is just noticeable side by side; lines are thin.
+  assert _closest(set(_SETS[name].values()), vision) > 12
+
+
+@pytest.mark.parametrize("name", _SETS)
+def test_colours_stand_out_from_the_plate(name):
+  for label, colour in _SETS[name].items():
+    assert _contrast(colour) >= 3, label
+
+
+def test_sweeps_have_enough_colours():
+  assert len(set(sweep_figures._shades(sweep_figures._MOST))) == 12
+
+
+@pytest.mark.parametrize("vision", _VISIONS)
+def test_orders_go_from_light_to_dark(vision):
+  shades = [plotting.shade(place) for place in np.linspace(0, 1, 8)]
+  lightness = [_lab(shade, vision)[0] for shade in shades]
+  assert max(np.diff(lightness)) < -4
+  assert _contrast(shades[0]) >= 3
+
+
+def test_dashes_tell_methods_apart_in_grey():
+  colours = set(plotting.COLOURS.values())
+  styles = {plotting.dashes(colour) for colour in colours}
+  assert len(styles) == len(colours)
+  ax = plotting.axes()[1]
+  for name in ("maxrl", "grpo"):
+    plotting.curve(ax, [0, 1], [0, 1], colour=plotting.COLOURS[name])
+  plotting.curve(
+    ax, [0, 1], [0, 1], colour=plotting.COLOURS["grpo"], linestyle="-"
+  )
+  solid, dashed, asked = ax.lines
+  assert not solid.is_dashed() and dashed.is_dashed() and not asked.is_dashed()
+  plt.close(ax.figure)

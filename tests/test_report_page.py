@@ -1,0 +1,88 @@
+"""The report on a dark screen and on paper, in a real browser."""
+
+import re
+import shutil
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from experiments import report, results
+from experiments.results import Claim, Drawing, Result
+from maxrl_jax import plotting
+
+_WIDEST = 13.4  # Inches, of all figures (family).
+_PAPER = (29.7 - 2) / 2.54  # A4 on its side, less margins of a centimetre.
+
+
+@pytest.fixture
+def page(tmp_path):
+  """A report with the widest figure there may be."""
+  with plt.rc_context(plotting.STYLE):
+    figure, _ = plotting.axes(columns=4, width=_WIDEST / 4, height=3.0)
+  claims = [Claim("a", "s", f"claim {i}", "1", "2", i % 2) for i in range(30)]
+  drawing = Drawing("wide", figure, "a caption")
+  results.save(Result("Title", [drawing] * 2, claims, []), "wide", tmp_path)
+  text = report.render([results.load("wide", tmp_path)])
+  (tmp_path / "report.html").write_text(text)
+  return (tmp_path / "report.html").as_uri()
+
+
+@pytest.fixture
+def browser():
+  playwright = pytest.importorskip("playwright.sync_api")
+  if not shutil.which("chromium"):
+    pytest.skip("needs chromium")
+  with playwright.sync_playwright() as started:
+    yield started.chromium.launch(
+      executable_path=shutil.which("chromium"),
+      args=["--no-sandbox", "--disable-gpu"],
+    )
+
+
+def _contrast(one, other):
+  """WCAG's, of two colours 'rgb(r, g, b)'."""
+  high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
+  return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour):
+  c = np.array(re.findall(r"\d+", colour)[:3], float) / 255
+  linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+  return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def _colour(page, selector, what="color"):
+  return page.eval_on_selector(selector, f"e => getComputedStyle(e).{what}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read_on_any_screen(page, browser, scheme):
+  shown = browser.new_context(color_scheme=scheme).new_page()
+  shown.goto(page)
+  ground = _colour(shown, "body", "backgroundColor")
+  assert (_luminance(ground) < 0.05) == (scheme == "dark")
+  for selector in ("p", "h1", "td", "figcaption", ".holds", ".fails"):
+    assert _contrast(_colour(shown, selector), ground) >= 4.5, selector
+  assert _colour(shown, "img", "backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_paper_is_white_and_no_figure_is_cut(page, browser):
+  shown = browser.new_context(color_scheme="dark").new_page()
+  shown.emulate_media(media="print", color_scheme="dark")
+  shown.goto(page)
+  assert _colour(shown, "body", "backgroundColor") == "rgb(255, 255, 255)"
+  assert _luminance(_colour(shown, "p")) < 0.05
+  for selector in ("figure", "tr"):
+    assert _colour(shown, selector, "breakInside") == "avoid"
+  pdf = shown.pdf(prefer_css_page_size=True)
+  width, height = map(
+    float, re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups()
+  )
+  assert width / 72 * 2.54 == pytest.approx(29.7, abs=0.1) and width > height
+
+
+def test_letters_on_paper_are_seven_points_at_least():
+  sizes = ("font.size", "legend.fontsize", "axes.titlesize")
+  least = min(plotting.STYLE[size] for size in sizes)
+  assert least * _PAPER / _WIDEST >= 7
