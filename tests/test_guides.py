@@ -2,9 +2,14 @@
 
 import contextlib
 import io
+import json
+import os
 import pathlib
 import re
 import shlex
+import subprocess
+import sys
+import textwrap
 
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +101,38 @@ def test_examples_of_one_s_own_take_under_30_lines():
   for wanted in ("class Letters", "Likelihood(", "num_actions"):
     (code,) = (code for code in codes if wanted in code)
     assert len([line for line in code.splitlines() if line.strip()]) < 30
+
+
+def test_the_commands_take_a_config_file_with_a_task_of_one_s_own(tmp_path):
+  codes = [code for code, _ in _blocks("your_own")]
+  (policy,) = (code for code in codes if "class Letters" in code)
+  (names,) = (code for code in codes if "POLICIES[" in code)
+  imports = codes[0].partition("\n\n\n")[0]
+  settings, names = names.partition("config.task")[::2]
+  body = "config = default.get_config()\nconfig.task" + names
+  body = body.partition("made =")[0] + "return config"
+  (tmp_path / "mine.py").write_text(
+    "\n".join(
+      (
+        "import dataclasses",
+        imports,
+        policy.partition("config = ")[0],
+        settings,
+        "def get_config():\n" + textwrap.indent(body, "  "),
+      )
+    )
+  )
+  command = [sys.executable, "-m", "experiments.train", "--config=mine.py"]
+  small = ("steps=4", "log_every=2", "eval_every=2", "eval_rollouts=8")
+  command += [f"--config.{field}" for field in (*small, "rollouts=8")]
+  subprocess.run(
+    [*command, "--workdir=run"],
+    cwd=tmp_path,
+    env=os.environ | {"PYTHONPATH": str(_DOCS.parent)},
+    check=True,
+  )
+  summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+  assert summary["steps"] == 4 and 0 <= summary["test/pass@1"] < 0.2
 
 
 @pytest.mark.parametrize("order", [1, 3, 5])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from configs import default
-from maxrl_jax import training
-from maxrl_jax.policies import MLP
-from maxrl_jax.tasks import Prompts, Task, base
+from maxrl_jax import likelihoods, training
+from maxrl_jax.policies import MLP, Grid
+from maxrl_jax.tasks import REGRESSION, Prompts, Task, base, regression
 
 
 def _draw(key, batch):
@@ -79,6 +79,13 @@ def test_a_policy_over_several_actions_learns():
   made = training.make_train(config, _task(), policy=_Pairs())
   rates = [m["pass_rate"].mean() for *_, m in training.chunks(made, config)]
   assert rates[0] < 0.5 and rates[-1] > 0.8
+
+
+def test_a_policy_over_numbers_may_be_one_s_own_too():
+  data = REGRESSION["bimodal"]()
+  task = regression.task(data, likelihoods.gaussian(scale=0.4))
+  made = training.make_train(_config(), task, policy=Grid(bins=32))
+  assert made.policy.bins == 32
 
 
 class _Mute(nn.Module):
