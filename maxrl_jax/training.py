@@ -21,7 +21,7 @@ from flax import struct
 from jax import lax
 from ml_collections import ConfigDict
 
-from maxrl_jax import configuration, feeding, guards, rollouts
+from maxrl_jax import configuration, feeding, guards, interfaces, rollouts
 from maxrl_jax import mesh as meshes
 from maxrl_jax.tasks import Prompts, Task
 
@@ -72,7 +72,10 @@ RATE = "optimizer.learning_rate"  # May vary without being asked for.
 
 
 def make_train(
-  config: ConfigDict, task: Task | None = None, varying: Sequence[str] = ()
+  config: ConfigDict,
+  task: Task | None = None,
+  varying: Sequence[str] = (),
+  policy: nn.Module | None = None,
 ) -> Train:
   """Builds the task, the policy and one update from a config.
 
@@ -82,23 +85,31 @@ def make_train(
       is the one that config.task names.
     varying: names of `configuration.VARYING`, such as "estimator.order", whose
       values come from `TrainState.varied` rather than from the config.
+    policy: your own module, with the methods that `policies` lists; None is
+      the one that config.policy names, which means nothing otherwise.
 
   Raises:
-    ValueError: naming the field, its value and the choices.
+    ValueError: naming the field, its value and the choices; or the method of
+      your policy that is missing or gives another shape.
   """
   configuration.check(config)
   varying = tuple(dict.fromkeys((RATE, *varying)))
   configuration.check_varying(config, varying, own_task=task is not None)
   task_varies = any(name.startswith(("task.", "likeli")) for name in varying)
+  own = task is not None or policy is not None
   task = configuration.make_task(config) if task is None else task
-  policy = configuration.make_policy(config, task)
+  checkpoint = None
+  if policy is None:
+    policy = configuration.make_policy(config, task)
+    checkpoint = configuration.initial_params(config, policy)
   optimizer = configuration.make_optimizer(config)
   layout = meshes.layout(config, policy)
   policy = layout.suited(policy)
   configuration.make_loss(config, task, policy, layout)  # Errors come early.
-  checkpoint = configuration.initial_params(config, policy)
   example = task.example
   jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
+  if own and task.stream is None:
+    interfaces.check(task, policy, config.batch_size, config.rollouts)
 
   def init(key: Array, varied: dict[str, Any] | None = None) -> TrainState:
     unknown = sorted(set(varied or {}) - set(varying))
@@ -107,7 +118,7 @@ def make_train(
         f"varied: {unknown[0]} is not among the fields that this program was"
         f" made to vary, {sorted(varying)}"
       )
-    values = config_values(config, varying) | (varied or {})
+    values = configuration.values_of(config, varying) | (varied or {})
     values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
     params = policy.init(key, example) if checkpoint is None else checkpoint
     return TrainState(
@@ -170,15 +181,6 @@ def _prompts(task: Task, key: Array, size: int, batch: Any) -> Prompts:
 def _keys(seed: Array) -> tuple[Array, Array]:
   """Of a run: for its start, and for its steps."""
   return tuple(jax.random.split(jax.random.key(seed)))
-
-
-def config_values(config: ConfigDict, names: Sequence[str]) -> dict[str, Any]:
-  """What a config has in fields by dotted name, where that is set."""
-  flat = {name: config for name in names}
-  for name in names:
-    for part in name.split("."):
-      flat[name] = flat[name][part]
-  return {name: value for name, value in flat.items() if value is not None}
 
 
 def _weights(params: Any) -> dict[str, Any]:

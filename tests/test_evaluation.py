@@ -47,6 +47,11 @@ def test_coverage_by_hand():
   np.testing.assert_allclose(found, [1.5 / 3, 1.75 / 3], rtol=1e-6)
 
 
+def test_coverage_of_a_sum_that_rounds_to_above_one():
+  above = np.nextafter(np.float32(1), np.float32(2))
+  assert evaluation.coverage(jnp.array([above]), (1, 4)).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize(
   ("actions", "right", "expected"),
   [

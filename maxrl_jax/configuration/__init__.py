@@ -13,7 +13,12 @@ from maxrl_jax.configuration.models import (
   make_task,
 )
 from maxrl_jax.configuration.optimizers import make_optimizer
-from maxrl_jax.configuration.varying import VARYING, check_varying, overlay
+from maxrl_jax.configuration.varying import (
+  VARYING,
+  check_varying,
+  overlay,
+  values_of,
+)
 
 __all__ = [
   "EXACT",
@@ -26,4 +31,5 @@ __all__ = [
   "make_policy",
   "make_task",
   "overlay",
+  "values_of",
 ]

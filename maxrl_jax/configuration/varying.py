@@ -5,6 +5,7 @@ be arrays with the run axis first.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
@@ -35,6 +36,15 @@ def overlay(config: ConfigDict, values: dict) -> config_dict.ConfigDict:
       block = block[part]
     block[last] = value
   return config_dict.ConfigDict(fields)
+
+
+def values_of(config: ConfigDict, names: Iterable[str]) -> dict[str, Any]:
+  """What a config has in fields by dotted name, where that is set."""
+  flat = dict.fromkeys(names, config)
+  for name in flat:
+    for part in name.split("."):
+      flat[name] = flat[name][part]
+  return {name: value for name, value in flat.items() if value is not None}
 
 
 def check_varying(

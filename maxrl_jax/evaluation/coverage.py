@@ -100,6 +100,7 @@ def pass_at_k(
 
 def coverage(p: Array, ks: Sequence[int]) -> Array:
   """Mean exact pass@k over prompts [M], for each k: [len(ks)]."""
+  p = jnp.minimum(p, 1)  # A sum of chances may round to above it.
   return jnp.stack([jnp.mean(exact_pass_at_k(p, k)) for k in ks])
 
 

@@ -101,6 +101,11 @@ class Task:
         "a task has either `draw` or `stream`: it got"
         f" {'neither' if self.draw is None else 'both'}"
       )
+    if self.stream is None and "validation" not in self.splits:
+      raise ValueError(
+        f"splits = {sorted(self.splits)}: 'validation' is needed, whose inputs"
+        " tell the policy their shapes"
+      )
 
   @property
   def example(self) -> Any:
