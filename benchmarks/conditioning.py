@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments import workdirs
+from experiments.shell import workdirs
 from maxrl_jax import symmetric
 
 SIZES = (8, 32, 128)

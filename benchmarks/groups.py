@@ -13,7 +13,7 @@ import uuid
 
 import numpy as np
 
-from experiments import console, workdirs
+from experiments.shell import console, workdirs
 from maxrl_jax.integrations.groups import advantages
 
 _GROUPS = 1024

@@ -23,7 +23,7 @@ from absl import flags
 from PIL import Image
 
 from configs import imagenet
-from experiments import console, workdirs
+from experiments.shell import console, workdirs
 from maxrl_jax import feeding, training
 from maxrl_jax.tasks import TASKS
 from tests.image_sets import write

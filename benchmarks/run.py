@@ -16,7 +16,7 @@ from typing import NamedTuple
 from absl import flags
 
 from benchmarks import mazes, steps, weights
-from experiments import console, workdirs
+from experiments.shell import console, workdirs
 
 _ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each side.", 3)

@@ -17,7 +17,7 @@ import time
 from absl import flags
 from tqdm import tqdm
 
-from experiments import console, workdirs
+from experiments.shell import console, workdirs
 
 _SINGLES = flags.DEFINE_integer("singles", 96, "Processes to time.", 1, 96)
 _ORDERS, _SEEDS = (1, 2, 4, 8, 16, 31), 16

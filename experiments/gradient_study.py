@@ -11,7 +11,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import console, output
+from experiments.shell import console, output
 
 _ESTIMATORS = flags.DEFINE_list(
   "estimators", "maxrl,rloo,grpo", "Names from estimators.ESTIMATORS."
@@ -40,7 +40,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  from experiments import estimator_moments, workdirs
+  from experiments.runs import estimator_moments
+  from experiments.shell import workdirs
 
   settings = estimator_moments.Settings(
     tuple(_ESTIMATORS.value),

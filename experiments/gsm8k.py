@@ -10,7 +10,7 @@ import pathlib
 
 from absl import flags
 
-from experiments import console, output
+from experiments.shell import console, output
 
 _MODEL = flags.DEFINE_string(
   "model",
@@ -47,13 +47,13 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  from experiments import workdirs
-  from experiments.gsm8k_problems import batches, read, verify
-  from experiments.results import write_json
+  from experiments.reports.results import write_json
+  from experiments.runs.gsm8k_problems import batches, read, verify
+  from experiments.shell import workdirs
 
   # Says which extra is missing.
   importlib.import_module("maxrl_jax.integrations.tunix")
-  llm_cluster = importlib.import_module("experiments.llm_cluster")
+  llm_cluster = importlib.import_module("experiments.runs.llm_cluster")
   settings = {
     name: flags.FLAGS[name].value
     for name in (

@@ -19,8 +19,8 @@ from concurrent import futures
 
 from absl import flags
 
-from experiments import console, output
 from experiments.figures import ALL, FIGURES, MAZES, expected
+from experiments.shell import console, output
 
 _PRESET = flags.DEFINE_enum(
   "preset",
@@ -46,7 +46,7 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete stored runs and start over.")
 def main(argv) -> None:
   console.no_arguments(argv)
   names = _chosen(_FIGURE.value, _PRESET.value)
-  from experiments import workdirs
+  from experiments.shell import workdirs
 
   workdir = pathlib.Path(_WORKDIR.value)
   workdirs.make(workdir)
@@ -79,7 +79,8 @@ def _tell(claims: list, report: pathlib.Path) -> None:
 
 def _make(name: str, workdir: pathlib.Path) -> float:
   """Makes and saves one figure; returns the seconds it took."""
-  from experiments import results, workdirs
+  from experiments.reports import results
+  from experiments.shell import workdirs
   from maxrl_jax import plotting
 
   start = time.time()
@@ -152,7 +153,7 @@ def _together(names: list[str]) -> list[str]:
 
 def _report(workdir: pathlib.Path) -> list:
   """Writes claims.json and report.html anew after every figure; the claims."""
-  from experiments import report, results
+  from experiments.reports import report, results
 
   loaded = (results.load(name, workdir) for name in FIGURES)
   found = [result for result in loaded if result]

@@ -16,7 +16,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import console, output
+from experiments.shell import console, output
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "What to sweep: a file from configs/."
@@ -43,7 +43,9 @@ _QUESTION = flags.DEFINE_string(
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  from experiments import sweep_report, sweep_runs, workdirs
+  from experiments.reports import sweep_report
+  from experiments.runs import sweep_runs
+  from experiments.shell import workdirs
   from maxrl_jax.sweeps import dataset, grid, programs
 
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
@@ -95,7 +97,7 @@ def _grid():
 
 def _identity(config, axes) -> dict:
   """What makes this sweep this one, as JSON gives it back."""
-  from experiments import store
+  from experiments.runs import store
 
   fields = {
     "config": config.to_dict(),
@@ -108,7 +110,7 @@ def _identity(config, axes) -> dict:
 
 def _about(axes) -> dict:
   """What runs.nc says of itself."""
-  from experiments import workdirs
+  from experiments.shell import workdirs
 
   return workdirs.environment() | {
     "grid": [axis._asdict() for axis in axes],

@@ -15,7 +15,7 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import console, output
+from experiments.shell import console, output
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "What to train: a file from configs/."
@@ -29,7 +29,7 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete what the folder has first.")
 
 def main(argv) -> None:
   console.no_arguments(argv)
-  from experiments import single_run
+  from experiments.runs import single_run
   from maxrl_jax import processes
 
   workdir = pathlib.Path(_WORKDIR.value)

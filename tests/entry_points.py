@@ -15,10 +15,10 @@ import tempfile
 import traceback
 
 _SLOW = (
-  "experiments.single_run",
-  "experiments.sweep_report",
-  "experiments.sweep_runs",
-  "experiments.estimator_moments",
+  "experiments.runs.single_run",
+  "experiments.reports.sweep_report",
+  "experiments.runs.sweep_runs",
+  "experiments.runs.estimator_moments",
 )
 
 
@@ -40,7 +40,7 @@ def main() -> None:
   for name in _SLOW:
     importlib.import_module(name)
   with contextlib.suppress(ImportError):  # Without the extra tunix.
-    importlib.import_module("experiments.llm_cluster")
+    importlib.import_module("experiments.runs.llm_cluster")
   commands = json.load(sys.stdin)
   json.dump([_outcome(command) for command in commands], sys.stdout)
 

@@ -15,9 +15,10 @@ import pytest
 from safetensors import numpy as safetensors
 
 from configs import bandit, maze
-from experiments import digit_runs, report, results, single_run
 from experiments.figures import FIGURES, digit_strings, gradient_norms
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.reports import report, results
+from experiments.reports.results import Claim, Drawing, Result, Table
+from experiments.runs import digit_runs, single_run
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
 

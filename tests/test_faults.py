@@ -8,8 +8,8 @@ import time
 import pytest
 from absl import logging
 
-from experiments import workdirs
-from experiments.interruptions import RESUMABLE
+from experiments.shell import workdirs
+from experiments.shell.interruptions import RESUMABLE
 from maxrl_jax import training
 from tests.faults import configs, damage, full_disk, groups, kills
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import gsm8k_problems
+from experiments.runs import gsm8k_problems
 
 
 @pytest.mark.parametrize(

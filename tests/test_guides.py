@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from configs import bandit
-from experiments import sweep_runs
+from experiments.runs import sweep_runs
 from maxrl_jax import estimators, evaluation, training
 from maxrl_jax.sweeps import grid
 

@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 from configs import maze
-from experiments import maze_presets, maze_runs, maze_summaries, results
 from experiments.figures import (
   maze_pictures,
   maze_rates,
   maze_studies,
+  maze_summaries,
   mazes,
 )
-from experiments.maze_presets import KS
-from experiments.maze_runs import Run
+from experiments.reports import results
+from experiments.runs import maze_presets, maze_runs
+from experiments.runs.maze_presets import KS
+from experiments.runs.maze_runs import Run
 
 TINY = maze_presets.Preset(
   config=maze.get_config,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from experiments import maze_presets, regression_runs, sweep_figures
 from experiments.figures import estimator_study, factorized
+from experiments.reports import sweep_figures
+from experiments.runs import maze_presets, regression_runs
 from maxrl_jax import plotting
 
 # Machado, Oliveira and Fernandes, A physiologically-based model for simulation

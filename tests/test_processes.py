@@ -18,7 +18,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from configs import bandit
-from experiments import devices
+from experiments.shell import devices
 from maxrl_jax import training
 from maxrl_jax.resuming import Resumable
 from tests import streaming_cases

@@ -7,8 +7,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from experiments import report, results
-from experiments.results import Claim, Drawing, Result
+from experiments.reports import report, results
+from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import plotting
 
 _WIDEST = 13.4  # Inches, of all figures (family).

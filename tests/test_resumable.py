@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 from configs import bandit, default, digits
-from experiments import resumable, single_run, store, workdirs
-from experiments.interruptions import Interruptions, Stopped
+from experiments.runs import resumable, single_run, store
+from experiments.shell import workdirs
+from experiments.shell.interruptions import Interruptions, Stopped
 from maxrl_jax import checkpoints, evaluation, guards, training
 from maxrl_jax.resuming import Resumable
 from maxrl_jax.tasks import TASKS
@@ -325,8 +326,8 @@ _WORKER = """
 import os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from experiments import maze_runs
-from experiments.interruptions import until_stopped
+from experiments.runs import maze_runs
+from experiments.shell.interruptions import until_stopped
 
 def work(path):
   def each(_):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from configs import bandit, bimodal
-from experiments import sweep_figures, sweep_report
-from experiments.sweep_analysis import RATE, analyse
+from experiments.reports import sweep_figures, sweep_report
+from experiments.reports.sweep_analysis import RATE, analyse
 from maxrl_jax.sweeps import dataset, grid
 
 

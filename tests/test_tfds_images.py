@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from experiments import single_run
+from experiments.runs import single_run
 from maxrl_jax.tasks import tfds_images
 from tests.image_sets import encode, random_images, write
 

@@ -16,7 +16,7 @@ with warnings.catch_warnings():
   from tunix.rl import function_registry
   from tunix.rl.grpo.grpo_learner import GRPOLearner
 
-  from experiments import gsm8k_problems, llm_cluster, llm_runs
+  from experiments.runs import gsm8k_problems, llm_cluster, llm_runs
   from maxrl_jax.integrations import tunix
   from maxrl_jax.integrations.tunix import MaxRLConfig
 

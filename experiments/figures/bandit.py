@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from configs import bandit
-from experiments.results import Claim, Drawing, Result, Table, larger
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting, rollouts, stats, training
 
 _NUM = 32

@@ -8,8 +8,9 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from configs import bimodal
-from experiments import output, regression_runs
-from experiments.results import Claim, Drawing, Result, Table, spread
+from experiments.reports.results import Claim, Drawing, Result, Table, spread
+from experiments.runs import regression_runs
+from experiments.shell import output
 from maxrl_jax import configuration, plotting, stats
 
 _ORDERS = (1, 2, 4, 8, 16, 31)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from experiments.results import Claim, Drawing, Result
+from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import objectives, plotting, symmetric
 
 _ORDERS = (1, 2, 4, 8, 16, 64, 256)

@@ -3,9 +3,16 @@
 import numpy as np
 
 from configs import budget
-from experiments import sweep_runs
-from experiments.results import Claim, Drawing, Result, Table, larger, spread
-from experiments.sweep_analysis import RATE, analyse
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  spread,
+)
+from experiments.reports.sweep_analysis import RATE, analyse
+from experiments.runs import sweep_runs
 from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps import grid
 

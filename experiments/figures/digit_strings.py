@@ -4,9 +4,16 @@ import itertools
 
 import numpy as np
 
-from experiments import digit_runs
-from experiments.digit_runs import KS, METHODS, PRESETS
-from experiments.results import Claim, Drawing, Result, Table, larger, spread
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  spread,
+)
+from experiments.runs import digit_runs
+from experiments.runs.digit_runs import KS, METHODS, PRESETS
 from maxrl_jax import plotting, stats
 
 # From best to worst: each is claimed to beat the next.

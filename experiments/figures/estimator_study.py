@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.reports.results import Claim, Drawing, Result, Table
 from maxrl_jax import estimators, evaluation, objectives, plotting
 
 # A four-armed softmax policy and the likelihoods of its arms.

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
-from experiments import output, regression_runs
-from experiments.results import Claim, Drawing, Result, Table, larger
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
+from experiments.runs import regression_runs
+from experiments.shell import output
 from maxrl_jax import plotting, rollouts, stats
 
 _DIMS = {"quick": (1, 4, 32), "full": (1, 2, 4, 8, 16, 32)}

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import digit_runs
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.reports.results import Claim, Drawing, Result, Table
+from experiments.runs import digit_runs
 from maxrl_jax import (
   configuration,
   evaluation,

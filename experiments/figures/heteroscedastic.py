@@ -6,8 +6,16 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from configs import default
-from experiments import output, regression_runs
-from experiments.results import Claim, Drawing, Result, Table, larger, spread
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  spread,
+)
+from experiments.runs import regression_runs
+from experiments.shell import output
 from maxrl_jax import (
   configuration,
   evaluation,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.figures import bimodal
-from experiments.results import Claim, Drawing, Result
+from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import plotting, stats
 
 _METHODS = ("T = 31", "T = 1", "RLOO on −MSE")

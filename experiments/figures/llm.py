@@ -7,8 +7,15 @@ import importlib
 
 import numpy as np
 
-from experiments.results import Claim, Drawing, Result, Table, larger, spread
-from experiments.store import stored
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  spread,
+)
+from experiments.runs.store import stored
 from maxrl_jax import plotting, stats
 
 _METHODS = {
@@ -44,7 +51,7 @@ def figure(preset: str, workdir) -> Result:
 
 
 def _run(label: str, rate: float, seed: int, preset: str, workdir):
-  from experiments import llm_runs
+  from experiments.runs import llm_runs
 
   config = llm_runs.get_config()
   config.algorithm, config.order, _ = _METHODS[label]

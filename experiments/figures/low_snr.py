@@ -1,8 +1,9 @@
 """Low signal-to-noise: does the likelihood help where all noise is alike?"""
 
 from configs import default
-from experiments import output, regression_runs
-from experiments.results import Claim, Drawing, Result, Table, spread
+from experiments.reports.results import Claim, Drawing, Result, Table, spread
+from experiments.runs import regression_runs
+from experiments.shell import output
 from maxrl_jax import plotting, stats
 
 _RHOS = {"quick": (0.1, 0.3, 0.7), "full": (0.05, 0.1, 0.2, 0.4, 0.7)}

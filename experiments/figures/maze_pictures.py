@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from experiments import maze_runs
-from experiments.maze_presets import PRESETS
-from experiments.results import Claim, Drawing, Result
+from experiments.reports.results import Claim, Drawing, Result
+from experiments.runs import maze_runs
+from experiments.runs.maze_presets import PRESETS
 from maxrl_jax import plotting, rollouts
 from maxrl_jax.tasks import mazes
 

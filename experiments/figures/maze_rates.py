@@ -1,9 +1,9 @@
 """Mazes: how the learning rate of each method was chosen."""
 
-from experiments import maze_runs
-from experiments import maze_summaries as summaries
-from experiments.maze_presets import COLOURS, METHODS, PRESETS
-from experiments.results import Claim, Drawing, Result, Table
+from experiments.figures import maze_summaries as summaries
+from experiments.reports.results import Claim, Drawing, Result, Table
+from experiments.runs import maze_runs
+from experiments.runs.maze_presets import COLOURS, METHODS, PRESETS
 from maxrl_jax import plotting
 
 

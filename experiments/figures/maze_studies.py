@@ -6,10 +6,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import maze_runs
-from experiments import maze_summaries as summaries
-from experiments.maze_presets import COLOURS, KS, METHODS, PRESETS, config_of
-from experiments.results import Claim, Drawing, Result, Table, larger, spread
+from experiments.figures import maze_summaries as summaries
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  spread,
+)
+from experiments.runs import maze_runs
+from experiments.runs.maze_presets import (
+  COLOURS,
+  KS,
+  METHODS,
+  PRESETS,
+  config_of,
+)
 from maxrl_jax import batch_losses, evaluation, plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
 

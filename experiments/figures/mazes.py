@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from experiments import maze_runs
-from experiments import maze_summaries as summaries
-from experiments.maze_presets import COLOURS, KS, METHODS, PRESETS
-from experiments.results import Claim, Drawing, Result, larger
+from experiments.figures import maze_summaries as summaries
+from experiments.reports.results import Claim, Drawing, Result, larger
+from experiments.runs import maze_runs
+from experiments.runs.maze_presets import COLOURS, KS, METHODS, PRESETS
 from maxrl_jax import evaluation, plotting, stats
 
 _MAIN = ("MaxRL", "GRPO", "RLOO")

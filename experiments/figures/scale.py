@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.regression_runs import COLOURS
-from experiments.results import Claim, Drawing, Result
+from experiments.reports.results import Claim, Drawing, Result
+from experiments.runs.regression_runs import COLOURS
 from maxrl_jax import likelihoods, objectives, plotting
 
 _SIGMAS = np.geomspace(0.02, 64, 60)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.results import Claim, Drawing, Result
+from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import estimators, evaluation, objectives, plotting
 
 ORDERS = (1, 2, 4, 8, 16, 32, 64, 128)

@@ -17,7 +17,7 @@ import jax
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments import workdirs
+from experiments.shell import workdirs
 from maxrl_jax import training
 
 FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "default")

@@ -3,7 +3,7 @@
 import base64
 import html
 
-from experiments.results import Claim, Result, Table
+from experiments.reports.results import Claim, Result, Table
 from maxrl_jax import plotting
 
 # Dark where the reader's screen is, never on paper; figures stay on white.

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments import resumable
-from experiments.store import stored
+from experiments.runs import resumable
+from experiments.runs.store import stored
 from maxrl_jax import evaluation, plotting, training
 
 # Ways to learn, by the label that figures give them.

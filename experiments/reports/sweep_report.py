@@ -7,9 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from experiments import report, sweep_figures
-from experiments.results import Drawing, Result, Table, save_drawings, spread
-from experiments.sweep_analysis import Sweep, analyse
+from experiments.reports import report, sweep_figures
+from experiments.reports.results import (
+  Drawing,
+  Result,
+  Table,
+  save_drawings,
+  spread,
+)
+from experiments.reports.sweep_analysis import Sweep, analyse
 from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps.grid import Axis
 

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from experiments.results import Drawing
-from experiments.sweep_analysis import RATE, Sweep, name
+from experiments.reports.results import Drawing
+from experiments.reports.sweep_analysis import RATE, Sweep, name
 from maxrl_jax import plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.sweeps.dataset import plain

@@ -5,9 +5,10 @@ import pathlib
 import filelock
 import xarray as xr
 
-from experiments import output, store, workdirs
-from experiments.interruptions import until_stopped
-from experiments.resumable import PATIENCE
+from experiments.shell import output, workdirs
+from experiments.runs import store
+from experiments.shell.interruptions import until_stopped
+from experiments.runs.resumable import PATIENCE
 from maxrl_jax.sweeps import dataset, grid, programs, running
 
 

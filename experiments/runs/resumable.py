@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import psutil
 
-from experiments import output, store
-from experiments.interruptions import until_stopped
-from experiments.results import write_whole
+from experiments.shell import output
+from experiments.runs import store
+from experiments.shell.interruptions import until_stopped
+from experiments.reports.results import write_whole
 from maxrl_jax import processes, training
 from maxrl_jax.resuming import Record, Resumable
 

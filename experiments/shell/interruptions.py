@@ -4,7 +4,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Generator
 
-from experiments import output
+from experiments.shell import output
 
 RESUMABLE = 75  # Exit code: stopped early, the same command goes on.
 

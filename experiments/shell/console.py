@@ -11,8 +11,8 @@ import warnings
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments import command_line, devices, output, usage
-from experiments.interruptions import RESUMABLE, Stopped
+from experiments.shell import command_line, devices, output, usage
+from experiments.shell.interruptions import RESUMABLE, Stopped
 
 FAILED, WRONG = 1, 2  # Exit codes; 75 is `RESUMABLE`.
 

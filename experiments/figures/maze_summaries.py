@@ -4,10 +4,10 @@ import itertools
 
 import numpy as np
 
-from experiments import maze_runs
-from experiments.maze_presets import COLOURS, KS, config_of
-from experiments.maze_runs import Run
-from experiments.results import Claim, Table, larger, spread
+from experiments.reports.results import Claim, Table, larger, spread
+from experiments.runs import maze_runs
+from experiments.runs.maze_presets import COLOURS, KS, config_of
+from experiments.runs.maze_runs import Run
 from maxrl_jax import plotting, stats
 
 

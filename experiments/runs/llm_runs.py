@@ -16,7 +16,7 @@ from ml_collections import config_dict
 from tunix.models.qwen3 import model as qwen3
 from tunix.rl.grpo.grpo_learner import GRPOLearner
 
-from experiments import llm_cluster
+from experiments.runs import llm_cluster
 
 LENGTH = 3
 _VOCABULARY = 16  # 0 pads, 1 begins, 2 … 5 are lengths, 6 … 15 are digits.

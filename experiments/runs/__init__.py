@@ -1,0 +1,1 @@
+"""Training that figures and commands ask for, kept on disk when done."""

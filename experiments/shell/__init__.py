@@ -1,0 +1,1 @@
+"""Between a person's shell and a run: flags, words, signals, folders."""
