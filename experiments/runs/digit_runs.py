@@ -7,9 +7,9 @@ import numpy as np
 from ml_collections import config_dict
 
 from configs import digits
-from experiments.shell import output
 from experiments.runs import resumable
 from experiments.runs.store import stored
+from experiments.shell import output
 from maxrl_jax import evaluation, training
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

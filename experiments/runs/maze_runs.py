@@ -19,10 +19,10 @@ import jax
 import numpy as np
 from ml_collections import config_dict
 
-from experiments.shell import output
 from experiments.runs import resumable, store
-from experiments.shell.interruptions import RESUMABLE
 from experiments.runs.maze_presets import KS, METHODS, Preset, config_of
+from experiments.shell import output
+from experiments.shell.interruptions import RESUMABLE
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer

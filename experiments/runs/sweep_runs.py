@@ -5,10 +5,10 @@ import pathlib
 import filelock
 import xarray as xr
 
-from experiments.shell import output, workdirs
 from experiments.runs import store
-from experiments.shell.interruptions import until_stopped
 from experiments.runs.resumable import PATIENCE
+from experiments.shell import output, workdirs
+from experiments.shell.interruptions import until_stopped
 from maxrl_jax.sweeps import dataset, grid, programs, running
 
 
