@@ -1,14 +1,12 @@
 """Means over runs and their intervals; the run axis comes first."""
 
 import warnings
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-
-_Name = TypeVar("_Name", bound=Hashable)
 
 
 class Interval(NamedTuple):
@@ -152,10 +150,10 @@ class Comparison(NamedTuple):
 
 
 def paired_comparisons(
-  scores: dict[_Name, np.ndarray],
-  reference: _Name,
+  scores: dict[Any, np.ndarray],
+  reference: Any,
   confidence: float = 0.95,
-) -> dict[_Name, Comparison]:
+) -> dict[Any, Comparison]:
   """Every method against the reference, seed by seed.
 
   Args:

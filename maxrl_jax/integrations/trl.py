@@ -18,6 +18,8 @@ does nothing here.
 Written for TRL 1.16; an incompatible version is refused.
 """
 
+from __future__ import annotations  # Documented without PyTorch.
+
 from collections.abc import Mapping
 from typing import Any
 
