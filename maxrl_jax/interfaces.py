@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from maxrl_jax import rollouts
-from maxrl_jax.tasks.base import Task
+from maxrl_jax.tasks.base import Prompts, Task
 
 
 def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
@@ -36,7 +36,7 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
         f" {', '.join(methods)}"
       )
 
-  def draw(key):
+  def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
     params = policy.init(key, example.inputs)
     drawn = rollouts.sample_batch(key, policy, params, example, task, num)
     return drawn.log_probs, drawn.likelihoods
@@ -54,9 +54,11 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
       )
 
 
-def _check_draws(task: Task, example, batch: int) -> None:
+def _check_draws(task: Task, example: Prompts, batch: int) -> None:
   """Training prompts have the shapes of those that are evaluated."""
-  drawn = jax.eval_shape(lambda key: task.draw(key, batch), jax.random.key(0))
+  draw = task.draw
+  assert draw is not None  # What a stream reads is not checked.
+  drawn = jax.eval_shape(lambda key: draw(key, batch), jax.random.key(0))
   for field in ("inputs", "targets"):
     ours, theirs = (
       [np.shape(x) for x in jax.tree.leaves(getattr(prompts, field))]
