@@ -57,7 +57,7 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
 def _check_draws(task: Task, example: Prompts, batch: int) -> None:
   """Training prompts have the shapes of those that are evaluated."""
   draw = task.draw
-  assert draw is not None
+  assert draw is not None  # What a stream reads is not checked.
   drawn = jax.eval_shape(lambda key: draw(key, batch), jax.random.key(0))
   for field in ("inputs", "targets"):
     ours, theirs = (

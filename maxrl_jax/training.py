@@ -89,8 +89,7 @@ def make_train(
       the one that config.policy names, which means nothing otherwise.
 
   Raises:
-    ValueError: naming the field, its value and the choices; or the method of
-      your policy that is missing or gives another shape.
+    ValueError: naming the field, or what is your own, and what is allowed.
   """
   configuration.check(config)
   varying = tuple(dict.fromkeys((RATE, *varying)))
