@@ -29,7 +29,8 @@ def x64():
     yield
 
 
-@pytest.fixture(scope="session")
+# Not of the session: while it runs, its event loop is every other test's too.
+@pytest.fixture(scope="module")
 def browser():
   reason = "pip install -e '.[browser]'"
   playwright = pytest.importorskip("playwright.sync_api", reason=reason)

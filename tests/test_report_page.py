@@ -1,7 +1,6 @@
 """The report on a dark screen and on paper, in a real browser."""
 
 import re
-import shutil
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,18 +25,6 @@ def page(tmp_path):
   text = report.render([results.load("wide", tmp_path)])
   (tmp_path / "report.html").write_text(text)
   return (tmp_path / "report.html").as_uri()
-
-
-@pytest.fixture
-def browser():
-  playwright = pytest.importorskip("playwright.sync_api")
-  if not shutil.which("chromium"):
-    pytest.skip("needs chromium")
-  with playwright.sync_playwright() as started:
-    yield started.chromium.launch(
-      executable_path=shutil.which("chromium"),
-      args=["--no-sandbox", "--disable-gpu"],
-    )
 
 
 def _contrast(one, other):
