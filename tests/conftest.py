@@ -30,6 +30,13 @@ def x64():
 
 
 @pytest.fixture(scope="session")
+def tfds():
+  """tensorflow-datasets, where image streams can be read."""
+  pytest.importorskip("grain")
+  return pytest.importorskip("tensorflow_datasets")
+
+
+@pytest.fixture(scope="session")
 def browser():
   reason = "pip install -e '.[browser]'"
   playwright = pytest.importorskip("playwright.sync_api", reason=reason)
