@@ -29,6 +29,13 @@ def x64():
     yield
 
 
+@pytest.fixture(scope="session")
+def tfds():
+  """tensorflow-datasets, where image streams can be read."""
+  pytest.importorskip("grain")
+  return pytest.importorskip("tensorflow_datasets")
+
+
 # Not of the session: while it runs, its event loop is every other test's too.
 @pytest.fixture(scope="module")
 def browser():

@@ -73,7 +73,7 @@ def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
 
 def test_numbers_that_json_lacks_are_null():
   tell = (
-    "import pathlib; from experiments import output; import sys\n"
+    "import pathlib; from experiments.shell import output; import sys\n"
     "from absl import flags; flags.FLAGS(['x', '--output=json'])\n"
     "output.result(pathlib.Path('p'), 't', {'a': [float('nan'), 1.5]})"
   )

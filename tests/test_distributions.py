@@ -1,3 +1,5 @@
+"""Draws of classes by their probabilities, and the numbers they are made of."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +93,55 @@ def test_uniforms_are_uniform(kind, num):
     assert abs(np.corrcoef(u[::2], u[1::2])[0, 1]) < 5 / (num / 2) ** 0.5
     # The cipher's two words of a counter end up half a group apart.
     assert abs(np.corrcoef(u[: num // 2], u[num // 2 :])[0, 1]) < 0.02
+
+
+def test_inverse_cdf_draws_the_classes_by_hand():
+  logits = jnp.log(jnp.array([0.25, 0.0, 0.5, 0.25, 0.0])) + 3.0
+  uniforms = jnp.array([0.0, 0.125, 0.2499, 0.2501, 0.7, 0.7499, 0.7501])
+  uniforms = jnp.append(uniforms, 1 - 2.0**-24)
+  many = jnp.broadcast_to(logits, (8, 5))
+  drawn, log_probs = distributions.inverse_cdf(uniforms, many)
+  assert drawn.dtype == jnp.int32
+  assert drawn.tolist() == [0, 0, 0, 2, 2, 2, 3, 3]
+  p = np.array([0.25, 0, 0.5, 0.25, 0])[drawn]
+  np.testing.assert_allclose(log_probs, np.log(p), rtol=1e-5)
+
+
+def test_inverse_cdf_never_draws_what_cannot_be():
+  """At the ends, and at each boundary and a rounding to either side."""
+  rng = np.random.default_rng(0)
+  p = rng.dirichlet(np.full(32, 0.3), size=500).astype(np.float32)
+  p[rng.uniform(size=p.shape) < 0.5] = 0
+  p[np.arange(500), rng.integers(32, size=500)] += 1e-3
+  p /= p.sum(1, keepdims=True)
+  with np.errstate(divide="ignore"):
+    logits = np.log(p)
+  edges = np.cumsum(p, 1)
+  u = [edges, np.nextafter(edges, 0), np.nextafter(edges, 2)]
+  u = np.concatenate([*u, np.zeros((500, 1))], 1)
+  u = np.minimum(u, 1 - 2.0**-24).astype(np.float32)
+  drawn, log_probs = jax.jit(distributions.inverse_cdf)(
+    u, np.repeat(logits[:, None], u.shape[1], 1)
+  )
+  rows = np.arange(500)[:, None]
+  assert (p[rows, drawn] > 0).all() and np.isfinite(log_probs).all()
+  near = np.searchsorted  # Within a rounding, the class that NumPy finds.
+  for row in range(500):
+    double = np.cumsum(np.float64(p[row]))
+    low = near(double, u[row] - 1e-6, side="right")
+    high = np.minimum(near(double, u[row] + 1e-6, side="right"), 31)
+    assert (low <= drawn[row]).all() and (drawn[row] <= high).all()
+
+
+def test_inverse_cdf_has_the_distribution():
+  logits = jnp.asarray(np.random.default_rng(1).normal(size=32), jnp.float32)
+  num = 100_000
+  u = distributions.uniforms(jax.random.key(0), num, jnp.float32)
+  many = jnp.broadcast_to(logits, (num, 32))
+  drawn, _ = jax.jit(distributions.inverse_cdf)(u, many)
+  p = np.exp(np.float64(logits))
+  counts = np.bincount(drawn, minlength=32)
+  assert stats.chisquare(counts, p / p.sum() * num).pvalue > 1e-4
 
 
 def test_a_batch_is_refused():

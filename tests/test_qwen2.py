@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from configs import bandit, maze
-from maxrl_jax import training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
-from maxrl_jax.tasks import Prompts, Task, mazes
+from tests.qwen2_checkpoints import make_params, make_policy, save_small
 
 PAPER = {
   "vocab_size": 32,
@@ -23,14 +21,6 @@ PAPER = {
   "num_heads": 4,
   "num_kv_heads": 2,
   "max_positions": 512,
-}
-SMALL = {
-  "vocab_size": 32,
-  "hidden_size": 16,
-  "intermediate_size": 24,
-  "num_layers": 1,
-  "num_heads": 4,
-  "num_kv_heads": 2,
 }
 FILE = "model.safetensors"
 EMBEDDING = "model.embed_tokens.weight"
@@ -42,21 +32,6 @@ KEY_BIAS = "model.layers.0.self_attn.k_proj.bias"
 def _text(rows, length, seed=0):
   rng = np.random.default_rng(seed)
   return rng.integers(32, size=(rows, length))
-
-
-def _policy(**options):
-  return Transformer(max_length=4, eos=2, **options)
-
-
-def _params(policy, seed=0):
-  """Away from the start, biases and norms too."""
-  shapes = jax.eval_shape(
-    policy.init, jax.random.key(0), jnp.zeros((1, 1), jnp.int32)
-  )
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda x: jnp.asarray(0.1 * rng.normal(size=x.shape), x.dtype), shapes
-  )
 
 
 def _logits(policy, params, text):
@@ -100,7 +75,7 @@ def test_their_checkpoint_has_the_same_logits_here(theirs, tmp_path):
   options = qwen2.architecture(tmp_path)
   known = PAPER | {"rope_theta": 1e6, "epsilon": 1e-6}
   assert options == known
-  policy = _policy(**options)
+  policy = make_policy(**options)
   params = qwen2.load(tmp_path, policy)
   text = _text(3, 200)
   expected = _their_logits(theirs, text)
@@ -113,8 +88,8 @@ def test_their_checkpoint_has_the_same_logits_here(theirs, tmp_path):
 def test_our_checkpoint_has_the_same_logits_there(tmp_path):
   transformers = pytest.importorskip("transformers")
   pytest.importorskip("torch")
-  policy = _policy(**PAPER)
-  params = _params(policy, 1)
+  policy = make_policy(**PAPER)
+  params = make_params(policy, 1)
   qwen2.save(tmp_path, policy, params)
   model, found = transformers.Qwen2ForCausalLM.from_pretrained(
     tmp_path, output_loading_info=True
@@ -132,7 +107,7 @@ def test_their_bfloat16_checkpoint_loads(theirs, tmp_path):
   with open(tmp_path / FILE, "rb") as file:
     header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
   assert header[NORM]["dtype"] == "BF16"
-  policy = _policy(**qwen2.architecture(tmp_path))
+  policy = make_policy(**qwen2.architecture(tmp_path))
   params = qwen2.load(tmp_path, policy)
   assert {x.dtype.name for x in jax.tree.leaves(params)} == {"float32"}
   text = _text(2, 50)
@@ -141,16 +116,9 @@ def test_their_bfloat16_checkpoint_loads(theirs, tmp_path):
   np.testing.assert_allclose(_logits(policy, params, text), expected, atol=1e-4)
 
 
-def _saved(folder, **options):
-  policy = _policy(**(SMALL | options))
-  params = _params(policy)
-  qwen2.save(folder, policy, params)
-  return policy, params
-
-
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3, "num_kv_heads": 1}])
 def test_what_is_saved_loads_to_the_last_bit(tmp_path, options):
-  policy, params = _saved(
+  policy, params = save_small(
     tmp_path / "a" / "b", rope_theta=123.0, epsilon=1e-5, **options
   )
   loaded = qwen2.load(tmp_path / "a" / "b", policy)
@@ -160,7 +128,7 @@ def test_what_is_saved_loads_to_the_last_bit(tmp_path, options):
 
 
 def test_a_head_that_repeats_the_embedding_is_taken(tmp_path):
-  policy, params = _saved(tmp_path)
+  policy, params = save_small(tmp_path)
   _change_tensors(tmp_path, lambda t: t | {"lm_head.weight": t[EMBEDDING]})
   loaded = qwen2.load(tmp_path, policy)
   jax.tree.map(np.testing.assert_array_equal, params, loaded)
@@ -208,7 +176,7 @@ def _without(tensors, *names):
   ],
 )
 def test_wrong_tensors_are_named(tmp_path, change, message):
-  policy, _ = _saved(tmp_path)
+  policy, _ = save_small(tmp_path)
   _change_tensors(tmp_path, change)
   with pytest.raises(ValueError, match=f"policy.checkpoint = '.*': {message}"):
     qwen2.load(tmp_path, policy)
@@ -231,7 +199,7 @@ def test_wrong_tensors_are_named(tmp_path, change, message):
   ],
 )
 def test_a_wrong_config_is_named(tmp_path, fields, message):
-  policy, _ = _saved(tmp_path)
+  policy, _ = save_small(tmp_path)
   _change_config(tmp_path, **fields)
   with pytest.raises(
     ValueError, match=f"policy.checkpoint = '.*': .*{message}"
@@ -241,7 +209,7 @@ def test_a_wrong_config_is_named(tmp_path, fields, message):
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3"])
 def test_a_config_that_is_none_is_refused(tmp_path, text):
-  policy, _ = _saved(tmp_path)
+  policy, _ = save_small(tmp_path)
   (tmp_path / "config.json").write_text(text)
   with pytest.raises(ValueError, match=r"cannot read .*config.json"):
     qwen2.load(tmp_path, policy)
@@ -249,79 +217,10 @@ def test_a_config_that_is_none_is_refused(tmp_path, text):
 
 @pytest.mark.parametrize("kept", [None, 0, 5, 300, -4])
 def test_a_damaged_file_is_refused(tmp_path, kept):
-  policy, _ = _saved(tmp_path)
+  policy, _ = save_small(tmp_path)
   content = (tmp_path / FILE).read_bytes()
   (tmp_path / FILE).unlink()
   if kept is not None:
     (tmp_path / FILE).write_bytes(content[:kept])
   with pytest.raises(ValueError, match=rf"cannot read .*{FILE}"):
     qwen2.load(tmp_path, policy)
-
-
-@pytest.fixture
-def task():
-  """What a policy needs to know of mazes of size 7."""
-  prompts = Prompts(np.zeros((4, 60), np.int32), None)
-  return Task(
-    draw=lambda key, size: prompts,
-    splits={"validation": prompts},
-    likelihoods=mazes.verify,
-    policies=("transformer",),
-    policy_options={"vocab_size": 32, "max_length": 12, "eos": 2},
-  )
-
-
-def _maze(folder, **options):
-  config = maze.get_config()
-  config.task.size = 7
-  for name in ("num_layers", "hidden_size", "intermediate_size"):
-    config.policy[name] = None
-  config.policy.checkpoint = str(folder)
-  config.policy.update(options)
-  return config
-
-
-def test_a_config_takes_its_sizes_from_the_checkpoint(tmp_path, task):
-  _, params = _saved(tmp_path)
-  made = training.make_train(_maze(tmp_path), task)
-  assert (made.policy.hidden_size, made.policy.max_length) == (16, 12)
-  state = made.init(jax.random.key(0))
-  jax.tree.map(np.testing.assert_array_equal, state.params, params)
-
-
-@pytest.mark.parametrize(
-  ("saved", "options", "message"),
-  [
-    (
-      {"vocab_size": 64},
-      {},
-      "policy.checkpoint = .*: its vocabulary has 64 tokens, the task's has 32",
-    ),
-    (
-      {},
-      {"hidden_size": 32},
-      "policy.checkpoint = .*: hidden_size = 16 in it, but",
-    ),
-    ({}, {"name": "tabular"}, "policy.name = 'tabular': task 'maze' takes"),
-    ({}, {"max_positions": 40}, "policy.max_positions = 40: .* need 72"),
-  ],
-)
-def test_a_checkpoint_that_does_not_fit_is_named(
-  tmp_path, task, saved, options, message
-):
-  _saved(tmp_path, **saved)
-  with pytest.raises(ValueError, match=message):
-    training.make_train(_maze(tmp_path, **options), task)
-
-
-def test_a_folder_that_is_missing_is_named(tmp_path, task):
-  with pytest.raises(ValueError, match=r"policy.checkpoint = '.*none': cannot"):
-    training.make_train(_maze(tmp_path / "none"), task)
-
-
-def test_other_policies_take_no_checkpoint(tmp_path):
-  _saved(tmp_path)
-  config = bandit.get_config()
-  config.policy.checkpoint = str(tmp_path)
-  with pytest.raises(ValueError, match="only 'transformer' starts from"):
-    training.make_train(config)

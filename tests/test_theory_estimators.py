@@ -1,7 +1,7 @@
 """docs/theory/estimators.md, as equalities of fractions.
 
 The library's own expectations, floats over every outcome, are in
-test_estimators; its weights against fractions in test_symmetric.
+test_estimator_expectations; its weights against fractions in test_symmetric.
 """
 
 import itertools

@@ -1,0 +1,94 @@
+"""Optimizers as a config says, and configs that are refused."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import default
+from maxrl_jax import configuration, training
+from tests.bandit_configs import short_bandit
+
+
+def test_warm_up_and_cosine_by_hand():
+  config = default.get_config()
+  config.steps, config.log_every, config.eval_every = 8, 8, 8
+  config.optimizer.warmup, config.optimizer.momentum = 4, 0.0
+  optimizer = configuration.make_optimizer(config)
+  state, scales = optimizer.init(jnp.ones(())), []
+  for _ in range(8):
+    scale, state = optimizer.update(jnp.ones(()), state)
+    scales.append(float(scale))
+  cosine = [0.5 * (1 + np.cos(np.pi * i / 4)) for i in range(4)]
+  np.testing.assert_allclose(scales, [0.25, 0.5, 0.75, 1, *cosine], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "reference"),
+  [
+    ("sgd", optax.sgd(0.1, 0.9)),
+    ("adam", optax.adam(0.1)),
+    ("adamw", optax.adamw(0.1, weight_decay=0.01)),
+  ],
+)
+def test_optimizers_are_optax_ones(name, reference):
+  config = default.get_config()
+  config.optimizer.name, config.optimizer.schedule = name, "constant"
+  config.optimizer.weight_decay = 0.01
+  optimizer = configuration.make_optimizer(config)
+  p = q = jnp.array([1.0, -2.0])
+  ours, theirs = optimizer.init(p), reference.init(q)
+  for i in range(5):
+    g = jnp.array([0.3, -0.1]) * (i + 1)
+    update, ours = optimizer.update(g, ours, p)
+    p = p - 0.1 * update
+    update, theirs = reference.update(g, theirs, q)
+    q = optax.apply_updates(q, update)
+  np.testing.assert_allclose(p, q, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("steps", 0, "steps = 0"),
+    ("steps", 5, "log_every = 2: must divide steps = 5"),
+    ("eval_every", 3, "eval_every = 3"),
+    ("batch_size", -1, "batch_size = -1"),
+    ("rollouts", 0, "rollouts = 0"),
+    ("rollouts", 1, "N ≥ 2"),
+    ("estimator.order", 7, "order = 7"),
+    ("estimator.order", 0, "order = 0"),
+    ("estimator.baseline", "mean", "baseline = 'mean': choose from"),
+    ("estimator.k", 2, "estimator.k = 2: 'maxrl' takes"),
+    ("estimator.name", "pass_at_k", "estimator.k is not set"),
+    ("estimator.name", "ppo", "estimator.name = 'ppo': choose from"),
+    ("task.name", "atari", "task.name = 'atari': choose from"),
+    ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
+    ("policy.name", "gnn", "policy.name = 'gnn': choose from"),
+    ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' takes"),
+    ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
+    ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
+    ("optimizer.learning_rate", 0.0, "optimizer.learning_rate = 0.0"),
+    ("optimizer.warmup", 4, "optimizer.warmup = 4"),
+    ("optimizer.clip_norm", -1.0, "optimizer.clip_norm = -1.0"),
+    ("optimizer.momentum", 1.5, "optimizer.momentum = 1.5"),
+    ("optimizer.weight_decay", 0.1, "optimizer.weight_decay = 0.1"),
+    ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate = inf"),
+    ("seed", -1, "seed = -1"),
+    ("policy.hidden", (8, 0), r"policy.hidden = \(8, 0\)"),
+    ("policy.channels", (1.5,), r"policy.channels = \(1.5,\)"),
+    (
+      "estimator.name",
+      "supervised",
+      "'supervised': task 'bandit' has no right",
+    ),
+    (
+      "estimator.entropy_bonus",
+      0.1,
+      "estimator.entropy_bonus = 0.1: policy 'tabular' has no entropy",
+    ),
+  ],
+)
+def test_a_wrong_config_names_the_field(field, value, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(short_bandit(**{field: value}))
