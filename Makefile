@@ -23,8 +23,9 @@ reproduce-mazes: $(READY)
 reproduce-full: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=full --jobs=$(JOBS) --workdir=$(WORKDIR)-full
 
+# `make test LONG=1` is the whole suite, as .ci/run has it.
 test: $(READY)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto $(if $(LONG),,-m "not long")
 
 # Which lines no test runs; the floor is in pyproject.toml.
 coverage: $(READY)

@@ -68,6 +68,7 @@ def test_train_command_with_runs_and_overrides(tmp_path):
   assert config["estimator"]["order"] == 4
 
 
+@pytest.mark.long
 def test_a_warm_up_and_what_starts_from_it(tmp_path):
   """Without a step worth the name, RL scores as its checkpoint does."""
   config = maze.get_config("warmup")
@@ -159,6 +160,7 @@ def test_reproduce_command(tmp_path):
   assert "a caption of before" in page and "--figure=bounds" in page
 
 
+@pytest.mark.long
 def test_figures_made_side_by_side_and_one_that_fails(tmp_path):
   (tmp_path / "figures" / "weights.png").mkdir(parents=True)  # In the way.
   done = _command(

@@ -79,6 +79,7 @@ def test_gradient_norm_figure(tmp_path, monkeypatch):
     ("budget", {"_STEPS": 20, "_SEEDS": 3}),
   ],
 )
+@pytest.mark.long
 def test_regression_figures_in_small(name, small, tmp_path, monkeypatch):
   """Enough to draw them; whether claims hold is for the real run."""
   module = importlib.import_module(f"experiments.figures.{name}")

@@ -34,7 +34,13 @@ def _blocks(name: str) -> list[tuple[str, str]]:
   return re.findall(_BLOCK, _PAGES[name], re.M | re.S)
 
 
-@pytest.mark.parametrize("name", _PAGES)
+@pytest.mark.parametrize(
+  "name",
+  [
+    pytest.param(name, marks=[] if name == "choosing" else pytest.mark.long)
+    for name in _PAGES
+  ],
+)
 def test_blocks_print_what_is_shown(name, tmp_path, monkeypatch):
   """In one namespace; words exactly, numbers as far as other CPUs may round."""
   monkeypatch.chdir(tmp_path)

@@ -98,6 +98,7 @@ def test_figures_are_drawn_and_claims_follow_the_numbers(
   assert {name for name, held in holds.items() if not held} == refuted
 
 
+@pytest.mark.long
 def test_figures_of_the_warm_up(monkeypatch, tmp_path):
   monkeypatch.setitem(maze_presets.PRESETS, "quick", TINY)
   holds = _saved(maze_pictures.figure("quick", tmp_path), tmp_path)
@@ -115,6 +116,7 @@ def test_pictures_need_right_and_wrong_answers(monkeypatch, tmp_path):
     maze_pictures.figure("quick", tmp_path)
 
 
+@pytest.mark.long
 def test_processes_with_a_core_each_train_the_same_runs(monkeypatch, tmp_path):
   runs = [Run("GRPO + entropy", 1e-3, seed, 2) for seed in (5, 6)]
   together = maze_runs.train(TINY, runs, tmp_path / "runs")

@@ -36,6 +36,7 @@ def _drawn(task, seeds):
   return set.union(*found)
 
 
+@pytest.mark.long
 def test_the_192_mazes_of_size_7_are_split_in_three():
   """Tasks of other seeds and lengths split them alike."""
   parts = [

@@ -16,7 +16,13 @@ from tests.virtual_devices import rows
 _CASES = "tests.mesh_cases"
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+  "case",
+  [
+    pytest.param(case, marks=[] if case == "graded" else pytest.mark.long)
+    for case in CASES
+  ],
+)
 def test_parameters_after_50_steps_are_the_same(case):
   one, *others = rows(_CASES, case)
   assert one["sizes"] is None
@@ -35,6 +41,7 @@ def test_parameters_after_50_steps_are_the_same(case):
   assert np.std(one["loss"]) > 0
 
 
+@pytest.mark.long
 def test_a_sweep_is_spread_over_all_devices(tmp_path):
   (one,) = rows(_CASES, "sweep", str(tmp_path / "one"), devices=1)
   (eight,) = rows(_CASES, "sweep", str(tmp_path / "eight"))

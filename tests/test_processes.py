@@ -113,7 +113,7 @@ def alone(tmp_path_factory):
   return workdir
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
 def test_a_run_goes_on_after_one_of_its_processes_was_killed(
   count, tmp_path, alone
 ):
@@ -154,6 +154,7 @@ def _told(workdir: pathlib.Path) -> list[dict]:
   ]
 
 
+@pytest.mark.long
 def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
   started = _start(tmp_path)
   while not (tmp_path / "checkpoints").exists():
@@ -169,6 +170,7 @@ def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
 
 
 @pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
+@pytest.mark.long
 def test_each_process_reads_its_own_images_only(tmp_path):
   """Those of the other's rows it finds damaged; all is as in one process."""
   tfds = pytest.importorskip("tensorflow_datasets")

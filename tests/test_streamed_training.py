@@ -89,6 +89,7 @@ def test_several_runs_see_the_same_batches(pictures):
   )
 
 
+@pytest.mark.long
 def test_eight_devices_are_as_one(pictures):
   one, eight = rows("tests.streaming_cases", pictures)
   assert (one["sizes"], eight["sizes"]["data"]) == (None, 8)

@@ -184,6 +184,7 @@ def test_one_update_is_the_policy_gradient():
   )
 
 
+@pytest.mark.long
 def test_the_pass_rate_rises_from_a_few_per_cent():
   found = llm_runs.train(_config(steps=110))
   rates = found["pass_rate"]
