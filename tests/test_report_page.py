@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.reports import report, results
-from experiments.reports.results import Claim, Drawing, Result
+from experiments.reports.results import Claim, Drawing, Result, Table
 from maxrl_jax import plotting
 
 _WIDEST = 13.4  # Inches, of all figures (family).
@@ -60,13 +60,25 @@ def test_paper_is_white_and_no_figure_is_cut(page, browser):
   shown.goto(page)
   assert _colour(shown, "body", "backgroundColor") == "rgb(255, 255, 255)"
   assert _luminance(_colour(shown, "p")) < 0.05
-  for selector in ("figure", "tr"):
+  for selector in ("figure:has(img)", "tr"):
     assert _colour(shown, selector, "breakInside") == "avoid"
   pdf = shown.pdf(prefer_css_page_size=True)
   width, height = map(
     float, re.search(rb"/MediaBox \[0 0 ([\d.]+) ([\d.]+)\]", pdf).groups()
   )
   assert width / 72 * 2.54 == pytest.approx(29.7, abs=0.1) and width > height
+
+
+def test_a_caption_is_as_wide_as_the_page_and_shows_code(browser, tmp_path):
+  words = "More to say than two columns are wide, with `--figure=weights` in it."
+  made = Result("Title", [], [], [Table(words, ["a", "b"], [[1, 2]])])
+  (tmp_path / "page.html").write_text(report.page("A page", [], [made]))
+  shown = browser.new_page(viewport={"width": 900, "height": 600})
+  shown.goto((tmp_path / "page.html").as_uri())
+  caption = shown.locator("figcaption").bounding_box()
+  assert caption["width"] > 4 * shown.locator("table").bounding_box()["width"]
+  assert caption["height"] < 30  # One line.
+  assert shown.locator("figcaption code").inner_text() == "--figure=weights"
 
 
 def test_letters_on_paper_are_seven_points_at_least():

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 
 from experiments.reports.results import Claim, Result, Table
 from maxrl_jax import plotting
@@ -19,9 +20,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; background: #fff; }
-figcaption, caption { color: var(--soft); font-size: .9rem; text-align: left; }
+figcaption { color: var(--soft); font-size: .9rem; text-align: left; }
 p { overflow-wrap: anywhere; }
-caption { max-width: calc(100vw - 3rem); }
 .made { color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }
@@ -37,10 +37,10 @@ code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
 @media print { :root { color-scheme: light; }
   body { font-size: 10pt; max-width: none; padding: 0; }
   h2 { break-after: avoid; margin-top: 1.5rem; }
-  figure, tr { break-inside: avoid; }
+  figure:has(img), tr { break-inside: avoid; }
   img { width: var(--width); max-height: 15cm; object-fit: contain;
     object-position: left; }
-  .scroll { overflow: visible; } caption { max-width: none; } }
+  .scroll { overflow: visible; } }
 """
 
 
@@ -64,7 +64,7 @@ def page(title: str, introduction: list[str], results: list[Result]) -> str:
     f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
     f"<h1>{html.escape(title)}</h1>",
   ]
-  parts += [f"<p>{html.escape(text)}</p>" for text in introduction]
+  parts += [f"<p>{_words(text)}</p>" for text in introduction]
   for result in results:
     parts.append(f"<h2>{html.escape(result.title)}</h2>")
     parts += [_figure(drawing) for drawing in result.drawings]
@@ -94,7 +94,7 @@ def _figure(drawing) -> str:
   image = base64.b64encode(content).decode()
   # PNG has its width there, in pixels; on paper a figure is as it was drawn.
   inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
-  caption = html.escape(drawing.caption)
+  caption = _words(drawing.caption)
   return (
     f"<figure><img alt='{html.escape(drawing.name)}'"
     f" style='--width: {inches:.2f}in'"
@@ -114,8 +114,14 @@ def _table(table: Table) -> str:
     "<tr>" + "".join(cell("td", value) for value in row) + "</tr>"
     for row in table.rows
   )
-  caption = f"<caption>{html.escape(table.caption)}</caption>"
+  # No <caption>: it would be as narrow as its table.
+  caption = f"<figcaption>{_words(table.caption)}</figcaption>"
   return (
-    f"<div class='scroll'><table>{caption if table.caption else ''}"
-    f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    f"<figure>{caption if table.caption else ''}<div class='scroll'><table>"
+    f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></figure>"
   )
+
+
+def _words(text: str) -> str:
+  """Text as HTML, with `code` in it."""
+  return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
