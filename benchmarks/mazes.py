@@ -41,15 +41,7 @@ def comparisons():
     model = transformers.Qwen2ForCausalLM.from_pretrained(folder)
   repeated = torch.tensor(np.repeat(prompts, config.rollouts, 0)).long()
   theirs = _Theirs(torch, model, repeated)
-
-  @jax.jit
-  def sample(params, key):
-    outputs = made.policy.apply(params, prompts)
-    keys = jax.random.split(key, config.batch_size)
-    return made.policy.apply(
-      params, keys, outputs, config.rollouts, method="sample"
-    )
-
+  sample = _sampler(made.policy, prompts, config.rollouts)
   step, key = jax.jit(made.step), jax.random.key(2)
   count = config.batch_size * config.rollouts * _LENGTH
   what = f"{config.batch_size} × {config.rollouts} rollouts, transformers"
@@ -67,6 +59,18 @@ def comparisons():
     3.0,
     True,
   )
+
+
+def _sampler(policy, prompts, rollouts: int):
+  """(params, key) → rollouts of all prompts, compiled."""
+
+  @jax.jit
+  def sample(params, key):
+    outputs = policy.apply(params, prompts)
+    keys = jax.random.split(key, len(prompts))
+    return policy.apply(params, keys, outputs, rollouts, method="sample")
+
+  return sample
 
 
 class _Theirs:

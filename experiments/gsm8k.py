@@ -62,15 +62,7 @@ def main(argv) -> None:
       *("tensor_parallel", "tests", "seed"),
     )
   }
-  if _PROMPTS.value % _MICRO.value:
-    raise ValueError(
-      f"micro_batch = {_MICRO.value}: must divide prompts = {_PROMPTS.value}"
-    )
-  if _ORDER.value is not None and _ESTIMATOR.value in ("grpo", "rloo"):
-    raise ValueError(
-      f"order = {_ORDER.value}: means nothing to estimator ="
-      f" {_ESTIMATOR.value!r}; leave it out"
-    )
+  _check_flags()
   # Says what is wrong with them before anything is read.
   llm_cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
   train, test = (
@@ -90,6 +82,19 @@ def main(argv) -> None:
   text = "\n".join(f"{name} {value}" for name, value in found.items())
   record = {"workdir": str(workdir)} | found
   output.result(workdir, f"{text}\n{workdir}", record)
+
+
+def _check_flags() -> None:
+  """Those that do not go together."""
+  if _PROMPTS.value % _MICRO.value:
+    raise ValueError(
+      f"micro_batch = {_MICRO.value}: must divide prompts = {_PROMPTS.value}"
+    )
+  if _ORDER.value is not None and _ESTIMATOR.value in ("grpo", "rloo"):
+    raise ValueError(
+      f"order = {_ORDER.value}: means nothing to estimator ="
+      f" {_ESTIMATOR.value!r}; leave it out"
+    )
 
 
 def _check_model(folder: pathlib.Path) -> None:

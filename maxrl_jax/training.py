@@ -1,9 +1,8 @@
 """make_train(config): pure init and step, run in compiled chunks.
 
-    task → prompts → policy → rollouts → estimator → surrogate → update
-
-`step` is one update of one run. `chunks` scans it over steps and vmaps it over
-runs in one compiled program, and hands metrics out between chunks.
+`step` is one update of one run (`one_run`). `chunks` scans it over steps and
+vmaps it over runs in one compiled program, and hands metrics out between
+chunks.
 """
 
 import contextlib
@@ -13,29 +12,18 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
-import optax
-from flax import struct
 from jax import lax
 from ml_collections import ConfigDict
 
-from maxrl_jax import configuration, feeding, guards, interfaces, rollouts
+from maxrl_jax import feeding, guards, one_run
 from maxrl_jax import mesh as meshes
-from maxrl_jax.tasks import Prompts, Task
+from maxrl_jax.one_run import RATE as RATE
+from maxrl_jax.one_run import TrainState
+from maxrl_jax.tasks import Task
 
 Array = jax.Array
-
-
-class TrainState(struct.PyTreeNode):
-  """One run: everything its next step depends on, besides its key."""
-
-  step: Array
-  params: Any  # Of the policy; with its batch statistics, if it has any.
-  opt_state: Any
-  varied: dict[str, Array]  # Config fields in which runs of a program differ.
-  typical_norm: Array  # Of gradients: a running mean, for the spike guard.
 
 
 class Train(NamedTuple):
@@ -68,9 +56,6 @@ class Train(NamedTuple):
   layout: meshes.Layout
 
 
-RATE = "optimizer.learning_rate"  # May vary without being asked for.
-
-
 def make_train(
   config: ConfigDict,
   task: Task | None = None,
@@ -91,113 +76,33 @@ def make_train(
   Raises:
     ValueError: naming the field, or what is your own, and what is allowed.
   """
-  configuration.check(config)
-  varying = tuple(dict.fromkeys((RATE, *varying)))
-  configuration.check_varying(config, varying, own_task=task is not None)
-  task_varies = any(name.startswith(("task.", "likeli")) for name in varying)
-  own = task is not None or policy is not None
-  task = configuration.make_task(config) if task is None else task
-  checkpoint = None
-  if policy is None:
-    policy = configuration.make_policy(config, task)
-    checkpoint = configuration.initial_params(config, policy)
-  optimizer = configuration.make_optimizer(config)
-  layout = meshes.layout(config, policy)
-  policy = layout.suited(policy)
-  configuration.make_loss(config, task, policy, layout)  # Errors come early.
-  example = task.example
-  jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
-  if own and task.stream is None:
-    interfaces.check(task, policy, config.batch_size, config.rollouts)
-
-  def init(key: Array, varied: dict[str, Any] | None = None) -> TrainState:
-    unknown = sorted(set(varied or {}) - set(varying))
-    if unknown:
-      raise ValueError(
-        f"varied: {unknown[0]} is not among the fields that this program was"
-        f" made to vary, {sorted(varying)}"
-      )
-    values = configuration.values_of(config, varying) | (varied or {})
-    values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
-    params = policy.init(key, example) if checkpoint is None else checkpoint
-    return TrainState(
-      jnp.zeros((), jnp.int32),
-      params,
-      optimizer.init(params),
-      values,
-      jnp.zeros(()),
-    )
-
-  def task_of(varied: dict[str, Any]) -> Task:
-    if not task_varies:
-      return task
-    return configuration.make_task(configuration.overlay(config, varied))
-
-  def step(
-    state: TrainState, key: Array, batch: Prompts | None = None
-  ) -> tuple[TrainState, dict[str, Array]]:
-    draw_key, rollout_key = jax.random.split(
-      jax.random.fold_in(key, state.step)
-    )
-    ours = configuration.overlay(config, state.varied)
-    own_task = task_of(state.varied)
-    loss = configuration.make_loss(ours, own_task, policy, layout)
-    prompts = _prompts(own_task, draw_key, config.batch_size, batch)
-    prompts = layout.spread(prompts, "data")
-    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
-      state.params, rollout_key, prompts
-    )
-    after = _updated(state, optimizer, gradient)
-    if rollouts.STATISTICS in metrics:
-      name = rollouts.STATISTICS
-      after = after.replace(params={**after.params, name: metrics.pop(name)})
-    metrics["loss"] = value
-    metrics["gradient_norm"] = optax.tree.norm(gradient)
-    metrics["parameter_norm"] = optax.tree.norm(_weights(after.params))
-    return guards.guarded(config, state, after, metrics)
+  run = one_run.make_run(config, task, varying, policy)
+  layout = run.layout
 
   @jax.jit
   def start(keys: Array, varied: dict[str, Any]) -> TrainState:
-    return layout.arrange(jax.vmap(init)(keys, varied))
+    return layout.arrange(jax.vmap(run.init)(keys, varied))
 
   @jax.jit
   def keys(seeds: Array) -> tuple[Array, Array]:
     return layout.arrange(jax.vmap(_keys)(seeds))
 
-  advance = make_advance(step, config.log_every, layout)
-  return Train(init, keys, start, step, advance, policy, task, task_of, layout)
-
-
-def _prompts(task: Task, key: Array, size: int, batch: Any) -> Prompts:
-  """Drawn here, or made of what the host has read."""
-  if task.draw is not None:
-    return task.draw(key, size)
-  if task.stream is None or batch is None:
-    raise ValueError("step: this task's prompts are read by the host: batch")
-  return task.stream.prepare(batch)
+  return Train(
+    run.init,
+    keys,
+    start,
+    run.step,
+    make_advance(run.step, config.log_every, layout),
+    run.policy,
+    run.task,
+    run.task_of,
+    layout,
+  )
 
 
 def _keys(seed: Array) -> tuple[Array, Array]:
   """Of a run: for its start, and for its steps."""
   return tuple(jax.random.split(jax.random.key(seed)))
-
-
-def _weights(params: Any) -> dict[str, Any]:
-  """Without statistics of batches, which no gradient moves."""
-  return {k: v for k, v in params.items() if k != rollouts.STATISTICS}
-
-
-def _updated(state: TrainState, optimizer: Any, gradient: Any) -> TrainState:
-  """One step of the optimizer along its direction."""
-  direction, opt_state = optimizer.update(
-    gradient, state.opt_state, state.params
-  )
-  params = jax.tree.map(
-    lambda p, d: p - state.varied[RATE].astype(p.dtype) * d,
-    state.params,
-    direction,
-  )
-  return state.replace(step=state.step + 1, params=params, opt_state=opt_state)
 
 
 def make_advance(

@@ -65,8 +65,8 @@ def test_supervised_learning_lowers_its_loss_on_right_answers(mazes):
   assert losses[20] == pytest.approx(-total / tokens, rel=1e-4)
 
 
-def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
-  """Of the tokens that were drawn, taken as given."""
+def _of_five_tokens():
+  """A small task, a transformer for it, and parameters far from uniform."""
   inputs = np.random.default_rng(0).integers(5, size=(4, 3)).astype(np.int32)
   prompts = Prompts(inputs, np.arange(4))
   policy = POLICIES["transformer"](
@@ -89,6 +89,13 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
   params = jax.tree.map(
     lambda p: p + 0.5 * rng.normal(size=p.shape).astype(p.dtype), params
   )
+  return task, policy, params
+
+
+def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
+  """Of the tokens that were drawn, taken as given."""
+  task, policy, params = _of_five_tokens()
+  prompts = task.splits["validation"]
   key = jax.random.key(1)
 
   @jax.jit
@@ -107,7 +114,7 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
   def known(params):
     found = [
       transformer_oracle.score(params, text, answer, 2, shape)
-      for text, answers in zip(inputs, drawn.actions, strict=True)
+      for text, answers in zip(prompts.inputs, drawn.actions, strict=True)
       for answer in np.asarray(answers)
     ]
     _, entropies, lengths = np.transpose(found)

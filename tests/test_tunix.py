@@ -121,16 +121,8 @@ def _config(**changes):
   return config
 
 
-def test_one_update_is_the_policy_gradient():
-  """SGD of rate 1: parameters move by mean_j A_j S_j, completions whole."""
-  config = _config(prompts=3, rollouts=8, steps=1)
-  seen = {}
-
-  def reward(prompts, completions, **_):
-    seen["prompts"], seen["completions"] = list(prompts), list(completions)
-    seen["rewards"] = [float(text[0] >= "8") for text in completions]
-    return seen["rewards"]
-
+def _one_update(config, reward):
+  """A model's graph, and its parameters before and after SGD of rate 1."""
   model = llm_runs.make_model(3)
   graph, before = nnx.split(model)
   before = jax.tree.map(jnp.copy, before)
@@ -148,17 +140,11 @@ def test_one_update_is_the_policy_gradient():
     algo_config=MaxRLConfig(num_generations=8),
     reward_fns=reward,
   ).train(llm_runs.batches(config))
-  after = nnx.state(cluster.actor_trainer.model)
+  return graph, before, nnx.state(cluster.actor_trainer.model)
 
-  encode = llm_runs.Tokenizer().encode
-  # Tunix puts the token that begins a text before the prompt.
-  prompts = np.array([[1, *encode(text)] for text in seen["prompts"]])
-  said = np.array([encode(text) for text in seen["completions"]])
-  groups = np.reshape(seen["rewards"], (3, 8))
-  mean = groups.mean(1, keepdims=True)
-  assert mean.min() > 0 and mean.max() < 1
-  advantages = np.ravel((groups - mean) / mean)
 
+def _surrogate(graph, prompts, said, advantages):
+  """Parameters → mean_j A_j log π(completion j)."""
   tokens = np.concatenate([prompts, said], 1)
   # Token 0 pads: Tunix skips it wherever it is, also where it was drawn.
   there = tokens != 0
@@ -173,7 +159,29 @@ def test_one_update_is_the_policy_gradient():
     scores = jnp.sum(jnp.where(said != 0, chosen, 0), -1)
     return jnp.mean(advantages * scores)
 
-  wanted = jax.grad(surrogate)(before)
+  return surrogate
+
+
+def test_one_update_is_the_policy_gradient():
+  """SGD of rate 1: parameters move by mean_j A_j S_j, completions whole."""
+  config = _config(prompts=3, rollouts=8, steps=1)
+  seen = {}
+
+  def reward(prompts, completions, **_):
+    seen["prompts"], seen["completions"] = list(prompts), list(completions)
+    seen["rewards"] = [float(text[0] >= "8") for text in completions]
+    return seen["rewards"]
+
+  graph, before, after = _one_update(config, reward)
+  encode = llm_runs.Tokenizer().encode
+  # Tunix puts the token that begins a text before the prompt.
+  prompts = np.array([[1, *encode(text)] for text in seen["prompts"]])
+  said = np.array([encode(text) for text in seen["completions"]])
+  groups = np.reshape(seen["rewards"], (3, 8))
+  mean = groups.mean(1, keepdims=True)
+  assert mean.min() > 0 and mean.max() < 1
+  advantages = np.ravel((groups - mean) / mean)
+  wanted = jax.grad(_surrogate(graph, prompts, said, advantages))(before)
   moved = jax.tree.map(lambda a, b: a - b, after, before)
   largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
   assert largest > 0.01

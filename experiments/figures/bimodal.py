@@ -199,7 +199,6 @@ def _claims(runs) -> list[Claim]:
     stats.difference_interval(a, b) for a, b in itertools.pairwise(orders)
   ]
   gap = stats.difference_interval(nll["T = 31"], nll["exact ML"])
-  mass = {k: float(_final(r, "minor_mass").mean()) for k, r in runs.items()}
   return [
     Claim(
       "bimodal.monotone",
@@ -220,20 +219,23 @@ def _claims(runs) -> list[Claim]:
       "95 % interval below 0.05",
       bool(gap.high <= 0.05),
     ),
-    Claim(
-      "bimodal.collapse",
-      "own",
-      "RL (T = 1) and GRPO drop the rarer mode (chance 0.3); T = 31 keeps it.",
-      "policy mass on its side: "
-      + ", ".join(
-        f"{k} {mass[k]:.3f}" for k in ("T = 1", "GRPO on l", "T = 31")
-      ),
-      "below 0.03 for the first two, 0.25 to 0.35 for T = 31",
-      mass["T = 1"] < 0.03
-      and mass["GRPO on l"] < 0.03
-      and 0.25 <= mass["T = 31"] <= 0.35,
-    ),
+    _collapse(runs),
   ]
+
+
+def _collapse(runs) -> Claim:
+  mass = {k: float(_final(r, "minor_mass").mean()) for k, r in runs.items()}
+  return Claim(
+    "bimodal.collapse",
+    "own",
+    "RL (T = 1) and GRPO drop the rarer mode (chance 0.3); T = 31 keeps it.",
+    "policy mass on its side: "
+    + ", ".join(f"{k} {mass[k]:.3f}" for k in ("T = 1", "GRPO on l", "T = 31")),
+    "below 0.03 for the first two, 0.25 to 0.35 for T = 31",
+    mass["T = 1"] < 0.03
+    and mass["GRPO on l"] < 0.03
+    and 0.25 <= mass["T = 31"] <= 0.35,
+  )
 
 
 def _table(runs) -> Table:

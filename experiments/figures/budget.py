@@ -19,6 +19,7 @@ from maxrl_jax.sweeps import grid
 _STEPS = {"quick": 600, "full": 4000}
 _SEEDS = {"quick": 6, "full": 12}
 _LABELS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
+_BUDGET = budget.PAIRS[0][0] * budget.PAIRS[0][1]  # Rollouts of a step.
 _METHODS = {"quick": ("maxrl", "grpo"), "full": tuple(_LABELS)}
 
 
@@ -32,10 +33,28 @@ def figure(preset: str, workdir) -> Result:
   axes = grid.parse(swept, config)
   data = sweep_runs.kept(config, axes, range(_SEEDS[preset]), workdir / "runs")
   sweep = analyse(data, axes)
+  reported = len(sweep.methods[0].runs)
+  rates = ", ".join(f"{rate:g}" for rate in budget.get_sweep()[RATE])
+  caption = (
+    f"Strings of two digits (100 classes). Every step draws {_BUDGET} rollouts,"
+    f" from few prompts or from many; {_STEPS[preset]} steps of Adam, the rate"
+    f" of every point chosen from {rates} on {len(sweep.tuning)} seeds by the"
+    f" validation split, mean and 95 % interval of {reported} other"
+    " seeds on the test split."
+  )
+  return Result(
+    "One budget: many prompts or many rollouts",
+    [Drawing("budget", _draw(sweep, _METHODS[preset]), caption)],
+    [_claim(sweep)],
+    [_table(sweep)],
+  )
+
+
+def _draw(sweep, names):
   drawing, panels = plotting.axes(columns=2, width=4.4, height=3.3)
-  for name in _METHODS[preset]:
-    methods = _of(sweep, name)
-    for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
+  for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
+    for name in names:
+      methods = _of(sweep, name)
       values = np.stack([sweep.test(m, score) for m in methods], 1)
       plotting.interval_curve(
         ax,
@@ -44,28 +63,13 @@ def figure(preset: str, workdir) -> Result:
         colour=plotting.COLOURS[name],
         label=_LABELS[name],
       )
-  product = budget.PAIRS[0][0] * budget.PAIRS[0][1]
-  for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
     plotting.every_tick(ax, [n for _, n in budget.PAIRS], base=2)
     ax.set(
-      xlabel=f"rollouts N a prompt, {product}/N prompts a step",
+      xlabel=f"rollouts N a prompt, {_BUDGET}/N prompts a step",
       ylabel=f"test {score}",
     )
   panels[0].legend()
-  rates = ", ".join(f"{rate:g}" for rate in budget.get_sweep()[RATE])
-  caption = (
-    f"Strings of two digits (100 classes). Every step draws {product} rollouts,"
-    f" from few prompts or from many; {_STEPS[preset]} steps of Adam, the rate"
-    f" of every point chosen from {rates} on {len(sweep.tuning)} seeds by the"
-    f" validation split, mean and 95 % interval of {len(methods[0].runs)} other"
-    " seeds on the test split."
-  )
-  return Result(
-    "One budget: many prompts or many rollouts",
-    [Drawing("budget", drawing, caption)],
-    [_claim(sweep)],
-    [_table(sweep)],
-  )
+  return drawing
 
 
 def _of(sweep, name: str) -> list:

@@ -1,11 +1,8 @@
 """Heteroscedastic noise: who spends gradient on which prompts."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
 
-from configs import default
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -15,21 +12,15 @@ from experiments.reports.results import (
   spread,
 )
 from experiments.runs import regression_runs
-from experiments.shell import output
-from maxrl_jax import (
-  configuration,
-  evaluation,
-  objectives,
-  plotting,
-  rollouts,
-  stats,
+from experiments.runs.heteroscedastic_runs import (
+  NUM,
+  SIGMAS,
+  config_of,
+  gradient_spent,
 )
+from experiments.shell import output
+from maxrl_jax import plotting, stats
 
-# Whose σ the noise model has: its own fixed one, unless the label says more.
-_SIGMAS = {
-  "MaxRL, σ learned": {"learned": "input", "scale": 0.5, "smallest_scale": 0.1},
-  "MaxRL, σ known": {"per_prompt": True, "smallest_scale": 0.1},
-}
 _METHODS = (
   "exact ML",
   "MaxRL",
@@ -37,10 +28,8 @@ _METHODS = (
   "RLOO on l",
   "GRPO on l",
   "RLOO on −MSE",
-  *_SIGMAS,
+  *SIGMAS,
 )
-_MEASURED = ("exact ML", "MaxRL", "RLOO on l", "RLOO on −MSE")
-_NUM = 64
 _STEPS = {"quick": 2000, "full": 6000}
 _SEEDS = {"quick": 5, "full": 10}
 _RATES = {"quick": (), "full": (1e-3, 3e-3, 1e-2)}
@@ -50,28 +39,13 @@ _EDGES = np.geomspace(0.1, 2.0, 11)  # Of the bins of noise levels.
 
 def figure(preset: str, workdir) -> Result:
   """Scores by method, and gradient norm and weight against noise level."""
-  runs = {}
-  settings = [(label, kind) for kind in _KINDS for label in _METHODS]
-  for label, kind in output.bar(settings, desc="heteroscedastic", unit="run"):
-    found = regression_runs.train(
-      _config(label, kind, _STEPS[preset]),
-      _SEEDS[preset],
-      workdir / "runs",
-      f"heteroscedastic {label} {kind}",
-      rates=_RATES[preset],
-    )
-    found = regression_runs.at_point(found, 0)
-    runs[label, kind] = {
-      name: values[:, -1]
-      for name, values in found.items()
-      if np.ndim(values) == 2
-    }
+  runs = _runs(preset, workdir / "runs")
   early = _STEPS[preset] // 4
-  spent = _gradient_spent(early, _SEEDS[preset], workdir)
+  spent = gradient_spent(early, _SEEDS[preset], workdir / "runs")
   caption = (
     "Linear signal, noise σ log-uniform from 0.1 to 2, told by x or not. Normal"
     " policy that learns mean and scale, under Gaussian noise of scale 0.1"
-    f" unless the method says otherwise; N = {_NUM}, Adam,"
+    f" unless the method says otherwise; N = {NUM}, Adam,"
     f" {regression_runs.rate_in_words('3e-3', _RATES[preset])},"
     f" {_STEPS[preset]} steps, {_SEEDS[preset]} seeds with 95 % intervals."
     " Above: NLL under policy and noise, over that of the best that x allows"
@@ -84,90 +58,35 @@ def figure(preset: str, workdir) -> Result:
     "Heteroscedastic noise: excess NLL, and where gradient is spent",
     [Drawing("heteroscedastic", _draw(runs, spent), caption)],
     _claims(runs, spent),
-    [
-      _table(runs, "excess_nll", "Excess NLL over the reference, nats."),
-      _table(
-        runs,
-        _as_point,
-        "The same of the policy's mean with normal noise"
-        " of the one σ that suits it best in hindsight: a score that asks for"
-        " no width.",
-      ),
-      _table(
-        runs,
-        "mse_clean",
-        "Squared error of the policy's mean to the clean signal.",
-        4,
-      ),
-    ],
+    _tables(runs),
   )
 
 
-def _config(label: str, learnable: bool, steps: int):
-  config = default.get_config()
-  config.task.name, config.task.learnable = "heteroscedastic", learnable
-  config.task.dim = 4
-  config.likelihood.scale = 0.1
-  config.policy.name, config.policy.hidden = "normal", (64,)
-  config.rollouts, config.batch_size = _NUM, 64
-  config.steps, config.log_every = steps, steps // 4
-  config.eval_every = config.log_every
-  config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
-  config.likelihood.update(_SIGMAS.get(label, {}))
-  return regression_runs.with_method(config, label.split(",")[0])
+def _runs(preset: str, folder):
+  """{(method, whether x tells σ): final scores by name, each [S]}."""
+  runs = {}
+  settings = [(label, kind) for kind in _KINDS for label in _METHODS]
+  for label, kind in output.bar(settings, desc="heteroscedastic", unit="run"):
+    found = regression_runs.train(
+      config_of(label, kind, _STEPS[preset]),
+      _SEEDS[preset],
+      folder,
+      f"heteroscedastic {label} {kind}",
+      rates=_RATES[preset],
+    )
+    found = regression_runs.at_point(found, 0)
+    runs[label, kind] = {
+      name: values[:, -1]
+      for name, values in found.items()
+      if np.ndim(values) == 2
+    }
+  return runs
 
 
 def _as_point(run) -> np.ndarray:
   """½ log 2πe MSE, less the reference's NLL."""
   reference = run["nll"] - run["excess_nll"]
   return np.log(2 * np.pi * np.e * run["mse"]) / 2 - reference
-
-
-def _gradient_spent(steps: int, seeds: int, workdir):
-  """Of exact ML's policies early in training: σ [M], norms and w(p) [S, M]."""
-  config = _config("exact ML", True, steps)
-  config.log_every = config.eval_every = steps
-  found = regression_runs.train(
-    config,
-    seeds,
-    workdir / "runs",
-    f"heteroscedastic gradient norms {steps}",
-    probe=_probe,
-  )
-  found = regression_runs.at_point(found, 0)
-  norms = {label: found[f"norm {label}"][:, -1] for label in _MEASURED}
-  p = np.exp(np.float64(found["log_p"][:, -1]))
-  weights = {
-    "exact ML": 1 / p,
-    "MaxRL": np.asarray(objectives.maxrl(_NUM - 1).weight(p)),
-    "RLOO on l": np.ones_like(p),
-  }
-  return found["sigma"][0, -1], norms, weights
-
-
-def _probe(made):
-  """Gradient norm of single prompts under each method, log p and σ, [M]."""
-  prompts = jax.tree.map(lambda x: x[:500], made.task.splits["test"])
-  keys = jax.random.split(jax.random.key(1), 500)
-  losses = {
-    label: configuration.make_loss(
-      _config(label, True, 4), made.task, made.policy
-    )
-    for label in _MEASURED
-  }
-
-  def one(params) -> dict[str, jax.Array]:
-    found = {
-      f"norm {label}": evaluation.gradient_norms(
-        lambda *args, loss=loss: loss(*args)[0], params, keys, prompts
-      )
-      for label, loss in losses.items()
-    }
-    log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
-    sigma = prompts.targets.noise_scale[:, 0]
-    return found | {"log_p": log_p[:, 0], "sigma": jnp.asarray(sigma)}
-
-  return one
 
 
 def _draw(runs, spent):
@@ -239,15 +158,7 @@ def _claims(runs, spent) -> list[Claim]:
   gap = stats.difference_interval(
     runs["MaxRL", True]["excess_nll"], runs["exact ML", True]["excess_nll"]
   )
-  plain = runs["RLOO on −MSE", True]["mse_clean"]
-  ours = runs["MaxRL", True]["mse_clean"]
   sigma, norms, _ = spent
-  ranks = {
-    label: stats.mean_interval(
-      np.array([scipy_stats.spearmanr(sigma, n).statistic for n in of_seed])
-    )
-    for label, of_seed in norms.items()
-  }
   return [
     Claim(
       "heteroscedastic.close",
@@ -262,25 +173,55 @@ def _claims(runs, spent) -> list[Claim]:
       "own",
       "Where x tells σ, RLOO on −MSE, which weighs all noise alike, ends with a"
       " larger squared error to the clean signal than MaxRL.",
-      plain,
-      ours,
+      runs["RLOO on −MSE", True]["mse_clean"],
+      runs["MaxRL", True]["mse_clean"],
       digits=4,
     ),
-    Claim(
-      "heteroscedastic.where",
-      "own",
-      "RLOO on −MSE spends more gradient on noisier prompts, exact ML and MaxRL"
-      " on quieter ones.",
-      "rank correlation of norm and σ: "
-      + ", ".join(
-        f"{label} {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
-        for label, r in ranks.items()
-      ),
-      "95 % interval above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
-      bool(
-        ranks["RLOO on −MSE"].low > 0
-        and max(ranks[label].high for label in ("exact ML", "MaxRL")) < 0
-      ),
+    _where(sigma, norms),
+  ]
+
+
+def _where(sigma, norms) -> Claim:
+  """Whether norms [S, M] of a method rise or fall with σ [M]."""
+  ranks = {
+    label: stats.mean_interval(
+      np.array([scipy_stats.spearmanr(sigma, n).statistic for n in of_seed])
+    )
+    for label, of_seed in norms.items()
+  }
+  return Claim(
+    "heteroscedastic.where",
+    "own",
+    "RLOO on −MSE spends more gradient on noisier prompts, exact ML and MaxRL"
+    " on quieter ones.",
+    "rank correlation of norm and σ: "
+    + ", ".join(
+      f"{label} {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
+      for label, r in ranks.items()
+    ),
+    "95 % interval above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
+    bool(
+      ranks["RLOO on −MSE"].low > 0
+      and max(ranks[label].high for label in ("exact ML", "MaxRL")) < 0
+    ),
+  )
+
+
+def _tables(runs) -> list[Table]:
+  return [
+    _table(runs, "excess_nll", "Excess NLL over the reference, nats."),
+    _table(
+      runs,
+      _as_point,
+      "The same of the policy's mean with normal noise"
+      " of the one σ that suits it best in hindsight: a score that asks for"
+      " no width.",
+    ),
+    _table(
+      runs,
+      "mse_clean",
+      "Squared error of the policy's mean to the clean signal.",
+      4,
     ),
   ]
 

@@ -14,24 +14,7 @@ def figure(preset: str, workdir) -> Result:
   runs = bimodal.all_runs(preset, workdir)
   runs = {label: runs[label] for label in _METHODS}
   drawing, (over_time, *ends) = plotting.axes(columns=4, width=3.1, height=3.1)
-  for label, run in runs.items():
-    gaps = run["log_average"] - run["average_log"]
-    low, median, high = np.quantile(gaps, (0.25, 0.5, 0.75), axis=(0, 2))
-    plotting.curve(
-      over_time,
-      run["step"],
-      median,
-      low=low,
-      high=high,
-      colour=bimodal.COLOURS[label],
-      label=label,
-    )
-  over_time.set(
-    title="gap of a prompt, during training",
-    xlabel="steps",
-    ylabel="log E[l] − E[log l], nats",
-    ylim=(0, None),
-  )
+  _draw_gaps(over_time, runs)
   for ax, (label, run) in zip(ends, runs.items(), strict=True):
     _draw_prompts(ax, label, run)
   ends[0].set_ylabel("log E[l] after training")
@@ -53,6 +36,28 @@ def figure(preset: str, workdir) -> Result:
     [Drawing("jensen", drawing, caption)],
     _claims(runs),
     [],
+  )
+
+
+def _draw_gaps(ax, runs) -> None:
+  """Median and middle half over prompts and seeds, during training."""
+  for label, run in runs.items():
+    gaps = run["log_average"] - run["average_log"]
+    low, median, high = np.quantile(gaps, (0.25, 0.5, 0.75), axis=(0, 2))
+    plotting.curve(
+      ax,
+      run["step"],
+      median,
+      low=low,
+      high=high,
+      colour=bimodal.COLOURS[label],
+      label=label,
+    )
+  ax.set(
+    title="gap of a prompt, during training",
+    xlabel="steps",
+    ylabel="log E[l] − E[log l], nats",
+    ylim=(0, None),
   )
 
 

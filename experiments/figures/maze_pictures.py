@@ -19,16 +19,7 @@ def figure(preset: str, workdir) -> Result:
     settings, workdir / "runs", "maze answers", _answers
   )
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
-  both = np.flatnonzero(found["right"].any(1) & ~found["right"].all(1))
-  if not len(both):
-    raise ValueError(
-      f"figure maze_answers: no maze has right and wrong answers among"
-      f" {_ANSWERS}; change the warm-up's {settings.warmup} steps"
-    )
-  # From the easiest to the hardest that has answers of both kinds.
-  order = both[np.argsort(-found["right"][both].mean(1))]
-  shown = order[np.linspace(0, len(order) - 1, _MAZES).astype(int)]
-  for column, row in enumerate(shown):
+  for column, row in enumerate(_shown(found["right"], settings.warmup)):
     right = found["right"][row]
     for ax, kind, word in zip(
       axes[:, column], (True, False), ("right", "wrong"), strict=True
@@ -55,6 +46,23 @@ def figure(preset: str, workdir) -> Result:
     _claims(found),
     [],
   )
+
+
+def _shown(right: np.ndarray, warmup: int) -> np.ndarray:
+  """Mazes with answers of both kinds, from the easiest to the hardest.
+
+  Args:
+    right: [mazes, answers].
+    warmup: steps of the warm-up, which an error names.
+  """
+  both = np.flatnonzero(right.any(1) & ~right.all(1))
+  if not len(both):
+    raise ValueError(
+      f"figure maze_answers: no maze has right and wrong answers among"
+      f" {_ANSWERS}; change the warm-up's {warmup} steps"
+    )
+  order = both[np.argsort(-right[both].mean(1))]
+  return order[np.linspace(0, len(order) - 1, _MAZES).astype(int)]
 
 
 def _moves(answer: np.ndarray) -> int:

@@ -41,28 +41,6 @@ def rollouts(preset: str, workdir) -> Result:
     points[num] = summaries.reported(
       settings, rates, workdir, steps=settings.rollout_steps, **changes
     )
-  drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
-  for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
-    for label in _METHODS:
-      values = np.stack(
-        [
-          -np.log(summaries.final(points[n][label], k))
-          for n in settings.rollouts
-        ],
-        -1,
-      )
-      plotting.interval_curve(
-        ax,
-        settings.rollouts,
-        stats.mean_interval(values),
-        colour=COLOURS[label],
-        label=label,
-      )
-    plotting.every_tick(ax, settings.rollouts, base=2)
-    ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze")
-    ax.set_ylim(bottom=0)
-  axes[0].set_ylabel("nats, held-out mazes")
-  summaries.legend_below(drawing, axes[0])
   caption = (
     "How much is left to learn after"
     f" {settings.rollout_steps} steps, against the rollouts of a maze; learning"
@@ -71,10 +49,33 @@ def rollouts(preset: str, workdir) -> Result:
   )
   return Result(
     "Mazes: more rollouts (paper, figure 3)",
-    [Drawing("maze_rollouts", drawing, caption)],
+    [Drawing("maze_rollouts", _draw_rollouts(points), caption)],
     _rollout_claims(points, settings),
     [_rollout_table(points)],
   )
+
+
+def _draw_rollouts(points):
+  """A panel for each k; points are {rollouts: {method: [arrays a seed]}}."""
+  drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
+  for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
+    for label in _METHODS:
+      values = [
+        -np.log(summaries.final(runs[label], k)) for runs in points.values()
+      ]
+      plotting.interval_curve(
+        ax,
+        list(points),
+        stats.mean_interval(np.stack(values, -1)),
+        colour=COLOURS[label],
+        label=label,
+      )
+    plotting.every_tick(ax, list(points), base=2)
+    ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze")
+    ax.set_ylim(bottom=0)
+  axes[0].set_ylabel("nats, held-out mazes")
+  summaries.legend_below(drawing, axes[0])
+  return drawing
 
 
 def _rollout_claims(points, settings) -> list[Claim]:
@@ -112,6 +113,21 @@ def scarce(preset: str, workdir) -> Result:
   )
   config = config_of(settings, "rl")
   epochs = config.batch_size / settings.scarce
+  caption = (
+    f"{settings.scarce} training mazes for"
+    f" {settings.scarce_steps * epochs:.0f} epochs (drawn with replacement);"
+    " otherwise as with fresh mazes, learning rates included."
+  )
+  return Result(
+    "Mazes: scarce data (paper, figure 4)",
+    [Drawing("maze_scarce", _draw_scarce(runs, epochs), caption)],
+    _scarce_claims(runs),
+    [summaries.results_table(runs)],
+  )
+
+
+def _draw_scarce(runs, epochs: float):
+  """Over `epochs` a step: pass@k of held-out mazes, pass rate in training."""
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes[:3], (1, 32, 256), strict=True):
     for label, found in runs.items():
@@ -135,17 +151,7 @@ def scarce(preset: str, workdir) -> Result:
   axes[3].set(title="pass rate, training mazes", xlabel="epochs")
   summaries.cap(axes[3])
   summaries.legend_below(drawing, axes[0])
-  caption = (
-    f"{settings.scarce} training mazes for"
-    f" {settings.scarce_steps * epochs:.0f} epochs (drawn with replacement);"
-    " otherwise as with fresh mazes, learning rates included."
-  )
-  return Result(
-    "Mazes: scarce data (paper, figure 4)",
-    [Drawing("maze_scarce", drawing, caption)],
-    _scarce_claims(runs),
-    [summaries.results_table(runs)],
-  )
+  return drawing
 
 
 def _scarce_claims(runs) -> list[Claim]:

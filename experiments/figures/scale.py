@@ -1,5 +1,7 @@
 """The scale σ of the likelihood: from cross-entropy to RLOO on −MSE."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,12 @@ from maxrl_jax import likelihoods, objectives, plotting
 _SIGMAS = np.geomspace(0.02, 64, 60)
 _LARGE = 16.0  # Where the slopes of the expansion's errors are fitted.
 _PROMPTS, _FEATURES, _BINS, _ORDER = 64, 8, 64, 31
+_LOOKS = {
+  "cross-entropy": COLOURS["exact ML"],
+  "RLOO on −MSE": COLOURS["RLOO on −MSE"],
+  "MaxRL T = 31": COLOURS["MaxRL"],
+  "RL on l (T = 1)": COLOURS["RLOO on l"],
+}
 
 
 def figure(preset: str, workdir) -> Result:
@@ -18,48 +26,6 @@ def figure(preset: str, workdir) -> Result:
   del preset, workdir
   with jax.enable_x64(True):
     cosines, errors = _measure()
-  drawing, (left, right) = plotting.axes(columns=2, width=5.0, height=3.4)
-  looks = {
-    "cross-entropy": COLOURS["exact ML"],
-    "RLOO on −MSE": COLOURS["RLOO on −MSE"],
-    "MaxRL T = 31": COLOURS["MaxRL"],
-    "RL on l (T = 1)": COLOURS["RLOO on l"],
-  }
-  for label, colour in looks.items():
-    plotting.curve(
-      left,
-      _SIGMAS,
-      cosines[label],
-      colour=colour,
-      label=label,
-    )
-  left.set(
-    xscale="log",
-    xlabel="scale σ of the likelihood",
-    ylabel="cosine with ∇ log E[l]",
-    title="where maximum likelihood points",
-    ylim=(-0.05, 1.05),
-  )
-  for label, colour in (
-    ("first order", COLOURS["RLOO on −MSE"]),
-    ("second order", "#332288"),
-  ):
-    plotting.curve(right, _SIGMAS, errors[label], colour=colour, label=label)
-  right.set(
-    xscale="log",
-    yscale="log",
-    xlabel="scale σ of the likelihood",
-    ylabel="relative error of the gradient",
-    title="expansion of log E[l] in 1/σ²",
-    ylim=(1e-8, 1e2),
-    xlim=(1, _SIGMAS[-1]),
-  )
-  right.legend(loc="lower left")
-  drawing.legend(
-    *left.get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(looks),
-  )
   caption = (
     f"Gradient of a linear policy over {_BINS} grid values, {_PROMPTS} prompts,"
     " exact. Left: with a small σ only the right value is worth anything, and"
@@ -69,59 +35,79 @@ def figure(preset: str, workdir) -> Result:
   )
   return Result(
     "Scale: from cross-entropy to RLOO",
-    [Drawing("scale", drawing, caption)],
+    [Drawing("scale", _draw(cosines, errors), caption)],
     _claims(cosines, errors),
     [],
   )
 
 
-def _measure():
-  """Cosines with the exact ML gradient, and the expansion's errors, by σ."""
+class _Problem(NamedTuple):
+  """A linear policy, and the squared error of every value it may take."""
+
+  features: jax.Array  # [prompts, features].
+  weights: jax.Array  # [features, bins], where gradients are taken.
+  right: jax.Array  # [prompts], the value that each asks for.
+  squares: jax.Array  # [prompts, bins].
+
+
+def _problem() -> _Problem:
   rng = np.random.default_rng(0)
   features = jnp.asarray(rng.normal(size=(_PROMPTS, _FEATURES)))
   weights = jnp.asarray(rng.normal(size=(_FEATURES, _BINS)) / 2)
   values = jnp.linspace(-4, 4, _BINS)
   right = jnp.asarray(rng.integers(_BINS, size=_PROMPTS))
   squares = (values[right][:, None] - values[None]) ** 2
+  return _Problem(features, weights, right, squares)
+
+
+def _objectives(problem: _Problem, sigma):
+  """{name: weights → what is maximized}, summed over prompts."""
+  squares = problem.squares
+  likelihood = likelihoods.gaussian(scale=1.0)
+  log_l = likelihood.log_shape(jnp.sqrt(squares) / sigma)
 
   def log_policy(weights):
-    logits = jnp.dot(features, weights, precision="highest")
+    logits = jnp.dot(problem.features, weights, precision="highest")
     return jax.nn.log_softmax(logits)
+
+  def log_p(weights):
+    return jax.nn.logsumexp(log_policy(weights) + log_l, axis=-1)
 
   def moments(weights):
     policy = jnp.exp(log_policy(weights))
     mean = jnp.sum(policy * squares, -1)
     return mean, jnp.sum(policy * squares**2, -1) - mean**2
 
+  def of_order(order):
+    value = objectives.maxrl(order).value
+    return lambda w: jnp.sum(value(jnp.exp(log_p(w))))
+
+  def first(weights):
+    return jnp.sum(-moments(weights)[0] / (2 * sigma**2))
+
+  def second(weights):
+    return first(weights) + jnp.sum(moments(weights)[1] / (8 * sigma**4))
+
+  rows = jnp.arange(_PROMPTS)
+  return {
+    "exact": lambda w: jnp.sum(log_p(w)),
+    "cross-entropy": lambda w: jnp.sum(log_policy(w)[rows, problem.right]),
+    "RLOO on −MSE": first,
+    "MaxRL T = 31": of_order(_ORDER),
+    "RL on l (T = 1)": of_order(1),
+    "second": second,
+  }
+
+
+def _measure():
+  """Cosines with the exact ML gradient, and the expansion's errors, by σ."""
+  problem = _problem()
+
   @jax.jit
   def gradients(sigma):
-    likelihood = likelihoods.gaussian(scale=1.0)
-    log_l = likelihood.log_shape(jnp.sqrt(squares) / sigma)
-
-    def log_p(weights):
-      return jax.nn.logsumexp(log_policy(weights) + log_l, axis=-1)
-
-    def of_order(order):
-      value = objectives.maxrl(order).value
-      return lambda w: jnp.sum(value(jnp.exp(log_p(w))))
-
-    def first(weights):
-      return jnp.sum(-moments(weights)[0] / (2 * sigma**2))
-
-    def second(weights):
-      return first(weights) + jnp.sum(moments(weights)[1] / (8 * sigma**4))
-
-    rows = jnp.arange(_PROMPTS)
-    objectives_ = {
-      "exact": lambda w: jnp.sum(log_p(w)),
-      "cross-entropy": lambda w: jnp.sum(log_policy(w)[rows, right]),
-      "RLOO on −MSE": first,
-      "MaxRL T = 31": of_order(_ORDER),
-      "RL on l (T = 1)": of_order(1),
-      "second": second,
-    }
     return {
-      name: jnp.ravel(jax.grad(f)(weights)) for name, f in objectives_.items()
+      name: jnp.ravel(jax.grad(f)(problem.weights))
+      for name, f in _objectives(problem, sigma).items()
     }
 
   each = [jax.tree.map(np.asarray, gradients(sigma)) for sigma in _SIGMAS]
@@ -141,6 +127,46 @@ def _measure():
     for name, g in found.items()
   }
   return cosines, errors
+
+
+def _draw(cosines, errors):
+  drawing, (left, right) = plotting.axes(columns=2, width=5.0, height=3.4)
+  _draw_cosines(left, cosines)
+  _draw_errors(right, errors)
+  drawing.legend(
+    *left.get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=len(_LOOKS),
+  )
+  return drawing
+
+
+def _draw_cosines(ax, cosines) -> None:
+  for label, colour in _LOOKS.items():
+    plotting.curve(ax, _SIGMAS, cosines[label], colour=colour, label=label)
+  ax.set(
+    xscale="log",
+    xlabel="scale σ of the likelihood",
+    ylabel="cosine with ∇ log E[l]",
+    title="where maximum likelihood points",
+    ylim=(-0.05, 1.05),
+  )
+
+
+def _draw_errors(ax, errors) -> None:
+  colours = {"first order": COLOURS["RLOO on −MSE"], "second order": "#332288"}
+  for label, colour in colours.items():
+    plotting.curve(ax, _SIGMAS, errors[label], colour=colour, label=label)
+  ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="scale σ of the likelihood",
+    ylabel="relative error of the gradient",
+    title="expansion of log E[l] in 1/σ²",
+    ylim=(1e-8, 1e2),
+    xlim=(1, _SIGMAS[-1]),
+  )
+  ax.legend(loc="lower left")
 
 
 def _claims(cosines, errors) -> list[Claim]:

@@ -113,12 +113,8 @@ def _learning_curves(sweep: Sweep):
     curve = stats.mean_interval(
       data[f"validation_{sweep.score}"].values[method.runs]
     )
-    batch = method.fields.get("batch_size", config["batch_size"])
-    rollouts = method.fields.get("rollouts", config["rollouts"])
-    kind = method.fields.get("estimator.name", config["estimator"]["name"])
-    drawn = batch * rollouts if kind in ESTIMATORS else np.nan
     seconds = data["seconds"].values[method.runs].mean()
-    scales = (1, drawn, seconds / steps[-1])
+    scales = (1, _drawn(method, config), seconds / steps[-1])
     for ax, scale in zip(axes, scales, strict=True):
       mean, low, high = curve
       plotting.curve(
@@ -148,6 +144,14 @@ def _learning_curves(sweep: Sweep):
   )
 
 
+def _drawn(method, config: dict) -> float:
+  """Rollouts of a step; NaN where the method draws none."""
+  batch = method.fields.get("batch_size", config["batch_size"])
+  rollouts = method.fields.get("rollouts", config["rollouts"])
+  kind = method.fields.get("estimator.name", config["estimator"]["name"])
+  return batch * rollouts if kind in ESTIMATORS else np.nan
+
+
 def _map(sweep: Sweep, rows: str, columns: str):
   """Mean score on two fields of the grid, a panel for each of the others."""
   ys, xs = _swept(sweep, rows), _swept(sweep, columns)
@@ -175,18 +179,10 @@ def _map(sweep: Sweep, rows: str, columns: str):
   low = min(np.nanmin(cells) for _, cells in shown)
   high = max(np.nanmax(cells) for _, cells in shown)
   for ax, (label, cells) in zip(places, shown, strict=False):
-    image = ax.imshow(
-      cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
-    )
-    for i, j in np.argwhere(np.isfinite(cells)):
-      dark = (cells[i, j] - low) < 0.6 * (high - low)
-      colour = "white" if dark else "black"
-      words = f"{cells[i, j]:.3f}"
-      ax.text(j, i, words, ha="center", va="center", fontsize=8, color=colour)
+    image = _draw_cells(ax, cells, low, high)
     ax.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
     ax.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
     ax.set(xlabel=columns, ylabel=rows, title=label if len(panels) > 1 else "")
-    ax.grid(False)
   figure.colorbar(image, ax=places, label=f"test {sweep.score}")
   chosen = sweep.chooses and columns != RATE
   words = ", at the chosen learning rates" * chosen
@@ -196,6 +192,20 @@ def _map(sweep: Sweep, rows: str, columns: str):
     f"Mean test {sweep.score} over the reported seeds{words}."
     + _more(len(panels) - len(shown), "settings"),
   )
+
+
+def _draw_cells(ax, cells, low: float, high: float):
+  """Colours from low to high, and the numbers; what a colour bar needs."""
+  image = ax.imshow(
+    cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
+  )
+  for i, j in np.argwhere(np.isfinite(cells)):
+    dark = (cells[i, j] - low) < 0.6 * (high - low)
+    colour = "white" if dark else "black"
+    words = f"{cells[i, j]:.3f}"
+    ax.text(j, i, words, ha="center", va="center", fontsize=8, color=colour)
+  ax.grid(False)
+  return image
 
 
 def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):

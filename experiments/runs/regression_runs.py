@@ -131,9 +131,7 @@ def _tuned(config, seeds, points, rates, score, probe, unfinished):
       check=False,  # Some may diverge.
     )
     found = evaluate("validation", states)[score]
-    found = found.reshape(len(points), len(rates), -1).mean(-1)
-    found = np.where(np.isfinite(found), found, np.inf)
-    chosen = [rates[i] for i in np.argmin(found, 1)]
+    chosen = _best(rates, found.reshape(len(points), len(rates), -1))
   final = [
     point | {training.RATE: rate}
     for point, rate in zip(points, chosen, strict=True)
@@ -156,14 +154,31 @@ def _tuned(config, seeds, points, rates, score, probe, unfinished):
     unfinished / "final",
     **_runs(final, range(1, seeds + 1)),
   )
+  curves = _curves(rows, (len(points), seeds))
+  return curves | {"learning_rate": np.array(chosen)}
+
+
+def _best(rates, scores: np.ndarray) -> list[float]:
+  """The rate of each point with the smallest mean of scores [P, rates, S]."""
+  found = scores.mean(-1)
+  found = np.where(np.isfinite(found), found, np.inf)
+  return [rates[i] for i in np.argmin(found, 1)]
+
+
+def _curves(rows: list[dict], shape: tuple[int, int]) -> dict[str, np.ndarray]:
+  """Rows of metrics [P · S, …], some empty → metrics [P, S, rows, …]."""
   rows = [row for row in rows if row]
-  steps = np.array([row.pop("step") for row in rows])
-  curves = {name: np.stack([row[name] for row in rows], 1) for name in rows[0]}
+  steps = np.array([row["step"] for row in rows])
   curves = {
-    name: curve.reshape(len(points), seeds, *curve.shape[1:])
+    name: np.stack([row[name] for row in rows], 1)
+    for name in rows[0]
+    if name != "step"
+  }
+  curves = {
+    name: curve.reshape(*shape, *curve.shape[1:])
     for name, curve in curves.items()
   }
-  return curves | {"step": steps, "learning_rate": np.array(chosen)}
+  return curves | {"step": steps}
 
 
 def _runs(points, seeds) -> dict:

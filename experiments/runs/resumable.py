@@ -50,25 +50,13 @@ def advance(
     "environment": environment,
     "code": store.code(),
   }
-
-  def measure(step, states, metrics) -> Record:
-    record = {name: _over_steps(name, x) for name, x in metrics.items()}
-    if step % config.eval_every == 0 or step == config.steps:
-      found = evaluate("validation", states)
-      record |= {f"validation/{name}": x for name, x in found.items()}
-    return {"step": np.array(step)} | record
-
-  run = Resumable(made, config, workdir / "checkpoints")
-  if run.step and run.about is None:
-    raise ValueError(
-      f"workdir = '{workdir}': its newest checkpoint is of a loop of your own,"
-      " which experiments.train cannot go on with; choose another folder"
-      " (--fresh trains this one anew)"
-    )
+  run = _opened(made, config, workdir)
   _tell(run, origin, config.steps)
   log = _Log(workdir / "metrics.jsonl", run.records, config.runs)
   chunks = run.chunks(
-    measure, origin=origin, check=config.on_nonfinite == "stop"
+    _measure(config, evaluate),
+    origin=origin,
+    check=config.on_nonfinite == "stop",
   )
   bar = output.bar(
     total=config.steps,
@@ -76,7 +64,6 @@ def advance(
     unit="step",
     hidden=not processes.is_first(),
   )
-
   outlook = _Outlook(config)
 
   def tell(step):
@@ -126,6 +113,31 @@ def measured(
   until_stopped(chunks, tick)
   assert run.states is not None
   return run.records, run.states
+
+
+def _opened(made: training.Train, config, workdir: pathlib.Path) -> Resumable:
+  """Where the folder's checkpoints left off, if `advance` wrote them."""
+  run = Resumable(made, config, workdir / "checkpoints")
+  if run.step and run.about is None:
+    raise ValueError(
+      f"workdir = '{workdir}': its newest checkpoint is of a loop of your own,"
+      " which experiments.train cannot go on with; choose another folder"
+      " (--fresh trains this one anew)"
+    )
+  return run
+
+
+def _measure(config, evaluate):
+  """(step, states, metrics of a chunk) → its line of metrics.jsonl."""
+
+  def measure(step, states, metrics) -> Record:
+    record = {name: _over_steps(name, x) for name, x in metrics.items()}
+    if step % config.eval_every == 0 or step == config.steps:
+      found = evaluate("validation", states)
+      record |= {f"validation/{name}": x for name, x in found.items()}
+    return {"step": np.array(step)} | record
+
+  return measure
 
 
 class _Log:

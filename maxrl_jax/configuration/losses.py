@@ -45,14 +45,38 @@ def make_loss(
       " dimensions"
     )
   if name == "supervised":
-    fields.check_options("estimator", name, lambda: None, options)
-    if task.demonstrations is None:
-      raise ValueError(
-        f"estimator.name = 'supervised': task {config.task.name!r} has no right"
-        " answers to show; 'maze' has"
-      )
-    return batch_losses.supervised(policy, task)
-  if task.log_pass_rate is None and (name in EXACT or name == "cross_entropy"):
+    return _supervised(config, task, policy, options)
+  if name == "cross_entropy" or name in EXACT:
+    return _exact(config, task, policy, options, factorized)
+  if name == "mse":
+    return _mean_squared_error(config, task, policy, options, factorized)
+  names = ("cross_entropy", "mse", "supervised", *ESTIMATORS, *EXACT)
+  fields.choice(dict.fromkeys(names), "estimator.name", name)
+  return _sampled_loss(config, task, policy, layout, options, factorized)
+
+
+def _supervised(
+  config: ConfigDict, task: Task, policy: nn.Module, options: dict[str, Any]
+) -> batch_losses.Loss:
+  fields.check_options("estimator", "supervised", lambda: None, options)
+  if task.demonstrations is None:
+    raise ValueError(
+      f"estimator.name = 'supervised': task {config.task.name!r} has no right"
+      " answers to show; 'maze' has"
+    )
+  return batch_losses.supervised(policy, task)
+
+
+def _exact(
+  config: ConfigDict,
+  task: Task,
+  policy: nn.Module,
+  options: dict[str, Any],
+  factorized: bool,
+) -> batch_losses.Loss:
+  """An objective of the pass rate itself, summed over all answers."""
+  name = config.estimator.name
+  if task.log_pass_rate is None:
     raise ValueError(
       f"estimator.name = {name!r}: the pass rate of task"
       f" {config.task.name!r} cannot be summed exactly; take 'supervised' or"
@@ -61,32 +85,36 @@ def make_loss(
   if name == "cross_entropy":  # log p itself, finite where p underflows.
     fields.check_options("estimator", name, lambda: None, options)
     return batch_losses.exact(lambda log_p: log_p, policy, task)
-  if name == "mse":
-    fields.check_options("estimator", name, lambda: None, options)
-    _require_regression(config, task, "estimator.name = 'mse'")
-    if config.likelihood.learned is not None:
-      raise ValueError(
-        f"likelihood.learned = {config.likelihood.learned!r}: 'mse' has no"
-        " gradient for a noise scale"
-      )
-    if policy.has_free_scale():
-      raise ValueError(
-        "estimator.name = 'mse': has no gradient for the scale of policy"
-        f" {type(policy).__name__.lower()!r}; take 'normal' with"
-        " policy.policy_scale set, 'grid' or 'digits'"
-      )
-    if factorized:
-      raise ValueError(
-        "estimator.factorized = True: 'mse' is a sum over dimensions anyway"
-      )
-    return batch_losses.mean_squared_error(policy)
-  if name in EXACT:
-    value = fields.build(EXACT, "estimator", name, options).value
-    on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
-    return batch_losses.exact(on_log, policy, task, factorized=factorized)
-  names = ("cross_entropy", "mse", "supervised", *ESTIMATORS, *EXACT)
-  fields.choice(dict.fromkeys(names), "estimator.name", name)
-  return _sampled_loss(config, task, policy, layout, options, factorized)
+  value = fields.build(EXACT, "estimator", name, options).value
+  on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
+  return batch_losses.exact(on_log, policy, task, factorized=factorized)
+
+
+def _mean_squared_error(
+  config: ConfigDict,
+  task: Task,
+  policy: nn.Module,
+  options: dict[str, Any],
+  factorized: bool,
+) -> batch_losses.Loss:
+  fields.check_options("estimator", "mse", lambda: None, options)
+  _require_regression(config, task, "estimator.name = 'mse'")
+  if config.likelihood.learned is not None:
+    raise ValueError(
+      f"likelihood.learned = {config.likelihood.learned!r}: 'mse' has no"
+      " gradient for a noise scale"
+    )
+  if policy.has_free_scale():
+    raise ValueError(
+      "estimator.name = 'mse': has no gradient for the scale of policy"
+      f" {type(policy).__name__.lower()!r}; take 'normal' with"
+      " policy.policy_scale set, 'grid' or 'digits'"
+    )
+  if factorized:
+    raise ValueError(
+      "estimator.factorized = True: 'mse' is a sum over dimensions anyway"
+    )
+  return batch_losses.mean_squared_error(policy)
 
 
 def _sampled_loss(
@@ -104,34 +132,16 @@ def _sampled_loss(
   entropy_bonus = options.pop("entropy_bonus", None)
   if entropy_bonus is not None:
     _check_entropy_bonus(entropy_bonus, policy)
-  function = ESTIMATORS[name]
-  fields.check_options("estimator", name, function, options)
+  fields.check_options("estimator", name, ESTIMATORS[name], options)
   if signal == "reward":
-    _require_regression(config, task, "estimator.signal = 'reward'")
-    if task.rewards is None:
-      raise ValueError("estimator.signal = 'reward': the task has no rewards")
-    if name not in ANY_REWARD:
-      raise ValueError(
-        f"estimator.signal = 'reward': {name!r} needs likelihoods in [0, 1];"
-        f" any reward suits {sorted(ANY_REWARD)}"
-      )
+    _check_rewards(config, task)
     options["bounded"] = False
-    field = "rewards"
-  elif name in LOG_ESTIMATORS and task.is_regression:
-    function, field = LOG_ESTIMATORS[name], "log_likelihoods"
-  else:
-    field = "likelihoods"
+  function, field = _of_signal(name, signal, task)
   pathwise = None
   if config.likelihood.learned is not None:
     pathwise = _pathwise(config, name, signal, options)
   estimator = functools.partial(function, **options)
-  # Estimators check their options where they are traced: do it before.
-  try:
-    jax.eval_shape(estimator, jnp.zeros(config.rollouts))
-  except (TypeError, ValueError) as error:
-    raise ValueError(
-      f"estimator.name = {name!r}, rollouts = {config.rollouts}: {error}"
-    ) from None
+  _check_traced(config, estimator)
   return batch_losses.sampled(
     estimator,
     policy,
@@ -156,6 +166,42 @@ def _check_entropy_bonus(value: Any, policy: nn.Module) -> None:
     raise ValueError(
       f"estimator.entropy_bonus = {value}: must be at least 0 and finite"
     )
+
+
+def _check_rewards(config: ConfigDict, task: Task) -> None:
+  name = config.estimator.name
+  _require_regression(config, task, "estimator.signal = 'reward'")
+  if task.rewards is None:
+    raise ValueError("estimator.signal = 'reward': the task has no rewards")
+  if name not in ANY_REWARD:
+    raise ValueError(
+      f"estimator.signal = 'reward': {name!r} needs likelihoods in [0, 1];"
+      f" any reward suits {sorted(ANY_REWARD)}"
+    )
+
+
+def _of_signal(
+  name: str, signal: str, task: Task
+) -> tuple[Callable[..., Array], str]:
+  """The estimator's function, and the field of the rollouts that it reads."""
+  if signal == "reward":
+    return ESTIMATORS[name], "rewards"
+  if name in LOG_ESTIMATORS and task.is_regression:
+    return LOG_ESTIMATORS[name], "log_likelihoods"
+  return ESTIMATORS[name], "likelihoods"
+
+
+def _check_traced(
+  config: ConfigDict, estimator: Callable[[Array], Array]
+) -> None:
+  """Estimators check their options where they are traced: does it before."""
+  try:
+    jax.eval_shape(estimator, jnp.zeros(config.rollouts))
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f"estimator.name = {config.estimator.name!r}, rollouts ="
+      f" {config.rollouts}: {error}"
+    ) from None
 
 
 def _pathwise(

@@ -41,21 +41,12 @@ def bandit(
   rng = np.random.default_rng(task_seed)
   pass_rates = np.geomspace(hardest, easiest, num_prompts)
   best = rng.integers(num_arms, size=num_prompts)
-  rows = np.arange(num_prompts)
   likelihoods = np.zeros((num_prompts, num_arms))
   if continuous:
     share = rng.uniform(size=likelihoods.shape)
     likelihoods = share * pass_rates[:, None]
-  likelihoods[rows, best] = 1.0
-
-  # Random preferences among the other arms; the best one gets what is left.
-  others = rng.dirichlet(np.full(num_arms, 5.0), size=num_prompts)
-  others[rows, best] = 0
-  others /= others.sum(1, keepdims=True)
-  worth = (others * likelihoods).sum(1)
-  chance = (pass_rates - worth) / (1 - worth)
-  policy = others * (1 - chance)[:, None]
-  policy[rows, best] = chance
+  likelihoods[np.arange(num_prompts), best] = 1.0
+  policy = _policy(rng, likelihoods, best, pass_rates)
 
   table = likelihoods.astype(np.float32) if continuous else likelihoods > 0
   everything = base.Prompts(np.arange(num_prompts, dtype=np.int32), table)
@@ -70,3 +61,25 @@ def bandit(
       "initial_logits": np.log(policy).astype(np.float32),
     },
   )
+
+
+def _policy(
+  rng: np.random.Generator,
+  likelihoods: np.ndarray,
+  best: np.ndarray,
+  pass_rates: np.ndarray,
+) -> np.ndarray:
+  """Chances of the arms, [prompts, arms], with exactly these pass rates.
+
+  Random preferences among the other arms; the best one gets what is left.
+  """
+  num_prompts, num_arms = likelihoods.shape
+  rows = np.arange(num_prompts)
+  others = rng.dirichlet(np.full(num_arms, 5.0), size=num_prompts)
+  others[rows, best] = 0
+  others /= others.sum(1, keepdims=True)
+  worth = (others * likelihoods).sum(1)
+  chance = (pass_rates - worth) / (1 - worth)
+  policy = others * (1 - chance)[:, None]
+  policy[rows, best] = chance
+  return policy

@@ -51,12 +51,7 @@ def stream(
   _import_grain()
   whole = tfds_images.Split(data_name, "train", data_dir)
   test = tfds_images.Split(data_name, test_split, data_dir)
-  kept = len(whole) - eval_size
-  if kept < 1:
-    raise ValueError(
-      f"eval_size = {eval_size}: so many images are held out of"
-      f" {whole.what}, which has {len(whole)}; it must be below that"
-    )
+  kept = _kept(whole, eval_size)
   parts = {"validation": (whole, kept), "test": (test, 0)}
   sizes = {"validation": eval_size, "test": len(test)}
 
@@ -94,6 +89,16 @@ def _import_grain() -> None:
     import grain  # noqa: F401
   except ImportError as error:
     raise ImportError(f"{error}: pip install 'maxrl_jax[tfds]'") from error
+
+
+def _kept(whole: tfds_images.Split, eval_size: int) -> int:
+  """Images that are left to train on, the first ones."""
+  if eval_size >= len(whole):
+    raise ValueError(
+      f"eval_size = {eval_size}: so many images are held out of"
+      f" {whole.what}, which has {len(whole)}; it must be below that"
+    )
+  return len(whole) - eval_size
 
 
 def _prepare(batch: Prompts) -> Prompts:

@@ -56,37 +56,12 @@ def maze(
       or a max_length below the shortest paths.
   """
   _check(size, loops, train_size, eval_size)
-  longest = _longest_answer(size)
-  length = longest if max_length is None else max_length
+  length = _longest_answer(size) if max_length is None else max_length
   make = functools.partial(
     generation.prim, size=size, loops=loops, random_ends=random_ends
   )
   _check_supply(make, size, length)
-
-  def fits(found: generation.Maze) -> Array:
-    if length >= longest:
-      return jnp.array(True)
-    return paths.answer_length(found) <= length
-
-  def draw_side(side: Array, key: Array) -> generation.Maze:
-    """A maze of that side; all shares that are not held out are one."""
-
-    def again(state: Any) -> Array:
-      _, found = state
-      return (_side(found) != side) | ~fits(found)
-
-    def redraw(state: Any) -> tuple[Array, Any]:
-      key, own = jax.random.split(state[0])
-      return key, make(own)
-
-    return lax.while_loop(again, redraw, redraw((key, None)))[1]
-
-  @functools.partial(jax.jit, static_argnums=2)
-  def prompts(side: Any, key: Array, count: int) -> base.Prompts:
-    drawn = jax.vmap(functools.partial(draw_side, side))
-    mazes = drawn(jax.random.split(key, count))
-    return base.Prompts(jax.vmap(language.encode)(mazes), mazes)
-
+  prompts = _drawing(make, size, length)
   keys = jax.random.split(jax.random.key(task_seed), len(_SIDES) + 1)
   splits = {
     name: prompts(side, key, eval_size)
@@ -112,6 +87,38 @@ def maze(
       "eos": language.EOS,
     },
   )
+
+
+def _drawing(
+  make: Callable[[Array], Any], size: int, length: int
+) -> Callable[[Any, Array, int], base.Prompts]:
+  """(side, key, count) → mazes of one side whose answers fit, compiled."""
+
+  def fits(found: generation.Maze) -> Array:
+    if length >= _longest_answer(size):
+      return jnp.array(True)
+    return paths.answer_length(found) <= length
+
+  def draw_side(side: Array, key: Array) -> generation.Maze:
+    """A maze of that side; all shares that are not held out are one."""
+
+    def again(state: Any) -> Array:
+      _, found = state
+      return (_side(found) != side) | ~fits(found)
+
+    def redraw(state: Any) -> tuple[Array, Any]:
+      key, own = jax.random.split(state[0])
+      return key, make(own)
+
+    return lax.while_loop(again, redraw, redraw((key, None)))[1]
+
+  @functools.partial(jax.jit, static_argnums=2)
+  def prompts(side: Any, key: Array, count: int) -> base.Prompts:
+    drawn = jax.vmap(functools.partial(draw_side, side))
+    mazes = drawn(jax.random.split(key, count))
+    return base.Prompts(jax.vmap(language.encode)(mazes), mazes)
+
+  return prompts
 
 
 def _longest_answer(size: int) -> int:

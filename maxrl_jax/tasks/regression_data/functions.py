@@ -102,14 +102,21 @@ def heteroscedastic(
     prompts = normal_prompts(x, y, clean, sigma)
     if learnable:
       return prompts
-    levels = sigma_at((jnp.arange(64) + 0.5) / 64)[None]
-    terms = densities.norm.logpdf(y, clean, levels)
-    reference = special.logsumexp(terms, axis=-1) - np.log(64)
+    levels = sigma_at((jnp.arange(64) + 0.5) / 64)
+    reference = _mixture_log_density(y, clean, levels)
     return prompts._replace(
       targets=prompts.targets._replace(log_reference=reference)
     )
 
   return drawn(draw, eval_size, task_seed, 1)
+
+
+def _mixture_log_density(
+  y: jax.Array, clean: jax.Array, levels: jax.Array
+) -> jax.Array:
+  """log p(y), [B], under normal noise of one of the levels, all as likely."""
+  terms = densities.norm.logpdf(y, clean, levels[None])
+  return special.logsumexp(terms, axis=-1) - np.log(levels.size)
 
 
 def bimodal(
