@@ -70,7 +70,9 @@ def test_paper_is_white_and_no_figure_is_cut(page, browser):
 
 
 def test_a_caption_is_as_wide_as_the_page_and_shows_code(browser, tmp_path):
-  words = "More to say than two columns are wide, with `--figure=weights` in it."
+  words = (
+    "More to say than two columns are wide, with `--figure=weights` in it."
+  )
   made = Result("Title", [], [], [Table(words, ["a", "b"], [[1, 2]])])
   (tmp_path / "page.html").write_text(report.page("A page", [], [made]))
   shown = browser.new_page(viewport={"width": 900, "height": 600})
