@@ -28,6 +28,25 @@ def _process(module, *arguments, **options):
   )
 
 
+# Exit
+
+
+def test_ctrl_c_leaves_without_taking_python_down():
+  """JAX's threads may be at work, and crash with what is taken from them."""
+  script = (
+    "import atexit; from experiments.shell import console\n"
+    "def main(argv):\n"
+    "  atexit.register(print, 'taken down'); print('said')\n"
+    "  raise KeyboardInterrupt\n"
+    "console.run(main)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 75 and done.stdout == "said\n"
+  assert done.stderr == "stopped; what is finished is kept\n"
+
+
 # Output
 
 
@@ -64,7 +83,7 @@ def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
       assert row["estimator"] == "rloo" and 0 <= row["bias"] < 1e-5
     if module == "reproduce":
       assert record["claims"] == {"scale.ends": True, "scale.expansion": True}
-      assert outcome["stderr"].startswith("1 figure, about 0 minutes on two")
+      assert outcome["stderr"].startswith("1 figure, less than a minute on")
   for (module, *_), outcome in zip(commands[1::2], found[1::2], strict=True):
     assert outcome["code"] == 0 and outcome["stderr"] == ""
     (path,) = outcome["stdout"].splitlines()
@@ -112,6 +131,10 @@ def test_what_figures_take():
   assert f"about {sum(quick) / 2:.0f} minutes" in expected(ALL, "quick", 2)
   # Nine jobs wait for the longest figure.
   assert f"about {max(quick):.0f} minutes" in expected(ALL, "quick", 9)
+  short = FIGURES["bounds"].minutes["quick"]
+  assert expected(["bounds"], "quick", 1) == (
+    f"1 figure, less than a minute on two CPU cores (bounds {short:g})"
+  )
   words = expected(["bounds", "digits"], "full", 1)
   assert words == (
     "2 figures, about 48 minutes on two CPU cores (digits 48); not timed with"

@@ -72,7 +72,8 @@ def _flags(module: str) -> set[str]:
   names = {"help"}
   paths = [_ROOT / f"{module.replace('.', '/')}.py"]
   if module.startswith("experiments."):
-    paths.append(_ROOT / "experiments/shell/devices.py")
+    shell = _ROOT / "experiments/shell"
+    paths += [shell / "devices.py", shell / "output.py"]
   for path in paths:
     for call in ast.walk(ast.parse(path.read_text())):
       if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):

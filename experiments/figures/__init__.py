@@ -69,7 +69,8 @@ def expected(names: list[str], preset: str, jobs: int) -> str:
     # Jobs wait for the longest one.
     total = max(sum(known.values()) / jobs, *known.values())
     each = ", ".join(f"{name} {time:g}" for name, time in known.items())
-    words += f", about {total:.0f} minutes on two CPU cores ({each})"
+    some = f"about {total:.0f} minutes" if total >= 1 else "less than a minute"
+    words += f", {some} on two CPU cores ({each})"
   unknown = [name for name in names if name not in known]
   if unknown:
     words += f"; not timed with preset {preset}: {', '.join(unknown)}"

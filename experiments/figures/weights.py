@@ -20,7 +20,7 @@ def figure(preset: str, workdir) -> Result:
   measured = _measured_weights(_GROUPS[preset])
   caption = (
     "Population weights w(p), lines, and the mean gradient estimate of"
-    f" `maxrl` divided by ∇p, dots: N = {_NUM} rollouts of a two-armed policy,"
+    f" MaxRL divided by ∇p, dots: N = {_NUM} rollouts of a two-armed policy,"
     f" {_GROUPS[preset]:,} groups a dot."
   )
   return Result(

@@ -72,15 +72,19 @@ def _selection(sweep: Sweep, reported: int) -> str:
   if len(sweep.tuning):
     return (
       f"The learning rate of every method was chosen by validation"
-      f" {sweep.score} on {len(sweep.tuning)} seeds; all scores are test scores"
-      f" of the {reported} other seeds."
+      f" {sweep.score} on {_seeds(len(sweep.tuning))}; all scores are test"
+      f" scores of {_seeds(reported, 'other ')}."
     )
   if sweep.chooses:
     return (
       "One seed both chose the learning rates and is reported: the scores of"
       " the best rates are flattered. Take more seeds."
     )
-  return f"All scores are test scores, over {reported} seeds."
+  return f"All scores are test scores, over {_seeds(reported)}."
+
+
+def _seeds(number: int, which: str = "") -> str:
+  return f"{number} {which}seed{'s' * (number > 1)}"
 
 
 def _scores(sweep: Sweep) -> Table:

@@ -46,7 +46,7 @@ def _check_file(argv: Sequence[str]) -> None:
       continue
     path = (value if equals else following).split(":")[0]
     if not pathlib.Path(path).is_file():
-      ours = pathlib.Path(__file__).parents[1] / "configs"
+      ours = pathlib.Path(__file__).parents[2] / "configs"
       names = sorted(p.name for p in ours.glob("[a-z]*.py"))
       raise ValueError(
         f"--config={path}: no such file; configs/ has {', '.join(names)}"

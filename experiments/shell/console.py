@@ -58,7 +58,7 @@ def run(main, *, together: bool = False) -> None:
       devices.leave(code)
     except KeyboardInterrupt:
       output.tell("stopped; what is finished is kept")
-      devices.leave(RESUMABLE)
+      devices.leave(RESUMABLE, at_once=True)
 
   warnings.showwarning = _warn
   os.environ["MPLBACKEND"] = "Agg"  # No display is needed.

@@ -139,11 +139,17 @@ def lost(error: BaseException) -> bool:
   return jax.distributed.is_initialized() and any(w in text for w in words)
 
 
-def leave(code: int) -> NoReturn:
-  """Exits; other processes, that may be gone or wait, are not waited for."""
+def leave(code: int, *, at_once: bool = False) -> NoReturn:
+  """Exits; other processes, that may be gone or wait, are not waited for.
+
+  Args:
+    code: of the process.
+    at_once: whether JAX may be computing: its threads crash where Python
+      takes down what they use.
+  """
   import jax
 
-  if not jax.distributed.is_initialized():
+  if not at_once and not jax.distributed.is_initialized():
     sys.exit(code)
   sys.stdout.flush()
   sys.stderr.flush()

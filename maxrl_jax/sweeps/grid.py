@@ -129,6 +129,8 @@ def _spaced(kind: str, numbers: list[float]) -> list:
     if any(x != int(x) for x in (first, last, step)):
       raise ValueError("a range is of whole numbers")
     return [int(x) for x in np.arange(first, last + step / 2, step)]
+  if len(numbers) != 3:
+    raise ValueError("three numbers are needed")
   first, last, count = numbers
   if count < 2:
     raise ValueError("two values at least")
