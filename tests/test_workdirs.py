@@ -17,7 +17,8 @@ def test_another_config_is_refused_and_nothing_lost(tmp_path):
   other = small(**{"estimator.order": 3, "steps": 80})
   message = (
     "holds another experiment: estimator.order is None there and 3 here;"
-    " steps is 60 there and 80 here; choose another folder"
+    " steps is 60 there and 80 here; choose another folder, or train this one"
+    " anew with --fresh"
   )
   with pytest.raises(ValueError, match=message):
     single_run.train(other, tmp_path)

@@ -62,7 +62,9 @@ def _opened(config, workdir: pathlib.Path, fresh: bool) -> bool:
   fields = json.loads(config.to_json())
   if fresh:
     _clear(workdir, fields)
-  return workdirs.claim(workdir / "config.json", fields)
+  return workdirs.claim(
+    workdir / "config.json", fields, ", or train this one anew with --fresh"
+  )
 
 
 def _clear(workdir: pathlib.Path, fields: dict) -> None:

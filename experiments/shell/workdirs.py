@@ -47,12 +47,13 @@ def locked(path: pathlib.Path):
     lock.release()
 
 
-def claim(path: pathlib.Path, fields: dict) -> bool:
+def claim(path: pathlib.Path, fields: dict, mend: str = "") -> bool:
   """Whether the folder holds this experiment already; if empty, it does now.
 
   Args:
     path: a file of the folder that tells which experiment it holds.
     fields: what makes this experiment this one, as JSON gives it back.
+    mend: what else can be done than to choose another folder.
 
   Raises:
     ValueError: it holds another one, naming what differs; the file is damaged;
@@ -86,7 +87,7 @@ def claim(path: pathlib.Path, fields: dict) -> bool:
     raise ValueError(
       f"workdir = '{workdir}' holds another experiment: "
       + "; ".join(differing[:5])
-      + f"{more}; choose another folder"
+      + f"{more}; choose another folder{mend}"
     )
   return True
 
