@@ -81,9 +81,14 @@ class Run:
       jnp.zeros(()),
     )
 
+  @property
+  def task_varies(self) -> bool:
+    """Whether runs have tasks of their own."""
+    return any(name.startswith(("task.", "likeli")) for name in self.varying)
+
   def task_of(self, varied: dict[str, Any]) -> Task:
     """The task of a run, where its fields may vary."""
-    if not any(name.startswith(("task.", "likeli")) for name in self.varying):
+    if not self.task_varies:
       return self.task
     return configuration.make_task(configuration.overlay(self.config, varied))
 

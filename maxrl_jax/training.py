@@ -42,6 +42,7 @@ class Train(NamedTuple):
     policy: the policy's module.
     task: the task.
     task_of: varied → the task of a run, where its fields may vary.
+    task_varies: whether they do.
     layout: where arrays are, if there are several devices.
   """
 
@@ -53,6 +54,7 @@ class Train(NamedTuple):
   policy: nn.Module
   task: Task
   task_of: Callable[[dict[str, Array]], Task]
+  task_varies: bool
   layout: meshes.Layout
 
 
@@ -96,6 +98,7 @@ def make_train(
     run.policy,
     run.task,
     run.task_of,
+    run.task_varies,
     layout,
   )
 

@@ -79,19 +79,27 @@ def make_evaluate(
     return _streamed.make_evaluate(train, ks)
 
   # Splits are arguments, not constants: those of one size are one program.
-  @functools.partial(jax.jit, out_shardings=train.layout.everywhere())
+  # Only where runs have tasks of their own are they made in it, by name.
+  @functools.partial(
+    jax.jit, static_argnums=0, out_shardings=train.layout.everywhere()
+  )
   def evaluate(
-    prompts: Prompts, params: Any, varied: dict[str, Any]
+    own: str | None, prompts: Prompts, params: Any, varied: dict[str, Any]
   ) -> dict[str, jax.Array]:
     def one(params: Any, varied: dict[str, Any]) -> dict[str, jax.Array]:
-      return metrics(train.policy, train.task_of(varied), params, prompts, ks)
+      task = train.task_of(varied)
+      these = prompts if own is None else task.splits[own]
+      return metrics(train.policy, task, params, these, ks)
 
     return lax.map(lambda run: one(*run), (params, varied))
 
   # jit sorts dictionaries by name; pass@k reads better by k.
   def in_order(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    prompts = train.task.splits[split]
-    found = evaluate(prompts, states.params, states.varied)
+    own, prompts = (
+      split if train.task_varies else None,
+      train.task.splits[split],
+    )
+    found = evaluate(own, prompts, states.params, states.varied)
     names = [f"pass@{k}" for k in ks]
     names += [name for name in found if name not in names]
     return {name: np.asarray(found[name]) for name in names}
