@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import textwrap
+from unittest import mock
 
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +19,9 @@ import pytest
 from configs import bandit
 from experiments.runs import sweep_runs
 from maxrl_jax import estimators, evaluation, training
+from maxrl_jax.policies import POLICIES
 from maxrl_jax.sweeps import grid
+from maxrl_jax.tasks import TASKS
 
 _DOCS = pathlib.Path(__file__).parents[1] / "docs"
 _PAGES = {
@@ -41,6 +44,8 @@ def _blocks(name: str) -> list[tuple[str, str]]:
     for name in _PAGES
   ],
 )
+@mock.patch.dict(POLICIES)  # Pages name pieces of their own in these.
+@mock.patch.dict(TASKS)
 def test_blocks_print_what_is_shown(name, tmp_path, monkeypatch):
   """In one namespace; words exactly, numbers as far as other CPUs may round."""
   monkeypatch.chdir(tmp_path)

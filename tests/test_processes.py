@@ -225,7 +225,7 @@ def test_a_mistake_in_one_process_ends_all(tmp_path):
   (tmp_path / "config.json").write_text("{}")
   (code, _, told), (other, _, words) = _ends(_start(tmp_path))
   assert (
-    code == 1 and "holds another experiment" in told and "Traceback" not in told
+    code == 2 and "holds another experiment" in told and "Traceback" not in told
   )
   assert other == 75 and "another process of this run is gone" in words
 
@@ -272,7 +272,7 @@ def test_what_cannot_run_in_several_processes_says_so_at_once(tmp_path):
     "error: --distributed: only experiments.train runs in several processes;"
     " leave it out: one process uses all devices of its machine\n"
   )
-  assert _ends(started) == [(1, "", told)] * len(_ALONE)
+  assert _ends(started) == [(2, "", told)] * len(_ALONE)
   assert not list(tmp_path.iterdir())
 
 
