@@ -50,6 +50,7 @@ def test_ctrl_c_leaves_without_taking_python_down():
 # Output
 
 
+@pytest.mark.long
 def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
   work = {
     "train": [_BANDIT, *_SMALL],

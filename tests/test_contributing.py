@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 _ROOT = pathlib.Path(__file__).parents[1]
 _TEXT = (_ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 _SECTIONS = dict(

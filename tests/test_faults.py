@@ -13,8 +13,9 @@ from experiments.shell.interruptions import RESUMABLE
 from maxrl_jax import training
 from tests.faults import configs, damage, full_disk, groups, kills
 
+pytestmark = pytest.mark.long
 
-@pytest.mark.long
+
 def test_killed_runs_end_as_their_twins():
   records = kills.trial(["bandit"], 4, seed=3)
   assert sum(len(record["doing"]) for record in records) == 4
@@ -115,7 +116,6 @@ def test_a_terminated_process_ends_in_time_with_its_code(
   assert told.splitlines()[-1] == "stopped; the same command goes on"
 
 
-@pytest.mark.long
 def test_hostile_groups_are_finite_and_near_float64():
   worst = groups.trial(count=2000, seed=1, sizes=(1, 2, 5, 33))
   assert len(worst) == len(groups.ESTIMATORS) * len(groups.KINDS)

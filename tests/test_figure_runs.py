@@ -100,6 +100,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_worker_saves_and_ends_when_its_parent_is_killed(tmp_path):
   script, said = tmp_path / "parent.py", tmp_path / "said"
   script.write_text(_WORKER)

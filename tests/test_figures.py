@@ -21,6 +21,7 @@ _TINY = digit_runs.Preset(
 )
 
 
+@pytest.mark.long
 def test_digit_figure_tunes_and_never_repeats_a_run(tmp_path, monkeypatch):
   monkeypatch.setitem(digit_runs.PRESETS, "quick", _TINY)
   methods = digit_runs.METHODS[:2]
@@ -48,6 +49,7 @@ def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):
   assert len(runs[method]) == 2
 
 
+@pytest.mark.long
 def test_gradient_norm_figure(tmp_path, monkeypatch):
   monkeypatch.setitem(digit_runs.PRESETS, "quick", _TINY)
   monkeypatch.setitem(gradient_norms._STEPS, "quick", 8)

@@ -114,6 +114,7 @@ def test_examples_of_one_s_own_take_under_30_lines():
     assert len([line for line in code.splitlines() if line.strip()]) < 30
 
 
+@pytest.mark.long
 def test_the_commands_take_a_config_file_with_a_task_of_one_s_own(tmp_path):
   codes = [code for code, _ in _blocks("your_own")]
   (policy,) = (code for code in codes if "class Letters" in code)

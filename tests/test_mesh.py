@@ -16,13 +16,8 @@ from tests.virtual_devices import rows
 _CASES = "tests.mesh_cases"
 
 
-@pytest.mark.parametrize(
-  "case",
-  [
-    pytest.param(case, marks=[] if case == "graded" else pytest.mark.long)
-    for case in CASES
-  ],
-)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.long
 def test_parameters_after_50_steps_are_the_same(case):
   one, *others = rows(_CASES, case)
   assert one["sizes"] is None

@@ -113,7 +113,8 @@ def alone(tmp_path_factory):
   return workdir
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.long
 def test_a_run_goes_on_after_one_of_its_processes_was_killed(
   count, tmp_path, alone
 ):

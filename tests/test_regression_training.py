@@ -14,6 +14,7 @@ from tests.regression_cases import short_config
 
 @pytest.mark.parametrize("policy", ["grid", "normal", "mixture", "digits"])
 @pytest.mark.parametrize("name", sorted(REGRESSION))
+@pytest.mark.long
 def test_every_policy_trains_on_every_task(name, policy):
   fields = {"task.name": name, "policy.name": policy}
   fields["likelihood.scale"] = 2.0

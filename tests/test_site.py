@@ -29,6 +29,8 @@ from maxrl_jax.integrations import groups, qwen2
 from maxrl_jax.sweeps import grid, programs
 from maxrl_jax.tasks import mazes, regression
 
+pytestmark = pytest.mark.long
+
 _ROOT = pathlib.Path(__file__).parents[1]
 
 

@@ -35,6 +35,7 @@ def _config(data_dir, **fields):
   return config
 
 
+@pytest.mark.long
 def test_a_run_that_goes_on_ends_with_the_same_bits(pictures, monkeypatch):
   """And it learns, is compiled once, and is what evaluation says."""
   config = _config(pictures)

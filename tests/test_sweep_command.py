@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import pytest
 import xarray as xr
+
+pytestmark = pytest.mark.long
 
 _ROOT = pathlib.Path(__file__).parents[1]
 

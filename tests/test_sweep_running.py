@@ -37,6 +37,7 @@ _GRIDS = [
 
 
 @pytest.mark.parametrize("text", _GRIDS)
+@pytest.mark.long
 def test_a_run_of_a_slice_is_the_run_alone(text, tmp_path):
   points, found, _ = _sweep(text, tmp_path)
   for row, (index, seed) in enumerate(

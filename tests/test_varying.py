@@ -67,6 +67,7 @@ def _final(config, varying=(), **kwargs):
 
 
 @pytest.mark.parametrize("case", _CASES)
+@pytest.mark.long
 def test_a_varied_run_is_the_run_alone(case):
   base, field, values = _CASES[case]
   together, found = _final(
