@@ -14,10 +14,12 @@ from absl import flags
 from experiments.shell import console, output
 
 _ESTIMATORS = flags.DEFINE_list(
-  "estimators", "maxrl,rloo,grpo", "Names from estimators.ESTIMATORS."
+  "estimators",
+  "maxrl,rloo,grpo",
+  "Names from estimators.ESTIMATORS, but vimco and series.",
 )
 _ORDERS = flags.DEFINE_list(
-  "orders", None, "T of maxrl, power; K of pass_at_k. Default: 1, N/2, N−1."
+  "orders", None, "T of maxrl, power; K of pass_at_k; else 1, N/2, N−1."
 )
 _BASELINES = flags.DEFINE_list(
   "baselines", "centred", "Baselines of maxrl, power and pass_at_k."

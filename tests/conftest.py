@@ -50,8 +50,8 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-  """The page with its first setting, alone in the world and free of errors."""
+def explorer(browser):
+  """docs/explorer with its first setting, alone in the world, without errors."""
   page = browser.new_page(viewport={"width": 1400, "height": 900})
   complaints = []
   page.on("console", lambda message: complaints.append(message.text))

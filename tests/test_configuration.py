@@ -92,3 +92,13 @@ def test_optimizers_are_optax_ones(name, reference):
 def test_a_wrong_config_names_the_field(field, value, message):
   with pytest.raises(ValueError, match=message):
     training.make_train(short_bandit(**{field: value}))
+
+
+def test_all_wrong_numbers_are_told_at_once():
+  config = short_bandit(steps=5, rollouts=0, **{"optimizer.warmup": 9})
+  with pytest.raises(ValueError) as error:
+    configuration.check(config)
+  rollouts, log_every, warmup = str(error.value).split("; ")
+  assert rollouts.startswith("rollouts = 0:")
+  assert log_every.startswith("log_every = 2:")
+  assert warmup.startswith("optimizer.warmup = 9:")

@@ -20,21 +20,21 @@ SETTINGS = [
 ]
 
 
-def address(page, **setting) -> str:
+def address(explorer, **setting) -> str:
   parts = "&".join(f"{key}={value}" for key, value in setting.items())
-  return f"{page.url.split('#')[0]}#{parts}"
+  return f"{explorer.url.split('#')[0]}#{parts}"
 
 
-def shown(page) -> dict:
+def shown(explorer) -> dict:
   """Every number of the page as text, by its id."""
-  return page.evaluate(
+  return explorer.evaluate(
     "Object.fromEntries([...document.querySelectorAll('dd')]"
     ".map(x => [x.id, x.textContent]))"
   )
 
 
-def test_first_setting_by_hand(page):
-  text = shown(page)
+def test_first_setting_by_hand(explorer):
+  text = shown(explorer)
   w = (1 - 0.98**15) / 0.02
   assert text["target"] == text["mean"] == f"{w:.2f}" == "13.07"
   assert text["weight-ml"] == "50"
@@ -60,9 +60,9 @@ def test_first_setting_by_hand(page):
   assert text["spread-total"] == f"{math.hypot(count, scores):.4g}"
 
 
-def test_numbers_as_text(page):
+def test_numbers_as_text(explorer):
   values = [0, 1, -0.98, 12345.678, 1e-4, 1.2342e-7, -1e7, 2e6]
-  assert of_each(page, "x => charts.number(x)", values) == [
+  assert of_each(explorer, "x => charts.number(x)", values) == [
     *("0", "1", "−0.98", "12350", "0.0001"),
     *("1.234 × 10⁻⁷", "−1 × 10⁷", "2 × 10⁶"),
   ]
@@ -78,21 +78,21 @@ CHANGED = {  # By each slider: a number and a chart that must follow.
 
 
 @pytest.mark.parametrize("key", CHANGED)
-def test_arrow_keys_move_numbers_and_charts(page, key):
+def test_arrow_keys_move_numbers_and_charts(explorer, key):
   number, chart = CHANGED[key]
-  before = shown(page)[number], page.inner_html(f"#{chart}")
-  value = float(page.input_value(f"#{key}"))
-  page.focus(f"#{key}-slider")
-  page.keyboard.press("ArrowRight")
-  assert float(page.input_value(f"#{key}")) > value
-  after = shown(page)[number], page.inner_html(f"#{chart}")
+  before = shown(explorer)[number], explorer.inner_html(f"#{chart}")
+  value = float(explorer.input_value(f"#{key}"))
+  explorer.focus(f"#{key}-slider")
+  explorer.keyboard.press("ArrowRight")
+  assert float(explorer.input_value(f"#{key}")) > value
+  after = shown(explorer)[number], explorer.inner_html(f"#{chart}")
   assert after[0] != before[0]
   assert after[1] != before[1]
-  page.keyboard.press("ArrowLeft")
-  assert (shown(page)[number], page.inner_html(f"#{chart}")) == before
+  explorer.keyboard.press("ArrowLeft")
+  assert (shown(explorer)[number], explorer.inner_html(f"#{chart}")) == before
 
 
-def test_typed_values_are_taken_or_brought_into_range(page):
+def test_typed_values_are_taken_or_brought_into_range(explorer):
   for key, typed, taken in [
     ("N", "37", "37"),
     ("T", "36", "36"),
@@ -100,83 +100,85 @@ def test_typed_values_are_taken_or_brought_into_range(page):
     ("K", "99", "37"),
     ("N", "1", "2"),
   ]:
-    page.fill(f"#{key}", typed)
-    page.keyboard.press("Enter")
-    assert page.input_value(f"#{key}") == taken
+    explorer.fill(f"#{key}", typed)
+    explorer.keyboard.press("Enter")
+    assert explorer.input_value(f"#{key}") == taken
   # The order comes back when there is room for it again.
-  assert page.input_value("#T") == "2"
-  page.fill("#N", "40")
-  page.keyboard.press("Enter")
-  assert page.input_value("#T") == "36"
+  assert explorer.input_value("#T") == "2"
+  explorer.fill("#N", "40")
+  explorer.keyboard.press("Enter")
+  assert explorer.input_value("#T") == "36"
 
 
-def test_choices_groups_and_likelihoods(page):
-  page.select_option("#estimator", "grpo")
-  assert page.is_disabled("#baseline")
-  assert shown(page)["bias"].startswith("−3.54 (−49.6 %)")
-  page.select_option("#estimator", "maxrl_paper")
-  assert page.is_disabled("#T") and page.input_value("#T") == "15"
-  page.select_option("#estimator", "maxrl")
-  page.select_option("#baseline", "none")
-  assert (shown(page)["right"], shown(page)["wrong"]) == ("15", "0")
-  page.evaluate("Math.random = () => 0")
-  page.click("#draw")
-  assert page.input_value("#K") == "16"
-  page.click("#chance [data-count='2']")
-  assert page.input_value("#K") == "2"
-  page.select_option("#baseline", "centred")
-  page.focus("#graded-rows tr:first-child input")
-  before = page.inner_text("#graded-rows tr:first-child td:last-child")
-  page.keyboard.press("ArrowLeft")
-  after = page.inner_text("#graded-rows tr:first-child td:last-child")
+def test_choices_groups_and_likelihoods(explorer):
+  explorer.select_option("#estimator", "grpo")
+  assert explorer.is_disabled("#baseline")
+  assert shown(explorer)["bias"].startswith("−3.54 (−49.6 %)")
+  explorer.select_option("#estimator", "maxrl_paper")
+  assert explorer.is_disabled("#T") and explorer.input_value("#T") == "15"
+  explorer.select_option("#estimator", "maxrl")
+  explorer.select_option("#baseline", "none")
+  assert (shown(explorer)["right"], shown(explorer)["wrong"]) == ("15", "0")
+  explorer.evaluate("Math.random = () => 0")
+  explorer.click("#draw")
+  assert explorer.input_value("#K") == "16"
+  explorer.click("#chance [data-count='2']")
+  assert explorer.input_value("#K") == "2"
+  explorer.select_option("#baseline", "centred")
+  explorer.focus("#graded-rows tr:first-child input")
+  before = explorer.inner_text("#graded-rows tr:first-child td:last-child")
+  explorer.keyboard.press("ArrowLeft")
+  after = explorer.inner_text("#graded-rows tr:first-child td:last-child")
   assert float(after) < float(before)
 
 
-def test_nothing_to_estimate_where_all_are_right(page):
-  page.goto(address(page, p=1))
-  text = shown(page)
+def test_nothing_to_estimate_where_all_are_right(explorer):
+  explorer.goto(address(explorer, p=1))
+  text = shown(explorer)
   for key in ("mean", "bias", "variance", "spread-total", "this"):
     assert text[key] == "—"
   assert text["weight-maxrl"] == "1"
-  assert "nothing to estimate" in page.inner_text("#note")
+  assert "nothing to estimate" in explorer.inner_text("#note")
 
 
-def test_address_keeps_the_setting(page):
+def test_address_keeps_the_setting(explorer):
   wanted = dict(
     estimator="pass_at_k", baseline="loo_mean", p=0.3, N=9, T=4, K=5
   )
-  page.goto(address(page, **wanted, l="1,0,0,0,0,0,0,0.5"))
+  explorer.goto(address(explorer, **wanted, l="1,0,0,0,0,0,0,0.5"))
   for key, value in wanted.items():
-    assert page.input_value(f"#{key}") == str(value)
-  page.focus("#K-slider")
-  page.keyboard.press("ArrowRight")
-  page.wait_for_url(re.compile("K=6"))
-  before = shown(page)
-  page.reload()
-  assert shown(page) == before
-  assert page.input_value("#graded-rows tr:last-child input") == "0.5"
+    assert explorer.input_value(f"#{key}") == str(value)
+  explorer.focus("#K-slider")
+  explorer.keyboard.press("ArrowRight")
+  explorer.wait_for_url(re.compile("K=6"))
+  before = shown(explorer)
+  explorer.reload()
+  assert shown(explorer) == before
+  assert explorer.input_value("#graded-rows tr:last-child input") == "0.5"
 
 
-def test_nonsense_in_the_address_is_the_first_setting(page):
-  first = shown(page)
+def test_nonsense_in_the_address_is_the_first_setting(explorer):
+  first = shown(explorer)
   nonsense = dict(estimator="toString", baseline="?", p="x", N="", T="NaN")
-  page.goto(address(page, **nonsense, K="one", l="2,0", rho="-"))
-  assert shown(page) == first
+  explorer.goto(address(explorer, **nonsense, K="one", l="2,0", rho="-"))
+  assert shown(explorer) == first
 
 
 # What it looks like
 
 
-def test_colours_are_those_of_the_figures(page):
+def test_colours_are_those_of_the_figures(explorer):
   for name, colour in plotting.COLOURS.items():
-    got = page.evaluate(
+    got = explorer.evaluate(
       "name => getComputedStyle(document.documentElement)"
       ".getPropertyValue(name)",
       f"--{name}",
     )
     if got:
       assert got.lower() == colour.lower()
-  assert page.evaluate("Object.keys(maths.ESTIMATORS)") == page.evaluate(
+  assert explorer.evaluate(
+    "Object.keys(maths.ESTIMATORS)"
+  ) == explorer.evaluate(
     "Object.keys(maths.ESTIMATORS).filter(x => getComputedStyle("
     "document.documentElement).getPropertyValue('--' + x))"
   )
@@ -199,13 +201,13 @@ svg => {
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_labels_fit_and_nothing_scrolls_sideways(page, width):
-  page.set_viewport_size({"width": width, "height": 900})
+def test_labels_fit_and_nothing_scrolls_sideways(explorer, width):
+  explorer.set_viewport_size({"width": width, "height": 900})
   for setting in SETTINGS:
-    page.goto(address(page, **setting))
-    assert page.evaluate("document.documentElement.scrollWidth") == width
-    assert page.evaluate(OVERLAPS) == []
-    undrawn = page.evaluate(
+    explorer.goto(address(explorer, **setting))
+    assert explorer.evaluate("document.documentElement.scrollWidth") == width
+    assert explorer.evaluate(OVERLAPS) == []
+    undrawn = explorer.evaluate(
       "[...document.querySelectorAll('main svg[id]')]"
       ".filter(x => x.querySelectorAll('text').length < 5 ||"
       " /NaN|Infinity|undefined/.test(x.innerHTML)).map(x => x.id)"
@@ -213,12 +215,12 @@ def test_labels_fit_and_nothing_scrolls_sideways(page, width):
     assert undrawn == []
 
 
-def test_dark_where_dark_is_preferred(page):
+def test_dark_where_dark_is_preferred(explorer):
   ground = "getComputedStyle(document.body).backgroundColor"
-  page.emulate_media(color_scheme="light")
-  assert page.evaluate(ground) == "rgb(255, 255, 255)"
-  page.emulate_media(color_scheme="dark")
-  dark = [int(x) for x in re.findall(r"\d+", page.evaluate(ground))]
+  explorer.emulate_media(color_scheme="light")
+  assert explorer.evaluate(ground) == "rgb(255, 255, 255)"
+  explorer.emulate_media(color_scheme="dark")
+  dark = [int(x) for x in re.findall(r"\d+", explorer.evaluate(ground))]
   assert max(dark) < 50
-  page.emulate_media(media="print")
-  assert page.evaluate(ground) == "rgb(255, 255, 255)"
+  explorer.emulate_media(media="print")
+  assert explorer.evaluate(ground) == "rgb(255, 255, 255)"

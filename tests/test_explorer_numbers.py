@@ -20,9 +20,9 @@ def case(estimator, N, T=1, baseline="centred", p=0.5, K=1):
   return dict(estimator=estimator, N=N, T=T, baseline=baseline, p=p, K=K)
 
 
-def of_each(page, function: str, settings):
+def of_each(explorer, function: str, settings):
   """Many calls in one go: what `function` makes of each of the settings."""
-  return page.evaluate(f"settings => settings.map({function})", settings)
+  return explorer.evaluate(f"settings => settings.map({function})", settings)
 
 
 # Rational truth, from the definitions
@@ -104,9 +104,9 @@ def grid():
         yield case(estimator, N, p=p)
 
 
-def test_means_and_variances_are_exact(page):
+def test_means_and_variances_are_exact(explorer):
   settings = list(grid())
-  found = of_each(page, "maths.moments", settings)
+  found = of_each(explorer, "maths.moments", settings)
   for s, m in zip(settings, found, strict=True):
     mean, variance = exact_moments(s)
     assert mean == exact_weight(s)
@@ -119,9 +119,9 @@ def test_means_and_variances_are_exact(page):
     assert m["bias"] == pytest.approx(expected, 1e-9, 10 * rounding), s
 
 
-def test_chances_are_binomial(page):
+def test_chances_are_binomial(explorer):
   settings = [case("rloo", N, p=p) for N in (2, 1024) for p in (1e-4, 0.3, 1)]
-  found = of_each(page, "({N, p}) => maths.binomial(N, p)", settings)
+  found = of_each(explorer, "({N, p}) => maths.binomial(N, p)", settings)
   for s, chances in zip(settings, found, strict=True):
     p, N = Fraction(s["p"]), s["N"]
     for K in {0, 1, 2, N // 3, N - 1, N}:
@@ -130,7 +130,7 @@ def test_chances_are_binomial(page):
 
 
 @pytest.mark.parametrize("N", [2, 16])
-def test_advantages_are_those_of_the_library(page, x64, N):
+def test_advantages_are_those_of_the_library(explorer, x64, N):
   orders = np.arange(1, N + 1)
   groups = np.arange(N) < np.arange(N + 1)[:, None]  # K = 0 … N right
 
@@ -156,14 +156,14 @@ def test_advantages_are_those_of_the_library(page, x64, N):
   settings += [case(name, N) for name in OWN_BASELINE]
   settings += [case("pass_at_k", N, k) for k in (1, N)]
   expected += [*own, *passes]
-  found = of_each(page, "maths.advantages", settings)
+  found = of_each(explorer, "maths.advantages", settings)
   for got, wanted in zip(found, expected, strict=True):
     for K, l in enumerate(groups):
       each = np.where(l, got["right"][K], got["wrong"][K])
       np.testing.assert_allclose(each, wanted[K], rtol=1e-12, atol=1e-14)
 
 
-def test_likelihoods_between_have_the_advantages_of_the_library(page, x64):
+def test_likelihoods_between_have_the_advantages_of_the_library(explorer, x64):
   l = np.array([0.9, 0.6, 0.35, 0.1, 1e-3, 0.0, 1.0, 0.35])
   orders = (1, 4, 7, 8)
 
@@ -183,13 +183,15 @@ def test_likelihoods_between_have_the_advantages_of_the_library(page, x64):
   settings += [case(name, 8) for name in OWN_BASELINE]
   expected = library(l)
   function = f"s => graded.advantages({l.tolist()}, s)"
-  found = of_each(page, function, settings)
+  found = of_each(explorer, function, settings)
   np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
-  nothing = of_each(page, "s => graded.advantages([0, 0], s)", settings[-2:])
+  nothing = of_each(
+    explorer, "s => graded.advantages([0, 0], s)", settings[-2:]
+  )
   assert nothing == [[0, 0], [0, 0]]
 
 
-def test_objectives_are_those_of_the_library(page, x64):
+def test_objectives_are_those_of_the_library(explorer, x64):
   p = np.array([1e-4, 1e-3, 0.02, 0.3, 0.9, 1.0])
   pairs = {
     "maths.rl": (objectives.rl(), 1),
@@ -202,14 +204,14 @@ def test_objectives_are_those_of_the_library(page, x64):
   }
   for name, (objective, shift) in pairs.items():
     both = f"p => [{name}.value(p), {name}.weight(p)]"
-    value, weight = np.transpose(of_each(page, both, p.tolist()))
+    value, weight = np.transpose(of_each(explorer, both, p.tolist()))
     wanted = objective.value(p) - shift
     np.testing.assert_allclose(value, wanted, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(weight, objective.weight(p), rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["maxrl", "grpo"])
-def test_spread_is_that_of_a_policy(page, x64, name):
+def test_spread_is_that_of_a_policy(explorer, x64, name):
   """tr Cov ĝ of a softmax over four arms, two of them right, enumerated."""
   policy = np.array([0.1, 0.2, 0.3, 0.4])
   right = np.array([True, True, False, False])
@@ -223,7 +225,7 @@ def test_spread_is_that_of_a_policy(page, x64, name):
 
   grad = policy @ (scores * right[:, None])
   s = case(name, N, 3, p=p)
-  [m] = of_each(page, "maths.moments", [s])
+  [m] = of_each(explorer, "maths.moments", [s])
   enumerate_all = jax.jit(evaluation.enumerated_moments, static_argnums=(0, 3))
   estimator = estimators.ESTIMATORS[name]
   exact = enumerate_all(estimator, np.log(policy), right, N)

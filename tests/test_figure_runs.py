@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent import futures
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -69,6 +70,21 @@ def test_two_processes_do_not_train_the_same_run(tmp_path):
   assert [p.name for p in tmp_path.iterdir() if p.name != ".locks"] == [
     p.name for p in tmp_path.glob("a-run-*.npz")
   ]
+
+
+def test_what_computes_nothing_is_not_in_the_digest(tmp_path, monkeypatch):
+  """A colour trains nothing anew; any other line of the library does."""
+  package = tmp_path / "maxrl_jax"
+  package.mkdir()
+  for name in ("__init__", "plotting", "losses"):
+    (package / f"{name}.py").write_text("one")
+  init = str(package / "__init__.py")
+  monkeypatch.setattr(store, "maxrl_jax", SimpleNamespace(__file__=init))
+  digests = [store.code.__wrapped__()]
+  for name in ("plotting", "losses"):
+    (package / f"{name}.py").write_text("another")
+    digests.append(store.code.__wrapped__())
+  assert digests[0] == digests[1] != digests[2]
 
 
 _WORKER = """

@@ -69,6 +69,21 @@ def test_paper_is_white_and_no_figure_is_cut(page, browser):
   assert width / 72 * 2.54 == pytest.approx(29.7, abs=0.1) and width > height
 
 
+def test_what_is_cut_on_a_phone_says_that_there_is_more(page, browser):
+  cues = []
+  for width in (400, 1200):
+    shown = browser.new_page(viewport={"width": width, "height": 800})
+    shown.goto(page)
+    box = "e => [getComputedStyle(e, '::before').content, e.scrollWidth]"
+    said, length = shown.eval_on_selector(".image", box)
+    cues.append(("scroll" in said, length > width))
+    # Tables have a shadow wherever they are cut.
+    shadow = _colour(shown, ".scroll", "backgroundAttachment")
+    assert shadow == "local, local, scroll, scroll"
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+  assert cues == [(True, True), (False, False)]
+
+
 def test_a_caption_is_as_wide_as_the_page_and_shows_code(browser, tmp_path):
   words = (
     "More to say than two columns are wide, with `--figure=weights` in it."

@@ -1,9 +1,10 @@
-"""Folders that become part of the site as they are: the explorer."""
+"""Folders that go into the site as they are, with a way back to it."""
 
 import pathlib
 import shutil
 
 _FOLDERS = ("explorer",)
+_BACK = '<header>\n<p><a href="../index.html">← Documentation</a></p>'
 
 
 def _copy(app, error):
@@ -11,6 +12,8 @@ def _copy(app, error):
     source = pathlib.Path(app.srcdir) / name
     if error is None and source.exists():
       shutil.copytree(source, app.outdir / name, dirs_exist_ok=True)
+      page = app.outdir / name / "index.html"
+      page.write_text(page.read_text().replace("<header>", _BACK, 1))
 
 
 def setup(app):

@@ -18,12 +18,12 @@ CASES = {
   "continuous, p = 0.2": ((0.1, 0.3, 0.4, 0.2), (0.9, 0.2, 0.05, 0.15)),
   "continuous, p = 0.8": ((0.4, 0.3, 0.2, 0.1), (0.95, 0.8, 0.7, 0.4)),
 }
-# Baselines have their own colours: elsewhere a colour stands for a method.
+# Baselines have their own looks: elsewhere a colour stands for a method.
 _BASELINES = {
-  "centred": "#332288",
-  "loo_mean": "#882255",
-  "average_score": "#117733",
-  "1/N": "#AA8800",
+  "centred": {"color": "#332288", "ls": "-"},
+  "loo_mean": {"color": "#882255", "ls": "--"},
+  "average_score": {"color": "#117733", "ls": "-."},
+  "1/N": {"color": "#AA8800", "ls": ":"},
 }
 _LARGEST = {"quick": 6, "full": 8}
 _GROUPS = {"quick": 2**13, "full": 2**17}
@@ -54,15 +54,8 @@ def _draw(variances, largest: int):
   drawing, axes = plotting.axes(columns=len(CASES), width=2.6, height=3.0)
   orders = range(1, largest + 1)
   for ax, (case, rows) in zip(axes, variances.items(), strict=True):
-    for baseline, colour in _BASELINES.items():
-      ax.plot(
-        orders,
-        rows[baseline],
-        "o-",
-        ms=3,
-        color=colour,
-        label=baseline,
-      )
+    for name, look in _BASELINES.items():
+      ax.plot(orders, rows[name], marker="o", ms=3, label=name, **look)
     ax.axhline(1, color="0.5", lw=0.8, ls="--")
     ax.set(title=case, xlabel="order T", yscale="log", xticks=list(orders))
   for ax in axes:

@@ -23,7 +23,14 @@ img { max-width: 100%; height: auto; background: #fff; }
 figcaption { color: var(--soft); font-size: .9rem; text-align: left; }
 p { overflow-wrap: anywhere; }
 .made { color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
+/* A shadow lies at the end beyond which there is more, and goes there. */
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, var(--page) 40%, transparent) 0 0 / 3rem 100%,
+  linear-gradient(to left, var(--page) 40%, transparent) 100% 0 / 3rem 100%,
+  radial-gradient(farthest-side at 0 50%, #8888, #8880) 0 0 / 1rem 100%,
+  radial-gradient(farthest-side at 100% 50%, #8888, #8880) 100% 0 / 1rem 100%;
+  background-attachment: local, local, scroll, scroll;
+  background-repeat: no-repeat; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .85rem; }
 td { min-width: 3.5rem; }
 th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
@@ -31,8 +38,10 @@ th, td { text-align: left; padding: .3rem .7rem; vertical-align: top;
 .holds { color: var(--holds); font-weight: 600; }
 .fails { color: var(--fails); font-weight: 600; }
 code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
-@media screen and (max-width: 45rem) { figure { overflow-x: auto; }
-  img { max-width: none; width: max(100%, calc(.65 * var(--width))); } }
+@media screen and (max-width: 45rem) { .image { overflow-x: auto; }
+  img { max-width: none; width: max(100%, calc(.65 * var(--width))); }
+  .wide::before { content: "scroll sideways →"; color: var(--soft);
+    font-size: .8rem; position: sticky; left: 0; } }
 @page { size: A4 landscape; margin: 1cm; }
 @media print { :root { color-scheme: light; }
   body { font-size: 10pt; max-width: none; padding: 0; }
@@ -95,10 +104,12 @@ def _figure(drawing) -> str:
   # PNG has its width there, in pixels; on paper a figure is as it was drawn.
   inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
   caption = _words(drawing.caption)
+  # Wider than a phone at the size at which its letters can be read there.
+  wide = " wide" if inches > 6 else ""
   return (
-    f"<figure><img alt='{html.escape(drawing.name)}'"
+    f"<figure><div class='image{wide}'><img alt='{html.escape(drawing.name)}'"
     f" style='--width: {inches:.2f}in'"
-    f" src='data:image/png;base64,{image}'>"
+    f" src='data:image/png;base64,{image}'></div>"
     f"<figcaption>{caption}</figcaption></figure>"
   )
 

@@ -1,60 +1,72 @@
 """Numbers of a config that cannot be meant, whatever the task and policy."""
 
+from collections.abc import Iterator
+
 from ml_collections import ConfigDict
 
 from maxrl_jax.configuration import fields
 
+_NONFINITE = dict.fromkeys(("stop", "skip"))
+
 
 def check(config: ConfigDict) -> None:
-  """Raises ValueError at the first number that cannot be meant."""
-  for name in (
-    *("runs", "steps", "batch_size", "rollouts", "log_every"),
-    "eval_rollouts",
-  ):
-    if config[name] is None or config[name] < 1:
-      raise ValueError(f"{name} = {config[name]}: must be at least 1")
-  if config.steps % config.log_every:
-    raise ValueError(
-      f"log_every = {config.log_every}: must divide steps = {config.steps}"
-    )
-  if config.eval_every < 1 or config.eval_every % config.log_every:
-    raise ValueError(
-      f"eval_every = {config.eval_every}: must be a multiple of"
-      f" log_every = {config.log_every}"
-    )
-  if not 0 <= config.seed < 2**31 - config.runs:
-    raise ValueError(f"seed = {config.seed}: must be from 0 to 2^31 - runs - 1")
-  fields.choice(
-    dict.fromkeys(("stop", "skip")), "on_nonfinite", config.on_nonfinite
+  """Raises ValueError with every number that cannot be meant."""
+  problems = [
+    *_sizes(config),
+    *_multiples(config),
+    *_checkpoint(config.checkpoint, config.log_every),
+    *_optimizer(config.optimizer, config.steps),
+  ]
+  if problems:
+    raise ValueError("; ".join(problems))
+  fields.choice(_NONFINITE, "on_nonfinite", config.on_nonfinite)
+
+
+def _below(value: float | None, least: float) -> bool:
+  return value is None or not value >= least
+
+
+def _sizes(config: ConfigDict) -> Iterator[str]:
+  for name in ("runs", "steps", "batch_size", "rollouts", "eval_rollouts"):
+    if _below(config[name], 1):
+      yield f"{name} = {config[name]}: must be at least 1"
+  if not 0 <= config.seed < 2**31 - (config.runs or 0):
+    yield f"seed = {config.seed}: must be from 0 to 2^31 - runs - 1"
+
+
+def _multiples(config: ConfigDict) -> Iterator[str]:
+  steps, log_every, eval_every = (
+    config[name] for name in ("steps", "log_every", "eval_every")
   )
-  _check_checkpoint(config)
-  _check_optimizer(config.optimizer)
-  if not 0 <= config.optimizer.warmup < config.steps:
-    raise ValueError(
-      f"optimizer.warmup = {config.optimizer.warmup}: must be at least"
-      f" 0 and below steps = {config.steps}"
+  if _below(log_every, 1):
+    yield f"log_every = {log_every}: must be at least 1"
+    return
+  if steps and steps % log_every:
+    yield f"log_every = {log_every}: must divide steps = {steps}"
+  if _below(eval_every, 1) or eval_every % log_every:
+    yield (
+      f"eval_every = {eval_every}: must be a multiple of"
+      f" log_every = {log_every}"
     )
 
 
-def _check_checkpoint(config: ConfigDict) -> None:
-  block = config.checkpoint
+def _checkpoint(block: ConfigDict, log_every: int) -> Iterator[str]:
   every = block.every
-  if every is not None and (every < 1 or every % config.log_every):
-    raise ValueError(
+  if every is not None and (every < 1 or (log_every and every % log_every)):
+    yield (
       f"checkpoint.every = {every}: must be a multiple of"
-      f" log_every = {config.log_every}"
+      f" log_every = {log_every}"
     )
   for name, least in (("keep_last", 1), ("keep_best", 0)):
-    if block[name] is None or block[name] < least:
-      raise ValueError(
-        f"checkpoint.{name} = {block[name]}: must be at least {least}"
-      )
+    if _below(block[name], least):
+      yield f"checkpoint.{name} = {block[name]}: must be at least {least}"
 
 
-def _check_optimizer(block: ConfigDict) -> None:
+def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
   for name in ("learning_rate", "momentum", "weight_decay", "warmup"):
     if block[name] is None:
-      raise ValueError(f"optimizer.{name} = None: must be a number")
+      yield f"optimizer.{name} = None: must be a number"
+      return
   decays, spike = block.name == "adamw", block.spike_factor
   for name, holds, allowed in (
     ("learning_rate", 0 < block.learning_rate < float("inf"), "above 0"),
@@ -63,6 +75,11 @@ def _check_optimizer(block: ConfigDict) -> None:
     ("weight_decay", decays or not block.weight_decay, "0 but for adamw"),
     ("clip_norm", block.clip_norm is None or block.clip_norm > 0, "above 0"),
     ("spike_factor", spike is None or spike > 1, "above 1"),
+    (
+      "warmup",
+      0 <= block.warmup < max(steps or 1, 1),
+      f"at least 0 and below steps = {steps}",
+    ),
   ):
     if not holds:
-      raise ValueError(f"optimizer.{name} = {block[name]}: must be {allowed}")
+      yield f"optimizer.{name} = {block[name]}: must be {allowed}"
