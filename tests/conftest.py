@@ -51,7 +51,7 @@ def browser():
 
 @pytest.fixture
 def explorer(browser):
-  """docs/explorer with its first setting, alone in the world, without errors."""
+  """The explorer with its first setting, alone in the world, free of errors."""
   page = browser.new_page(viewport={"width": 1400, "height": 900})
   complaints = []
   page.on("console", lambda message: complaints.append(message.text))
