@@ -36,18 +36,19 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
         f" {', '.join(methods)}"
       )
 
-  def draw(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+  def draw(key: jax.Array) -> tuple[jax.Array | None, ...]:
     params = policy.init(key, example.inputs)
     drawn = rollouts.sample_batch(key, policy, params, example, task, num)
-    return drawn.log_probs, drawn.likelihoods
+    return drawn.log_probs, drawn.likelihoods, drawn.rewards
 
-  log_probs, likelihoods = jax.eval_shape(draw, jax.random.key(0))
+  log_probs, likelihoods, rewards = jax.eval_shape(draw, jax.random.key(0))
   dims = np.shape(example.targets.y)[1:] if task.is_regression else ()
   for what, found in (
     (f"policy {name}: {scores[0]}", log_probs),
     ("task: likelihoods", likelihoods),
+    ("task: rewards", rewards),
   ):
-    if found.shape != (1, *dims, num):
+    if found is not None and found.shape != (1, *dims, num):
       raise ValueError(
         f"{what} has shape {found.shape[1:]} for one prompt, must be"
         f" {'[D, N]' if dims else '[N]'} = {(*dims, num)}"

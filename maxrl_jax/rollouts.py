@@ -81,11 +81,12 @@ def score(
   """
   log_probs: Any = policy.apply(params, outputs, actions, method="log_prob")
   predictions: Any = policy.apply(params, actions, method="decode")
+  rewards = task.rewards(target, predictions) if task.rewards else None
   if task.likelihoods is not None:
-    return Rollouts(actions, log_probs, task.likelihoods(target, predictions))
+    likelihoods = task.likelihoods(target, predictions)
+    return Rollouts(actions, log_probs, likelihoods, rewards=rewards)
   assert task.log_likelihoods is not None
   log_l = task.log_likelihoods(target, predictions, outputs.noise_scale)
-  rewards = task.rewards(target, predictions) if task.rewards else None
   return Rollouts(actions, log_probs, jnp.exp(log_l), log_l, rewards)
 
 
@@ -157,11 +158,15 @@ def _sequences(
   answers: Any = policy.apply(frozen, keys, still, num, method="sample")
   assert task.likelihoods is not None
   likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
+  rewards = None
+  if task.rewards is not None:
+    rewards = jax.vmap(task.rewards)(prompts.targets, answers)
   scores: Any = policy.apply(params, outputs, answers, method="score")
   return Rollouts(
     answers,
     scores.log_probs,
     likelihoods,
+    rewards=rewards,
     lengths=scores.lengths,
     entropies=scores.entropies,
   )

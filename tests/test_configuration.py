@@ -80,7 +80,7 @@ def test_optimizers_are_optax_ones(name, reference):
     (
       "estimator.name",
       "supervised",
-      "'supervised': task 'bandit' has no right",
+      "'supervised': this task has no `demonstrations`",
     ),
     (
       "estimator.entropy_bonus",

@@ -1,6 +1,7 @@
 """Tasks and policies of one's own: what fits trains, what does not is named."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -81,6 +82,32 @@ def test_a_policy_over_several_actions_learns():
   assert rates[0] < 0.5 and rates[-1] > 0.8
 
 
+def _trained(task, **options):
+  """Parameters after training on what `options` of the estimator say."""
+  config = _config()
+  config.optimizer.learning_rate = options.pop("rate")
+  config.estimator.update(options)
+  made = training.make_train(config, task)
+  return next(training.chunks(made, config))[1].params
+
+
+def test_rewards_of_any_size_train_what_takes_them():
+  """At half the rate 2 l − 1 is l: a shift goes, a factor does not."""
+  task = _task(rewards=lambda y, z: 2.0 * (z == y) - 1)
+  scored = _trained(task, name="rloo", signal="reward", rate=0.25)
+  plain = _trained(task, name="rloo", rate=0.5)
+  started = _trained(task, name="rloo", rate=1e-9)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+  jax.tree.map(close, scored, plain)
+  with pytest.raises(AssertionError):
+    jax.tree.map(close, scored, started)
+
+
+def test_likelihoods_alone_are_no_rewards():
+  with pytest.raises(ValueError, match="signal = 'reward': this task has"):
+    _trained(_task(), name="rloo", signal="reward", rate=1.0)
+
+
 def test_a_policy_over_numbers_may_be_one_s_own_too():
   data = REGRESSION["bimodal"]()
   task = regression.task(data, likelihoods.gaussian(scale=0.4))
@@ -113,6 +140,11 @@ _EXACT = {"log_pass_rate": base.exact_match_log_pass_rate}
       {"likelihoods": lambda y, z: jnp.mean(z == y)},
       None,
       r"task: likelihoods has shape \(\) ",
+    ),
+    (
+      {"rewards": lambda y, z: jnp.mean(z - y)},
+      None,
+      r"task: rewards has shape \(\) .*must be \[N\] = \(8,\)",
     ),
     (
       {"splits": {"validation": _OTHER}},

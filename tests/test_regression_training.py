@@ -129,7 +129,7 @@ def test_every_way_to_learn_runs(fields):
     (
       {"task.name": "digits", "estimator.factorized": True}
       | {"likelihood.scale": None},
-      "estimator.factorized = True: task 'digits'",
+      "estimator.factorized = True: this task",
     ),
     (
       {"task.name": "digits", "likelihood.scale": 0.5},

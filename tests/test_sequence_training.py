@@ -1,5 +1,7 @@
 """Training policies that write sequences: supervised, entropy, configs."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import maze_oracles
@@ -92,6 +94,21 @@ def _of_five_tokens():
   return task, policy, params
 
 
+def test_sequences_have_rewards_too():
+  """−[first token right]/2 of every answer, where the task says so."""
+  task, policy, params = _of_five_tokens()
+  task = dataclasses.replace(task, rewards=lambda y, z: -0.5 * (z[:, 0] == y))
+  prompts = task.splits["validation"]
+  drawn = jax.jit(
+    lambda p: rollouts.sample_batch(
+      jax.random.key(1), policy, p, prompts, task, 6
+    )
+  )(params)
+  right = drawn.actions[..., 0] == prompts.targets[:, None]
+  assert 0 < right.mean() < 1
+  np.testing.assert_array_equal(drawn.rewards, -0.5 * right)
+
+
 def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
   """Of the tokens that were drawn, taken as given."""
   task, policy, params = _of_five_tokens()
@@ -136,12 +153,12 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
     (
       "estimator.name",
       "cross_entropy",
-      "name = 'cross_entropy': the pass rate",
+      "name = 'cross_entropy': this task has no `log_pass_rate`",
     ),
-    ("estimator.name", "exact_rl", "name = 'exact_rl': the pass rate"),
-    ("estimator.name", "mse", "name = 'mse': task 'maze' is no regression"),
+    ("estimator.name", "exact_rl", "name = 'exact_rl': this task has"),
+    ("estimator.name", "mse", "name = 'mse': this task is no regression"),
     ("estimator.entropy_bonus", -0.1, "entropy_bonus = -0.1: must be at least"),
-    ("estimator.factorized", True, "factorized = True: task 'maze' has no"),
+    ("estimator.factorized", True, "factorized = True: this task has no"),
     ("policy.name", "mlp", "policy.name = 'mlp': task 'maze' takes"),
     ("policy.dtype", "float16", "policy.dtype = 'float16'"),
     ("policy.max_positions", 60, "policy.max_positions = 60"),

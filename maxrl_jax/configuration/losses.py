@@ -41,8 +41,8 @@ def make_loss(
   factorized = options.pop("factorized", False)
   if factorized and not task.is_regression:
     raise ValueError(
-      f"estimator.factorized = True: task {config.task.name!r} has no target"
-      " dimensions"
+      "estimator.factorized = True: this task has no target dimensions; it"
+      " is for regression"
     )
   if name == "supervised":
     return _supervised(config, task, policy, options)
@@ -61,7 +61,7 @@ def _supervised(
   fields.check_options("estimator", "supervised", lambda: None, options)
   if task.demonstrations is None:
     raise ValueError(
-      f"estimator.name = 'supervised': task {config.task.name!r} has no right"
+      "estimator.name = 'supervised': this task has no `demonstrations`, right"
       " answers to show; 'maze' has"
     )
   return batch_losses.supervised(policy, task)
@@ -78,9 +78,9 @@ def _exact(
   name = config.estimator.name
   if task.log_pass_rate is None:
     raise ValueError(
-      f"estimator.name = {name!r}: the pass rate of task"
-      f" {config.task.name!r} cannot be summed exactly; take 'supervised' or"
-      f" one of {sorted(ESTIMATORS)}"
+      f"estimator.name = {name!r}: this task has no `log_pass_rate`, its pass"
+      " rate cannot be summed exactly; take 'supervised' or one of"
+      f" {sorted(ESTIMATORS)}"
     )
   if name == "cross_entropy":  # log p itself, finite where p underflows.
     fields.check_options("estimator", name, lambda: None, options)
@@ -98,7 +98,8 @@ def _mean_squared_error(
   factorized: bool,
 ) -> batch_losses.Loss:
   fields.check_options("estimator", "mse", lambda: None, options)
-  _require_regression(config, task, "estimator.name = 'mse'")
+  if not task.is_regression:
+    raise ValueError("estimator.name = 'mse': this task is no regression")
   if config.likelihood.learned is not None:
     raise ValueError(
       f"likelihood.learned = {config.likelihood.learned!r}: 'mse' has no"
@@ -170,9 +171,11 @@ def _check_entropy_bonus(value: Any, policy: nn.Module) -> None:
 
 def _check_rewards(config: ConfigDict, task: Task) -> None:
   name = config.estimator.name
-  _require_regression(config, task, "estimator.signal = 'reward'")
   if task.rewards is None:
-    raise ValueError("estimator.signal = 'reward': the task has no rewards")
+    raise ValueError(
+      "estimator.signal = 'reward': this task has likelihoods alone; take"
+      " 'likelihood'"
+    )
   if name not in ANY_REWARD:
     raise ValueError(
       f"estimator.signal = 'reward': {name!r} needs likelihoods in [0, 1];"
@@ -219,11 +222,6 @@ def _pathwise(
   # A baseline is no part of the weights.
   options = {k: v for k, v in options.items() if k != "baseline"}
   return "likelihoods", functools.partial(PATHWISE[name], **options)
-
-
-def _require_regression(config: ConfigDict, task: Task, what: str) -> None:
-  if not task.is_regression:
-    raise ValueError(f"{what}: task {config.task.name!r} is no regression")
 
 
 def _inside(p: Array) -> Array:

@@ -68,8 +68,8 @@ class Task:
     policy_options: what the task wants of its policy, such as `num_actions`.
     log_likelihoods: (target, predictions [D, N], learned σ [D] or None) → log l
       [D, N], at most 0; given instead of `likelihoods`.
-    rewards: (target, predictions [D, N]) → [D, N], for estimators that take any
-      reward.
+    rewards: (target, predictions) → any finite reward of each rollout, in the
+      shape of the likelihoods, for estimators that take such.
     likelihood: the noise model behind `log_likelihoods`.
     noise_scale: (target, learned σ [D] or None) → the σ [D] it uses.
     tolerance: pass@k counts a prediction this close to the target as right.
