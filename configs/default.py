@@ -19,7 +19,7 @@ def get_config() -> config_dict.ConfigDict:
   config.log_every = 100  # Steps a compiled chunk; divides steps.
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
   config.eval_rollouts = 256  # Where p is not known exactly; pass@k needs k.
-  # At a number that cannot be: stop, or skip that update and count it.
+  # At an impossible number: stop, or skip that update and count it.
   config.on_nonfinite = "stop"
 
   config.checkpoint = config_dict.ConfigDict()

@@ -1,4 +1,4 @@
-"""Numbers that cannot be: found, named, and kept out of the parameters."""
+"""Impossible numbers: found, named, and kept out of the parameters."""
 
 from typing import Any
 

@@ -46,9 +46,6 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
       continue
     # Tracebacks then name the line of the page.
     exec(compile("\n" * line + block, name, "exec"), namespace)
-  if {"logistic", "scores"} <= set(namespace):
-    # Logistic noise of scale 0.1 has entropy log 0.1 + 2.
-    assert -0.31 < float(namespace["scores"]["nll"][0]) < 0
   if left_out:
     pytest.skip("a block needs the extra tunix; the others ran")
 

@@ -1,8 +1,8 @@
 """What a config means: the task, policy, optimizer and loss that it names.
 
-Names are looked up in plain dictionaries; a name, an option or a number that
-cannot be meant is a ValueError that says which field, what value and what the
-choices are, before anything compiles.
+Names are looked up in plain dictionaries; an invalid name, option or number is
+a ValueError that says which field, what value and what the choices are, before
+anything compiles.
 """
 
 from maxrl_jax.configuration.checks import check

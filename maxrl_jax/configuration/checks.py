@@ -1,4 +1,4 @@
-"""Numbers of a config that cannot be meant, whatever the task and policy."""
+"""Invalid numbers in a config, whatever the task and policy."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ _NONFINITE = dict.fromkeys(("stop", "skip"))
 
 
 def check(config: ConfigDict) -> None:
-  """Raises ValueError with every number that cannot be meant."""
+  """Raises ValueError that names every invalid number."""
   problems = [
     *_sizes(config),
     *_multiples(config),

@@ -57,7 +57,7 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
 
 
 def options(estimator: str, given: dict, largest: int) -> dict:
-  """The options given, hashable; ValueError at one that cannot be meant."""
+  """The options given, hashable; ValueError at an invalid one."""
   if estimator not in ESTIMATORS:
     raise ValueError(
       f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"

@@ -62,7 +62,7 @@ class MaxRLTrainer(GRPOTrainer):
     **kwargs: likewise.
 
   Raises:
-    ValueError: an option that cannot be meant, before training begins.
+    ValueError: an invalid option, before training begins.
     ImportError: a version of TRL that makes advantages in another way.
   """
 

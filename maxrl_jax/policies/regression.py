@@ -52,7 +52,7 @@ class Regression(nn.Module):
     raise NotImplementedError
 
   def check(self) -> None:
-    """Raises ValueError at a field that cannot be meant, before any use."""
+    """Raises ValueError at an invalid field, before any use."""
 
   def setup(self) -> None:
     by_input = self.learned_scale == "input"

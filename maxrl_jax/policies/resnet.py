@@ -45,7 +45,7 @@ class ResNet(Categorical):
   dtype: str = "float32"
 
   def check(self) -> None:
-    """Raises ValueError at the first field that cannot be meant."""
+    """Raises ValueError at the first invalid field."""
     if not self.stages:
       raise ValueError("policy.stages = (): must have at least one stage")
     if len(self.channels) != len(self.stages):

@@ -80,7 +80,7 @@ class Transformer(nn.Module):
   )
 
   def check(self) -> None:
-    """Raises ValueError at the first option that cannot be meant."""
+    """Raises ValueError at the first invalid option."""
     sizes = (
       *("num_layers", "hidden_size", "intermediate_size"),
       *("num_heads", "num_kv_heads", "max_positions", "max_length"),
