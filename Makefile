@@ -1,5 +1,5 @@
-# `make reproduce` and `make test` build what they need; nothing is preinstalled
-# but Python ≥ 3.11 and make.
+# Every target builds the environment in .venv first; nothing is preinstalled
+# but Python ≥ 3.11 and make. `make venv` does that alone.
 
 PYTHON ?= python3
 WORKDIR ?= runs/reproduce
@@ -11,7 +11,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
-.PHONY: reproduce reproduce-mazes reproduce-full test coverage faults lint hooks docs benchmark clean
+.PHONY: venv reproduce reproduce-mazes reproduce-full test coverage faults lint hooks docs benchmark clean
 
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
@@ -61,6 +61,8 @@ $(READY): setup.py constraints.txt
 	@# setuptools warns of every editable installation.
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
+
+venv: $(READY)
 
 clean:
 	rm -rf .venv .cache build *.egg-info

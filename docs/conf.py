@@ -16,6 +16,7 @@ extensions = [
   # The site works without a network, so no MathJax: formulas become MathML
   # when the site is built. What the converter does not know is an error.
   "mathml",
+  "numbers_of_tables",
   "verbatim",
 ]
 exclude_patterns = ["_*"]

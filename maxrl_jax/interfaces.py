@@ -28,7 +28,8 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
   scores = ("score",) if is_sequence else ("log_prob", "decode")
   # Exact pass rates are sums over the policy's whole distribution.
   exact = () if task.log_pass_rate is None else ("components",)
-  methods = ("sample", *scores, *exact)
+  numbers = ("has_free_scale",) if task.is_regression else ()
+  methods = ("sample", *scores, *exact, *numbers)
   for method in methods:
     if not hasattr(policy, method):
       raise ValueError(

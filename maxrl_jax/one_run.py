@@ -136,11 +136,12 @@ def make_run(
   optimizer = configuration.make_optimizer(config)
   layout = meshes.layout(config, policy)
   policy = layout.suited(policy)
-  configuration.make_loss(config, task, policy, layout)  # Errors come early.
   example = task.example
-  jax.eval_shape(policy.init, jax.random.key(0), example)  # Errors come early.
+  # Errors come early.
+  jax.eval_shape(policy.init, jax.random.key(0), example)
   if own and task.stream is None:
     interfaces.check(task, policy, config.batch_size, config.rollouts)
+  configuration.make_loss(config, task, policy, layout)
   return Run(
     config, varying, task, policy, checkpoint, example, optimizer, layout
   )

@@ -56,19 +56,23 @@ class Resumable:
     Warns of every damaged checkpoint.
 
     Raises:
-      ValueError: there are checkpoints, and none is whole.
+      ValueError: there are checkpoints, and none is whole, or they are of runs
+        with other seeds.
     """
+    if seeds is None:
+      seeds = config.seed + np.arange(config.runs)
     self._train, self._config, self._folder = train, config, folder
-    self._seeds, self._varied = seeds, varied
-    count = config.runs if seeds is None else len(seeds)
-    self._like = _like(train, count, varied or {})
+    self._seeds, self._varied = np.asarray(seeds).tolist(), varied
+    self._like = _like(train, len(self._seeds), varied or {})
     found, damage = checkpoints.restore(folder, self._like)
     for message in damage:
       warnings.warn(message, stacklevel=2)
     self.step = self.saved = found.step if found else 0
     self.states: TrainState | None = found.states if found else None
-    about: dict[str, Any]
-    about = found.about if found else {"records": [], "seconds": 0.0}
+    about: dict[str, Any] = {"records": [], "seconds": 0.0}
+    if found:
+      about = found.about
+      _check_seeds(self._seeds, about["seeds"], folder)
     self.about: dict[str, Any] | None = about.get("origin")
     self._packed: list = about["records"]
     self.records = [_unpacked(record) for record in self._packed]
@@ -96,7 +100,7 @@ class Resumable:
     *,
     origin: dict | None = None,
     patience: float = 0.0,
-    check: bool = True,
+    check: bool | None = None,
   ) -> Generator[int, None, None]:
     """Trains what is left; closed early, it saves what is done.
 
@@ -158,6 +162,7 @@ class Resumable:
       )
     about = {
       "origin": origin,
+      "seeds": self._seeds,
       "records": self._packed,
       "seconds": self.seconds,
     }
@@ -176,6 +181,16 @@ class Resumable:
       raise FloatingPointError(
         f"{error}; last good checkpoint: {last}"
       ) from None
+
+
+def _check_seeds(
+  asked: list[int], found: list[int], folder: pathlib.Path
+) -> None:
+  if asked != found:
+    raise ValueError(
+      f"seeds = {asked}: '{folder}' has runs with seeds {found}; choose another"
+      " folder"
+    )
 
 
 def _like(train: Train, count: int, varied: dict) -> TrainState:

@@ -43,7 +43,7 @@ def difference_interval(
 ) -> Interval:
   """Welch interval of mean(first) − mean(second), runs unpaired.
 
-  Of no width where neither of them varies.
+  NaN bounds with one run of either; of no width where neither varies.
 
   Args:
     first: [runs].
@@ -51,6 +51,8 @@ def difference_interval(
     confidence: two-sided, in (0, 1).
   """
   mean = np.mean(first) - np.mean(second)
+  if min(len(first), len(second)) < 2:
+    return Interval(np.asarray(mean), *(np.asarray(np.nan),) * 2)
   if not np.ptp(first) and not np.ptp(second):
     return Interval(*(np.asarray(mean),) * 3)
   with warnings.catch_warnings():  # Runs that all collapsed are alike.
@@ -160,7 +162,13 @@ def paired_comparisons(
     scores: by method, [seeds] in the same order.
     reference: one of the methods.
     confidence: of each interval, on its own.
+
+  Raises:
+    ValueError: methods with unequal numbers of seeds.
   """
+  counts = {name: len(values) for name, values in scores.items()}
+  if len(set(counts.values())) > 1:
+    raise ValueError(f"scores: {counts} seeds; pairs need the same ones")
   found, p_values = {}, []
   for name, values in scores.items():
     if name == reference:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from jax import lax
 from ml_collections import ConfigDict
 
-from maxrl_jax import feeding, guards, one_run
+from maxrl_jax import configuration, feeding, guards, one_run
 from maxrl_jax import mesh as meshes
 from maxrl_jax.one_run import RATE as RATE
 from maxrl_jax.one_run import TrainState
@@ -149,7 +149,7 @@ def chunks(
   varied: dict[str, Any] | None = None,
   *,
   states: TrainState | None = None,
-  check: bool = True,
+  check: bool | None = None,
 ) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray]]]:
   """Trains several runs together, yielding after each chunk.
 
@@ -162,10 +162,12 @@ def chunks(
     varied: config fields by dotted name, each [runs, …]; what is missing is the
       config's for all. Only what `make_train` was told to vary, and the
       learning rate.
-    states: go on from these, a checkpoint's, with the same seeds: the numbers
-      are then those of a run that never stopped, bit for bit. None: start.
+    states: go on from these, a checkpoint's, with the same seeds, config and
+      `varied`: the numbers are then those of a run that never stopped, bit for
+      bit. None: start.
     check: raise at impossible numbers; without it a run that diverges leaves
-      the others alone, and has metrics that are not finite.
+      the others alone, and has metrics that are not finite. None: as
+      config.on_nonfinite says.
 
   Yields:
     steps done, states (run axis first; valid until the next chunk, which takes
@@ -174,14 +176,20 @@ def chunks(
   Raises:
     FloatingPointError: naming the step, the quantity, its value and the prompt
       of the batch, when a likelihood leaves [0, 1] or anything is not finite.
+    ValueError: a value of `varied` that a config could not have, or states
+      that are not of these runs.
   """
   if seeds is None:
     seeds = config.seed + np.arange(config.runs)
+  if check is None:
+    check = config.on_nonfinite == "stop"
   varied = {k: np.asarray(v, np.float32) for k, v in (varied or {}).items()}
+  configuration.check_values(config, varied, train.task, train.policy)
   start_keys, keys = train.keys(np.asarray(seeds, np.uint32))
   if states is None:
     states = train.start(start_keys, varied)
   else:
+    _check_states(states, config, varied)
     states = train.layout.place(states)
   done = int(states.step[0])
   for start, fed in _fed(train, config, done):
@@ -192,6 +200,27 @@ def chunks(
     # Which prompt of a batch it was means nothing but to the check.
     metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics
+
+
+def _check_states(
+  states: TrainState, config: ConfigDict, varied: dict[str, np.ndarray]
+) -> None:
+  """Raises ValueError where going on would be another run in silence."""
+  done = int(np.asarray(states.step)[0])
+  if (config.steps - done) % config.log_every:
+    raise ValueError(
+      f"log_every = {config.log_every}: must divide the {config.steps - done}"
+      f" steps that are left after step {done}"
+    )
+  wanted = configuration.values_of(config, states.varied) | varied
+  for name, value in wanted.items():
+    found = np.asarray(states.varied[name])
+    asked = np.asarray(value, found.dtype)
+    if not np.array_equal(found, np.broadcast_to(asked, found.shape)):
+      raise ValueError(
+        f"{name} = {asked.tolist()}: the states to go on from have"
+        f" {found.tolist()}; go on with that, or start anew in another folder"
+      )
 
 
 def _fed(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import itertools
 import math
 from fractions import Fraction
 
@@ -38,7 +39,7 @@ def test_pass_at_k_is_unbiased_for_the_exact_one():
   chance = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
   found = np.asarray(evaluation.pass_at_k(jnp.asarray(c), n, k))
   assert np.dot(chance, found) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
-  exact = evaluation.exact_pass_at_k(jnp.float32(p), k)
+  exact = objectives.pass_at_k(k).value(jnp.float32(p))
   assert float(exact) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
 
 
@@ -52,20 +53,56 @@ def test_coverage_of_a_sum_that_rounds_to_above_one():
   assert evaluation.coverage(jnp.array([above]), (1, 4)).tolist() == [1, 1]
 
 
-@pytest.mark.parametrize(
-  ("actions", "right", "expected"),
-  [
-    ([2, 2, 1], 2, 1.0),
-    ([2, 2, 1], 1, 0.0),
-    ([2, 2, 1, 1], 1, 0.5),  # A tie is a fair draw.
-    ([0, 1, 2], 2, 1 / 3),
-    ([4], 4, 1.0),
-  ],
-)
-def test_majority_vote(actions, right, expected):
-  actions = jnp.asarray(actions)
-  found = evaluation.majority_vote(actions, actions == right, 5)
-  assert float(found) == pytest.approx(expected)
+def _exact_graded(likelihoods, k):
+  """1 − mean over k-subsets of Π (1 − l), in fractions."""
+  failures = [1 - Fraction(float(l)) for l in likelihoods]
+  products = [math.prod(x) for x in itertools.combinations(failures, k)]
+  return 1 - sum(products) / len(products)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("k", [1, 2, 5, 7])
+def test_graded_pass_at_k_is_the_exact_rational(k, scale):
+  l = scale * np.random.default_rng(k).random(7).astype(np.float32)
+  found = evaluation.graded_pass_at_k(jnp.asarray(l, jnp.float32), k)
+  exact = _exact_graded(np.float32(l), k)
+  assert float(found) == pytest.approx(float(exact), rel=1e-6)
+
+
+def test_graded_pass_at_k_of_right_and_wrong_is_the_closed_form():
+  l = np.repeat([1.0, 0.0], [3, 297]).astype(np.float32)
+  for k in (1, 20, 298):
+    graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1].copy()), k)
+    counted = evaluation.pass_at_k(3, 300, k)
+    assert float(graded) == pytest.approx(float(counted), rel=2e-5)
+
+
+def test_a_count_that_cannot_be_is_refused():
+  for count in (9, -1):
+    with pytest.raises(ValueError, match=f"num_correct = {count}: must be"):
+      evaluation.pass_at_k(np.array([0, count]), 8, 2)
+
+
+def test_partial_credit_counts_in_sampled_evaluation():
+  """Answers worth a half each: pass@k is 1 − 2^−k, as where it is summed."""
+  task, _ = _unknown_bandit()
+  task = dataclasses.replace(
+    task, likelihoods=lambda target, z: jnp.full(z.shape, 0.5)
+  )
+  made = training.make_train(bandit.get_config(), task)
+  states = made.start(jax.random.split(jax.random.key(0), 1), {})
+  found = evaluation.make_evaluate(made, (1, 4), 300)("test", states)
+  assert found["pass@1"][0] == pytest.approx(0.5)
+  assert found["pass@4"][0] == pytest.approx(1 - 0.5**4)
+  with pytest.raises(ValueError, match="float32, must be boolean"):
+    evaluation.success_counts(
+      made.policy,
+      jax.tree.map(lambda x: x[0], states.params),
+      task.splits["test"],
+      task,
+      jax.random.key(0),
+      4,
+    )
 
 
 def _unknown_bandit():
@@ -116,6 +153,13 @@ def test_pass_at_k_of_a_task_that_must_be_sampled():
     exact = np.mean(1 - (1 - p) ** k)
     np.testing.assert_allclose(found[f"pass@{k}"], [exact], atol=0.01)
   assert found["solved"].tolist() == [1.0]
+
+
+def test_a_split_that_is_not_there_is_named():
+  made = training.make_train(bandit.get_config())
+  states = made.start(jax.random.split(jax.random.key(0), 1), {})
+  with pytest.raises(ValueError, match="split = 'tset': choose from"):
+    evaluation.make_evaluate(made, (1,))("tset", states)
 
 
 def _case():

@@ -40,8 +40,7 @@ def _own(task, config):
   """(made, states, metrics of all steps) of one run on a task of one's own."""
   made = training.make_train(config, task=task)
   rows = []
-  check = config.on_nonfinite == "stop"
-  for _, states, metrics in training.chunks(made, config, check=check):  # noqa: B007
+  for _, states, metrics in training.chunks(made, config):  # noqa: B007
     rows.append(metrics)
   found = {k: np.concatenate([r[k][:, 0] for r in rows]) for k in rows[0]}
   return made, states, found

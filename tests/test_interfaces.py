@@ -121,6 +121,13 @@ class _Mute(nn.Module):
     return nn.Dense(7)(inputs.reshape(len(inputs), -1))
 
 
+class _Numbers(_Mute):
+  def sample(self, key, outputs, num):
+    raise NotImplementedError
+
+  log_prob = decode = components = sample
+
+
 _OTHER = Prompts(jnp.zeros((3, 5)), jnp.zeros(3, jnp.int32))
 _EXACT = {"log_pass_rate": base.exact_match_log_pass_rate}
 
@@ -161,6 +168,14 @@ _EXACT = {"log_pass_rate": base.exact_match_log_pass_rate}
 def test_what_does_not_fit_is_named(changes, policy, message):
   with pytest.raises(ValueError, match=message):
     training.make_train(_config(), _task(**changes), policy=policy)
+
+
+def test_a_policy_over_numbers_says_whether_its_scale_is_free():
+  task = regression.task(REGRESSION["bimodal"](), likelihoods.gaussian(scale=1))
+  config = _config()
+  config.estimator.name = "mse"
+  with pytest.raises(ValueError, match="no method 'has_free_scale'"):
+    training.make_train(config, task, policy=_Numbers())
 
 
 def test_a_task_without_a_validation_split_is_refused():

@@ -107,6 +107,10 @@ def test_every_way_to_learn_runs(fields):
       "'mse' is a sum over dimensions anyway",
     ),
     (
+      {"estimator.name": "cross_entropy", "estimator.factorized": True},
+      "'cross_entropy' is a sum over dimensions anyway",
+    ),
+    (
       {"likelihood.name": "tolerance", "likelihood.width": 0.5}
       | {"likelihood.scale": None, "likelihood.learned": "input"},
       "'tolerance' has no noise scale to learn",

@@ -164,3 +164,40 @@ def test_json_has_null_where_there_is_no_number():
   assert resumable.plain(line, 1) == {"step": 3, "a": None, "b": 1.0}
   line = {"a": np.array([np.inf, 2.0])}
   assert json.dumps(resumable.plain(line, 2)) == '{"a": [null, 2.0]}'
+
+
+def _states_after(config, step, **options):
+  made = training.make_train(config)
+  for done, states, _ in training.chunks(made, config, **options):
+    if done == step:
+      return made, jax.tree.map(np.asarray, states)
+  raise AssertionError(step)
+
+
+@pytest.mark.parametrize(
+  ("changes", "options", "message"),
+  [
+    ({"optimizer.learning_rate": 0.7}, {}, r"learning_rate = 0.7: the states"),
+    ({}, {"varied": {training.RATE: [0.7]}}, r"rate = \[0.7.*have \[0.3"),
+    (
+      {"steps": 50, "log_every": 50, "eval_every": 50},
+      {},
+      "log_every = 50: must divide the 40 steps that are left after step 10",
+    ),
+  ],
+)
+def test_states_of_another_run_are_not_gone_on_with(changes, options, message):
+  made, states = _states_after(small(), 10)
+  with pytest.raises(ValueError, match=message):
+    next(training.chunks(made, small(**changes), states=states, **options))
+
+
+def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
+  config = small()
+  made = training.make_train(config)
+  run = Resumable(made, config, tmp_path, seeds=[3])
+  for _ in run.chunks(lambda step, states, metrics: {}):
+    pass
+  assert Resumable(made, config, tmp_path, seeds=[3]).step == 60
+  with pytest.raises(ValueError, match=r"seeds = \[0\]: .* seeds \[3\]"):
+    Resumable(made, config, tmp_path)

@@ -47,6 +47,19 @@ def test_difference_interval_of_runs_that_are_all_alike():
   assert interval.high == pytest.approx(4 + half, rel=1e-6)
 
 
+def test_one_run_makes_no_difference_certain():
+  for first, second in (([0.5], [0.7]), ([0.5], [0.7, 0.8])):
+    found = stats.difference_interval(np.array(first), np.array(second))
+    assert float(found.mean) == pytest.approx(0.5 - np.mean(second))
+    assert np.isnan(found.low) and np.isnan(found.high)
+
+
+def test_pairs_need_the_same_seeds():
+  scores = {"a": np.arange(4.0), "b": np.array([9.0])}
+  with pytest.raises(ValueError, match="'b': 1"):
+    stats.paired_comparisons(scores, "a")
+
+
 def test_interquartile_mean_by_hand():
   """Of eight runs the middle four count."""
   scores = np.array([100.0, 1, 2, 3, 4, 5, 6, -50])

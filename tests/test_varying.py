@@ -134,3 +134,33 @@ def test_what_cannot_vary_is_refused():
   with pytest.raises(ValueError, match=r"task\.rho: means nothing"):
     training.make_train(config, made.task, ["task.rho"])
   assert set(made.init(jax.random.key(0)).varied) <= set(VARYING)
+
+
+@pytest.mark.parametrize(
+  ("name", "values", "message"),
+  [
+    ("estimator.order", [1, 7], "order = 7: must be an integer from 1 to 6"),
+    ("estimator.order", [2.5, 3], "order = 2.5: must be an integer"),
+    ("estimator.order", [0, 1], "order = 0"),
+    ("optimizer.learning_rate", [0.1, -1], "optimizer.learning_rate = -1"),
+    ("optimizer.learning_rate", [0.0, 1], "optimizer.learning_rate = 0"),
+  ],
+)
+def test_a_value_that_a_config_could_not_have_is_refused(name, values, message):
+  config = _config(**_BANDIT)
+  made = training.make_train(config, varying=[name])
+  with pytest.raises(ValueError, match=message):
+    next(training.chunks(made, config, [0, 1], {name: values}))
+
+
+@pytest.mark.parametrize(
+  ("fields", "name", "message"),
+  [
+    (_POWER, "estimator.order", "cannot vary in one program of 'power'"),
+    ({"estimator.baseline": "none"}, "estimator.baseline", "= 'none': must be"),
+    ({}, "task.snr", "task.snr = None: 'bandit' takes"),
+  ],
+)
+def test_a_field_that_has_no_numbers_to_vary_is_named(fields, name, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(_config(**(_BANDIT | fields)), varying=[name])

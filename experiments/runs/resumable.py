@@ -53,11 +53,7 @@ def advance(
   run = _opened(made, config, workdir)
   _tell(run, origin, config.steps)
   log = _Log(workdir / "metrics.jsonl", run.records, config.runs)
-  chunks = run.chunks(
-    _measure(config, evaluate),
-    origin=origin,
-    check=config.on_nonfinite == "stop",
-  )
+  chunks = run.chunks(_measure(config, evaluate), origin=origin)
   bar = output.bar(
     total=config.steps,
     initial=run.step,
@@ -106,7 +102,7 @@ def measured(
   Raises:
     as `advance`.
   """
-  check = options.pop("check", True)
+  check = options.pop("check", None)
   run = Resumable(made, config, folder / "checkpoints", **options)
   tick(run.step)
   chunks = run.chunks(measure, patience=PATIENCE, check=check)

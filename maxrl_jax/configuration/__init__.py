@@ -15,6 +15,7 @@ from maxrl_jax.configuration.models import (
 from maxrl_jax.configuration.optimizers import make_optimizer
 from maxrl_jax.configuration.varying import (
   VARYING,
+  check_values,
   check_varying,
   overlay,
   values_of,
@@ -24,6 +25,7 @@ __all__ = [
   "EXACT",
   "VARYING",
   "check",
+  "check_values",
   "check_varying",
   "initial_params",
   "make_loss",

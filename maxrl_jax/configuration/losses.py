@@ -84,6 +84,7 @@ def _exact(
     )
   if name == "cross_entropy":  # log p itself, finite where p underflows.
     fields.check_options("estimator", name, lambda: None, options)
+    _refuse_factorized(name, factorized)
     return batch_losses.exact(lambda log_p: log_p, policy, task)
   value = fields.build(EXACT, "estimator", name, options).value
   on_log = lambda log_p: value(_inside(jnp.exp(log_p)))  # noqa: E731
@@ -111,11 +112,15 @@ def _mean_squared_error(
       f" {type(policy).__name__.lower()!r}; take 'normal' with"
       " policy.policy_scale set, 'grid' or 'digits'"
     )
+  _refuse_factorized("mse", factorized)
+  return batch_losses.mean_squared_error(policy)
+
+
+def _refuse_factorized(name: str, factorized: bool) -> None:
   if factorized:
     raise ValueError(
-      "estimator.factorized = True: 'mse' is a sum over dimensions anyway"
+      f"estimator.factorized = True: {name!r} is a sum over dimensions anyway"
     )
-  return batch_losses.mean_squared_error(policy)
 
 
 def _sampled_loss(

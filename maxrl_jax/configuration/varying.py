@@ -7,7 +7,14 @@ be arrays with the run axis first.
 from collections.abc import Iterable
 from typing import Any
 
+import flax.linen as nn
+import numpy as np
 from ml_collections import ConfigDict, config_dict
+
+from maxrl_jax.configuration import fields
+from maxrl_jax.configuration.checks import check
+from maxrl_jax.configuration.losses import make_loss
+from maxrl_jax.tasks import REGRESSION, TASKS, Task
 
 VARYING = (
   "estimator.alpha",
@@ -61,3 +68,52 @@ def check_varying(
         f"{name}: cannot vary in one program where likelihood.learned ="
         f" {config.likelihood.learned!r}, whose policy starts from it"
       )
+    if name == "estimator.order" and config.estimator.name == "power":
+      raise ValueError(
+        f"{name}: cannot vary in one program of 'power'; the"
+        " estimator.coefficients of 'series' can"
+      )
+    if isinstance(values_of(config, [name]).get(name), str):
+      raise ValueError(
+        f"{name} = {values_of(config, [name])[name]!r}: must be a number where"
+        " it varies"
+      )
+    if name.startswith("task."):
+      _check_option(config, name.removeprefix("task."))
+
+
+def _check_option(config: ConfigDict, option: str) -> None:
+  """Whether the task takes what is to vary; no data is made for it."""
+  name = config.task.name
+  make = fields.choice(TASKS | REGRESSION, "task.name", name)
+  options = {option: None} | fields.options(config.task)
+  options.pop("tolerance", None)  # Of every regression task.
+  fields.check_options("task", name, make, options)
+
+
+def check_values(
+  config: ConfigDict,
+  varied: dict[str, np.ndarray],
+  task: Task,
+  policy: nn.Module,
+) -> None:
+  """Raises ValueError at a value [runs, …] that a config could not have.
+
+  Those of tasks and likelihoods are for their functions to check, which
+  `sweeps.plan` has them do: data may have to be made for it.
+  """
+  for name, values in varied.items():
+    if name.split(".")[0] not in ("estimator", "optimizer"):
+      continue
+    for value in np.unique(values, axis=0):
+      whole = overlay(config, {name: _plain(value)})
+      check(whole)
+      make_loss(whole, task, policy)
+
+
+def _plain(value: np.ndarray) -> Any:
+  """As a config has it: an order is an integer."""
+  if value.ndim:
+    return tuple(value.tolist())
+  number = float(value)
+  return int(number) if number.is_integer() else number

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from maxrl_jax.configuration import fields
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
 from maxrl_jax.evaluation import sampled as _sampled
@@ -15,9 +17,8 @@ from maxrl_jax.evaluation import streamed as _streamed
 from maxrl_jax.evaluation.coverage import (
   PassRates,
   coverage,
-  exact_pass_at_k,
+  graded_pass_at_k,
   gradient_norms,
-  majority_vote,
   pass_at_k,
   pass_rates,
   sampling_efficiency,
@@ -28,7 +29,7 @@ from maxrl_jax.evaluation.moments import (
   exact_gradient,
   sampled_moments,
 )
-from maxrl_jax.evaluation.sampled import success_counts
+from maxrl_jax.evaluation.sampled import sampled_likelihoods, success_counts
 from maxrl_jax.tasks.base import Prompts
 from maxrl_jax.training import Train, TrainState
 
@@ -38,12 +39,12 @@ __all__ = [
   "coverage",
   "enumerated_moments",
   "exact_gradient",
-  "exact_pass_at_k",
+  "graded_pass_at_k",
   "gradient_norms",
-  "majority_vote",
   "make_evaluate",
   "pass_at_k",
   "pass_rates",
+  "sampled_likelihoods",
   "sampled_moments",
   "sampling_efficiency",
   "success_counts",
@@ -66,10 +67,15 @@ def make_evaluate(
     rollouts: a prompt, for the last kind; the others do not sample.
 
   Raises:
-    ValueError: `rollouts` is needed and missing.
+    ValueError: `rollouts` is needed and missing, or the task has no such split.
   """
   metrics = (_regression if train.task.is_regression else _coverage).metrics
   if train.task.log_pass_rate is None:
+    if train.task.stream is not None:
+      raise ValueError(
+        "task.log_pass_rate = None: a task whose prompts the host reads needs"
+        " it to be evaluated"
+      )
     if rollouts is None:
       raise ValueError("rollouts = None: this task's pass rate must be sampled")
     ks = tuple(k for k in ks if k <= rollouts)
@@ -78,28 +84,39 @@ def make_evaluate(
   if train.task.stream is not None:
     return _streamed.make_evaluate(train, ks)
 
-  # Splits are arguments, not constants: those of one size are one program.
-  # Only where runs have tasks of their own are they made in it, by name.
-  @functools.partial(
-    jax.jit, static_argnums=0, out_shardings=train.layout.everywhere()
-  )
-  def evaluate(
-    own: str | None, prompts: Prompts, params: Any, varied: dict[str, Any]
-  ) -> dict[str, jax.Array]:
-    def one(params: Any, varied: dict[str, Any]) -> dict[str, jax.Array]:
-      task = train.task_of(varied)
-      these = prompts if own is None else task.splits[own]
-      return metrics(train.policy, task, params, these, ks)
+  return _in_memory(train, metrics, ks)
 
-    return lax.map(lambda run: one(*run), (params, varied))
+
+def _in_memory(
+  train: Train, metrics: Callable[..., dict[str, jax.Array]], ks: Sequence[int]
+) -> Callable:
+  @functools.cache
+  def prompts_of(split: str) -> Callable[[dict[str, Any]], Prompts]:
+    """Values of fields [runs] → prompts [runs, M, …], [1, M, …] if shared."""
+    if train.task_varies:
+      return jax.jit(jax.vmap(lambda own: train.task_of(own).splits[split]))
+    shared = jax.tree.map(lambda x: x[None], train.task.splits[split])
+    return lambda varied: shared
+
+  # Prompts are arguments, not constants: splits of one size are one program.
+  @functools.partial(jax.jit, out_shardings=train.layout.everywhere())
+  def evaluate(
+    prompts: Prompts, params: Any, varied: dict[str, Any]
+  ) -> dict[str, jax.Array]:
+    def one(run: jax.Array) -> dict[str, jax.Array]:
+      own_prompts, own_params, own = jax.tree.map(
+        lambda x: x[run % x.shape[0]], (prompts, params, varied)
+      )
+      task = train.task_of(own)
+      return metrics(train.policy, task, own_params, own_prompts, ks)
+
+    return lax.map(one, jnp.arange(jax.tree.leaves(params)[0].shape[0]))
 
   # jit sorts dictionaries by name; pass@k reads better by k.
   def in_order(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    own, prompts = (
-      split if train.task_varies else None,
-      train.task.splits[split],
-    )
-    found = evaluate(own, prompts, states.params, states.varied)
+    fields.choice(train.task.splits, "split", split)
+    prompts = prompts_of(split)(states.varied)
+    found = evaluate(prompts, states.params, states.varied)
     names = [f"pass@{k}" for k in ks]
     names += [name for name in found if name not in names]
     return {name: np.asarray(found[name]) for name in names}

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from maxrl_jax import objectives, symmetric
+from maxrl_jax import objectives, ranges, symmetric
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
@@ -71,11 +70,6 @@ def means(rates: PassRates, ks: Sequence[int]) -> dict[str, Array]:
   return found
 
 
-def exact_pass_at_k(p: Array, k: int | Array) -> Array:
-  """pass@k = 1 − (1−p)^k where the pass rate is known."""
-  return objectives.pass_at_k(k).value(p)
-
-
 def pass_at_k(
   num_correct: Array | np.ndarray, num_samples: int, k: int
 ) -> Array:
@@ -89,19 +83,61 @@ def pass_at_k(
     k: from 1 to n.
 
   Raises:
-    ValueError: k outside 1..n.
+    ValueError: k outside 1..n, or c outside 0..n.
   """
-  if not 1 <= k <= num_samples:
-    raise ValueError(f"k = {k}: must be from 1 to n = {num_samples} samples")
+  _check_k(k, num_samples)
+  if not ranges.is_traced(num_correct):
+    c = np.asarray(num_correct)
+    if ((c < 0) | (c > num_samples)).any():
+      wrong = c[(c < 0) | (c > num_samples)].flat[0]
+      raise ValueError(
+        f"num_correct = {wrong}: must be from 0 to n = {num_samples} samples"
+      )
   return symmetric.pass_at(float(k), float(num_samples), num_samples)[
     num_correct
   ]
 
 
+def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
+  """Unbiased pass@k from samples that are right with chances l_j in [0, 1].
+
+      1 − mean over k-subsets of Π (1 − l_j), unbiased for 1 − (1 − E[l])^k
+
+  For l in {0, 1} it is `pass_at_k`. Each sample is a convex combination more,
+  u_k ← u_k + (k/j) (l_j + (1 − l_j) u_{k−1} − u_k): nothing small is lost.
+
+  Args:
+    likelihoods: l [n].
+    k: from 1 to n.
+
+  Raises:
+    ValueError: k outside 1..n.
+  """
+  num = likelihoods.shape[0]
+  _check_k(k, num)
+  sizes = jnp.arange(k + 1, dtype=likelihoods.dtype)
+
+  def add(u: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:
+    l, j = sample
+    fewer = jnp.concatenate([jnp.zeros(1, u.dtype), u[:-1]])
+    # Entries of subsets larger than j are not used before j is as large.
+    step = jnp.minimum(sizes / j, 1)
+    return u + step * (l + (1 - l) * fewer - u), None
+
+  counts = jnp.arange(1, num + 1, dtype=likelihoods.dtype)
+  u, _ = lax.scan(add, jnp.zeros_like(sizes), (likelihoods, counts))
+  return u[k]
+
+
+def _check_k(k: int, num_samples: int) -> None:
+  if not 1 <= k <= num_samples:
+    raise ValueError(f"k = {k}: must be from 1 to n = {num_samples} samples")
+
+
 def coverage(p: Array, ks: Sequence[int]) -> Array:
   """Mean exact pass@k over prompts [M], for each k: [len(ks)]."""
   p = jnp.minimum(p, 1)  # A sum of chances may round to above it.
-  return jnp.stack([jnp.mean(exact_pass_at_k(p, k)) for k in ks])
+  return jnp.stack([jnp.mean(objectives.pass_at_k(k).value(p)) for k in ks])
 
 
 def sampling_efficiency(
@@ -126,26 +162,6 @@ def sampling_efficiency(
   rising = np.maximum.accumulate(ours) + 1e-12 * np.arange(len(grid))
   needed = np.interp(theirs, rising, grid, left=np.nan, right=np.nan)
   return np.exp(grid - needed)
-
-
-def majority_vote(
-  actions: Array, likelihoods: Array, num_actions: int
-) -> Array:
-  """What the most frequent of N sampled actions is worth, for one prompt.
-
-  Ties count as a fair draw among the most frequent actions.
-
-  Args:
-    actions: [N] integers below num_actions.
-    likelihoods: l [N] of the same rollouts.
-    num_actions: C.
-  """
-  chex.assert_equal_shape([actions, likelihoods])
-  counts = jnp.zeros(num_actions, jnp.int32).at[actions].add(1)
-  votes = counts[actions]
-  # Every winning action has the same number of rollouts: their mean is fair.
-  wins = votes == jnp.max(counts)
-  return jnp.sum(jnp.where(wins, likelihoods, 0)) / jnp.sum(wins)
 
 
 def gradient_norms(

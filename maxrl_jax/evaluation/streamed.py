@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from maxrl_jax import feeding
+from maxrl_jax.configuration import fields
 from maxrl_jax.evaluation.coverage import PassRates, means, pass_rates
 from maxrl_jax.training import Train, TrainState
 
@@ -43,7 +44,8 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     return jax.vmap(lambda rates: means(rates, ks))(whole)
 
   def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    size, parts = stream.sizes[split], layout.size("data")
+    size = fields.choice(stream.sizes, "split", split)
+    parts = layout.size("data")
     # All devices have as many, and a small split is not filled up to 256.
     batch = -(-min(size, _PROMPTS) // parts) * parts
     found = [
