@@ -34,7 +34,7 @@ _CONTINUOUS = flags.DEFINE_bool(
   "continuous", False, "Likelihoods in [0, 1] rather than right or wrong."
 )
 _GROUPS = flags.DEFINE_integer(
-  "groups", 2**16, "To sample if outcomes are many; 1024, 2048, …", 1024
+  "groups", 2**16, "To sample if outcomes are many; a multiple of 1024.", 1024
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the policy and the samples.", 0)
 _WORKDIR = flags.DEFINE_string(
