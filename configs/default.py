@@ -58,18 +58,20 @@ def get_config() -> config_dict.ConfigDict:
   config.task.eval_size = optional(int)  # Prompts in a fixed split.
   config.task.num_digits = optional(int)  # digits: K, 10^K classes.
   config.task.num_classes = optional(int)  # gaussian_teacher: C.
-  config.task.dim = optional(int)  # gaussian_teacher: length of x.
+  # gaussian_teacher, teacher, heteroscedastic, bimodal, in_context: size of x.
+  config.task.dim = optional(int)
   config.task.temperature = optional(float)  # gaussian_teacher: label noise.
   config.task.num_prompts = optional(int)  # bandit: contexts.
   config.task.num_arms = optional(int)  # bandit: actions.
   config.task.hardest = optional(float)  # bandit: smallest initial pass rate.
   config.task.easiest = optional(float)  # bandit: largest.
   config.task.continuous = optional(bool)  # bandit: l in [0, 1].
-  config.task.data_name = optional(str)  # images: tensorflow-datasets name.
-  config.task.data_dir = optional(str)  # images: where it was prepared.
-  config.task.test_split = optional(str)  # images: 'test' unless set.
-  config.task.image_size = optional(int)  # images: side to resize to.
-  config.task.augment = optional(bool)  # images: crops and flips.
+  # *images are images and streamed_images.
+  config.task.data_name = optional(str)  # *images: tensorflow-datasets name.
+  config.task.data_dir = optional(str)  # *images: where it was prepared.
+  config.task.test_split = optional(str)  # *images: 'test' unless set.
+  config.task.image_size = optional(int)  # *images: side to resize to.
+  config.task.augment = optional(bool)  # *images: crops and flips.
   config.task.workers = optional(int)  # streamed_images: processes; 0: threads.
   config.task.kind = optional(str)  # teacher, heteroscedastic: linear, mlp.
   config.task.num_dims = optional(int)  # teacher: D target dimensions.
@@ -108,8 +110,8 @@ def get_config() -> config_dict.ConfigDict:
   config.policy.channels = optional(tuple)  # cnn, resnet: of convolutions.
   config.policy.stages = optional(tuple)  # resnet: blocks of each.
   config.policy.stem = optional(str)  # resnet: imagenet, cifar.
-  config.policy.low = optional(float)  # grid, digits: range of predictions.
-  config.policy.high = optional(float)
+  config.policy.low = optional(float)  # grid, digits: smallest prediction.
+  config.policy.high = optional(float)  # grid, digits: largest.
   config.policy.bins = optional(int)  # grid: values.
   config.policy.policy_scale = optional(float)  # normal: fixed deviation.
   config.policy.num_components = optional(int)  # mixture: normals.

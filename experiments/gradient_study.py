@@ -3,8 +3,10 @@
     python -m experiments.gradient_study --estimators=maxrl,grpo --workdir=DIR
 
 The policy is a softmax over `--arms` actions. The expected gradient is held
-against the exact one that the estimator claims; by enumerating all outcomes
-where there are few enough, else by sampling. Writes study.csv and study.png.
+against the exact one that the estimator claims, by enumerating all outcomes
+where there are few enough, else by sampling. A target that begins with → is
+reached by ever larger groups only; without a target there is no bias. Writes
+study.csv and study.png.
 """
 
 import pathlib
@@ -32,7 +34,7 @@ _CONTINUOUS = flags.DEFINE_bool(
   "continuous", False, "Likelihoods in [0, 1] rather than right or wrong."
 )
 _GROUPS = flags.DEFINE_integer(
-  "groups", 2**16, "Groups to sample where outcomes are too many.", 1024
+  "groups", 2**16, "To sample if outcomes are many; a multiple of 1024.", 1024
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the policy and the samples.", 0)
 _WORKDIR = flags.DEFINE_string(

@@ -1,11 +1,13 @@
 """Post-train a Qwen3 on GSM8K with MaxRL, in Tunix (extra `tunix`).
 
     python -m experiments.gsm8k --model=DIR --data=DIR --workdir=DIR
-Nothing is downloaded. Writes config.json, metrics.jsonl, checkpoints/, from
-which the same command goes on, and summary.json with pass@k on test problems.
+Nothing is downloaded. Writes config.json, metrics.jsonl (a line a step),
+checkpoints/, from which the same command goes on, and summary.json with pass@k
+on test problems.
 """
 
 import importlib
+import json
 import pathlib
 
 from absl import flags
@@ -44,6 +46,13 @@ _TENSOR = flags.DEFINE_integer(
 _TESTS = flags.DEFINE_integer("tests", 200, "Problems of the test.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
 
+# What makes a run this one.
+_SETTINGS = (
+  *("model", "data", "estimator", "order", "steps", "prompts", "rollouts"),
+  *("micro_batch", "learning_rate", "prompt_tokens", "answer_tokens"),
+  *("tensor_parallel", "tests", "seed"),
+)
+
 
 def main(argv) -> None:
   console.no_arguments(argv)
@@ -54,14 +63,7 @@ def main(argv) -> None:
   # Says which extra is missing.
   importlib.import_module("maxrl_jax.integrations.tunix")
   llm_cluster = importlib.import_module("experiments.runs.llm_cluster")
-  settings = {
-    name: flags.FLAGS[name].value
-    for name in (
-      *("model", "data", "estimator", "order", "steps", "prompts", "rollouts"),
-      *("micro_batch", "learning_rate", "prompt_tokens", "answer_tokens"),
-      *("tensor_parallel", "tests", "seed"),
-    )
-  }
+  settings = {name: flags.FLAGS[name].value for name in _SETTINGS}
   _check_flags()
   # Says what is wrong with them before anything is read.
   llm_cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
@@ -75,10 +77,15 @@ def main(argv) -> None:
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   workdirs.make(workdir)
   with workdirs.locked(workdir):
-    workdirs.claim(workdir / "config.json", settings)
-    write_json(workdir / "environment.json", workdirs.environment())
-    found = llm_cluster.post_train(settings, training, tests, verify, workdir)
-    write_json(workdir / "summary.json", found)
+    ours = workdirs.claim(workdir / "config.json", settings)
+    summary = workdir / "summary.json"
+    if ours and summary.exists():
+      output.say(f"{workdir} is finished")
+      found = json.loads(summary.read_text(encoding="utf-8"))
+    else:
+      write_json(workdir / "environment.json", workdirs.environment())
+      found = llm_cluster.post_train(settings, training, tests, verify, workdir)
+      write_json(summary, found)
   text = "\n".join(f"{name} {value}" for name, value in found.items())
   record = {"workdir": str(workdir)} | found
   output.result(workdir, f"{text}\n{workdir}", record)

@@ -6,10 +6,12 @@
 Values are a list 1,2,4, range(first,last,step), lin(first,last,count) or
 log(first,last,count); field+field=1+2,3+4 change together. Writes runs.nc
 (xarray reads it), summary.csv and report.html; the same command goes on where
-it was interrupted. `--config.FIELD=VALUE` changes a field for all runs.
+it was interrupted, and with more seeds it adds those. `--config.FIELD=VALUE`
+changes a field for all runs.
 """
 
 import importlib.util
+import itertools
 import json
 import pathlib
 
@@ -56,10 +58,11 @@ def main(argv) -> None:
   workdirs.make(workdir)
   with workdirs.locked(workdir):
     workdirs.claim(workdir / "sweep.json", _identity(config, axes))
+    parts = _parts(workdir / "seeds.json", config.seed)
     data = sweep_runs.sweep(
       config,
       points,
-      planned,
+      [programs.with_seeds(p, part) for part in parts for p in planned],
       workdir / "slices",
       about=_about(axes),
       memory_gib=_MEMORY.value,
@@ -96,16 +99,37 @@ def _grid():
 
 
 def _identity(config, axes) -> dict:
-  """What makes this sweep this one, as JSON gives it back."""
+  """What makes this sweep this one, as JSON gives it back.
+
+  Not the number of seeds: there may be more of them later.
+  """
   from experiments.runs import store
 
   fields = {
     "config": config.to_dict(),
     "grid": {"+".join(axis.fields): axis.values for axis in axes},
-    "seeds": _SEEDS.value,
     "code": store.code(),  # Runs of two versions are not one sweep.
   }
   return json.loads(json.dumps(fields))
+
+
+def _parts(path: pathlib.Path, first: int) -> list[range]:
+  """The seeds, cut where earlier commands ended, which is kept in a file.
+
+  A part is sliced by itself: seeds that are added are not mixed with those that
+  are done, and what an earlier command left unfinished is found again.
+  """
+  from experiments.reports.results import write_json
+
+  counts = json.loads(path.read_text())["counts"] if path.exists() else []
+  asked = _SEEDS.value
+  if asked > max(counts, default=0):
+    write_json(path, {"counts": [*counts, asked]})
+  ends = [count for count in counts if count < asked] + [asked]
+  return [
+    range(first + start, first + end)
+    for start, end in itertools.pairwise([0, *ends])
+  ]
 
 
 def _about(axes) -> dict:

@@ -1,4 +1,8 @@
-"""Optimizers as a config says, and configs that are refused."""
+"""Optimizers as a config says, configs that are refused, and comments."""
+
+import fnmatch
+import inspect
+import re
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +11,8 @@ import pytest
 
 from configs import default
 from maxrl_jax import configuration, training
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.tasks import REGRESSION, TASKS
 from tests.bandit_configs import short_bandit
 
 
@@ -102,3 +108,33 @@ def test_all_wrong_numbers_are_told_at_once():
   assert rollouts.startswith("rollouts = 0:")
   assert log_every.startswith("log_every = 2:")
   assert warmup.startswith("optimizer.warmup = 9:")
+
+
+@pytest.mark.parametrize(
+  ("block", "functions", "apart"),
+  [
+    ("task", TASKS | REGRESSION, {"task_seed", "eval_size", "tolerance"}),
+    ("policy", POLICIES, {"name", "hidden", "checkpoint"}),
+  ],
+)
+def test_comments_name_all_that_take_a_field(block, functions, apart):
+  """As 'name, name: meaning', behind a field or above it.
+
+  Apart are those that most take, and those that the function never sees.
+  """
+  field = (
+    rf"(?: # (.*)\n)? *config\.{block}\.(\w+) = optional.*?\)(?:  # (.*))?\n"
+  )
+  found = re.findall(field, inspect.getsource(default))
+  assert {name for _, name, _ in found} | {"name"} == set(
+    default.get_config()[block]
+  )
+  for above, name, behind in found:
+    if name in apart:
+      continue
+    names = (behind or above).split(": ")[0].split(", ")
+    said = {f for f in functions for n in names if fnmatch.fnmatch(f, n)}
+    taken = {
+      f for f in functions if name in inspect.signature(functions[f]).parameters
+    }
+    assert said == taken, (name, names)

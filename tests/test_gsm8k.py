@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.runs import gsm8k_problems
+from tests.entry_points import outcomes
 
 
 @pytest.mark.parametrize(
@@ -115,3 +116,38 @@ def test_without_its_data_it_is_one_line(tmp_path):
   assert done.returncode == 2
   *_, last = done.stderr.splitlines()
   assert last.startswith("error: data = ") and "Traceback" not in done.stderr
+
+
+def test_a_finished_folder_is_read_and_no_more(tmp_path):
+  pytest.importorskip("tunix", reason="needs the extra tunix")
+  model, workdir = tmp_path / "model", tmp_path / "run"
+  model.mkdir()
+  for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    (model / name).touch()  # Nothing that could be trained.
+  workdir.mkdir()
+  settings = {
+    "model": str(model),
+    "data": str(write(tmp_path / "data")),
+    "estimator": "maxrl",
+    "order": None,
+    "steps": 3,
+    "prompts": 4,
+    "rollouts": 16,
+    "micro_batch": 4,
+    "learning_rate": 1e-6,
+    "prompt_tokens": 256,
+    "answer_tokens": 768,
+    "tensor_parallel": 1,
+    "tests": 5,
+    "seed": 0,
+  }
+  found = {"test/pass@1": 0.25}
+  for name, record in (("config", settings), ("summary", found)):
+    (workdir / f"{name}.json").write_text(json.dumps(record))
+  flags = [f"--{k}={v}" for k, v in settings.items() if v is not None]
+  command = ["gsm8k", *flags, f"--workdir={workdir}", "--output=json"]
+  finished, other = outcomes([command, [*command, "--seed=1"]])
+  assert finished["code"] == 0, finished["stderr"]
+  assert finished["stderr"] == f"{workdir} is finished\n"
+  assert json.loads(finished["stdout"]) == found | {"workdir": str(workdir)}
+  assert other["code"] == 2 and "seed is 0 there and 1 here" in other["stderr"]

@@ -92,3 +92,33 @@ def test_a_killed_sweep_goes_on(tmp_path):
   assert len(xr.load_dataset(tmp_path / "runs.nc")["run"]) == 6
   for name, stamp in kept.items():
     assert (slices / name).stat().st_mtime_ns == stamp
+
+
+def test_seeds_are_added_to_a_sweep(tmp_path):
+  def sweep(folder, seeds):
+    done = _run(folder, "--grid=estimator.order=1,4", f"--seeds={seeds}")
+    assert done.returncode == 0, done.stderr
+    return done.stderr, xr.load_dataset(folder / "runs.nc")
+
+  said, first = sweep(tmp_path / "w", 2)
+  assert "4 runs in 1 program:" in said
+  said, more = sweep(tmp_path / "w", 5)
+  assert "seeds=0 to 1 (within it: estimator.order, seed): 0 runs" in said
+  assert "seeds=2 to 4 (within it: estimator.order, seed): 6 runs" in said
+  assert "6 runs in 1 slice, about" in said
+  assert more["seed"].values.tolist() == [0, 1, 2, 3, 4] * 2
+  assert more["estimator_order"].values.tolist() == [1] * 5 + [4] * 5
+  # Fewer: what was asked for, as it was; all of it is still there.
+  said, fewer = sweep(tmp_path / "w", 2)
+  assert "0 runs to do" in said
+  xr.testing.assert_identical(fewer.drop_attrs(), first.drop_attrs())
+  summary = (tmp_path / "w" / "summary.csv").read_text().splitlines()
+  assert len(summary) == 1 + 4
+  said, again = sweep(tmp_path / "w", 5)
+  assert said.count("0 runs to do") == 2
+  xr.testing.assert_identical(again.drop_attrs(), more.drop_attrs())
+  # Each as if all had been asked for at once.
+  _, whole = sweep(tmp_path / "whole", 5)
+  xr.testing.assert_allclose(
+    more.drop_vars("seconds"), whole.drop_vars("seconds"), rtol=1e-4, atol=1e-5
+  )

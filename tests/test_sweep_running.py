@@ -108,6 +108,20 @@ def test_what_is_left_is_cut_as_before(tmp_path, monkeypatch):
   assert [rows.tolist() for rows in slices] == [[1], [3, 4, 5], [6]]
 
 
+def test_added_seeds_are_cut_by_themselves(monkeypatch):
+  _, (program,) = plan("estimator.order=1,3", seeds=range(5))
+  added = programs.with_seeds(program, range(2, 5))
+  assert added.points.tolist() == [0, 0, 0, 1, 1, 1]
+  assert added.seeds.tolist() == [2, 3, 4] * 2
+  assert added.varied["estimator.order"].tolist() == [1, 1, 1, 3, 3, 3]
+  monkeypatch.setattr(
+    running, "_compile", lambda made, _, size: (made, 10 * size)
+  )
+  ready = running.prepare(added, np.arange(6), 1000)
+  # No room for the runs that are done: it would only be filled up.
+  assert ready.size == 6 and [len(rows) for rows in ready.slices] == [6]
+
+
 def test_a_budget_for_less_than_one_run_is_refused(tmp_path):
   _, (program,) = plan("estimator.order=1,2")
   with pytest.raises(ValueError, match="memory budget: one run takes"):

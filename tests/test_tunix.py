@@ -1,5 +1,6 @@
 """Our estimators in Tunix: its registry, its learner, a run of each entry."""
 
+import json
 import warnings
 
 import jax
@@ -268,16 +269,38 @@ def test_gsm8k_from_a_checkpoint_to_pass_at_k(tmp_path):
     lengths.append((len(prompts), len(completions), len(answer)))
     return [float(len(text) % 2) for text in completions]
 
-  found = llm_cluster.post_train(
-    settings,
-    gsm8k_problems.batches(problems, 2, 2, 0),
-    gsm8k_problems.batches(problems, 1, 3, 0),
-    vowels,
-    tmp_path,
-  )
+  def run(steps):
+    return llm_cluster.post_train(
+      settings | {"steps": steps},
+      gsm8k_problems.batches(problems, steps, 2, 0),
+      gsm8k_problems.batches(problems, 1, 3, 0),
+      vowels,
+      tmp_path,
+    )
+
+  found = run(2)
   assert found.keys() == {"test/pass@1", "test/pass@2", "test/pass@4"}
   assert 0 <= found["test/pass@1"] <= found["test/pass@4"] <= 1
-  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-  assert len(lines) == 4  # Two micro-batches a step.
+  # Two micro-batches a step, and one line.
   assert set(lengths) == {(4, 4, 4)} and len(lengths) == 4 + 3
   assert any((tmp_path / "checkpoints").rglob("*"))
+  metrics = tmp_path / "metrics.jsonl"
+  before = metrics.read_text()
+  assert [json.loads(x)["step"] for x in before.splitlines()] == [1, 2]
+  # What a kill leaves of a step without a checkpoint is made again.
+  metrics.write_text(before + '{"step": 3, "pass_rate": 2.0}\n{"step": 4, "p')
+  run(3)
+  after = metrics.read_text()
+  assert after.startswith(before) and len(lengths) == 7 + 2 + 3
+  (third,) = map(json.loads, after.removeprefix(before).splitlines())
+  assert third["step"] == 3 and 0 <= third["pass_rate"] <= 1
+
+
+def test_a_line_of_metrics_is_of_a_whole_step(tmp_path):
+  metrics = llm_cluster.Metrics(tmp_path / "metrics.jsonl", 4, answers=6)
+  for rewards in ([0, 0, 1], [0, 0, 0], [1, 1, 0]):
+    metrics.add(["a", "a", "b"] if sum(rewards) < 2 else ["c"] * 3, rewards)
+  (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  # Of four answers to a none is right, of two to b one.
+  wanted = {"step": 5, "pass_rate": 1 / 6, "solved": 1 / 2}
+  assert json.loads(line) == pytest.approx(wanted)

@@ -112,7 +112,7 @@ def _wrong(tmp_path):
     (("gradient_study", "--estimators=maxrl,ppo"), "'ppo' is none of"),
     (("gradient_study", "--estimators="), "estimators is empty"),
     (("gradient_study", "--estimators=series"), "needs coefficients"),
-    (("gradient_study", "--estimators=vimco"), "no function of the pass rate"),
+    (("gradient_study", "--estimators=vimco"), "a sum over all groups"),
     (("gradient_study", "--orders=x"), "orders = x: must be whole numbers"),
     (
       ("gradient_study", "--orders=9"),
@@ -121,6 +121,10 @@ def _wrong(tmp_path):
     (("gradient_study", "--baselines=mean"), "baseline = 'mean': choose from"),
     (("gradient_study", "--baselines=nan"), "baselines: nan: must be finite"),
     (("gradient_study", "--pass_rate=0"), "pass_rate = 0.0: must be between"),
+    (
+      ("gradient_study", "--groups=1500"),
+      "groups = 1500: must be a multiple of 1024, such as 2048",
+    ),
     # Figures.
     (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
     (

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from maxrl_jax import estimators, evaluation, objectives, plotting
+from experiments.runs.estimator_claims import CLAIMS, Case
+from maxrl_jax import estimators, evaluation, plotting
 
 
 class Settings(NamedTuple):
@@ -29,12 +30,18 @@ class Settings(NamedTuple):
   seed: int
 
 
-_SETTINGS = ("pass_rate", "rollouts", "arms", "seed")
+# All settings but those that a row has a column for.
+_SETTINGS = [
+  name
+  for name in Settings._fields
+  if name not in ("estimators", "orders", "baselines")
+]
 _NOT_STUDIED = {
   "series": "needs coefficients of its own; study maxrl, power or pass_at_k",
-  "vimco": "follows E[log mean l], which is no function of the pass rate;"
-  " study self_normalized",
+  "vimco": "follows E[log mean l], a sum over all groups; study"
+  " self_normalized",
 }
+_OTHER_COLOUR = "#777777"  # Of estimators that plotting has no colour for.
 _COLUMNS = (
   "estimator",
   "order",
@@ -58,56 +65,61 @@ def write(rows: list[dict], settings: Settings, path: pathlib.Path) -> None:
 
 def text(rows: list[dict]) -> str:
   """The rows as lines of columns."""
-  lines = []
-  for row in (dict(zip(_COLUMNS, _COLUMNS, strict=True)), *rows):
-    cells = (f"{x:.4g}" if isinstance(x, float) else x for x in row.values())
-    lines.append("  ".join(f"{cell!s:<14}" for cell in cells).rstrip())
-  return "\n".join(lines)
+  cells = [_COLUMNS, *(tuple(map(_cell, row.values())) for row in rows)]
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  return "\n".join(
+    "  ".join(map(str.ljust, line, widths)).rstrip() for line in cells
+  )
+
+
+def _cell(value) -> str:
+  if value is None:
+    return "none"
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def study(settings: Settings) -> list[dict]:
-  """One row for each estimator, order and baseline."""
+  """One row for each estimator, order and baseline.
+
+  Raises:
+    ValueError: naming the flag, before anything is computed.
+  """
+  studied = _studied(settings)
   logits, likelihoods = _prompt(settings)
-  num = settings.rollouts
-  enumerates = logits.shape[0] ** num <= 2**16
   rows = []
-  for name, order, baseline in _studied(settings):
-    estimator, target, label = _estimator(settings, name, order, baseline)
-    if enumerates:
-      moments = evaluation.enumerated_moments(
-        estimator, logits, likelihoods, num
-      )
-    else:
-      moments = evaluation.sampled_moments(
-        jax.random.key(settings.seed + 1),
-        estimator,
-        logits,
-        likelihoods,
-        num,
-        settings.groups // 1024 * 1024,
-      )
-    truth = evaluation.exact_gradient(target, logits, likelihoods)
-    size = jnp.linalg.norm(truth)
-    cells = (
-      name,
-      order,
-      baseline,
-      label,
-      float(jnp.linalg.norm(moments.mean - truth) / size),
-      float(jnp.linalg.norm(moments.standard_error) / size),
-      float(moments.variance),
-      "enumerated" if enumerates else "sampled",
-    )
+  for name, order, baseline in studied:
+    estimator = _estimator(settings, name, order, baseline)
+    moments, how = _moments(settings, estimator, logits, likelihoods)
+    claim = CLAIMS[name](_case(settings, order))
+    bias, error = None, None
+    if claim.gradient is not None:
+      truth = claim.gradient(logits, likelihoods)
+      size = jnp.linalg.norm(truth)
+      bias = float(jnp.linalg.norm(moments.mean - truth) / size)
+      error = float(jnp.linalg.norm(moments.standard_error) / size)
+    variance = float(moments.variance)
+    cells = name, order, baseline, claim.target, bias, error, variance, how
     rows.append(dict(zip(_COLUMNS, cells, strict=True)))
   return rows
+
+
+def _moments(settings: Settings, estimator, logits, likelihoods):
+  """Bias and variance of an estimator, and how they were found."""
+  num = settings.rollouts
+  if logits.shape[0] ** num <= 2**16:
+    found = evaluation.enumerated_moments(estimator, logits, likelihoods, num)
+    return found, "enumerated"
+  key = jax.random.key(settings.seed + 1)
+  found = evaluation.sampled_moments(
+    key, estimator, logits, likelihoods, num, settings.groups
+  )
+  return found, "sampled"
 
 
 def _prompt(settings: Settings):
   """Logits and likelihoods of the arms, with E[l] the pass rate asked for."""
   rng = np.random.default_rng(settings.seed)
   arms, p = settings.arms, settings.pass_rate
-  if not 0 < p < 1:
-    raise ValueError(f"pass_rate = {p}: must be between 0 and 1")
   policy = rng.dirichlet(np.full(arms, 3.0))
   if settings.continuous:
     # E[l^c] falls from 1 to 0 as c grows.
@@ -126,33 +138,49 @@ def _prompt(settings: Settings):
 
 
 def _studied(settings: Settings) -> list[tuple]:
-  """(estimator, order or '', baseline or '') to study.
-
-  Raises:
-    ValueError: naming the flag, before anything is computed.
-  """
-  num = settings.rollouts
+  """(estimator, order or '', baseline or '') to study; as `study` raises."""
+  _check(settings)
   orders = _orders(settings)
   baselines = [_number_or_name(b) for b in settings.baselines]
-  for flag in ("estimators", "baselines"):
-    if not getattr(settings, flag):
-      raise ValueError(f"{flag} is empty: name at least one")
   rows = []
   for name in settings.estimators:
-    if name not in estimators.ESTIMATORS:
-      able = sorted(set(estimators.ESTIMATORS) - set(_NOT_STUDIED))
-      raise ValueError(f"estimators: {name!r} is none of {able}")
-    if name in _NOT_STUDIED:
-      raise ValueError(f"estimators: {name!r} {_NOT_STUDIED[name]}")
+    _check_name(name)
     pairs: list[tuple] = [("", "")]
     if name in ("maxrl", "power", "pass_at_k"):
       pairs = [(order, baseline) for baseline in baselines for order in orders]
     for order, baseline in pairs:
-      estimator, *_ = _estimator(settings, name, order, baseline)
+      estimator = _estimator(settings, name, order, baseline)
       # Traced only: an order or a baseline that cannot be is told here.
-      jax.eval_shape(estimator, jnp.zeros(num))
+      jax.eval_shape(estimator, jnp.zeros(settings.rollouts))
       rows.append((name, order, baseline))
   return rows
+
+
+def _check(settings: Settings) -> None:
+  for flag in ("estimators", "baselines"):
+    if not getattr(settings, flag):
+      raise ValueError(f"{flag} is empty: name at least one")
+  if not 0 < settings.pass_rate < 1:
+    raise ValueError(
+      f"pass_rate = {settings.pass_rate}: must be between 0 and 1"
+    )
+  if settings.groups % 1024:
+    raise ValueError(
+      f"groups = {settings.groups}: must be a multiple of 1024, such as"
+      f" {math.ceil(settings.groups / 1024) * 1024}"
+    )
+
+
+def _check_name(name: str) -> None:
+  if name not in estimators.ESTIMATORS:
+    raise ValueError(f"estimators: {name!r} is none of {sorted(CLAIMS)}")
+  if name in _NOT_STUDIED:
+    raise ValueError(f"estimators: {name!r} {_NOT_STUDIED[name]}")
+  if name not in CLAIMS:
+    raise ValueError(
+      f"estimators: {name!r} has no target to be held against; give it one in"
+      " CLAIMS of experiments/runs/estimator_claims.py"
+    )
 
 
 def _orders(settings: Settings) -> list[int]:
@@ -179,35 +207,21 @@ def _number_or_name(baseline: str) -> str | float:
 
 
 def _estimator(settings: Settings, name: str, order, baseline):
-  """The estimator, the objective it is held against, and that one's name."""
-  function = estimators.ESTIMATORS[name]
-  if name == "maxrl":
-    options = {"order": order, "baseline": baseline}
-    target = objectives.maxrl(order), f"MaxRL T={order}"
-  elif name == "power":
-    alpha = settings.alpha
-    options = {"alpha": alpha, "order": order, "baseline": baseline}
-    whole = objectives.power(alpha)
-    assert whole.coefficients is not None
-    series = objectives.series(whole.coefficients(order))
-    target = series, f"power {alpha:g} T={order}"
-  elif name == "pass_at_k":
-    options = {"k": order, "baseline": baseline}
-    target = objectives.pass_at_k(order), f"pass@{order}"
-  else:
-    options = {}
-    target = {
-      "grpo": (objectives.grpo(), "2 arcsin √p"),
-      "maxrl_paper": _order_below(settings),
-      "tail_rl": _order_below(settings),
-      "self_normalized": (objectives.maximum_likelihood(), "log p"),
-    }.get(name, (objectives.rl(), "p"))
-  return functools.partial(function, **options), *target
+  """l [N] → A [N], with all options that are to be studied."""
+  options: dict = {}
+  if order != "":
+    options = {
+      "k" if name == "pass_at_k" else "order": order,
+      "baseline": baseline,
+    }
+  if name == "power":
+    options["alpha"] = settings.alpha
+  return functools.partial(estimators.ESTIMATORS[name], **options)
 
 
-def _order_below(settings: Settings):
-  order = max(settings.rollouts - 1, 1)
-  return objectives.maxrl(order), f"MaxRL T={order}"
+def _case(settings: Settings, order) -> Case:
+  num, alpha = settings.rollouts, settings.alpha
+  return Case(num, order or 1, alpha, settings.continuous)
 
 
 def draw(rows: list[dict], path: pathlib.Path) -> None:
@@ -215,13 +229,17 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
   with plotting.styled():
     height = 1.2 + 0.24 * len(rows)
     figure, (left, right) = plotting.axes(columns=2, height=height)
-    names = [
-      " ".join(str(row[c]) for c in _COLUMNS[:3] if row[c] != "")
-      for row in rows
+    names = [_name(row) for row in rows]
+    colours = [
+      plotting.COLOURS.get(row["estimator"], _OTHER_COLOUR) for row in rows
     ]
-    colours = [plotting.COLOURS[row["estimator"]] for row in rows]
-    errors = [row["bias_error"] for row in rows]
-    left.barh(names, [r["bias"] for r in rows], xerr=errors, color=colours)
+    biases, errors = (
+      [row[column] or 0.0 for row in rows] for column in ("bias", "bias_error")
+    )
+    left.barh(names, biases, xerr=errors, color=colours)
+    for row in rows:
+      if row["bias"] is None:  # Not to be read as a bias of 0.
+        left.text(0, _name(row), " no target", va="center", size="small")
     left.set(xlabel="bias / length of the exact gradient")
     right.barh(names, [row["variance"] for row in rows], color=colours)
     right.set(xlabel="variance (trace)", yticklabels=[])
@@ -230,3 +248,7 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
       ax.locator_params(axis="x", nbins=4)
     figure.savefig(path)
     plt.close(figure)
+
+
+def _name(row: dict) -> str:
+  return " ".join(str(row[c]) for c in _COLUMNS[:3] if row[c] != "")

@@ -18,6 +18,7 @@ from tunix.rl import rl_cluster
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
+from experiments.reports.results import write_whole
 from maxrl_jax.evaluation import pass_at_k
 from maxrl_jax.integrations.tunix import MaxRLConfig
 
@@ -122,6 +123,32 @@ def post_train(
     verify: (prompts, completions, answer) → rewards.
     workdir: an absolute path.
   """
+  built, rollout = _restored(settings, workdir)
+  metrics = Metrics(
+    workdir / "metrics.jsonl",
+    built.actor_trainer.train_steps,
+    settings["prompts"] * settings["rollouts"],
+  )
+
+  def rewards(prompts, completions, answer, **_):
+    found = verify(prompts, completions, answer)
+    metrics.add(prompts, found)
+    return found
+
+  config = algorithm(
+    settings["estimator"], settings["rollouts"], settings["order"]
+  )
+  learner = GRPOLearner(
+    rl_cluster=built, algo_config=config, reward_fns=rewards
+  )
+  learner.train(with_keys(train, rollout, settings["seed"]))
+  return _test(built, test, verify, settings)
+
+
+def _restored(
+  settings: dict, workdir: pathlib.Path
+) -> tuple[rl_cluster.RLCluster, Rollout]:
+  """The model, from its newest checkpoint if there is one, and its engine."""
   folder = pathlib.Path(settings["model"])
   mesh = make_mesh(settings["tensor_parallel"])
   tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -145,15 +172,7 @@ def post_train(
     train_micro_batch_size=settings["micro_batch"],
     checkpoint_root_directory=str(workdir / "checkpoints"),
   )
-  rewards = _logged(verify, workdir / "metrics.jsonl")
-  config = algorithm(
-    settings["estimator"], settings["rollouts"], settings["order"]
-  )
-  learner = GRPOLearner(
-    rl_cluster=built, algo_config=config, reward_fns=rewards
-  )
-  learner.train(with_keys(train, rollout, settings["seed"]))
-  return _test(built, test, verify, settings)
+  return built, rollout
 
 
 def load_qwen3(folder: pathlib.Path, mesh) -> qwen3.Qwen3:
@@ -184,21 +203,37 @@ def load_qwen3(folder: pathlib.Path, mesh) -> qwen3.Qwen3:
   )
 
 
-def _logged(verify: Callable, path: pathlib.Path) -> Callable:
-  """The same, with the pass rate of every batch as a line of a file."""
+class Metrics:
+  """metrics.jsonl: one line a step, however many micro-batches it has."""
 
-  def rewards(prompts, completions, answer, **_):
-    found = verify(prompts, completions, answer)
-    groups: dict[str, list[float]] = {}
-    for prompt, reward in zip(prompts, found, strict=True):
-      groups.setdefault(str(prompt), []).append(reward)
-    solved = np.mean([max(group) > 0 for group in groups.values()])
-    line = {"pass_rate": float(np.mean(found)), "solved": float(solved)}
-    with open(path, "a", encoding="utf-8") as file:
+  def __init__(self, path: pathlib.Path, step: int, answers: int):
+    """Goes on after a step, when so many answers make one.
+
+    Lines of later steps, which will be done again, are dropped.
+    """
+    self._path, self._step, self._answers = path, step, answers
+    self._groups: dict[str, list[float]] = {}
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    whole = [x for x in text.splitlines(keepends=True) if x.endswith("\n")]
+    done = [line for line in whole if json.loads(line)["step"] <= step]
+    write_whole(path, "".join(done))
+
+  def add(self, prompts: Iterable, rewards: Iterable[float]) -> None:
+    """A micro-batch; the last one of a step writes its line."""
+    for prompt, reward in zip(prompts, rewards, strict=True):
+      self._groups.setdefault(str(prompt), []).append(reward)
+    groups = list(self._groups.values())
+    if sum(map(len, groups)) < self._answers:
+      return
+    self._step += 1
+    line = {
+      "step": self._step,
+      "pass_rate": float(np.mean(np.concatenate(groups))),
+      "solved": float(np.mean([max(group) > 0 for group in groups])),
+    }
+    with open(self._path, "a", encoding="utf-8") as file:
       file.write(json.dumps(line) + "\n")
-    return found
-
-  return rewards
+    self._groups = {}
 
 
 def _test(built, test: Iterable[Batch], verify, settings) -> dict[str, float]:

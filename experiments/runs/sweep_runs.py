@@ -21,7 +21,7 @@ def sweep(
   about: dict | None = None,
   memory_gib: float | None = None,
 ) -> xr.Dataset:
-  """Trains what was planned; what is on disk is not repeated.
+  """Trains what was planned, and no run on disk again; returns just that.
 
   Args:
     config: of all runs, but for what the grid changes.
@@ -33,7 +33,8 @@ def sweep(
   """
   train(planned, folder, memory_gib)
   about = {"config": config.to_dict()} | (about or {})
-  return dataset.dataset(running.load(folder), points, about)
+  runs = running.planned(running.load(folder), planned)
+  return dataset.dataset(runs, points, about)
 
 
 def kept(config, axes, seeds, folder: pathlib.Path) -> xr.Dataset:
@@ -79,8 +80,11 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
 
 def _describe(program, planned) -> str:
   """What tells a program from the others, and what varies within it."""
-  flat = [workdirs.flatten(other.config.to_dict()) for other in planned]
-  ours = workdirs.flatten(program.config.to_dict())
+  ours, *flat = (
+    workdirs.flatten(one.config.to_dict())
+    | {"seeds": f"{one.seeds.min()} to {one.seeds.max()}"}
+    for one in (program, *planned)
+  )
   own = {
     name: value
     for name, value in ours.items()

@@ -69,6 +69,15 @@ def _program(group: list, seeds: np.ndarray) -> Program:
   return Program(group[0][1], points, np.tile(seeds, len(group)), varied)
 
 
+def with_seeds(program: Program, seeds: Sequence[int]) -> Program:
+  """Those runs of a program that have one of these seeds."""
+  rows = np.isin(program.seeds, list(seeds))
+  varied = {name: values[rows] for name, values in program.varied.items()}
+  return Program(
+    program.config, program.points[rows], program.seeds[rows], varied
+  )
+
+
 def at(config: ConfigDict, point: dict[str, Any]) -> config_dict.ConfigDict:
   """The whole config of one point."""
   return configuration.overlay(config, point)

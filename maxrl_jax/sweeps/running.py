@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from maxrl_jax.sweeps.programs import Program
 
 KS = (1, 4, 16, 64, 128, 256, 1024)  # Of pass@k.
 _PATTERN = "slice-*.npz"
+_STEPS = ("step", "eval_step")  # The same for all runs.
 
 
 class Ready(NamedTuple):
@@ -49,7 +50,7 @@ def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
   parts = [_read(path) for path in sorted(folder.glob(_PATTERN))]
   if not parts:
     return {}
-  steps = {name: parts[0][name] for name in ("step", "eval_step")}
+  steps = {name: parts[0][name] for name in _STEPS}
   shapes = {
     name: values.shape[1:]
     for part in parts
@@ -86,6 +87,22 @@ def remaining(program: Program, done: dict[str, np.ndarray]) -> np.ndarray:
   finished = set(zip(done.get("point", ()), done.get("seed", ()), strict=True))
   runs = zip(program.points, program.seeds, strict=True)
   return np.array([i for i, run in enumerate(runs) if run not in finished], int)
+
+
+def planned(
+  runs: dict[str, np.ndarray], programs: Sequence[Program]
+) -> dict[str, np.ndarray]:
+  """Those of the runs on disk that programs have; there may be more seeds."""
+  wanted = {
+    run for p in programs for run in zip(p.points, p.seeds, strict=True)
+  }
+  rows = [
+    run in wanted for run in zip(runs["point"], runs["seed"], strict=True)
+  ]
+  return {
+    name: values if name in _STEPS else values[rows]
+    for name, values in runs.items()
+  }
 
 
 def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:

@@ -1,0 +1,75 @@
+"""Bias and variance on one prompt: every estimator against its own claim."""
+
+import csv
+
+import jax.numpy as jnp
+import pytest
+
+from experiments.runs import estimator_claims, estimator_moments
+from maxrl_jax import estimators
+
+_SETTINGS = estimator_moments.Settings(
+  estimators=tuple(estimator_claims.CLAIMS),
+  orders=("1", "3"),
+  baselines=("centred",),
+  alpha=0.25,
+  rollouts=4,
+  arms=3,
+  pass_rate=0.3,
+  continuous=False,
+  groups=1024,
+  seed=0,
+)
+# Nothing at finite N, as the README's table has it.
+_LIMITS = {
+  False: {"grpo": "→ 2 arcsin √p", "self_normalized": "→ log p"},
+  True: {"maxrl_paper": "→ log p", "self_normalized": "→ log p"},
+}
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+def test_every_estimator_is_unbiased_for_what_it_claims(continuous):
+  rows = estimator_moments.study(_SETTINGS._replace(continuous=continuous))
+  assert {row["estimator"] for row in rows} == set(estimator_claims.CLAIMS)
+  for row in rows:
+    name, bias = row["estimator"], row["bias"]
+    if continuous and name == "grpo":
+      assert bias is None and row["bias_error"] is None
+      assert row["target"].startswith("none") and row["variance"] > 0
+    elif name in _LIMITS[continuous]:
+      assert row["target"] == _LIMITS[continuous][name] and bias > 0.1, row
+    else:
+      assert bias < 1e-5 and "→" not in row["target"], row
+
+
+def test_every_estimator_is_studied_or_said_not_to_be():
+  known = {*estimator_claims.CLAIMS, *estimator_moments._NOT_STUDIED}
+  assert known == set(estimators.ESTIMATORS)
+
+
+def test_the_table_says_what_was_measured(tmp_path):
+  settings = _SETTINGS._replace(estimators=("grpo", "power"), continuous=True)
+  rows = estimator_moments.study(settings)
+  estimator_moments.write(rows, settings, tmp_path / "study.csv")
+  with open(tmp_path / "study.csv") as file:
+    first, *others = csv.DictReader(file)
+  assert first["bias"] == "" and len(others) == 2
+  for row in (first, *others):
+    assert (row["continuous"], row["groups"]) == ("True", "1024")
+    assert (row["alpha"], row["pass_rate"], row["arms"]) == ("0.25", "0.3", "3")
+  assert estimator_moments.text(rows).splitlines()[1].split()[-4] == "none"
+
+
+def test_an_estimator_of_ones_own_needs_a_target_and_no_colour(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(estimators.ESTIMATORS, "flat", jnp.zeros_like)
+  settings = _SETTINGS._replace(estimators=("rloo", "flat"))
+  with pytest.raises(ValueError, match=r"'flat' has no target.*CLAIMS"):
+    estimator_moments.study(settings)
+  claim = estimator_claims.CLAIMS["rloo"]
+  monkeypatch.setitem(estimator_claims.CLAIMS, "flat", claim)
+  _, flat = rows = estimator_moments.study(settings)
+  assert flat["bias"] == pytest.approx(1) and flat["variance"] == 0
+  estimator_moments.draw(rows, tmp_path / "study.png")
+  assert (tmp_path / "study.png").stat().st_size > 5000
