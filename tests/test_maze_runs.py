@@ -13,8 +13,7 @@ from experiments.figures import (
 )
 from experiments.reports import results
 from experiments.runs import maze_presets, maze_runs
-from experiments.runs.maze_presets import KS
-from experiments.runs.maze_runs import Run
+from experiments.runs.maze_runs import KS, Run
 
 TINY = maze_presets.Preset(
   config=maze.get_config,

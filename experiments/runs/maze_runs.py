@@ -20,13 +20,14 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments.runs import resumable, store
-from experiments.runs.maze_presets import KS, METHODS, Preset, config_of
+from experiments.runs.maze_presets import METHODS, Preset, config_of
 from experiments.shell import output
 from experiments.shell.interruptions import RESUMABLE
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
 
+KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
 _AT_WORK = threading.Lock()  # Held while a run is trained.
 
 

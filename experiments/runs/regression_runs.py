@@ -9,7 +9,7 @@ from ml_collections import config_dict
 
 from experiments.runs import resumable
 from experiments.runs.store import stored
-from maxrl_jax import evaluation, plotting, training
+from maxrl_jax import evaluation, training
 
 # Ways to learn, by the label that figures give them.
 METHODS = {
@@ -26,22 +26,6 @@ METHODS = {
   "TailRL": {"name": "tail_rl"},
   "IWAE": {"name": "self_normalized"},
   "VIMCO": {"name": "vimco"},
-}
-# One colour a label in all figures of regression; T = 1 is RLOO on l.
-COLOURS = {
-  "exact ML": plotting.COLOURS["cross_entropy"],
-  "MSE": plotting.COLOURS["mse"],
-  "exact RL": plotting.COLOURS["rloo"],
-  "MaxRL": plotting.COLOURS["maxrl"],
-  "REINFORCE on l": plotting.COLOURS["dr_grpo"],
-  "REINFORCE on −MSE": plotting.COLOURS["maxrl_paper"],
-  "RLOO on l": plotting.COLOURS["rloo"],
-  "RLOO on −MSE": plotting.COLOURS["power"],
-  "GRPO on l": plotting.COLOURS["grpo"],
-  "GRPO on −MSE": plotting.COLOURS["pass_at_k"],
-  "TailRL": plotting.COLOURS["tail_rl"],
-  "IWAE": plotting.COLOURS["self_normalized"],
-  "VIMCO": plotting.COLOURS["vimco"],
 }
 _TUNING_SEEDS = (1000, 1001)  # Never seeds of the reported runs.
 
@@ -101,17 +85,6 @@ def train(
 def at_point(found: dict[str, np.ndarray], index: int):
   """Of what `train` returns, the part of one point: metrics [S, …]."""
   return {k: v if k == "step" else v[index] for k, v in found.items()}
-
-
-def rate_in_words(default: str, rates: Sequence[float], score="NLL") -> str:
-  """How the learning rate was found, for a caption."""
-  if not rates:
-    return f"learning rate {default} for every method"
-  choices = ", ".join(f"{rate:g}" for rate in rates)
-  return (
-    f"learning rate chosen for every method from {choices} by the validation"
-    f" {score} of two other seeds"
-  )
 
 
 def _tuned(config, seeds, points, rates, score, probe, unfinished):
