@@ -30,7 +30,8 @@ def test_digit_figure_tunes_and_never_repeats_a_run(tmp_path, monkeypatch):
   files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
   assert len(files) == 2 * (2 + 2)
   for method in methods:
-    assert chosen[method] == max(tuning[method], key=tuning[method].get)
+    best = max(tuning[method], key=tuning[method].get)
+    assert chosen[method].rate == best
     assert runs[method][0]["step"].tolist() == [4, 8]
   digit_runs.all_runs(_TINY, tmp_path)
   assert files == {
@@ -43,10 +44,18 @@ def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):
   preset = _TINY._replace(learning_rates=(1e-3, 1e30))
   chosen, tuning, runs = digit_runs.all_runs(preset, tmp_path)
   (method,) = tuning
-  assert np.isnan(tuning[method][1e30]) and chosen[method] == 1e-3
+  assert np.isnan(tuning[method][1e30]) and chosen[method].rate == 1e-3
   table = digit_strings._tuning_table(tuning, chosen, preset)
   assert table.rows[0][2] == "diverged"
+  assert table.rows[0][3] == "0.001 (edge)"
   assert len(runs[method]) == 2
+
+  def train(*_):
+    raise AssertionError("trained again")
+
+  monkeypatch.setattr(digit_runs._Trainer, "_train", train)
+  again = digit_runs.all_runs(preset, tmp_path)
+  assert again[0] == chosen and np.isnan(again[1][method][1e30])
 
 
 @pytest.mark.long

@@ -159,6 +159,15 @@ def test_the_rate_with_the_best_mean_score_is_chosen(monkeypatch, tmp_path):
   assert claim.measured == "RLOO: 0.01 used, 0.001 best"
 
 
+def test_a_method_that_solves_nothing_has_no_rate(monkeypatch):
+  found = [{"validation": np.zeros(4, int)} for _ in range(4)]
+  monkeypatch.setattr(maze_runs, "train", lambda *_: found)
+  with pytest.raises(
+    ValueError, match=r"mazes, GRPO: diverged .*0\.001, 0\.01"
+  ):
+    maze_runs.tuned(TINY, ["GRPO"], None)
+
+
 def test_running_means_against_a_loop():
   values = np.random.default_rng(0).normal(size=(2, 9))
   expected = [[np.mean(row[i : i + 3]) for i in range(7)] for row in values]

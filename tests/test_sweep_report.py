@@ -123,6 +123,17 @@ def test_nll_is_better_when_smaller_and_divergence_is_never_chosen():
   assert sweep.methods[0].rate == 0.2
 
 
+def test_a_method_that_diverged_at_every_rate_spoils_no_report():
+  axes = _axes("estimator.order=1,2;optimizer.learning_rate=0.1,0.2,0.3")
+
+  def score(point, seed, split):
+    return np.nan if point["estimator.order"] == 1 else point[RATE] + 0 * seed
+
+  lost, kept = analyse(_data(axes, 4, score, bandit.get_config()), axes).methods
+  assert (lost.edge, kept.rate, kept.edge) == (False, 0.3, True)
+  assert lost.rate == 0.1
+
+
 def test_methods_are_compared_with_the_first_seed_by_seed():
   axes = _axes("estimator.order=1,2,4")
 

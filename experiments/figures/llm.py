@@ -16,6 +16,7 @@ from experiments.reports.results import (
   larger,
   spread,
 )
+from experiments.runs.rates import best_rate
 from experiments.runs.store import stored
 from maxrl_jax import plotting, stats
 
@@ -37,7 +38,7 @@ def figure(preset: str, workdir) -> Result:
   importlib.import_module("maxrl_jax.integrations.tunix")
   rates, runs = {}, {}
   for label in _METHODS:
-    rates[label] = _best_rate(label, preset, workdir)
+    rates[label] = _rate(label, preset, workdir)
     found = [
       _run(label, rates[label], seed, preset, workdir)
       for seed in _SEEDS[preset]
@@ -66,7 +67,7 @@ def _run(label: str, rate: float, seed: int, preset: str, workdir):
   )
 
 
-def _best_rate(label: str, preset: str, workdir) -> float:
+def _rate(label: str, preset: str, workdir) -> float:
   """By the pass rate over all of training, on seeds that are not reported."""
 
   def score(rate):
@@ -75,7 +76,8 @@ def _best_rate(label: str, preset: str, workdir) -> float:
     ]
     return np.mean([_average(run["pass_rate"]) for run in found])
 
-  return max(_RATES[preset], key=score)
+  rates = _RATES[preset]
+  return best_rate(f"llm, {label}", rates, [score(r) for r in rates]).rate
 
 
 def _average(rates: np.ndarray) -> np.ndarray:

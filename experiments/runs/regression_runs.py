@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments.runs import resumable
+from experiments.runs.rates import best_rate
 from experiments.runs.store import stored
 from maxrl_jax import evaluation, training
 
@@ -57,14 +58,18 @@ def train(
     folder: where finished runs are kept.
     label: names the file.
     points: config fields by dotted name, of `configuration.VARYING`; P of them.
-    rates: learning rates to choose from at each point, by the validation score
-      of two other seeds; none is the config's own.
+    rates: learning rates to choose from at each point, by the mean validation
+      score of two other seeds, both of which must not diverge; none is the
+      config's own.
     score: the metric that chooses, the smaller the better.
     probe: made → (params → arrays by name), what else to measure at each
       evaluation; a function of a module, its name keys the stored run.
 
   Returns:
     Metrics [P, S, evaluations, …], `step` [evaluations], `learning_rate` [P].
+
+  Raises:
+    ValueError: a point diverged at every learning rate.
   """
   name = None if probe is None else f"{probe.__module__}.{probe.__qualname__}"
   return stored(
@@ -72,7 +77,7 @@ def train(
     label,
     config,
     lambda unfinished: _tuned(
-      config, seeds, points, rates, score, probe, unfinished
+      config, seeds, label, points, rates, score, probe, unfinished
     ),
     seeds=seeds,
     points=[sorted(point.items()) for point in points],
@@ -87,7 +92,7 @@ def at_point(found: dict[str, np.ndarray], index: int):
   return {k: v if k == "step" else v[index] for k, v in found.items()}
 
 
-def _tuned(config, seeds, points, rates, score, probe, unfinished):
+def _tuned(config, seeds, label, points, rates, score, probe, unfinished):
   """Chooses a rate for each point, then trains the reported seeds."""
   config = config_dict.FrozenConfigDict(config)
   made = training.make_train(config, varying=list(points[0]))
@@ -104,7 +109,11 @@ def _tuned(config, seeds, points, rates, score, probe, unfinished):
       check=False,  # Some may diverge.
     )
     found = evaluate("validation", states)[score]
-    chosen = _best(rates, found.reshape(len(points), len(rates), -1))
+    losses = found.reshape(len(points), len(rates), -1).mean(-1)
+    chosen = [
+      best_rate(_name(label, point), rates, -row).rate
+      for point, row in zip(points, losses, strict=True)
+    ]
   final = [
     point | {training.RATE: rate}
     for point, rate in zip(points, chosen, strict=True)
@@ -131,11 +140,8 @@ def _tuned(config, seeds, points, rates, score, probe, unfinished):
   return curves | {"learning_rate": np.array(chosen)}
 
 
-def _best(rates, scores: np.ndarray) -> list[float]:
-  """The rate of each point with the smallest mean of scores [P, rates, S]."""
-  found = scores.mean(-1)
-  found = np.where(np.isfinite(found), found, np.inf)
-  return [rates[i] for i in np.argmin(found, 1)]
+def _name(label: str, point: dict) -> str:
+  return ", ".join([label, *(f"{k} = {v}" for k, v in point.items())])
 
 
 def _curves(rows: list[dict], shape: tuple[int, int]) -> dict[str, np.ndarray]:
