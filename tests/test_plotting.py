@@ -87,7 +87,7 @@ _SETS = {
   "regression": regression_looks.COLOURS,
   "mazes": maze_presets.COLOURS,
   "factorized": factorized._METHODS,
-  "baselines": estimator_study._BASELINES,
+  "baselines": {k: v["color"] for k, v in estimator_study._BASELINES.items()},
   "sweeps": dict(enumerate(sweep_figures._shades(sweep_figures._MOST))),
 }
 
