@@ -108,12 +108,7 @@ def _tuned(config, seeds, label, points, rates, score, probe, unfinished):
       **_runs(grid, _TUNING_SEEDS),
       check=False,  # Some may diverge.
     )
-    found = evaluate("validation", states)[score]
-    losses = found.reshape(len(points), len(rates), -1).mean(-1)
-    chosen = [
-      best_rate(_name(label, point), rates, -row).rate
-      for point, row in zip(points, losses, strict=True)
-    ]
+    chosen = _best(label, points, rates, evaluate("validation", states)[score])
   final = [
     point | {training.RATE: rate}
     for point, rate in zip(points, chosen, strict=True)
@@ -140,8 +135,17 @@ def _tuned(config, seeds, label, points, rates, score, probe, unfinished):
   return curves | {"learning_rate": np.array(chosen)}
 
 
-def _name(label: str, point: dict) -> str:
-  return ", ".join([label, *(f"{k} = {v}" for k, v in point.items())])
+def _best(label: str, points, rates, losses: np.ndarray) -> list[float]:
+  """The rate of each point with the smallest mean loss, of [P · rates · S]."""
+  means = losses.reshape(len(points), len(rates), -1).mean(-1)
+  names = [
+    ", ".join([label, *(f"{k} = {v}" for k, v in point.items())])
+    for point in points
+  ]
+  return [
+    best_rate(name, rates, -row).rate
+    for name, row in zip(names, means, strict=True)
+  ]
 
 
 def _curves(rows: list[dict], shape: tuple[int, int]) -> dict[str, np.ndarray]:
