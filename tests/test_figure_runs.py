@@ -14,7 +14,8 @@ import numpy as np
 import psutil
 import pytest
 
-from experiments.runs import resumable, store
+from experiments.figures import FIGURES
+from experiments.runs import bandit_runs, digit_gradients, resumable, store
 from experiments.shell.interruptions import Stopped
 from maxrl_jax import training
 from tests.resumable_cases import small
@@ -85,6 +86,46 @@ def test_what_computes_nothing_is_not_in_the_digest(tmp_path, monkeypatch):
     (package / f"{name}.py").write_text("another")
     digests.append(store.code.__wrapped__())
   assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_measures_a_run_is_part_of_its_key(tmp_path, monkeypatch):
+  """A probe that is changed measures anew; a rate that is recorded does not."""
+  for name in ("store", "maze_presets", "regression_probes"):
+    (tmp_path / f"{name}.py").write_text("one")
+  monkeypatch.setattr(store, "__file__", str(tmp_path / "store.py"))
+  monkeypatch.setattr(store, "measuring", store.measuring.__wrapped__)
+  keys = [store.digest(small())]
+  for name in ("maze_presets", "regression_probes"):
+    (tmp_path / f"{name}.py").write_text("another")
+    keys.append(store.digest(small()))
+  assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize("name", ["bandit", "gradient_norms"])
+def test_what_a_figure_has_trained_is_not_trained_again(
+  name, tmp_path, monkeypatch
+):
+  """Nor is it measured: there is nothing in `stored` but what is on disk."""
+  made = []
+
+  def stored(folder, label, config, compute, **more):
+    made.append((folder, label))
+    return _MADE_UP[name]
+
+  module = {"bandit": bandit_runs, "gradient_norms": digit_gradients}[name]
+  monkeypatch.setattr(module, "stored", stored)
+  result = FIGURES[name]("quick", tmp_path)
+  assert {folder for folder, _ in made} == {tmp_path / "runs"}
+  assert len(set(made)) == len(made) == len(result.tables[0].rows)
+
+
+_MADE_UP = {
+  "bandit": {"curves": np.linspace(0, 1, 5 * 41 * 4).reshape(5, 41, 4)},
+  "gradient_norms": {
+    "pass_rate": np.geomspace(1e-4, 0.9, 1000),
+    "norm": np.ones(1000),
+  },
+}
 
 
 _WORKER = """

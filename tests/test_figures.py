@@ -1,13 +1,20 @@
 """Figures in small: their runs, their choices and their claims."""
 
-import importlib
-
+import jax
 import numpy as np
 import pytest
 
-from experiments.figures import FIGURES, digit_strings, gradient_norms
+from experiments.figures import (
+  FIGURES,
+  bimodal,
+  digit_strings,
+  gradient_norms,
+)
 from experiments.reports import results
-from experiments.runs import digit_runs
+from experiments.runs import digit_runs, regression_runs, sweep_runs
+from maxrl_jax import training
+from maxrl_jax.sweeps import grid, programs
+from tests.sweep_cases import data_of
 
 _TINY = digit_runs.Preset(
   steps=8,
@@ -30,7 +37,8 @@ def test_digit_figure_tunes_and_never_repeats_a_run(tmp_path, monkeypatch):
   files = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
   assert len(files) == 2 * (2 + 2)
   for method in methods:
-    assert chosen[method] == max(tuning[method], key=tuning[method].get)
+    best = max(tuning[method], key=tuning[method].get)
+    assert chosen[method].rate == best
     assert runs[method][0]["step"].tolist() == [4, 8]
   digit_runs.all_runs(_TINY, tmp_path)
   assert files == {
@@ -43,10 +51,18 @@ def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):
   preset = _TINY._replace(learning_rates=(1e-3, 1e30))
   chosen, tuning, runs = digit_runs.all_runs(preset, tmp_path)
   (method,) = tuning
-  assert np.isnan(tuning[method][1e30]) and chosen[method] == 1e-3
+  assert np.isnan(tuning[method][1e30]) and chosen[method].rate == 1e-3
   table = digit_strings._tuning_table(tuning, chosen, preset)
   assert table.rows[0][2] == "diverged"
+  assert table.rows[0][3] == "0.001 (edge)"
   assert len(runs[method]) == 2
+
+  def train(*_):
+    raise AssertionError("trained again")
+
+  monkeypatch.setattr(digit_runs._Trainer, "_train", train)
+  again = digit_runs.all_runs(preset, tmp_path)
+  assert again[0] == chosen and np.isnan(again[1][method][1e30])
 
 
 @pytest.mark.long
@@ -58,51 +74,77 @@ def test_gradient_norm_figure(tmp_path, monkeypatch):
   assert len(result.claims) == 4 and len(result.drawings) == 1
 
 
+_METRICS = ("nll", "excess_nll", "pass_rate", "entropy", "mse", "mse_clean")
+_METRICS += ("correlation", "pit_distance")
+
+
+_SHAPES: dict = {None: {}}  # Of what probes measure.
+
+
+def _untrained(config, seeds, folder, label, **options):
+  """What `regression_runs.train` returns; of a probe the shapes are its own."""
+  points, probe = options.get("points", ({},)), options.get("probe")
+  rng, runs = np.random.default_rng(0), (len(points), seeds, 4)
+  if probe not in _SHAPES:
+    made = training.make_train(config, varying=list(points[0]))
+    params = jax.eval_shape(made.init, jax.random.key(0)).params
+    _SHAPES[probe] = jax.eval_shape(probe(made), params)
+  found = {name: rng.uniform(0.1, 2, runs) for name in _METRICS}
+  for name, one in _SHAPES[probe].items():
+    found[name] = rng.uniform(0.1, 2, (*runs, *one.shape))
+  rates = np.full(len(points), 1e-3)
+  return found | {"step": np.arange(4), "learning_rate": rates}
+
+
+def _never_swept(config, axes, seeds, folder):
+  """What `sweep_runs.kept` returns, of a grid that could be trained."""
+  programs.plan(config, grid.points(axes), seeds)
+  rng = np.random.default_rng(0)
+  data = data_of(axes, len(seeds), lambda *_: rng.uniform(), config)
+  return data.assign({"test_pass@16": data["test_pass@1"]})
+
+
 @pytest.mark.parametrize(
-  ("name", "small"),
+  ("name", "claims"),
   [
-    (
-      "bimodal",
-      {"_STEPS": 10, "_SEEDS": 2, "_ORDERS": (1, 31)}
-      | {"_OTHERS": ("exact ML", "GRPO on l", "RLOO on −MSE")},
-    ),
-    (
-      "low_snr",
-      {"_STEPS": 4, "_SEEDS": 2, "_RHOS": (0.3,), "_ROLLOUTS": (4,)}
-      | {"_SAMPLED": ("MaxRL", "RLOO on −MSE")},
-    ),
-    (
-      "heteroscedastic",
-      {"_STEPS": 16, "_SEEDS": 2, "_KINDS": {True: "x tells σ"}}
-      | {"_METHODS": ("exact ML", "MaxRL", "RLOO on −MSE")},
-    ),
-    ("factorized", {"_STEPS": 4, "_SEEDS": 2, "_DIMS": (1, 2)}),
-    ("family", {"_STEPS": 20, "_SEEDS": 3}),
-    ("budget", {"_STEPS": 20, "_SEEDS": 3}),
+    ("bimodal", 3),
+    ("jensen", 1),
+    ("low_snr", 3),
+    ("heteroscedastic", 3),
+    ("factorized", 3),
+    ("family", 1),
+    ("budget", 1),
   ],
 )
-@pytest.mark.long
-def test_regression_figures_in_small(name, small, tmp_path, monkeypatch):
-  """Enough to draw them; whether claims hold is for the real run."""
-  module = importlib.import_module(f"experiments.figures.{name}")
-  for setting, value in small.items():
-    presets = getattr(module, setting)
-    if isinstance(presets, dict) and "quick" in presets:
-      monkeypatch.setitem(presets, "quick", value)
-    else:
-      monkeypatch.setattr(module, setting, value)
+def test_figures_are_drawn_of_made_up_runs(name, claims, tmp_path, monkeypatch):
+  monkeypatch.setattr(regression_runs, "train", _untrained)
+  monkeypatch.setattr(sweep_runs, "kept", _never_swept)
   result = FIGURES[name]("quick", tmp_path)
   results.save(result, name, tmp_path)
-  assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 5000
-  assert results.load(name, tmp_path).claims == result.claims
-  kept = lambda: {  # noqa: E731
-    p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.npz")
+  assert {path.name for path in (tmp_path / "figures").iterdir()} == {
+    f"{name}.png",
+    f"{name}.svg",
   }
-  files = kept()
-  if name == "bimodal":  # Drawn from the same runs.
-    assert len(FIGURES["jensen"]("quick", tmp_path).claims) == 1
-  FIGURES[name]("quick", tmp_path)
-  assert files == kept()
+  assert len(result.claims) == claims
+  assert results.load(name, tmp_path).claims == result.claims
+
+
+@pytest.mark.long
+def test_a_regression_figure_in_small(tmp_path, monkeypatch):
+  """Trained as it is, and once; and with the metrics that are made up above."""
+  for name, value in (("_STEPS", 10), ("_SEEDS", 2)):
+    monkeypatch.setitem(getattr(bimodal, name), "quick", value)
+  monkeypatch.setattr(bimodal, "_ORDERS", (1, 31))
+  others = ("exact ML", "GRPO on l", "RLOO on −MSE")
+  monkeypatch.setattr(bimodal, "_OTHERS", others)
+  FIGURES["bimodal"]("quick", tmp_path)
+  files = list((tmp_path / "runs").glob("*.npz"))
+  assert len(files) == 4
+  for file in files:
+    with np.load(file) as found:
+      assert set(_METRICS) < set(found)
+  monkeypatch.setattr(regression_runs, "_tuned", None)
+  FIGURES["jensen"]("quick", tmp_path)  # Drawn from the same runs.
 
 
 def test_scale_figure_holds(tmp_path):
@@ -110,21 +152,3 @@ def test_scale_figure_holds(tmp_path):
   assert all(
     claim.holds for claim in FIGURES["scale"]("quick", tmp_path).claims
   )
-
-
-def test_claims_of_the_digit_figure_can_fail():
-  """Ends in reverse order: not one of the orderings may hold."""
-  final = {
-    label: [0.1 * i + 0.01 * seed for seed in range(3)]
-    for i, label in enumerate(digit_strings._ORDERING)
-  }
-  runs = {
-    method: [
-      {"test/pass@1": [final.get(method.label, [0.9, 0.91, 0.92])[seed]]}
-      for seed in range(3)
-    ]
-    for method in digit_runs.METHODS
-  }
-  claims = digit_strings._claims(runs, "quick")
-  orderings = [c for c in claims if "interval" in c.threshold]
-  assert len(orderings) == 6 and not any(c.holds for c in orderings)

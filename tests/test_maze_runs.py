@@ -13,8 +13,7 @@ from experiments.figures import (
 )
 from experiments.reports import results
 from experiments.runs import maze_presets, maze_runs
-from experiments.runs.maze_presets import KS
-from experiments.runs.maze_runs import Run
+from experiments.runs.maze_runs import KS, Run
 
 TINY = maze_presets.Preset(
   config=maze.get_config,
@@ -158,6 +157,15 @@ def test_the_rate_with_the_best_mean_score_is_chosen(monkeypatch, tmp_path):
   (claim,) = maze_rates.figure("quick", tmp_path).claims
   assert not claim.holds
   assert claim.measured == "RLOO: 0.01 used, 0.001 best"
+
+
+def test_a_method_that_solves_nothing_has_no_rate(monkeypatch):
+  found = [{"validation": np.zeros(4, int)} for _ in range(4)]
+  monkeypatch.setattr(maze_runs, "train", lambda *_: found)
+  with pytest.raises(
+    ValueError, match=r"mazes, GRPO: diverged .*0\.001, 0\.01"
+  ):
+    maze_runs.tuned(TINY, ["GRPO"], None)
 
 
 def test_running_means_against_a_loop():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from experiments.figures import estimator_study, factorized
+from experiments.figures import estimator_study, factorized, regression_looks
 from experiments.reports import sweep_figures
-from experiments.runs import maze_presets, regression_runs
+from experiments.runs import maze_presets
 from maxrl_jax import plotting
 
 # Machado, Oliveira and Fernandes, A physiologically-based model for simulation
@@ -84,10 +84,10 @@ def test_the_ruler_measures():
 
 _SETS = {
   "methods": plotting.COLOURS,
-  "regression": regression_runs.COLOURS,
+  "regression": regression_looks.COLOURS,
   "mazes": maze_presets.COLOURS,
   "factorized": factorized._METHODS,
-  "baselines": estimator_study._BASELINES,
+  "baselines": {k: v["color"] for k, v in estimator_study._BASELINES.items()},
   "sweeps": dict(enumerate(sweep_figures._shades(sweep_figures._MOST))),
 }
 

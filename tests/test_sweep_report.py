@@ -11,37 +11,8 @@ import pytest
 from configs import bandit, bimodal
 from experiments.reports import sweep_figures, sweep_report
 from experiments.reports.sweep_analysis import RATE, analyse
-from maxrl_jax.sweeps import dataset, grid
-
-
-def _data(axes, seeds, score, config, name="pass@1"):
-  """Runs whose scores are score(point, seed, split)."""
-  points = grid.points(axes)
-  rows = [(i, s) for i in range(len(points)) for s in range(seeds)]
-  runs = {
-    "point": np.array([i for i, _ in rows]),
-    "seed": np.array([s for _, s in rows]),
-    "diverged": np.zeros(len(rows), bool),
-    "seconds": np.full(len(rows), 0.5),
-    "step": np.array([5, 10]),
-    "eval_step": np.array([5, 10]),
-  }
-  at = {
-    split: np.array([score(points[i], s, split) for i, s in rows])
-    for split in ("validation", "test")
-  }
-  runs[f"validation/{name}"] = np.stack([at["validation"] / 2] * 2, 1)
-  runs[f"validation/{name}"][:, 1] = at["validation"]
-  runs[f"test/{name}"] = at["test"]
-  if name == "nll":
-    runs["test/excess_nll"] = at["test"]
-  about = {
-    "config": config.to_dict(),
-    "command": "python -m experiments.sweep",
-    "environment": "here",
-    "revision": "0123456789ab",
-  }
-  return dataset.dataset(runs, points, about)
+from maxrl_jax.sweeps import grid
+from tests.sweep_cases import data_of
 
 
 def _axes(text, config=None):
@@ -56,7 +27,7 @@ def test_rates_are_chosen_on_seeds_that_are_not_reported():
     better = 0.1 if seed == 0 else 0.3
     return 0.9 if point[RATE] == better else 0.2
 
-  sweep = analyse(_data(axes, 4, score, bandit.get_config()), axes)
+  sweep = analyse(data_of(axes, 4, score, bandit.get_config()), axes)
   assert sweep.tuning.tolist() == [0]
   for method in sweep.methods:
     assert method.rate == 0.1 and method.edge
@@ -71,7 +42,7 @@ def test_the_test_split_does_not_choose():
     best = 0.2 if split == "validation" else 0.3
     return float(point[RATE] == best)
 
-  sweep = analyse(_data(axes, 8, score, bandit.get_config()), axes)
+  sweep = analyse(data_of(axes, 8, score, bandit.get_config()), axes)
   (method,) = sweep.methods
   assert method.label == "the config"
   assert method.rate == 0.2 and not method.edge
@@ -84,7 +55,7 @@ def test_a_rate_that_changes_with_other_fields_is_chosen_all_the_same():
     "estimator.name+optimizer.learning_rate=maxrl+0.1,maxrl+0.3,grpo+0.1"
   )
   config = bandit.get_config()
-  sweep = analyse(_data(axes, 4, lambda p, s, _: p[RATE], config), axes)
+  sweep = analyse(data_of(axes, 4, lambda p, s, _: p[RATE], config), axes)
   assert sweep.tuning.tolist() == [0]
   assert [(m.rate, m.edge) for m in sweep.methods] == [
     (0.3, True),
@@ -101,7 +72,7 @@ def test_one_method_that_diverged_spoils_no_figure(tmp_path):
     more = 0.1 * (point["rollouts"] == 32)
     return np.nan if lost else 0.5 + 0.01 * seed + more
 
-  sweep = analyse(_data(axes, 4, score, bandit.get_config()), axes)
+  sweep = analyse(data_of(axes, 4, score, bandit.get_config()), axes)
   profile = sweep_figures._profiles(sweep).figure.axes[0]
   assert np.isfinite(profile.get_xlim()).all()
   assert all(np.isfinite(line.get_xdata()).all() for line in profile.lines)
@@ -118,9 +89,22 @@ def test_nll_is_better_when_smaller_and_divergence_is_never_chosen():
   def score(point, seed, split):
     return {0.1: 3.0, 0.2: 2.0, 0.3: np.nan}[point[RATE]] + 0 * seed
 
-  sweep = analyse(_data(axes, 4, score, config, "nll"), axes)
+  sweep = analyse(data_of(axes, 4, score, config, "nll"), axes)
   assert (sweep.score, sweep.larger) == ("nll", False)
   assert sweep.methods[0].rate == 0.2
+
+
+def test_a_method_that_diverged_at_every_rate_spoils_no_report():
+  axes = _axes("estimator.order=1,2;optimizer.learning_rate=0.1,0.2,0.3")
+
+  def score(point, seed, split):
+    return np.nan if point["estimator.order"] == 1 else point[RATE] + 0 * seed
+
+  lost, kept = analyse(
+    data_of(axes, 4, score, bandit.get_config()), axes
+  ).methods
+  assert (lost.edge, kept.rate, kept.edge) == (False, 0.3, True)
+  assert lost.rate == 0.1
 
 
 def test_methods_are_compared_with_the_first_seed_by_seed():
@@ -130,7 +114,7 @@ def test_methods_are_compared_with_the_first_seed_by_seed():
     order = point["estimator.order"]
     return 0.1 * seed + 0.01 * order + 1e-4 * ((seed * order) % 5)
 
-  sweep = analyse(_data(axes, 6, score, bandit.get_config()), axes)
+  sweep = analyse(data_of(axes, 6, score, bandit.get_config()), axes)
   (table,) = sweep_report._comparisons(sweep)
   assert [row[0] for row in table.rows] == ["T = 2", "T = 4"]
   assert table.rows[1][1] == "+0.030 [+0.030, +0.030]"
@@ -148,7 +132,7 @@ def _page(tmp_path):
     order = np.log2(point["estimator.order"])
     return 0.3 + 0.1 * order + 0.05 * point[RATE] + 0.02 * rng.normal()
 
-  data = _data(axes, 8, score, bandit.get_config())
+  data = data_of(axes, 8, score, bandit.get_config())
   sweep_report.write(data, axes, tmp_path, "Is <b> escaped?")
   return tmp_path / "report.html"
 

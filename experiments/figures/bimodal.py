@@ -2,14 +2,21 @@
 
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
 
 from configs import bimodal
-from experiments.reports.results import Claim, Drawing, Result, Table, spread
-from experiments.runs import regression_runs
+from experiments.figures import regression_looks
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  firm,
+  in_words,
+  spread,
+)
+from experiments.runs import regression_probes, regression_runs
 from experiments.shell import output
 from maxrl_jax import configuration, plotting, stats
 
@@ -29,16 +36,16 @@ _STEPS = {"quick": 3000, "full": 6000}
 _SEEDS = {"quick": 5, "full": 10}
 _RATES = {"quick": (), "full": (3e-4, 1e-3, 3e-3, 1e-2)}
 _SHOWN = ("exact ML", "T = 31", "T = 1", "GRPO on l")
-COLOURS = regression_runs.COLOURS | {
-  "T = 31": regression_runs.COLOURS["MaxRL"],
-  "T = 1": regression_runs.COLOURS["RLOO on l"],
+COLOURS = regression_looks.COLOURS | {
+  "T = 31": regression_looks.COLOURS["MaxRL"],
+  "T = 1": regression_looks.COLOURS["RLOO on l"],
 }
 
 
 def figure(preset: str, workdir) -> Result:
   """NLL, E[l] and entropy against T; predictive densities at three inputs."""
   runs = all_runs(preset, workdir)
-  rate = regression_runs.rate_in_words("1e-3", _RATES[preset])
+  rate = regression_looks.rate_in_words("1e-3", _RATES[preset])
   caption = (
     "y = ± f(x) + noise, P(+) = 0.7, σ = 0.4; a 64-bin categorical policy,"
     f" N = 32 rollouts, Adam, {rate}, {_STEPS[preset]} steps,"
@@ -69,7 +76,7 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
       f"bimodal {method}",
       points=points,
       rates=_RATES[preset],
-      probe=_probe,
+      probe=regression_probes.two_modes,
     )
 
   runs, methods = {}, ("MaxRL", *_OTHERS, *_ALSO[preset])
@@ -81,39 +88,6 @@ def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
       label = f"T = {order}" if order else method
       runs[label] = regression_runs.at_point(found, i)
   return runs
-
-
-def _probe(made):
-  """Mass on the rarer side, Jensen's two averages, and three whole policies.
-
-  The averages are per prompt: E[log l] and log E[l].
-  """
-  prompts = made.task.splits["test"]
-  shown = _shown_rows(prompts)
-  likelihood = made.task.likelihood
-
-  def one(params) -> dict[str, jax.Array]:
-    outputs = made.policy.apply(params, prompts.inputs)
-    found = jax.vmap(
-      lambda out: made.policy.apply(params, out, method="components")
-    )(outputs)
-    log_pi, values = found.log_weights[:, 0], found.locations[:, 0]
-    pi = jnp.exp(log_pi)
-    log_l = likelihood.log_likelihoods(prompts.targets.y - values)
-    return {
-      "minor_mass": jnp.mean(jnp.sum(pi * (values < 0), -1)),
-      "average_log": jnp.sum(pi * log_l, -1),
-      "log_average": jax.nn.logsumexp(log_pi + log_l, axis=-1),
-      "policies": pi[shown],
-    }
-
-  return one
-
-
-def _shown_rows(prompts) -> np.ndarray:
-  """The prompts with the modes closest, in the middle and furthest apart."""
-  order = np.argsort(np.asarray(prompts.targets.clean[:, 0]))
-  return order[[0, len(order) // 2, -1]]
 
 
 def _final(run, name: str) -> np.ndarray:
@@ -166,7 +140,7 @@ def _densities(ax, runs, row: int) -> None:
   """Policy and noise together, at one test input."""
   config = bimodal.get_config()
   prompts = configuration.make_task(config).splits["test"]
-  shown = _shown_rows(prompts)[row]
+  shown = regression_probes.shown_rows(prompts)[row]
   plus, sigma = 0.7, config.task.noise  # P(+) is the task's default.
   f = float(prompts.targets.clean[shown, 0]) / (2 * plus - 1)
   low, high = config.policy.low, config.policy.high
@@ -207,7 +181,8 @@ def _claims(runs) -> list[Claim]:
       ", ".join(f"{x.mean():.3f}" for x in orders),
       "no step up by more than its 95 % interval, and T = 31 below T = 1",
       bool(
-        all(s.high > 0 for s in steps) and orders[-1].mean() < orders[0].mean()
+        all(firm(s).high > 0 for s in steps)
+        and orders[-1].mean() < orders[0].mean()
       ),
     ),
     Claim(
@@ -215,9 +190,9 @@ def _claims(runs) -> list[Claim]:
       "own, from equation 7",
       "At order N − 1 = 31 NLL is within 0.05 nats of exact maximum"
       " likelihood.",
-      f"difference {gap.mean:.4f} [{gap.low:.4f}, {gap.high:.4f}]",
+      f"difference {in_words(gap, '.4f')}",
       "95 % interval below 0.05",
-      bool(gap.high <= 0.05),
+      bool(firm(gap).high <= 0.05),
     ),
     _collapse(runs),
   ]

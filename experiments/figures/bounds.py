@@ -120,5 +120,5 @@ def _softmax_claim(distances) -> Claim:
     "total variation "
     + " and ".join(f"{distance:.3f}" for distance in distances),
     "≤ 0.10 each",
-    bool(max(distances) <= 0.10),
+    bool(np.max(distances) <= 0.10),
   )

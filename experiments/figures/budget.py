@@ -13,6 +13,7 @@ from experiments.reports.results import (
 )
 from experiments.reports.sweep_analysis import RATE, analyse
 from experiments.runs import sweep_runs
+from experiments.runs.rates import marked
 from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps import grid
 
@@ -97,7 +98,7 @@ def _table(sweep) -> Table:
       _LABELS[m.fields["estimator.name"]],
       m.fields["batch_size"],
       m.fields["rollouts"],
-      f"{m.rate:g}" + " (edge)" * m.edge,
+      marked(m.rate, m.edge),
       spread(sweep.test(m)),
       spread(sweep.test(m, "pass@16")),
     ]

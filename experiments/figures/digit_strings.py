@@ -14,6 +14,7 @@ from experiments.reports.results import (
 )
 from experiments.runs import digit_runs
 from experiments.runs.digit_runs import KS, METHODS, PRESETS
+from experiments.runs.rates import marked
 from maxrl_jax import plotting, stats
 
 # From best to worst: each is claimed to beat the next.
@@ -159,8 +160,7 @@ def _tuning_table(tuning, chosen, settings) -> Table:
     [
       method.label,
       *(_score(found[rate]) for rate in rates),
-      f"{chosen[method]:g}"
-      + " (edge)" * (chosen[method] in (min(rates), max(rates))),
+      marked(*chosen[method]),
     ]
     for method, found in tuning.items()
   ]

@@ -1,14 +1,13 @@
 """Many target dimensions: one group of products, or one group a dimension."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from configs import default
+from experiments.figures import regression_looks
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
-from experiments.runs import regression_runs
+from experiments.runs import regression_probes, regression_runs
 from experiments.shell import output
-from maxrl_jax import plotting, rollouts, stats
+from maxrl_jax import plotting, stats
 
 _DIMS = {"quick": (1, 4, 32), "full": (1, 2, 4, 8, 16, 32)}
 _STEPS = {"quick": 1000, "full": 4000}
@@ -32,7 +31,7 @@ def figure(preset: str, workdir) -> Result:
       workdir / "runs",
       f"factorized {label} D{dims}",
       rates=_RATES[preset],
-      probe=_probe,
+      probe=regression_probes.clean_and_noisy,
     )
     runs[label, dims] = regression_runs.at_point(found, 0)
   errors = {key: run["mse_clean"][:, -1] / key[1] for key, run in runs.items()}
@@ -43,7 +42,7 @@ def figure(preset: str, workdir) -> Result:
     ]
     for dims in every
   }
-  rate = regression_runs.rate_in_words("1e-2", _RATES[preset])
+  rate = regression_looks.rate_in_words("1e-2", _RATES[preset])
   caption = (
     "Linear teacher with D independent dimensions, SNR 4. Normal policy whose"
     " scale is that of the noise; MaxRL of order N − 1 = 31, Adam,"
@@ -76,23 +75,6 @@ def _config(label: str, dims: int, steps: int):
   else:
     config.estimator.factorized = label == "factorized"
   return config
-
-
-def _probe(made):
-  """Mean over prompts of log E[l], for the clean and the noisy target."""
-  prompts = made.task.splits["test"]
-  clean = prompts._replace(
-    targets=prompts.targets._replace(y=prompts.targets.clean)
-  )
-
-  def one(params) -> dict[str, jax.Array]:
-    def mean(prompts):
-      log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
-      return jnp.mean(jnp.sum(log_p, -1))
-
-    return {"log_p_clean": mean(clean), "log_p": mean(prompts)}
-
-  return one
 
 
 def _draw(collapse, errors):

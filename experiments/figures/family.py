@@ -13,6 +13,7 @@ from experiments.reports.results import (
 )
 from experiments.reports.sweep_analysis import RATE, analyse
 from experiments.runs import sweep_runs
+from experiments.runs.rates import marked
 from maxrl_jax import objectives, plotting, stats
 from maxrl_jax.sweeps import grid
 
@@ -129,7 +130,7 @@ def _table(name: str, sweep) -> Table:
     [
       m.label,
       f"{_weight_at_zero(m):.2f}",
-      f"{m.rate:g}" + " (edge)" * m.edge,
+      marked(m.rate, m.edge),
       *(spread(sweep.test(m, score)) for score in _SCORES),
     ]
     for m in sweep.methods

@@ -1,19 +1,11 @@
 """Figure 6: which prompts push hardest (paper, figure 8)."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.reports.results import Claim, Drawing, Result, Table
 from experiments.runs import digit_runs
-from maxrl_jax import (
-  configuration,
-  evaluation,
-  plotting,
-  rollouts,
-  training,
-)
-from maxrl_jax.tasks import Prompts
+from experiments.runs.digit_gradients import STRINGS, norms
+from maxrl_jax import plotting
 
 _METHODS = tuple(
   method
@@ -22,24 +14,22 @@ _METHODS = tuple(
 )
 _STEPS = {"quick": 2400, "full": 3000}
 _ROLLOUTS = {"quick": 2**13, "full": 2**17}
-_PAPER_OPTIMIZER = {"name": "sgd", "learning_rate": 0.1, "momentum": 0.9}
 _BINS = np.append(np.geomspace(1e-3, 0.5, 8), (0.75, 0.95, 1.0))
 
 
 def figure(preset: str, workdir) -> Result:
   """Gradient norm of single held-out strings against their pass rate."""
-  del workdir
-  num = _ROLLOUTS[preset]
+  num, settings = _ROLLOUTS[preset], digit_runs.PRESETS[preset]
   points = {
-    method: _norms(method, digit_runs.PRESETS[preset], _STEPS[preset], num)
+    method: norms(method, settings, _STEPS[preset], num, workdir / "runs")
     for method in _METHODS
   }
   drawing, axes = plotting.axes(columns=len(_METHODS), width=2.9, height=3.2)
-  for ax, (method, (p, norms)) in zip(axes, points.items(), strict=True):
+  for ax, (method, (p, each)) in zip(axes, points.items(), strict=True):
     colour = plotting.COLOURS[method.estimator]
-    some = norms > 0
-    ax.plot(p[some], norms[some], ".", ms=2, alpha=0.35, color=colour)
-    centres, medians = _medians(p, norms)
+    some = each > 0
+    ax.plot(p[some], each[some], ".", ms=2, alpha=0.35, color=colour)
+    centres, medians = _medians(p, each)
     ax.plot(centres, medians, "o-", ms=4, color=colour, mec="white", mew=0.6)
     ax.set(
       title=f"{method.label.split()[0]} ({(~some).mean():.0%} are zero)",
@@ -51,8 +41,8 @@ def figure(preset: str, workdir) -> Result:
     )
   axes[0].set_ylabel("‖∇ loss‖₂ of one string")
   caption = (
-    f"1000 held-out digit strings after {_STEPS[preset]} steps of SGD (0.1,"
-    " momentum 0.9) with each method,"
+    f"{STRINGS} held-out digit strings after {_STEPS[preset]} steps of SGD"
+    " (0.1, momentum 0.9) with each method,"
     f" {num:,} rollouts a string (cross-entropy: exact); large dots are medians"
     " by pass rate."
   )
@@ -64,37 +54,11 @@ def figure(preset: str, workdir) -> Result:
   )
 
 
-def _norms(method, preset, steps: int, num: int):
-  """Pass rate and gradient norm [1000] after training by the same method."""
-  settings = preset._replace(
-    steps=steps, warmup=preset.warmup // 5, eval_every=steps // 4
-  )
-  config = digit_runs.config_of(method, settings, steps, **_PAPER_OPTIMIZER)
-  made = training.make_train(config)
-  *_, (_, states, _) = training.chunks(made, config)
-  params = jax.tree.map(lambda x: x[0], states.params)
-  prompts = Prompts(*(x[:1000] for x in made.task.splits["test"]))
-  more = digit_runs.config_of(method._replace(rollouts=num), settings, steps)
-  measure = configuration.make_loss(more, made.task, made.policy)
-
-  def loss(params, key, prompts):
-    return measure(params, key, prompts)[0]
-
-  @jax.jit
-  def run(params, key):
-    keys = jax.random.split(key, 1000)
-    norms = evaluation.gradient_norms(loss, params, keys, prompts)
-    log_p = rollouts.log_pass_rates(made.policy, params, prompts, made.task)
-    return jnp.exp(log_p), norms
-
-  return jax.tree.map(np.asarray, run(params, jax.random.key(2)))
-
-
-def _medians(p, norms, least: int = 5):
+def _medians(p, each, least: int = 5):
   """Median norm in bins of pass rate that hold enough strings."""
   which = np.digitize(p, _BINS)
   found = [
-    (np.median(p[which == b]), np.median(norms[which == b]))
+    (np.median(p[which == b]), np.median(each[which == b]))
     for b in range(1, len(_BINS))
     if (which == b).sum() >= least
   ]
@@ -103,9 +67,11 @@ def _medians(p, norms, least: int = 5):
 
 def _between(points, low: float, high: float) -> float:
   """Median norm of the strings with low ≤ p < high; NaN below five of them."""
-  p, norms = points
+  p, each = points
   some = (p >= low) & (p < high)
-  return float(np.median(norms[some])) if some.sum() >= 5 else float("nan")
+  # Nor is there one where a pass rate is NaN, of a string of any band.
+  known = some.sum() >= 5 and not np.isnan(p).any()
+  return float(np.median(each[some])) if known else float("nan")
 
 
 def _claims(points) -> list[Claim]:

@@ -3,11 +3,14 @@
 import numpy as np
 from scipy import stats as scipy_stats
 
+from experiments.figures import regression_looks
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
   Table,
+  firm,
+  in_words,
   larger,
   spread,
 )
@@ -46,7 +49,7 @@ def figure(preset: str, workdir) -> Result:
     "Linear signal, noise σ log-uniform from 0.1 to 2, told by x or not. Normal"
     " policy that learns mean and scale, under Gaussian noise of scale 0.1"
     f" unless the method says otherwise; N = {NUM}, Adam,"
-    f" {regression_runs.rate_in_words('3e-3', _RATES[preset])},"
+    f" {regression_looks.rate_in_words('3e-3', _RATES[preset])},"
     f" {_STEPS[preset]} steps, {_SEEDS[preset]} seeds with 95 % intervals."
     " Above: NLL under policy and noise, over that of the best that x allows"
     " (a method that is shown σ may beat it); squared error of the policy's"
@@ -141,7 +144,7 @@ def _draw_by_noise(ax, sigma, values, what: str) -> None:
       ax,
       centres,
       stats.mean_interval(medians),
-      colour=regression_runs.COLOURS[label],
+      colour=regression_looks.COLOURS[label],
       label=label,
     )
   ax.set(
@@ -164,9 +167,9 @@ def _claims(runs, spent) -> list[Claim]:
       "heteroscedastic.close",
       "own",
       "Where x tells σ, MaxRL of order N − 1 is within 0.1 nats of exact ML.",
-      f"difference {gap.mean:.3f} [{gap.low:.3f}, {gap.high:.3f}]",
+      f"difference {in_words(gap)}",
       "95 % interval below 0.1",
-      bool(gap.high <= 0.1),
+      bool(firm(gap).high <= 0.1),
     ),
     larger(
       "heteroscedastic.rewards",
@@ -195,14 +198,12 @@ def _where(sigma, norms) -> Claim:
     "RLOO on −MSE spends more gradient on noisier prompts, exact ML and MaxRL"
     " on quieter ones.",
     "rank correlation of norm and σ: "
-    + ", ".join(
-      f"{label} {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
-      for label, r in ranks.items()
-    ),
+    + ", ".join(f"{label} {in_words(r, '.2f')}" for label, r in ranks.items()),
     "95 % interval above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
     bool(
-      ranks["RLOO on −MSE"].low > 0
-      and max(ranks[label].high for label in ("exact ML", "MaxRL")) < 0
+      firm(ranks["RLOO on −MSE"]).low > 0
+      and firm(ranks["exact ML"]).high < 0
+      and firm(ranks["MaxRL"]).high < 0
     ),
   )
 

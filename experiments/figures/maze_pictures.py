@@ -1,22 +1,22 @@
 """Mazes as pictures, with answers that reach the goal and answers that fail."""
 
-import jax
 import numpy as np
 
 from experiments.reports.results import Claim, Drawing, Result
 from experiments.runs import maze_runs
+from experiments.runs.maze_measures import ANSWERS, answers
 from experiments.runs.maze_presets import PRESETS
-from maxrl_jax import plotting, rollouts
+from maxrl_jax import plotting
 from maxrl_jax.tasks import mazes
 
-_MAZES, _ANSWERS = 4, 64
+_MAZES = 4
 
 
 def figure(preset: str, workdir) -> Result:
   """Held-out mazes with a right and a wrong answer of the warm-up to each."""
   settings = PRESETS[preset]
   found = maze_runs.measured(
-    settings, workdir / "runs", "maze answers", _answers
+    settings, workdir / "runs", "maze answers", answers
   )
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
   for column, row in enumerate(_shown(found["right"], settings.warmup)):
@@ -38,7 +38,7 @@ def figure(preset: str, workdir) -> Result:
     "Held-out mazes, start (circle) and goal (star), with a right answer above"
     " and a wrong one below, as the policy wrote them after its warm-up; a"
     " wrong one is drawn through the walls that it ran into. Percentages are of"
-    f" {_ANSWERS} answers."
+    f" {ANSWERS} answers."
   )
   return Result(
     "Mazes: answers (paper, figure 10)",
@@ -59,7 +59,7 @@ def _shown(right: np.ndarray, warmup: int) -> np.ndarray:
   if not len(both):
     raise ValueError(
       f"figure maze_answers: no maze has right and wrong answers among"
-      f" {_ANSWERS}; change the warm-up's {warmup} steps"
+      f" {ANSWERS}; change the warm-up's {warmup} steps"
     )
   order = both[np.argsort(-right[both].mean(1))]
   return order[np.linspace(0, len(order) - 1, _MAZES).astype(int)]
@@ -70,27 +70,6 @@ def _moves(answer: np.ndarray) -> int:
   language = mazes.language
   is_move = (answer >= language.UP) & (answer <= language.RIGHT)
   return int(np.argmin(np.append(is_move, False)))
-
-
-def _answers(config, made, params) -> dict[str, np.ndarray]:
-  del config
-  prompts = made.task.splits["test"]
-
-  @jax.jit
-  def draw(params):
-    drawn = rollouts.sample_batch(
-      jax.random.key(4), made.policy, params, prompts, made.task, _ANSWERS
-    )
-    places, _ = jax.vmap(mazes.language.visited)(prompts.targets, drawn.actions)
-    return drawn.actions, drawn.likelihoods, places
-
-  answers, right, places = draw(params)
-  return {
-    "answers": np.asarray(answers),
-    "right": np.asarray(right),
-    "places": np.asarray(places),
-    **{k: np.asarray(v) for k, v in prompts.targets._asdict().items()},
-  }
 
 
 def _claims(found) -> list[Claim]:

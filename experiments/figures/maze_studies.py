@@ -2,8 +2,6 @@
 
 import itertools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from experiments.figures import maze_summaries as summaries
@@ -12,27 +10,22 @@ from experiments.reports.results import (
   Drawing,
   Result,
   Table,
+  firm,
+  in_words,
   larger,
   spread,
 )
 from experiments.runs import maze_runs
-from experiments.runs.maze_presets import (
-  COLOURS,
-  KS,
-  METHODS,
-  PRESETS,
-  config_of,
-)
-from maxrl_jax import batch_losses, evaluation, plotting, stats
-from maxrl_jax.estimators import ESTIMATORS
-
-_METHODS = ("MaxRL", "GRPO", "RLOO")
+from experiments.runs.maze_measures import COMPARED, REPEATS, gradient_norms
+from experiments.runs.maze_presets import COLOURS, PRESETS, config_of
+from experiments.runs.maze_runs import KS
+from maxrl_jax import plotting, stats
 
 
 def rollouts(preset: str, workdir) -> Result:
   """−log pass@k after training against the rollouts of a prompt."""
   settings = PRESETS[preset]
-  rates = maze_runs.rates_of(settings, _METHODS, workdir / "runs")
+  rates = maze_runs.rates_of(settings, COMPARED, workdir / "runs")
   points = {}
   for num in settings.rollouts:
     changes = (
@@ -59,7 +52,7 @@ def _draw_rollouts(points):
   """A panel for each k; points are {rollouts: {method: [arrays a seed]}}."""
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
-    for label in _METHODS:
+    for label in COMPARED:
       values = [
         -np.log(summaries.final(runs[label], k)) for runs in points.values()
       ]
@@ -106,7 +99,7 @@ def _rollout_table(points) -> Table:
 def scarce(preset: str, workdir) -> Result:
   """pass@k of held-out mazes over epochs on a small fixed training set."""
   settings = PRESETS[preset]
-  rates = maze_runs.rates_of(settings, _METHODS, workdir / "runs")
+  rates = maze_runs.rates_of(settings, COMPARED, workdir / "runs")
   changes = {"task.train_size": settings.scarce}
   runs = summaries.reported(
     settings, rates, workdir, steps=settings.scarce_steps, **changes
@@ -163,16 +156,15 @@ def _scarce_claims(runs) -> list[Claim]:
     correct = maze_runs.stacked(runs[label], "correct")
     before = maze_runs.pass_at_k(correct[0, 0], 256)
     after = maze_runs.pass_at_k(correct[:, -1], 256)
-    mean, low, high = stats.mean_interval(after - before)
+    fall = stats.mean_interval(after - before)
     claims.append(
       Claim(
         f"mazes.scarce.falls.{label.lower()}",
         "figure 4",
         f"{label} ends below the warm-up in held-out pass@256.",
-        f"{after.mean():.3f} against {before:.3f}, difference {mean:.3f}"
-        f" [{low:.3f}, {high:.3f}]",
+        f"{after.mean():.3f} against {before:.3f}, difference {in_words(fall)}",
         "95 % interval below 0",
-        bool(high < 0),
+        bool(firm(fall).high < 0),
       )
     )
   return claims
@@ -183,13 +175,13 @@ def gradients(preset: str, workdir) -> Result:
   settings = PRESETS[preset]
   config = config_of(settings, "rl")
   found = maze_runs.measured(
-    settings, workdir / "runs", "maze gradients", _gradient_norms
+    settings, workdir / "runs", "maze gradients", gradient_norms
   )
   drawing, ax = plotting.axes(width=5.0, height=3.4)
   rate = found["pass_rate"]
   eighths = np.array_split(np.argsort(rate), 8)
   middles = [rate[rows].mean() for rows in eighths]
-  for label in _METHODS:
+  for label in COMPARED:
     norms = found[label]
     ax.scatter(rate, norms, s=5, alpha=0.25, color=COLOURS[label], linewidths=0)
     means = [norms[rows].mean() for rows in eighths]
@@ -205,7 +197,7 @@ def gradients(preset: str, workdir) -> Result:
   caption = (
     f"Norm of the gradient from one maze's {config.rollouts} rollouts against"
     f" its pass rate, {len(rate)} mazes after the warm-up; a point a maze, mean"
-    f" of {_REPEATS} groups; lines: means of an eighth of the mazes each."
+    f" of {REPEATS} groups; lines: means of an eighth of the mazes each."
   )
   return Result(
     "Mazes: gradient norm against pass rate (paper, figure 6)",
@@ -215,48 +207,13 @@ def gradients(preset: str, workdir) -> Result:
   )
 
 
-_REPEATS = 4  # Groups of rollouts whose norms are averaged.
-
-
-def _gradient_norms(config, made, params) -> dict[str, np.ndarray]:
-  prompts = made.task.splits["validation"]
-  count = prompts.inputs.shape[0]
-  found: dict[str, np.ndarray] = {}
-  for label in _METHODS:
-    name = METHODS[label]["name"]
-    loss = batch_losses.sampled(
-      ESTIMATORS[name],
-      made.policy,
-      made.task,
-      config.rollouts,
-    )
-
-    @jax.jit
-    def norms(params, key, loss=loss):
-      return evaluation.gradient_norms(
-        lambda *arguments: loss(*arguments)[0],
-        params,
-        jax.random.split(key, count),
-        prompts,
-      )
-
-    keys = jax.random.split(jax.random.key(2), _REPEATS)
-    found[label] = np.mean([norms(params, key) for key in keys], 0)
-  correct = jax.jit(
-    lambda params: evaluation.success_counts(
-      made.policy, params, prompts, made.task, jax.random.key(3), KS[-1]
-    )
-  )(params)
-  return found | {"pass_rate": np.asarray(correct / jnp.float32(KS[-1]))}
-
-
 def _gradient_claims(found) -> list[Claim]:
   rate = found["pass_rate"]
   order = np.argsort(rate)
   hard, easy = order[: len(order) // 4], order[len(order) // 2 :]
   # Where the easier half has no gradient at all there is no ratio.
   with np.errstate(divide="ignore", invalid="ignore"):
-    ratio = {m: found[m][hard].mean() / found[m][easy].mean() for m in _METHODS}
+    ratio = {m: found[m][hard].mean() / found[m][easy].mean() for m in COMPARED}
   return [
     Claim(
       f"mazes.gradients.{other.lower()}",

@@ -6,8 +6,8 @@ import numpy as np
 
 from experiments.reports.results import Claim, Table, larger, spread
 from experiments.runs import maze_runs
-from experiments.runs.maze_presets import COLOURS, KS, config_of
-from experiments.runs.maze_runs import Run
+from experiments.runs.maze_presets import COLOURS, config_of
+from experiments.runs.maze_runs import KS, Run
 from maxrl_jax import plotting, stats
 
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.figures.regression_looks import COLOURS
 from experiments.reports.results import Claim, Drawing, Result
-from experiments.runs.regression_runs import COLOURS
 from maxrl_jax import likelihoods, objectives, plotting
 
 _SIGMAS = np.geomspace(0.02, 64, 60)
@@ -185,7 +185,7 @@ def _claims(cosines, errors) -> list[Claim]:
       f"cosines {ends[0]:.4f} at σ = {_SIGMAS[0]:g} and {ends[1]:.4f} at"
       f" σ = {_SIGMAS[-1]:g}",
       "≥ 0.99 both",
-      bool(min(ends) >= 0.99),
+      bool(np.min(ends) >= 0.99),
     ),
     Claim(
       "scale.expansion",

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from experiments.runs.rates import best_rate
 from maxrl_jax.sweeps.grid import Axis, points
 from maxrl_jax.training import RATE
 
@@ -111,15 +112,16 @@ def name(fields: dict) -> str:
 
 def _method(sweep: Sweep, label, fields, by_rate) -> Method:
   data, seeds = sweep.data, sweep.data["seed"].values
+  rates, scores = list(by_rate), []
   judges = sweep.tuning if len(sweep.tuning) else np.unique(seeds)
-  at = {}
-  for rate, index in by_rate.items():
+  for index in by_rate.values():
     rows = (data["point"].values == index) & np.isin(seeds, judges)
     found = data[f"validation_{sweep.score}"].values[rows, -1].mean()
-    found = found if sweep.larger else -found
-    at[rate] = found if np.isfinite(found) else -np.inf
-  rate = max(at, key=lambda rate: at[rate])
-  edge = len(by_rate) > 1 and rate in (min(by_rate), max(by_rate))
+    scores.append(found if sweep.larger else -found)
+  rate, edge = rates[0], False
+  # Where all diverged its row says so; the others' are worth a report.
+  if np.isfinite(scores).any():
+    rate, edge = best_rate(label, rates, scores)
   fresh = ~np.isin(seeds, sweep.tuning)
   reported = {
     one: np.flatnonzero((data["point"].values == index) & fresh)

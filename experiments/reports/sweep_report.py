@@ -16,6 +16,7 @@ from experiments.reports.results import (
   spread,
 )
 from experiments.reports.sweep_analysis import Sweep, analyse
+from experiments.runs.rates import marked
 from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps.grid import Axis
 
@@ -92,7 +93,7 @@ def _scores(sweep: Sweep) -> Table:
   more = [k for k in ("pass@16", "pass@256") if f"test_{k}" in sweep.data]
   columns: dict[str, Callable[..., str]] = {"method": lambda m: m.label}
   if sweep.methods[0].rate is not None:
-    columns["learning rate"] = lambda m: f"{m.rate:g}" + " (edge)" * m.edge
+    columns["learning rate"] = lambda m: marked(m.rate, m.edge)
   columns[sweep.score] = lambda m: spread(sweep.test(m))
   columns["IQM"] = lambda m: _middle(sweep.test(m), rng)
   if sweep.larger:

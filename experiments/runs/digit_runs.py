@@ -8,6 +8,7 @@ from ml_collections import config_dict
 
 from configs import digits
 from experiments.runs import resumable
+from experiments.runs.rates import Choice, best_rate
 from experiments.runs.store import stored
 from experiments.shell import output
 from maxrl_jax import evaluation, training
@@ -94,8 +95,12 @@ def all_runs(preset: Preset, folder: pathlib.Path):
     {method: chosen learning rate}, {method: {learning rate: validation
     pass@1}, NaN where training diverged}, {method: [one dict of arrays a
     seed]}.
+
+  Raises:
+    ValueError: a method diverged at every learning rate.
   """
-  tuning, chosen = {}, {}
+  tuning: dict[Method, dict[float, float]] = {}
+  chosen: dict[Method, Choice] = {}
   updates = len(METHODS) * (
     preset.tuning_steps * len(preset.learning_rates)
     + preset.steps * len(preset.seeds)
@@ -106,8 +111,8 @@ def all_runs(preset: Preset, folder: pathlib.Path):
       tuning[method] = {
         rate: tune.final_score(rate) for rate in preset.learning_rates
       }
-      best = np.nanargmax(list(tuning[method].values()))
-      chosen[method] = preset.learning_rates[best]
+      scores = list(tuning[method].values())
+      chosen[method] = best_rate(method.label, preset.learning_rates, scores)
     final = {
       method: _Trainer(method, preset, preset.steps, folder, bar)
       for method in METHODS
@@ -115,7 +120,7 @@ def all_runs(preset: Preset, folder: pathlib.Path):
     runs: dict[Method, list] = {method: [] for method in METHODS}
     for seed in preset.seeds:
       for method in METHODS:
-        runs[method].append(final[method].run(chosen[method], seed))
+        runs[method].append(final[method].run(chosen[method].rate, seed))
   return chosen, tuning, runs
 
 
@@ -129,26 +134,34 @@ class _Trainer:
 
   def run(self, learning_rate: float, seed: int) -> dict[str, np.ndarray]:
     """Curves on validation and test, from disk if they are there."""
+    return self._stored("seed", self._train, learning_rate, seed)
+
+  def final_score(self, learning_rate: float) -> float:
+    """Validation pass@1 of the tuning run; NaN if it diverges."""
+    found = self._stored("tuning", self._score, learning_rate, TUNING_SEED)
+    return float(found["score"])
+
+  def _stored(self, what: str, compute, learning_rate: float, seed: int):
     self.bar.set_postfix_str(f"{self.method.label}, lr {learning_rate:g}")
     done = self.bar.n + self.config.steps
     found = stored(
       self.folder,
-      f"{self.method.label} lr{learning_rate:g} seed{seed}",
+      f"{self.method.label} lr{learning_rate:g} {what}{seed}",
       self.config,
-      lambda unfinished: self._train(learning_rate, seed, unfinished),
+      lambda unfinished: compute(learning_rate, seed, unfinished),
       learning_rate=learning_rate,
       seed=seed,
     )
     self.bar.update(done - self.bar.n)  # All at once, if it was on disk.
     return found
 
-  def final_score(self, learning_rate: float) -> float:
-    """Validation pass@1 of the tuning run; NaN if it diverges."""
+  def _score(self, learning_rate, seed, unfinished):
+    """Kept where it is NaN too: what diverged once will do so again."""
     try:
-      run = self.run(learning_rate, TUNING_SEED)
+      run = self._train(learning_rate, seed, unfinished)
     except FloatingPointError:
-      return float("nan")
-    return float(run["validation/pass@1"][-1])
+      return {"score": np.array(np.nan)}
+    return {"score": run["validation/pass@1"][-1]}
 
   def _train(self, learning_rate, seed, unfinished):
     if self.made is None:

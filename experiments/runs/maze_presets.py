@@ -1,4 +1,8 @@
-"""Maze experiments: methods, and how large everything is."""
+"""Maze experiments: methods, and how large everything is.
+
+All that is set here ends in a config, or is a seed or a rate: `store` takes no
+notice of these sources, so that a rate can be recorded, and none trained anew.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,7 +12,6 @@ from ml_collections import config_dict
 from configs import maze, maze_paper
 from maxrl_jax import plotting
 
-KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
 # Ways to learn, by the label that figures give them.
 METHODS: dict[str, dict[str, Any]] = {
   "MaxRL": {"name": "maxrl"},

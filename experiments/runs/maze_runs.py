@@ -20,13 +20,15 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments.runs import resumable, store
-from experiments.runs.maze_presets import KS, METHODS, Preset, config_of
+from experiments.runs.maze_presets import METHODS, Preset, config_of
+from experiments.runs.rates import best_rate
 from experiments.shell import output
 from experiments.shell.interruptions import RESUMABLE
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
 
+KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
 _AT_WORK = threading.Lock()  # Held while a run is trained.
 
 
@@ -141,6 +143,9 @@ def tuned(
   Returns:
     {label: rate}, {label: mean score over seeds at each rate, 0 where a run
     diverged}.
+
+  Raises:
+    ValueError: at no rate a method solves anything.
   """
   runs = [
     Run(label, rate, seed, preset.steps)
@@ -151,9 +156,11 @@ def tuned(
   found = stacked(train(preset, runs, folder), "validation")
   shape = (len(labels), len(preset.rates), len(preset.tuning_seeds))
   scores = pass_at_k(found, 1).reshape(shape).mean(-1)
+  # The warm-up solves some: nothing is what a policy without numbers solves.
+  known = np.where(scores > 0, scores, np.nan)
   best = {
-    label: preset.rates[row.argmax()]
-    for label, row in zip(labels, scores, strict=True)
+    label: best_rate(f"mazes, {label}", preset.rates, row).rate
+    for label, row in zip(labels, known, strict=True)
   }
   return best, dict(zip(labels, scores.tolist(), strict=True))
 

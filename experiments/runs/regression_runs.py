@@ -8,8 +8,9 @@ import numpy as np
 from ml_collections import config_dict
 
 from experiments.runs import resumable
+from experiments.runs.rates import best_rate
 from experiments.runs.store import stored
-from maxrl_jax import evaluation, plotting, training
+from maxrl_jax import evaluation, training
 
 # Ways to learn, by the label that figures give them.
 METHODS = {
@@ -26,22 +27,6 @@ METHODS = {
   "TailRL": {"name": "tail_rl"},
   "IWAE": {"name": "self_normalized"},
   "VIMCO": {"name": "vimco"},
-}
-# One colour a label in all figures of regression; T = 1 is RLOO on l.
-COLOURS = {
-  "exact ML": plotting.COLOURS["cross_entropy"],
-  "MSE": plotting.COLOURS["mse"],
-  "exact RL": plotting.COLOURS["rloo"],
-  "MaxRL": plotting.COLOURS["maxrl"],
-  "REINFORCE on l": plotting.COLOURS["dr_grpo"],
-  "REINFORCE on −MSE": plotting.COLOURS["maxrl_paper"],
-  "RLOO on l": plotting.COLOURS["rloo"],
-  "RLOO on −MSE": plotting.COLOURS["power"],
-  "GRPO on l": plotting.COLOURS["grpo"],
-  "GRPO on −MSE": plotting.COLOURS["pass_at_k"],
-  "TailRL": plotting.COLOURS["tail_rl"],
-  "IWAE": plotting.COLOURS["self_normalized"],
-  "VIMCO": plotting.COLOURS["vimco"],
 }
 _TUNING_SEEDS = (1000, 1001)  # Never seeds of the reported runs.
 
@@ -73,14 +58,18 @@ def train(
     folder: where finished runs are kept.
     label: names the file.
     points: config fields by dotted name, of `configuration.VARYING`; P of them.
-    rates: learning rates to choose from at each point, by the validation score
-      of two other seeds; none is the config's own.
+    rates: learning rates to choose from at each point, by the mean validation
+      score of two other seeds, both of which must not diverge; none is the
+      config's own.
     score: the metric that chooses, the smaller the better.
     probe: made → (params → arrays by name), what else to measure at each
       evaluation; a function of a module, its name keys the stored run.
 
   Returns:
     Metrics [P, S, evaluations, …], `step` [evaluations], `learning_rate` [P].
+
+  Raises:
+    ValueError: a point diverged at every learning rate.
   """
   name = None if probe is None else f"{probe.__module__}.{probe.__qualname__}"
   return stored(
@@ -88,7 +77,7 @@ def train(
     label,
     config,
     lambda unfinished: _tuned(
-      config, seeds, points, rates, score, probe, unfinished
+      config, seeds, label, points, rates, score, probe, unfinished
     ),
     seeds=seeds,
     points=[sorted(point.items()) for point in points],
@@ -103,18 +92,7 @@ def at_point(found: dict[str, np.ndarray], index: int):
   return {k: v if k == "step" else v[index] for k, v in found.items()}
 
 
-def rate_in_words(default: str, rates: Sequence[float], score="NLL") -> str:
-  """How the learning rate was found, for a caption."""
-  if not rates:
-    return f"learning rate {default} for every method"
-  choices = ", ".join(f"{rate:g}" for rate in rates)
-  return (
-    f"learning rate chosen for every method from {choices} by the validation"
-    f" {score} of two other seeds"
-  )
-
-
-def _tuned(config, seeds, points, rates, score, probe, unfinished):
+def _tuned(config, seeds, label, points, rates, score, probe, unfinished):
   """Chooses a rate for each point, then trains the reported seeds."""
   config = config_dict.FrozenConfigDict(config)
   made = training.make_train(config, varying=list(points[0]))
@@ -130,8 +108,7 @@ def _tuned(config, seeds, points, rates, score, probe, unfinished):
       **_runs(grid, _TUNING_SEEDS),
       check=False,  # Some may diverge.
     )
-    found = evaluate("validation", states)[score]
-    chosen = _best(rates, found.reshape(len(points), len(rates), -1))
+    chosen = _best(label, points, rates, evaluate("validation", states)[score])
   final = [
     point | {training.RATE: rate}
     for point, rate in zip(points, chosen, strict=True)
@@ -158,11 +135,17 @@ def _tuned(config, seeds, points, rates, score, probe, unfinished):
   return curves | {"learning_rate": np.array(chosen)}
 
 
-def _best(rates, scores: np.ndarray) -> list[float]:
-  """The rate of each point with the smallest mean of scores [P, rates, S]."""
-  found = scores.mean(-1)
-  found = np.where(np.isfinite(found), found, np.inf)
-  return [rates[i] for i in np.argmin(found, 1)]
+def _best(label: str, points, rates, losses: np.ndarray) -> list[float]:
+  """The rate of each point with the smallest mean loss, of [P · rates · S]."""
+  means = losses.reshape(len(points), len(rates), -1).mean(-1)
+  names = [
+    ", ".join([label, *(f"{k} = {v}" for k, v in point.items())])
+    for point in points
+  ]
+  return [
+    best_rate(name, rates, -row).rate
+    for name, row in zip(names, means, strict=True)
+  ]
 
 
 def _curves(rows: list[dict], shape: tuple[int, int]) -> dict[str, np.ndarray]:

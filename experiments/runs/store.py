@@ -14,6 +14,9 @@ import numpy as np
 
 import maxrl_jax
 
+# Sources that compute nothing, and what they set is in configs.
+_APART = ("plotting.py", "maze_presets.py")
+
 
 def stored(
   folder: pathlib.Path,
@@ -66,7 +69,11 @@ def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
 def digest(config, **more) -> str:
   """Tells a config, with what else is given, and the code from all others."""
   # Fields that are not set mean nothing: a new one does not train all anew.
-  fields = {"config": _set_fields(config.to_dict()), "code": code(), **more}
+  fields = {
+    "config": _set_fields(config.to_dict()),
+    "code": [code(), measuring()],
+    **more,
+  }
   key = json.dumps(fields, sort_keys=True, default=list)
   return hashlib.sha256(key.encode()).hexdigest()[:12]
 
@@ -74,9 +81,22 @@ def digest(config, **more) -> str:
 @functools.cache
 def code() -> str:
   """A digest of the library: what it computed before a change is not reused."""
+  return _sources(pathlib.Path(maxrl_jax.__file__).parent)
+
+
+@functools.cache
+def measuring() -> str:
+  """A digest of this folder, where figures' runs are trained and measured.
+
+  What draws and judges them is elsewhere: a caption or a colour trains none.
+  """
+  return _sources(pathlib.Path(__file__).parent)
+
+
+def _sources(folder: pathlib.Path) -> str:
   digest = hashlib.sha256()
-  for source in sorted(pathlib.Path(maxrl_jax.__file__).parent.rglob("*.py")):
-    if source.name != "plotting.py":  # Computes nothing: a colour trains none.
+  for source in sorted(folder.rglob("*.py")):
+    if source.name not in _APART:
       digest.update(source.read_bytes())
   return digest.hexdigest()
 
