@@ -1,6 +1,5 @@
-"""The surrogate whose gradient is the estimate: the only stop_gradient."""
+"""The surrogate whose gradient is the estimate: none flows through advantages."""
 
-import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -34,17 +33,27 @@ def surrogate(
 
   Returns:
     The scalar to minimize.
+
+  Raises:
+    ValueError: shapes that are not all [N], or half of the pathwise term.
   """
   if (weights is None) != (likelihoods is None):
     raise ValueError("the pathwise term needs both weights and likelihoods")
-  chex.assert_rank(log_probs, 1)
-  chex.assert_equal_shape(
-    [
-      x
-      for x in (log_probs, advantages, mask, weights, likelihoods)
-      if x is not None
-    ]
-  )
+  shapes = {
+    name: jnp.shape(x)
+    for name, x in (
+      ("log_probs", log_probs),
+      ("advantages", advantages),
+      ("mask", mask),
+      ("weights", weights),
+      ("likelihoods", likelihoods),
+    )
+    if x is not None
+  }
+  if len(set(shapes.values())) > 1 or jnp.ndim(log_probs) != 1:
+    raise ValueError(
+      f"shapes {shapes}: all must be [N], of one prompt; vmap over prompts"
+    )
   if mask is not None:  # Not even a NaN passes from a masked place.
     advantages = jnp.where(mask, advantages, 0)
     weights = None if weights is None else jnp.where(mask, weights, 0)

@@ -19,9 +19,9 @@ def test_a_grid_is_every_combination():
 
 def test_text_and_mapping_say_the_same():
   text = (
-    "rollouts=range(4,12,4);batch_size+estimator.order=8+1,4+default;"
+    "rollouts=range(4,12,4);batch_size+estimator.order=8+1,4+None;"
     "optimizer.warmup=lin(0,4,3);policy.hidden=(8,),(8,8);"
-    "estimator.baseline=default,0.5,none;task.continuous=true,false"
+    "estimator.baseline=None,0.5,none;task.continuous=true,false"
   )
   mapping = {
     "rollouts": [4, 8, 12],

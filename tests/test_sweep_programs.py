@@ -18,8 +18,8 @@ from tests.sweep_cases import plan, swept_bandit
     ("likelihood.scale=1,2", r"likelihood\.scale = 1\.0: task 'bandit'"),
     ("estimator.name=power", "estimator.alpha is not set"),
     ("optimizer.schedule=constant,cosin", "schedule=cosin: .*choose from"),
-    ("batch_size=default,8", "batch_size = None: must be at least 1"),
-    ("optimizer.learning_rate=default", "learning_rate = None: must be a num"),
+    ("batch_size=None,8", "batch_size = None: must be at least 1"),
+    ("optimizer.learning_rate=None", "learning_rate = None: must be a num"),
     (
       "optimizer.name+optimizer.momentum=sgd+0.5,adam+0.5",
       "momentum: means nothing to 'adam'",
@@ -54,13 +54,13 @@ def test_what_keeps_shapes_is_one_program():
   [
     ("rollouts=4,6", 2),
     ("estimator.name=maxrl,grpo,rloo", 3),
-    ("estimator.order=default,3", 2),
+    ("estimator.order=None,3", 2),
     ("estimator.baseline=none,centred,0.5,1.0", 3),
     ("rollouts=4,6;estimator.order=1,2;optimizer.learning_rate=0.1,0.2", 2),
     (
       "estimator.name+estimator.order+estimator.alpha+estimator.k="
-      "maxrl+1+default+default,maxrl+5+default+default,power+3+0.5+default,"
-      "pass_at_k+default+default+4",
+      "maxrl+1+None+None,maxrl+5+None+None,power+3+0.5+None,"
+      "pass_at_k+None+None+4",
       1,
     ),
   ],

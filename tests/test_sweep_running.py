@@ -29,7 +29,7 @@ def _sweep(text, folder, config=None, seeds=(0, 1), budget=2**31):
 _GRIDS = [
   "estimator.order=1,2,6;optimizer.learning_rate=0.1,0.4",
   "estimator.name+estimator.order+estimator.alpha+estimator.k="
-  "maxrl+2+default+default,power+3+0.5+default,pass_at_k+default+default+4",
+  "maxrl+2+None+None,power+3+0.5+None,pass_at_k+None+None+4",
   "rollouts=4,6;estimator.name=grpo,maxrl",
   # Their metrics differ: what one lacks is NaN.
   "estimator.name=maxrl,exact_rl",
@@ -183,7 +183,7 @@ def test_a_diverging_run_leaves_the_others_alone(tmp_path):
 
 
 def test_the_file_describes_itself(tmp_path):
-  text = "estimator.order=default,3;estimator.name=maxrl"
+  text = "estimator.order=None,3;estimator.name=maxrl"
   points, found, _ = _sweep(text, tmp_path)
   about = {"config": swept_bandit().to_dict(), "command": "python …"}
   data = dataset.dataset(found, points, about)

@@ -69,7 +69,11 @@ def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
       return
   decays, spike = block.name == "adamw", block.spike_factor
   for name, holds, allowed in (
-    ("learning_rate", 0 < block.learning_rate < float("inf"), "above 0"),
+    (
+      "learning_rate",
+      0 < block.learning_rate < float("inf"),
+      "above 0 and finite",
+    ),
     ("momentum", 0 <= block.momentum < 1, "in [0, 1)"),
     ("weight_decay", block.weight_decay >= 0, "at least 0"),
     ("weight_decay", decays or not block.weight_decay, "0 but for adamw"),

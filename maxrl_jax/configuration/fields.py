@@ -1,5 +1,6 @@
 """Names and options of a config block, looked up and checked."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,8 +29,11 @@ def options(block: ConfigDict) -> dict[str, Any]:
 
 
 def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
+  """What has that name, or a ValueError with those there are."""
   if name not in choices:
-    raise ValueError(f"{field} = {name!r}: choose from {sorted(choices)}")
+    near = difflib.get_close_matches(str(name).lower(), choices, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"{field} = {name!r}: {hint}choose from {sorted(choices)}")
   return choices[name]
 
 
@@ -38,7 +42,13 @@ def build(
 ) -> Any:
   make = choice(choices, f"{block}.name", name)
   check_options(block, name, make, options)
-  return make(**options)
+  try:
+    return make(**options)
+  except ValueError as error:
+    # Functions know their parameters, not the block that these stand in.
+    if str(error).split(" ")[0] in options:
+      raise ValueError(f"{block}.{error}") from None
+    raise
 
 
 def check_options(

@@ -26,7 +26,10 @@ def make_task(config: ConfigDict) -> Task:
     tolerance = {k: options.pop(k) for k in ("tolerance",) if k in options}
     data = fields.build(REGRESSION, "task", name, options)
     return regression.task(data, **_noise_model(config), **tolerance)
-  for option, value in fields.options(config.likelihood).items():
+  noise = fields.options(config.likelihood)
+  if config.likelihood.name is not None:
+    noise = {"name": repr(config.likelihood.name)} | noise
+  for option, value in noise.items():
     raise ValueError(
       f"likelihood.{option} = {value}: task {name!r} is right or wrong by"
       " itself; only regression has a noise model"

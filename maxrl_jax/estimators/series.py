@@ -152,7 +152,7 @@ def series(
     mask: [N], False where there is no rollout.
 
   Raises:
-    ValueError: more than N coefficients.
+    ValueError: more than N coefficients, or a negative one.
   """
   l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.series_leave_one_out(likelihoods, coefficients, mask=mask)

@@ -5,8 +5,8 @@
 
 Axes are separated by semicolons and multiplied; fields joined by + change
 together. Values are lists, `range(first,last,step)` of whole numbers (the last
-one is in), `lin(first,last,count)` or `log(first,last,count)`; `default` leaves
-a field to its default. A mapping has the same fields and values, or such text.
+one is in), `lin(first,last,count)` or `log(first,last,count)`; `None` leaves a
+field to its default. A mapping has the same fields and values, or such text.
 """
 
 import ast
@@ -154,12 +154,21 @@ def _type(field: str, config: ConfigDict) -> type:
   for part in path:
     block = block.get(part) if hasattr(block, "get") else None
   if not hasattr(block, "get_type") or last not in block:
-    near = difflib.get_close_matches(field, _names(config), 1)
-    hint = f"; did you mean {near[0]}?" if near else ""
+    near = nearest(field, config)
+    hint = f"; did you mean {near}?" if near else ""
     raise ValueError(f"grid: the config has no field {field}{hint}")
   if hasattr(block[last], "keys"):
     raise ValueError(f"grid: {field} is a block: name one of its fields")
   return block.get_type(last)
+
+
+def nearest(field: str, config: ConfigDict) -> str | None:
+  """The field that was meant: of another block, or spelt like it."""
+  names = _names(config)
+  last = field.split(".")[-1]
+  elsewhere = [name for name in names if name.split(".")[-1] == last]
+  near = elsewhere or difflib.get_close_matches(field, names, 1)
+  return near[0] if near else None
 
 
 def _names(config: ConfigDict, prefix: str = "") -> list[str]:
@@ -183,7 +192,7 @@ def _convert(value: Any, wanted: type, field: str) -> Any:
 
 
 def _of_type(value: Any, wanted: type) -> Any:
-  if value is None or value == "default":
+  if value is None or value == "None":
     return None
   if wanted is bool:
     return {"true": True, "false": False}[str(value).lower()]

@@ -37,6 +37,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from maxrl_jax import ranges
 from maxrl_jax.symmetric import closed_form, quadrature, scans
 from maxrl_jax.symmetric.closed_form import pass_at
 from maxrl_jax.symmetric.group import (
@@ -151,9 +152,15 @@ def series_leave_one_out(
     method: 'scan' or 'binary'; None chooses.
 
   Raises:
-    ValueError: more than N coefficients, or a method that has no series form.
+    ValueError: more than N coefficients, a negative one, or a method that has
+      no series form.
   """
   likelihoods, present = _prepare(likelihoods, mask)
+  if not ranges.is_traced(coefficients) and np.min(coefficients, initial=0) < 0:
+    raise ValueError(
+      f"coefficients: {np.min(coefficients):g} is among them; none may be"
+      " below 0"
+    )
   coefficients = jnp.asarray(coefficients, compute_dtype(likelihoods))
   terms, size = coefficients.shape[0], likelihoods.shape[0]
   if not 1 <= terms <= size:
