@@ -127,6 +127,10 @@ def _wrong(tmp_path):
       ("reproduce", "--figure=weights", "--preset=paper"),
       "preset = 'paper': figure 'weights' has quick and full",
     ),
+    (
+      ("reproduce", "--figure=weights", "--fresh"),
+      "--fresh: deletes the runs of all figures, not only of 'weights'",
+    ),
     (("reproduce", "--jobs=0"), "--jobs=0: 0 is not a positive integer"),
     # GSM8K.
     ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),

@@ -54,7 +54,7 @@ def run(main, *, together: bool = False) -> None:
       devices.start(together=together)
       main(argv)
     except Exception as error:
-      code = _tell(error)
+      code = tell(error)
       devices.leave(code)
     except KeyboardInterrupt:
       output.tell("stopped; what is finished is kept")
@@ -69,7 +69,7 @@ def run(main, *, together: bool = False) -> None:
   app.run(guarded, flags_parser=_parse)
 
 
-def _tell(error: Exception) -> int:
+def tell(error: Exception) -> int:
   """Prints what went wrong, and how; the exit code."""
   if isinstance(error, Stopped):
     output.tell(str(error))
