@@ -125,7 +125,15 @@ def _wrong(tmp_path):
     (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
     (
       ("reproduce", "--figure=weights", "--preset=paper"),
-      "preset = 'paper': figure 'weights' has quick and full",
+      "preset = 'paper': figure 'weights' has quick, full; only",
+    ),
+    (
+      ("reproduce", "--figure=mazes,maze_rates", "--preset=paper"),
+      "preset = 'paper': figure 'maze_rates' has quick, full, long; only",
+    ),
+    (
+      ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),
+      "'maze_scarce' has quick, full, paper; only ['mazes', 'maze_baselines',",
     ),
     (
       ("reproduce", "--figure=weights", "--fresh"),
