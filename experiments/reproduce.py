@@ -18,7 +18,7 @@ from collections.abc import Callable
 from absl import flags
 
 from experiments.figures import ALL, FIGURES, MAZES, expected
-from experiments.shell import children, console, output
+from experiments.shell import children, console, files, output
 from experiments.shell.interruptions import Stopped
 
 _PRESET = flags.DEFINE_enum(
@@ -185,8 +185,8 @@ def _report(workdir: pathlib.Path) -> list:
   found = [result for result in loaded if result]
   claims = [claim for result in found for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
-  results.write_whole(workdir / "claims.json", text + "\n")
-  results.write_whole(workdir / "report.html", report.render(found))
+  files.write_whole(workdir / "claims.json", text + "\n")
+  files.write_whole(workdir / "report.html", report.render(found))
   return claims
 
 

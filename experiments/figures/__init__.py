@@ -9,6 +9,8 @@ have them. What has not been timed has no number.
 import importlib
 from typing import NamedTuple
 
+from experiments.shell import output
+
 _SIZES = ("quick", "full")
 _PAPER = (*_SIZES, "paper")
 _MAZES = (*_SIZES, "long", "paper")
@@ -73,7 +75,7 @@ def expected(names: list[str], preset: str, jobs: int) -> str:
   """What figures are expected to take, in words."""
   times = {name: FIGURES[name].minutes.get(preset) for name in names}
   known = {name: time for name, time in times.items() if time is not None}
-  words = f"{len(names)} figure{'s' * (len(names) > 1)}"
+  words = output.counted(len(names), "figure")
   if known:
     # Jobs wait for the longest one.
     total = max(sum(known.values()) / jobs, *known.values())
