@@ -8,6 +8,8 @@ from typing import Any
 
 from absl import flags
 
+from experiments.shell import blame
+
 
 def parse(argv: Sequence[str]) -> list[str]:
   """Sets all flags, reads the config file and sets its fields.
@@ -22,20 +24,24 @@ def parse(argv: Sequence[str]) -> list[str]:
     _check_file(argv)
   try:
     return flags.FLAGS(argv)
-  except flags.Error as error:
-    raise ValueError(_of_flag(error)) from None
-  except (AttributeError, KeyError) as error:
-    raise ValueError(_of_field(str(error.args[0]), argv)) from None
-  except (TypeError, ValueError) as error:
-    raise ValueError(str(error)) from None
   except Exception as error:  # Anything can be wrong in a config file.
-    where: Any = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, SyntaxError):
-      where = error
-    raise ValueError(
-      f"--config: {type(error).__name__} in {where.filename}, line"
-      f" {where.lineno}: {error}"
-    ) from None
+    raise ValueError(blame.of_config(error) or _words(error, argv)) from None
+
+
+def _words(error: Exception, argv: Sequence[str]) -> str:
+  if isinstance(error, flags.Error):
+    return _of_flag(error)
+  if isinstance(error, (AttributeError, KeyError)):
+    return _of_field(str(error.args[0]), argv)
+  if isinstance(error, (TypeError, ValueError)):
+    return str(error)
+  where: Any = traceback.extract_tb(error.__traceback__)[-1]
+  if isinstance(error, SyntaxError):
+    where = error
+  return (
+    f"--config: {type(error).__name__} in {where.filename}, line"
+    f" {where.lineno}: {error}"
+  )
 
 
 def _check_file(argv: Sequence[str]) -> None:
