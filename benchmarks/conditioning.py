@@ -17,7 +17,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.shell import workdirs
+from experiments.shell import console, workdirs
 from maxrl_jax import symmetric
 
 SIZES = (8, 32, 128)
@@ -73,7 +73,8 @@ QUANTITIES = (
 )
 
 
-def main() -> None:
+def main(argv) -> None:
+  console.no_arguments(argv)
   print(workdirs.machine())
   for quantity in QUANTITIES:
     print(f"\n{quantity.title}:\n\n| | ", end="")
@@ -247,4 +248,4 @@ SUBTRACTIVE = {
 }
 
 if __name__ == "__main__":
-  main()
+  console.run(main)

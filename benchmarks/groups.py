@@ -7,12 +7,11 @@ has them: float32, uuid strings. Calls take turns; medians, after compilation.
 """
 
 import functools
-import statistics
-import time
 import uuid
 
 import numpy as np
 
+from benchmarks import timing
 from experiments.shell import console, workdirs
 from maxrl_jax.integrations.groups import advantages
 
@@ -24,7 +23,7 @@ def main(argv) -> None:
   console.no_arguments(argv)
   print(workdirs.machine())
   print("| call | 1024 × 16 | 1024 × 128 |\n|---|---|---|")
-  columns = [_measure(_calls(num)) for num in (16, 128)]
+  columns = [timing.medians(_calls(num), _REPEATS) for num in (16, 128)]
   for name in columns[0]:
     print(f"| {name} | " + " | ".join(f"{c[name]:.2f}" for c in columns) + " |")
 
@@ -64,17 +63,6 @@ def _grpo_by_id(rewards, ids):
     r = rewards[group]
     found[group] = (r - r.mean()) / (r.std() + 1e-6)
   return found
-
-
-def _measure(calls: dict) -> dict:
-  times: dict[str, list[float]] = {name: [] for name in calls}
-  for repeat in range(_REPEATS + 2):
-    for name, call in calls.items():
-      start = time.perf_counter()
-      call()
-      if repeat >= 2:  # The first compiles, the second touches its memory.
-        times[name].append(1e3 * (time.perf_counter() - start))
-  return {name: statistics.median(found) for name, found in times.items()}
 
 
 if __name__ == "__main__":

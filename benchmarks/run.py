@@ -8,14 +8,12 @@ both; the figures are medians and their ratio. PyTorch rows need the extra
 """
 
 import json
-import statistics
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
 from absl import flags
 
-from benchmarks import mazes, steps, weights
+from benchmarks import mazes, steps, timing, weights
 from experiments.shell import console, workdirs
 
 _ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
@@ -63,18 +61,9 @@ def main(argv) -> None:
 def _measure(
   name: str, ours: Callable, yardstick: Callable, wanted: float, faster: bool
 ) -> Row:
-  """Times both in turns; each call blocks until its result is there."""
-  sides = (ours, yardstick)
-  for side in sides:  # Compilation and first touch of memory do not count.
-    side()
-    side()
-  times: tuple[list[float], list[float]] = ([], [])
-  for _ in range(_REPEATS.value):
-    for side, found in zip(sides, times, strict=True):
-      start = time.perf_counter()
-      side()
-      found.append(1e3 * (time.perf_counter() - start))
-  a, b = map(statistics.median, times)
+  """Times both in turns."""
+  sides = {"ours": ours, "yardstick": yardstick}
+  a, b = timing.medians(sides, _REPEATS.value).values()
   ratio = b / a if faster else a / b
   target = f"{'≥' if faster else '≤'} {wanted:g}"
   met = ratio >= wanted if faster else ratio <= wanted

@@ -7,7 +7,7 @@ Nothing is measured here; docs/scale.md says what is assumed.
 import math
 from typing import NamedTuple
 
-from absl import app
+from experiments.shell import console
 
 
 class Machine(NamedTuple):
@@ -87,7 +87,8 @@ def efficiency(work: Work, machine: Machine, devices: int, weak: bool) -> float:
   return alone * scale / (devices * together)
 
 
-def main(_) -> None:
+def main(argv) -> None:
+  console.no_arguments(argv)
   for machine in MACHINES:
     print(f"\n| {machine.name} | step on 1 | strong, D = " + head() + " |")
     print("|---|---|" + "---|" * (len(DEVICES) - 1) * 2)
@@ -120,4 +121,4 @@ def _row(work: Work, machine: Machine) -> str:
 
 
 if __name__ == "__main__":
-  app.run(main)
+  console.run(main)

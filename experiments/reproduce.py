@@ -4,30 +4,29 @@
 
 Writes figures/*.png and *.svg, claims.json and a self-contained report.html,
 which cover all figures that DIR has, those of earlier commands too. Training
-runs are kept in DIR/runs: an interrupted reproduction goes on where it stopped,
-and `--fresh` starts over. With `--jobs=2` two figures are made at a time, each
-by a process of its own whose output is in DIR/logs.
+runs are kept in DIR/runs, and an interrupted reproduction goes on where it
+stopped. With `--jobs=2` two figures are made at a time, with logs in DIR/logs.
 """
 
 import json
 import pathlib
 import shutil
-import subprocess
 import sys
 import time
-from concurrent import futures
+from collections.abc import Callable
 
 from absl import flags
 
 from experiments.figures import ALL, FIGURES, MAZES, expected
-from experiments.shell import console, output
+from experiments.shell import children, console, files, output
+from experiments.shell.interruptions import Stopped
 
 _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
   ["quick", "full", "long", "paper"],
-  "quick is minutes, full hours; mazes also have long and paper. long is quick"
-  " with five times the steps, paper the published size.",
+  "quick is minutes, full hours, paper mazes as published, long five times the"
+  " steps of quick for mazes, maze_baselines, maze_rates.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
@@ -40,33 +39,68 @@ _WORKDIR = flags.DEFINE_string(
 _JOBS = flags.DEFINE_integer(
   "jobs", 1, "Figures made at a time; leave 1 on an accelerator.", 1
 )
-_FRESH = flags.DEFINE_bool("fresh", False, "Delete stored runs and start over.")
+_FRESH = flags.DEFINE_bool(
+  "fresh",
+  False,
+  "Delete all stored runs first, mazes' too.",
+)
 
 
 def main(argv) -> None:
   console.no_arguments(argv)
   names = _chosen(_FIGURE.value, _PRESET.value)
+  if _FRESH.value and _FIGURE.value != "all":
+    raise ValueError(
+      "--fresh: deletes the runs of all figures, not only of"
+      f" {_FIGURE.value!r}; leave it out, and choose another workdir"
+    )
+  workdir = pathlib.Path(_WORKDIR.value)
+  if children.followed():  # The folder is its parent's, and so is the report.
+    _raise(_make_all(names, workdir, lambda: None), "above")
+    return
   from experiments.shell import workdirs
 
-  workdir = pathlib.Path(_WORKDIR.value)
   workdirs.make(workdir)
+  with workdirs.locked(workdir):
+    _reproduce(names, workdir)
+
+
+def _reproduce(names: list[str], workdir: pathlib.Path) -> None:
+  """Makes figures; then tells of those there are, and of those that failed."""
   if _FRESH.value:
-    shutil.rmtree(workdir / "runs", ignore_errors=True)
+    _delete_runs(workdir)
   output.say(
     f"{expected(names, _PRESET.value, _JOBS.value)}; runs that"
     f" {workdir / 'runs'} has are not repeated"
   )
   start = time.time()
   if _JOBS.value > 1:
-    _make_side_by_side(names, workdir)
+    failed = _make_side_by_side(names, workdir)
+    where = f"{workdir / 'logs'}/{''.join(failed[:1])}.log"
   else:
-    for name in names:
-      output.say(f"figure {name} …")
-      seconds = _make(name, workdir)
-      output.say(f"  done in {seconds:.0f} s")
-      _report(workdir)
+    failed = _make_all(names, workdir, lambda: _report(workdir))
+    where = "above"
   output.say(f"took {(time.time() - start) / 60:.1f} minutes")
   _tell(_report(workdir), workdir / "report.html")
+  _raise(failed, where)
+
+
+def _delete_runs(workdir: pathlib.Path) -> None:
+  """All stored runs, if it was this command that stored them."""
+  runs = workdir / "runs"
+  if runs.exists() and not (workdir / "claims.json").exists():
+    raise ValueError(
+      f"--fresh: '{runs}' is there and no claims.json, so it may not be a"
+      " reproduction's; delete it yourself, or choose another workdir"
+    )
+  shutil.rmtree(runs, ignore_errors=True)
+
+
+def _raise(failed: list[str], where: str) -> None:
+  """Of work that was not all done, when the rest has been told."""
+  if failed:
+    more = f"; so did {', '.join(failed[1:])}" if failed[1:] else ""
+    raise console.Failed(f"figure = {failed[0]!r} failed, see {where}{more}")
 
 
 def _tell(claims: list, report: pathlib.Path) -> None:
@@ -75,6 +109,32 @@ def _tell(claims: list, report: pathlib.Path) -> None:
   record = {"claims": {claim.id: claim.holds for claim in claims}}
   files = {"report": str(report)}
   output.result(report, "\n".join([*lines, str(report)]), record | files)
+
+
+def _make_all(
+  names: list[str], workdir: pathlib.Path, each: Callable
+) -> list[str]:
+  """Makes figures one after the other; those that failed, told why.
+
+  Args:
+    names: of figures.
+    workdir: where to.
+    each: is called after every figure.
+  """
+  failed = []
+  for name in names:
+    output.say(f"figure {name} …")
+    try:
+      seconds = _make(name, workdir)
+    except Stopped:
+      raise
+    except Exception as error:
+      console.tell(error)
+      failed.append(name)
+      continue
+    output.say(f"  done in {seconds:.0f} s")
+    each()
+  return failed
 
 
 def _make(name: str, workdir: pathlib.Path) -> float:
@@ -90,54 +150,31 @@ def _make(name: str, workdir: pathlib.Path) -> float:
     made_by = (
       f"python -m experiments.reproduce --preset={_PRESET.value}"
       f" --figure={name}: {seconds / 60:.1f} minutes, without stored runs,"
-      f" on {workdirs.machine()}."
+      f" on {workdirs.machine()}, revision {workdirs.revision()}."
     )
     results.save(result._replace(made_by=made_by), name, workdir)
   return seconds
 
 
-def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> None:
-  """Makes figures in processes of their own, several at a time.
-
-  Raises:
-    Failed: a figure could not be made; the others are.
-  """
-  logs = workdir / "logs"
-  logs.mkdir(exist_ok=True)
+def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
+  """Makes figures in processes of their own, several at a time; the failed."""
+  # All flags as they were given; of two that are the same the last one counts.
+  same = [sys.executable, "-m", "experiments.reproduce", *sys.argv[1:]]
   jobs = _together(names)
-
-  def make(job: str) -> tuple[str, int]:
-    command = [
-      *(sys.executable, "-m", "experiments.reproduce"),
-      *(f"--preset={_PRESET.value}", f"--figure={job}", f"--workdir={workdir}"),
-    ]
-    with (
-      open(logs / f"{job}.log", "w") as log,
-      subprocess.Popen(command, stdout=log, stderr=log) as process,
-    ):
-      started.append(process)
-    return job, process.returncode
-
+  commands = {
+    job: [*same, f"--figure={job}", "--jobs=1", "--nofresh"] for job in jobs
+  }
   failed: list[str] = []
-  started: list[subprocess.Popen] = []
-  with futures.ThreadPoolExecutor(_JOBS.value) as pool:
-    waiting = [pool.submit(make, job) for job in jobs]
-    done = futures.as_completed(waiting)
-    bar = output.bar(done, total=len(jobs), unit="figure")
-    try:
-      for job, code in (one.result() for one in bar):
-        output.say(f"figure {job} {'failed' if code else 'done'}")
-        failed += [job] * (code != 0)
-    except KeyboardInterrupt:
-      pool.shutdown(wait=False, cancel_futures=True)
-      for process in started:
-        process.terminate()  # They save what they are at.
-      raise
-  if failed:
-    raise console.Failed(
-      f"figure = {failed[0]!r} failed, see {logs / failed[0]}.log"
-      + (f"; so did {', '.join(failed[1:])}" if failed[1:] else "")
-    )
+  with output.bar(total=len(jobs), unit="figure") as bar:
+
+    def each(job: str, code: int) -> None:
+      bar.update()
+      output.say(f"figure {job} {'failed' if code else 'done'}")
+      failed.extend([job] * (code != 0))
+      _report(workdir)
+
+    children.run(commands, workdir / "logs", _JOBS.value, each)
+  return failed
 
 
 def _together(names: list[str]) -> list[str]:
@@ -159,21 +196,24 @@ def _report(workdir: pathlib.Path) -> list:
   found = [result for result in loaded if result]
   claims = [claim for result in found for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
-  results.write_whole(workdir / "claims.json", text + "\n")
-  results.write_whole(workdir / "report.html", report.render(found))
+  files.write_whole(workdir / "claims.json", text + "\n")
+  files.write_whole(workdir / "report.html", report.render(found))
   return claims
 
 
 def _chosen(value: str, preset: str) -> list[str]:
-  groups = {"all": ALL, "all_mazes": MAZES}
+  mazes = [name for name in MAZES if preset in FIGURES[name].presets]
+  groups = {"all": ALL, "all_mazes": mazes}
   names = groups.get(value) or [name.strip() for name in value.split(",")]
   for name in names:
     if name not in FIGURES:
       raise ValueError(f"figure = {name!r}: choose from {[*groups, *FIGURES]}")
-    if preset in ("long", "paper") and not name.startswith("maze"):
+    presets = FIGURES[name].presets
+    if preset not in presets:
+      having = [n for n in FIGURES if preset in FIGURES[n].presets]
       raise ValueError(
-        f"preset = {preset!r}: figure {name!r} has quick and full; only {MAZES}"
-        f" have {preset} too (--figure=all_mazes)"
+        f"preset = {preset!r}: figure {name!r} has {', '.join(presets)}; only"
+        f" {having} have {preset} too (--figure=all_mazes)"
       )
   return names
 

@@ -51,6 +51,11 @@ def main(argv) -> None:
   from maxrl_jax.sweeps import dataset, grid, programs
 
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  if config.runs != 1:
+    raise ValueError(
+      f"runs = {config.runs}: a sweep takes its seeds from --seeds;"
+      f" --seeds={config.runs}, with runs = 1"
+    )
   axes = grid.parse(_grid(), config)
   seeds = range(config.seed, config.seed + _SEEDS.value)
   points = grid.points(axes)
@@ -119,7 +124,7 @@ def _parts(path: pathlib.Path, first: int) -> list[range]:
   A part is sliced by itself: seeds that are added are not mixed with those that
   are done, and what an earlier command left unfinished is found again.
   """
-  from experiments.reports.results import write_json
+  from experiments.shell.files import write_json
 
   counts = json.loads(path.read_text())["counts"] if path.exists() else []
   asked = _SEEDS.value

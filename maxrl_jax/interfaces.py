@@ -4,12 +4,30 @@ Shapes are traced, nothing is computed or compiled: wrong ones would broadcast,
 and train something else in silence, or fail far from their cause.
 """
 
+import warnings
+from typing import Any
+
 import flax.linen as nn
 import jax
 import numpy as np
 
 from maxrl_jax import rollouts
 from maxrl_jax.tasks.base import Prompts, Task
+
+
+def check_types(task: Any, policy: Any) -> None:
+  """Raises ValueError at what is no task, or no policy; None is neither."""
+  if task is not None and not isinstance(task, Task):
+    raise ValueError(f"task: is a {type(task).__name__}, must be a tasks.Task")
+  if isinstance(policy, type):
+    raise ValueError(
+      f"policy: is the class {policy.__name__}, must be a module:"
+      f" {policy.__name__}(…)"
+    )
+  if policy is not None and not isinstance(policy, nn.Module):
+    raise ValueError(
+      f"policy: is a {type(policy).__name__}, must be a Flax Linen module"
+    )
 
 
 def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
@@ -21,6 +39,8 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
     batch: B.
     num: N.
   """
+  for split, prompts in task.splits.items():
+    _check_prompts(f"task.splits[{split!r}]", prompts)
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"])
   _check_draws(task, example, batch)
   name = type(policy).__name__
@@ -42,14 +62,28 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
     drawn = rollouts.sample_batch(key, policy, params, example, task, num)
     return drawn.log_probs, drawn.likelihoods, drawn.rewards
 
-  log_probs, likelihoods, rewards = jax.eval_shape(draw, jax.random.key(0))
+  try:
+    log_probs, likelihoods, rewards = jax.eval_shape(draw, jax.random.key(0))
+  except (
+    jax.errors.ConcretizationTypeError,
+    jax.errors.TracerArrayConversionError,
+  ) as error:
+    raise ValueError(
+      "task or policy: needs values while it is compiled; Python and NumPy, as"
+      " in a verifier, are to be called back by jax.pure_callback"
+      f" ({str(error).splitlines()[0]})"
+    ) from None
   dims = np.shape(example.targets.y)[1:] if task.is_regression else ()
   for what, found in (
     (f"policy {name}: {scores[0]}", log_probs),
     ("task: likelihoods", likelihoods),
     ("task: rewards", rewards),
   ):
-    if found is not None and found.shape != (1, *dims, num):
+    if found is None and "rewards" in what:
+      continue
+    if not hasattr(found, "shape"):
+      raise ValueError(f"{what} gives {type(found).__name__}, must be an array")
+    if found.shape != (1, *dims, num):
       raise ValueError(
         f"{what} has shape {found.shape[1:]} for one prompt, must be"
         f" {'[D, N]' if dims else '[N]'} = {(*dims, num)}"
@@ -60,7 +94,17 @@ def _check_draws(task: Task, example: Prompts, batch: int) -> None:
   """Training prompts have the shapes of those that are evaluated."""
   draw = task.draw
   assert draw is not None  # What a stream reads is not checked.
-  drawn = jax.eval_shape(lambda key: draw(key, batch), jax.random.key(0))
+  traced, drawn = jax.make_jaxpr(
+    lambda key: draw(key, batch), return_shape=True
+  )(jax.random.key(0))
+  _check_prompts("task.draw", drawn)
+  used = [v for eqn in traced.jaxpr.eqns for v in eqn.invars]
+  if traced.jaxpr.invars[0] not in used:
+    warnings.warn(
+      "task.draw: makes no use of its key, so that every step has the same"
+      " batch; NumPy's randomness, for one, is drawn once and never again",
+      stacklevel=2,
+    )
   for field in ("inputs", "targets"):
     ours, theirs = (
       [np.shape(x) for x in jax.tree.leaves(getattr(prompts, field))]
@@ -72,3 +116,11 @@ def _check_draws(task: Task, example: Prompts, batch: int) -> None:
         f"task.draw: {field} have shapes {ours}, must be {wanted}: [B, …] with"
         f" B = {batch}, the rest as in the split 'validation'"
       )
+
+
+def _check_prompts(what: str, found: Any) -> None:
+  if not isinstance(found, Prompts):
+    raise ValueError(
+      f"{what}: is a {type(found).__name__}, must be tasks.Prompts(inputs,"
+      " targets)"
+    )

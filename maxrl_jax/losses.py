@@ -1,4 +1,4 @@
-"""The surrogate whose gradient is the estimate: none flows through advantages."""
+"""The surrogate whose gradient is the estimate."""
 
 import jax
 import jax.numpy as jnp

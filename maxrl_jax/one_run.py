@@ -124,6 +124,7 @@ def make_run(
   policy: nn.Module | None,
 ) -> Run:
   """Builds and checks the parts; see `training.make_train`."""
+  interfaces.check_types(task, policy)
   configuration.check(config)
   varying = tuple(dict.fromkeys((RATE, *varying)))
   configuration.check_varying(config, varying, own_task=task is not None)

@@ -22,7 +22,7 @@ _ORDERS = "--grid=estimator.order=1,2"
 
 
 def _process(module, *arguments, **options):
-  command = [sys.executable, "-m", f"experiments.{module}", *arguments]
+  command = [sys.executable, "-m", module, *arguments]
   return subprocess.run(
     command, cwd=_ROOT, capture_output=True, text=True, timeout=300, **options
   )
@@ -31,10 +31,13 @@ def _process(module, *arguments, **options):
 # Exit
 
 
-def test_ctrl_c_leaves_without_taking_python_down():
+@pytest.mark.parametrize("folder", [True, False])
+def test_ctrl_c_leaves_without_taking_python_down(folder):
   """JAX's threads may be at work, and crash with what is taken from them."""
   script = (
     "import atexit; from experiments.shell import console\n"
+    "from absl import flags\n"
+    f"if {folder}: flags.DEFINE_string('workdir', '', '')\n"
     "def main(argv):\n"
     "  atexit.register(print, 'taken down'); print('said')\n"
     "  raise KeyboardInterrupt\n"
@@ -43,8 +46,61 @@ def test_ctrl_c_leaves_without_taking_python_down():
   done = subprocess.run(
     [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
   )
-  assert done.returncode == 75 and done.stdout == "said\n"
-  assert done.stderr == "stopped; what is finished is kept\n"
+  assert done.returncode == (75 if folder else 1) and done.stdout == "said\n"
+  kept = "; what is finished is kept" if folder else ""
+  assert done.stderr == f"stopped{kept}\n"
+
+
+@pytest.mark.parametrize(
+  ("line", "said"),
+  [
+    ("raise ValueError('steps = 0: must be at least 1')", None),
+    ("np.stack([])", "ValueError: need at least one array to stack"),
+    ("jax.vmap(max)(jnp.ones(3), jnp.ones(2))", "inconsistent sizes for array"),
+    ("jax.jit(check)(1)", None),
+  ],
+)
+def test_an_error_of_other_packages_is_a_bug_with_its_traceback(line, said):
+  """One that we raise ourselves says what to mend, and no more is told."""
+  script = (
+    "import jax, jax.numpy as jnp, numpy as np\n"
+    "from experiments.shell import console\n"
+    "def check(x):\n"
+    "  raise ValueError('steps = 0: must be at least 1')\n"
+    f"def main(argv):\n  {line}\n"
+    "console.run(main)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+  )
+  if said is None:
+    assert done.returncode == 2
+    assert done.stderr == "error: steps = 0: must be at least 1\n"
+  else:
+    assert done.returncode == 1 and said in done.stderr
+    assert done.stderr.startswith("Traceback")
+
+
+def test_a_full_disk_where_there_is_no_folder():
+  script = (
+    "import errno; from experiments.shell import console\n"
+    "def main(argv):\n  raise OSError(errno.ENOSPC, 'x')\n"
+    "console.run(main)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 1
+  assert done.stderr == "error: no space left on the disk\n"
+
+
+def test_training_does_not_wait_for_what_draws():
+  script = (
+    "import sys, experiments.runs.single_run\n"
+    "sys.exit('matplotlib.pyplot' in sys.modules)"
+  )
+  done = subprocess.run([sys.executable, "-c", script], cwd=_ROOT, check=False)
+  assert done.returncode == 0
 
 
 # Output
@@ -150,7 +206,7 @@ def test_what_figures_take():
   "module", ["train", "sweep", "gradient_study", "reproduce", "gsm8k"]
 )
 def test_help_fits_a_screen(module):
-  done = _process(module, "--help")
+  done = _process(f"experiments.{module}", "--help")
   assert done.returncode == 0 and not done.stderr
   lines = done.stdout.splitlines()
   assert len(lines) <= 24 and max(map(len, lines)) <= 80
@@ -159,3 +215,14 @@ def test_help_fits_a_screen(module):
     assert f"--{name}=" in done.stdout
   assert done.stdout.count("\n  --") == source.count("flags.DEFINE_") + 1
   assert "75 stopped" in lines[-1]
+
+
+@pytest.mark.parametrize("module", ["scaling", "conditioning", "groups"])
+def test_benchmarks_only_print(module):
+  done = _process(f"benchmarks.{module}", "--help")
+  assert done.returncode == 0 and not done.stderr
+  assert "--platform=" in done.stdout and "0 done, 2 wrong" in done.stdout
+  assert "--output" not in done.stdout and "75" not in done.stdout
+  done = _process(f"benchmarks.{module}", "--output=json")
+  assert done.returncode == 2 and not done.stdout
+  assert done.stderr == "error: --output: means nothing here; leave it out\n"

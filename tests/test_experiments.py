@@ -8,14 +8,13 @@ import sys
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
 from configs import bandit, maze
-from experiments.reports import report, results
-from experiments.reports.results import Claim, Drawing, Result, Table
+from experiments.reports import report
+from experiments.reports.results import Claim, Result, Table
 from experiments.runs import single_run
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
@@ -140,38 +139,6 @@ def test_gradient_study_command(tmp_path):
   biases = [float(row["bias"]) for row in rows]
   assert max(biases[:4]) < 1e-5 < 0.05 < biases[4]
   assert (tmp_path / "study.png").stat().st_size > 5000
-
-
-def test_reproduce_command(tmp_path):
-  """One figure, beside what an earlier command left there."""
-  earlier = Claim("weights.earlier", "s", "t", "1", "2", False)
-  drawing = Drawing("weights", plt.figure(), "a caption of before")
-  results.save(Result("Before", [drawing], [earlier], []), "weights", tmp_path)
-  done = _command("reproduce", "--figure=bounds", f"--workdir={tmp_path}")
-  assert done.returncode == 0, done.stderr
-  claims = json.loads((tmp_path / "claims.json").read_text())
-  fields = {"id", "source", "statement", "measured", "threshold", "holds"}
-  assert claims and all(set(claim) == fields for claim in claims)
-  assert claims[0] == earlier._asdict() and len(claims) > 1
-  assert (tmp_path / "figures" / "bounds.png").stat().st_size > 5000
-  assert (tmp_path / "figures" / "bounds.svg").exists()
-  page = (tmp_path / "report.html").read_text()
-  assert page.count("data:image/png;base64,") == 2 and "http" not in page
-  assert "a caption of before" in page and "--figure=bounds" in page
-
-
-@pytest.mark.long
-def test_figures_made_side_by_side_and_one_that_fails(tmp_path):
-  (tmp_path / "figures" / "weights.png").mkdir(parents=True)  # In the way.
-  done = _command(
-    "reproduce", "--jobs=2", "--figure=weights,scale", f"--workdir={tmp_path}"
-  )
-  assert done.returncode == 1
-  last = done.stderr.splitlines()[-1]
-  assert last.startswith("error: figure = 'weights' failed, see"), done.stderr
-  assert "Is a directory" in (tmp_path / "logs" / "weights.log").read_text()
-  claims = json.loads((tmp_path / "claims.json").read_text())
-  assert {claim["id"] for claim in claims} == {"scale.ends", "scale.expansion"}
 
 
 def test_report_escapes_and_counts():

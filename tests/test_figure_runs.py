@@ -128,47 +128,75 @@ _MADE_UP = {
 }
 
 
-_WORKER = """
-import os, sys, time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+_WORK = """
+import os, pathlib, signal, sys, time
+from types import SimpleNamespace
+from absl import flags
 from experiments.runs import maze_runs
+from experiments.shell import children, console
 from experiments.shell.interruptions import until_stopped
 
-def work(path):
-  def each(_):
-    if not os.path.exists(path):
+def chunks(path):
+  try:
+    while True:
       open(path, "w").write(f"at work {os.getpid()}")
+      yield time.sleep(0.1)
+  finally:
+    time.sleep(2)  # A second signal would end it here.
+    open(path, "w").write("saved")
 
+def work(path):
   with maze_runs._AT_WORK:
-    try:
-      until_stopped((time.sleep(0.1) for _ in range(10**6)), each)
-    finally:
-      open(path, "w").write("saved")
+    until_stopped(chunks(path))
+
+def late(*_):
+  time.sleep(0.5)  # Children have seen the signal by then.
+  raise KeyboardInterrupt
+
+def main(argv):
+  said = pathlib.Path(argv[1])
+  if argv[2] == "workers":
+    maze_runs._side_by_side(work, [said], SimpleNamespace(update=None))
+  elif children.followed():
+    work(said)
+  else:
+    children.run({"a": [sys.executable, *argv]}, said.parent / "logs", 2, print)
 
 if __name__ == "__main__":
-  spawn = get_context("spawn")
-  queue = spawn.Queue()
-  queue.put(0)
-  with ProcessPoolExecutor(
-    1, mp_context=spawn, initializer=maze_runs._prepare, initargs=(queue,)
-  ) as pool:
-    pool.submit(work, sys.argv[1]).result()
+  signal.signal(signal.SIGINT, late)
+  flags.DEFINE_string("workdir", None, "As of all that can go on.")
+  console.run(main)
 """
 
 
+def _kill(group: int):
+  os.kill(group, signal.SIGKILL)
+
+
+def _ctrl_c(group: int):
+  os.killpg(group, signal.SIGINT)
+
+
+def _terminate(group: int):
+  os.kill(group, signal.SIGTERM)
+
+
 @pytest.mark.long
-def test_a_worker_saves_and_ends_when_its_parent_is_killed(tmp_path):
+@pytest.mark.parametrize("stop", [_kill, _ctrl_c, _terminate])
+@pytest.mark.parametrize("how", ["workers", "children"])
+def test_what_is_side_by_side_saves_and_ends(tmp_path, how, stop):
+  """The parent is killed, or a terminal tells Ctrl-C to its whole group."""
   script, said = tmp_path / "parent.py", tmp_path / "said"
-  script.write_text(_WORKER)
+  script.write_text(_WORK)
   parent = subprocess.Popen(
-    [sys.executable, script, said],
+    [sys.executable, script, said, how],
     env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[1])},
+    start_new_session=True,
   )
   _wait_for(lambda: said.exists() and said.read_text().startswith("at work "))
   worker = psutil.Process(int(said.read_text().split()[-1]))
-  parent.kill()
-  parent.wait()
+  stop(parent.pid)
+  assert parent.wait(60) == (75 if stop != _kill else -signal.SIGKILL)
   _wait_for(lambda: said.read_text() == "saved")
   worker.wait(timeout=30)
 

@@ -159,6 +159,20 @@ def test_a_second_signal_is_not_kept():
   assert signal.getsignal(signal.SIGINT) == before
 
 
+def test_an_ignored_signal_stays_so():
+  """As Ctrl-C is in workers, whose parent asks them by SIGTERM."""
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with Interruptions() as interruptions:
+      os.kill(os.getpid(), signal.SIGINT)
+      assert not interruptions.asked_to_stop
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert interruptions.asked_to_stop
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
 def test_json_has_null_where_there_is_no_number():
   line = {"step": 3, "a": np.array([np.nan]), "b": np.array([1.0])}
   assert resumable.plain(line, 1) == {"step": 3, "a": None, "b": 1.0}

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pandas as pd
@@ -196,6 +197,13 @@ def test_the_file_describes_itself(tmp_path):
   np.testing.assert_array_equal(read["estimator_order"], [np.nan, np.nan, 3, 3])
   assert set(read["estimator_name"].values) == {"maxrl"}
   assert json.loads(read.attrs["config"])["rollouts"] == 6
-  table = pd.read_csv(tmp_path / "summary.csv")
+  summary = tmp_path / "summary.csv"
+  table = pd.read_csv(summary)
   assert len(table) == 4
   np.testing.assert_allclose(table["test_pass@1"], found["test/pass@1"])
+  # Whole or as it was: somebody may be reading it.
+  with open(summary) as reader:
+    dataset.write(data, tmp_path)
+    assert reader.read() == summary.read_text()
+    assert os.fstat(reader.fileno()).st_ino != summary.stat().st_ino
+  assert not list(tmp_path.glob("*.part"))

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from experiments.runs import single_run
-from experiments.shell import workdirs
+from experiments.shell import files, workdirs
 from tests.resumable_cases import final, small
 
 
@@ -71,7 +71,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
 
 def test_a_killed_process_lets_go_of_its_folder(tmp_path):
   hold = (
-    "import pathlib, sys, time; from experiments.shell import workdirs\n"
+    "import pathlib, sys, time; from experiments.shell import files, workdirs\n"
     "with workdirs.locked(pathlib.Path(sys.argv[1])):\n"
     "  print('held', flush=True); time.sleep(600)"
   )
@@ -88,6 +88,16 @@ def test_a_killed_process_lets_go_of_its_folder(tmp_path):
   holder.communicate()
   with workdirs.locked(tmp_path):
     pass
+
+
+def test_a_file_is_whole_or_as_it_was(tmp_path):
+  path = tmp_path / "summary.json"
+  files.write_json(path, {"steps": 3})
+  with pytest.raises(OSError, match="full"), files.whole(path) as unfinished:
+    unfinished.write_text('{"ste')
+    raise OSError("full")
+  assert json.loads(path.read_text()) == {"steps": 3}
+  assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_damaged_config_file_is_named(tmp_path):

@@ -8,6 +8,16 @@ from tests.entry_points import outcomes
 _BANDIT = "--config=configs/bandit.py"
 
 
+# Of get_config(), on line 5.
+_CONFIGS = {
+  "number": "config.steps = int('x1')",
+  "field": "config.stepz = 3",
+  "package": "np.stack([])",
+  "reading": "open('/nowhere')",
+  "good": "config.steps = 3",
+}
+
+
 def _wrong(tmp_path):
   """(command, words of its one line)."""
   file, full = tmp_path / "file", tmp_path / "full"
@@ -17,6 +27,15 @@ def _wrong(tmp_path):
   (tmp_path / "syntax.py").write_text("\ndef get_config(:\n")
   (tmp_path / "imports.py").write_text("import not_there")
   (tmp_path / "empty.py").touch()
+  for name, line in _CONFIGS.items():
+    (tmp_path / f"{name}.py").write_text(
+      "import numpy as np\nfrom configs import bandit\n"
+      f"def get_config():\n  config = bandit.get_config()\n  {line}\n"
+      "  return config\n"
+    )
+  good = (tmp_path / "good.py").read_text()
+  sweep = "def get_sweep():\n  return int('x1')\n"
+  (tmp_path / "good.py").write_text(good + sweep)
   for name in ("train", "test"):
     line = json.dumps({"question": "1 + 1?", "answer": "#### 2"})
     (tmp_path / f"{name}.jsonl").write_text(f"{line}\n" * 3)
@@ -51,8 +70,32 @@ def _wrong(tmp_path):
     ),
     (("train", f"--config={tmp_path}/empty.py"), "has no get_config()"),
     (
+      ("train", f"--config={tmp_path}/number.py"),
+      f"--config: ValueError in {tmp_path}/number.py, line 5: invalid literal",
+    ),
+    (
+      ("train", f"--config={tmp_path}/number.py", "--config.steps=3"),
+      f"--config: ValueError in {tmp_path}/number.py, line 5: invalid literal",
+    ),
+    (
+      ("train", f"--config={tmp_path}/field.py"),
+      f"--config: AttributeError in {tmp_path}/field.py, line 5:",
+    ),
+    (
+      ("train", f"--config={tmp_path}/package.py"),
+      f"--config: ValueError in {tmp_path}/package.py, line 5: need at least",
+    ),
+    (
+      ("train", f"--config={tmp_path}/reading.py"),
+      f"--config: FileNotFoundError in {tmp_path}/reading.py, line 5:",
+    ),
+    (
+      ("sweep", f"--config={tmp_path}/good.py"),
+      f"--config: ValueError in {tmp_path}/good.py, line 8: invalid literal",
+    ),
+    (
       ("train", "--config=configs/maze.py:rll"),
-      "configs/maze.py:rll: choose from ['rl', 'warmup']",
+      "error: configs/maze.py:rll: choose from ['rl', 'warmup']",
     ),
     # Fields.
     (
@@ -129,7 +172,19 @@ def _wrong(tmp_path):
     (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
     (
       ("reproduce", "--figure=weights", "--preset=paper"),
-      "preset = 'paper': figure 'weights' has quick and full",
+      "preset = 'paper': figure 'weights' has quick, full; only",
+    ),
+    (
+      ("reproduce", "--figure=mazes,maze_rates", "--preset=paper"),
+      "preset = 'paper': figure 'maze_rates' has quick, full, long; only",
+    ),
+    (
+      ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),
+      "'maze_scarce' has quick, full, paper; only ['mazes', 'maze_baselines',",
+    ),
+    (
+      ("reproduce", "--figure=weights", "--fresh"),
+      "--fresh: deletes the runs of all figures, not only of 'weights'",
     ),
     (("reproduce", "--jobs=0"), "--jobs=0: 0 is not a positive integer"),
     # GSM8K.

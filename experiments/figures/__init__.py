@@ -9,13 +9,24 @@ have them. What has not been timed has no number.
 import importlib
 from typing import NamedTuple
 
+from experiments.shell import output
+
+_SIZES = ("quick", "full")
+_PAPER = (*_SIZES, "paper")
+_MAZES = (*_SIZES, "long", "paper")
+
 
 class Figure(NamedTuple):
-  """Where a figure is made, and minutes by preset."""
+  """Where a figure is made, minutes by preset, and presets that it has.
+
+  It has those by which something changes: long is quick with more of the steps
+  that not all mazes' figures have, and paper's rates were not chosen.
+  """
 
   module: str
   minutes: dict[str, float]
   function: str = "figure"
+  presets: tuple[str, ...] = _SIZES
 
   def __call__(self, preset: str, workdir):
     # Not before it is made: modules are slow to import.
@@ -39,13 +50,13 @@ FIGURES = {
   "factorized": Figure("factorized", {"quick": 2.3}),
   "family": Figure("family", {"quick": 2.1}),
   "budget": Figure("budget", {"quick": 2.0}),
-  "maze_answers": Figure("maze_pictures", {"quick": 2.3}),
-  "maze_gradients": Figure("maze_studies", {"quick": 0.6}, "gradients"),
-  "mazes": Figure("mazes", {"quick": 5.5, "long": 27}),
-  "maze_rollouts": Figure("maze_studies", {"quick": 16}, "rollouts"),
-  "maze_scarce": Figure("maze_studies", {"quick": 5}, "scarce"),
-  "maze_baselines": Figure("mazes", {"quick": 10.5}, "baselines"),
-  "maze_rates": Figure("maze_rates", {"quick": 35}),
+  "maze_answers": Figure("maze_pictures", {"quick": 2.3}, presets=_PAPER),
+  "maze_gradients": Figure("maze_studies", {"quick": 0.6}, "gradients", _PAPER),
+  "mazes": Figure("mazes", {"quick": 5.5, "long": 27}, presets=_MAZES),
+  "maze_rollouts": Figure("maze_studies", {"quick": 16}, "rollouts", _PAPER),
+  "maze_scarce": Figure("maze_studies", {"quick": 5}, "scarce", _PAPER),
+  "maze_baselines": Figure("mazes", {"quick": 10.5}, "baselines", _MAZES),
+  "maze_rates": Figure("maze_rates", {"quick": 35}, presets=(*_SIZES, "long")),
   "llm": Figure("llm", {"quick": 10}),
 }
 # Training transformers by RL takes longer than all the others: mazes have their
@@ -64,7 +75,7 @@ def expected(names: list[str], preset: str, jobs: int) -> str:
   """What figures are expected to take, in words."""
   times = {name: FIGURES[name].minutes.get(preset) for name in names}
   known = {name: time for name, time in times.items() if time is not None}
-  words = f"{len(names)} figure{'s' * (len(names) > 1)}"
+  words = output.counted(len(names), "figure")
   if known:
     # Jobs wait for the longest one.
     total = max(sum(known.values()) / jobs, *known.values())

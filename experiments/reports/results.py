@@ -6,7 +6,6 @@ losing the others, and an interrupted reproduction keeps what it has.
 """
 
 import json
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from experiments.shell.files import write_whole
 from maxrl_jax import stats
 
 
@@ -120,18 +120,6 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
 def _plain(value):
   """NumPy's numbers as Python's: 'False' as text would be true."""
   return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def write_json(path: pathlib.Path, record: dict) -> None:
-  """Writes a record to be read by people too, whole or not at all."""
-  write_whole(path, json.dumps(record, indent=2) + "\n")
-
-
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a file whole or not at all: other processes may write it too."""
-  unfinished = path.with_suffix(f".{os.getpid()}.part")
-  unfinished.write_text(text, encoding="utf-8")
-  unfinished.replace(path)
 
 
 def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:

@@ -17,6 +17,8 @@ from experiments.reports.results import (
 )
 from experiments.reports.sweep_analysis import Sweep, analyse
 from experiments.runs.rates import marked
+from experiments.shell import output
+from experiments.shell.files import write_whole
 from maxrl_jax import plotting, stats
 from maxrl_jax.sweeps.grid import Axis
 
@@ -36,7 +38,7 @@ def write(data: xr.Dataset, axes: list[Axis], workdir: pathlib.Path, question):
   page = report.page(
     question or _question(sweep), _introduction(sweep), [result, tables]
   )
-  (workdir / "report.html").write_text(page, encoding="utf-8")
+  write_whole(workdir / "report.html", page)
 
 
 def _question(sweep: Sweep) -> str:
@@ -56,11 +58,14 @@ def _introduction(sweep: Sweep) -> list[str]:
   config = json.loads(about["config"])
   lost = int(sweep.data["diverged"].values.sum())
   paragraphs = [
-    f"Grid: {grid}. {sweep.data.sizes['run']} runs of {config['steps']} steps.",
+    f"Grid: {grid}. {output.counted(sweep.data.sizes['run'], 'run')} of"
+    f" {config['steps']} steps.",
     _selection(sweep, reported),
   ]
   if lost:
-    paragraphs.append(f"{lost} runs diverged; their scores are what was left.")
+    paragraphs.append(
+      f"{output.counted(lost, 'run')} diverged; scored is what was left."
+    )
   paragraphs.append(f"Command: {about['command']}")
   paragraphs.append(
     f"Made on {about['environment']}, revision {about['revision'][:12]}. All"
@@ -85,7 +90,7 @@ def _selection(sweep: Sweep, reported: int) -> str:
 
 
 def _seeds(number: int, which: str = "") -> str:
-  return f"{number} {which}seed{'s' * (number > 1)}"
+  return output.counted(number, f"{which}seed")
 
 
 def _scores(sweep: Sweep) -> Table:

@@ -23,7 +23,7 @@ from experiments.runs import resumable, store
 from experiments.runs.maze_presets import METHODS, Preset, config_of
 from experiments.runs.rates import best_rate
 from experiments.shell import output
-from experiments.shell.interruptions import RESUMABLE
+from experiments.shell.interruptions import RESUMABLE, Stopped
 from maxrl_jax import configuration, evaluation, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer
@@ -119,17 +119,28 @@ def _side_by_side(one: Callable, runs: Sequence[Run], bar) -> list:
   with futures.ProcessPoolExecutor(
     len(_cores()), mp_context=spawn, initializer=_prepare, initargs=(cores,)
   ) as pool:
-    waiting = [pool.submit(one, run) for run in runs]
     try:
+      waiting = [pool.submit(_until_stopped, one, run) for run in runs]
       for done in futures.as_completed(waiting):
         done.result()  # A failure ends it all, without waiting for the rest.
         bar.update()
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
-      for worker in multiprocessing.active_children():
-        worker.terminate()  # They save what they are at.
+      workers = multiprocessing.active_children()
+      for worker in workers:
+        worker.terminate()
+      for worker in workers:
+        worker.join()  # They save what they are at, if we are still there.
       raise
   return [done.result() for done in waiting]
+
+
+def _until_stopped(one: Callable, run):
+  """one(run), in a worker; the pool has handed it its next run already."""
+  try:
+    return one(run)
+  except Stopped:
+    os._exit(RESUMABLE)
 
 
 def tuned(
@@ -192,6 +203,9 @@ def _cores() -> set[int]:
 
 def _prepare(cores) -> None:
   """Gives a worker process a core of its own, before JAX starts threads."""
+  # A terminal tells Ctrl-C to all of a group: it is the parent's, whose SIGTERM
+  # would be a second signal else, and end workers before they have saved.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
   core = cores.get()
   if hasattr(os, "sched_setaffinity"):  # Linux.

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import psutil
 
-from experiments.reports.results import write_whole
 from experiments.runs import store
 from experiments.shell import output
+from experiments.shell.files import write_whole
 from experiments.shell.interruptions import until_stopped
 from maxrl_jax import processes, training
 from maxrl_jax.resuming import Record, Resumable

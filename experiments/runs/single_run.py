@@ -8,9 +8,9 @@ import zlib
 
 import jax
 
-from experiments.reports.results import write_json
 from experiments.runs import resumable
 from experiments.shell import output, workdirs
+from experiments.shell.files import write_json
 from maxrl_jax import evaluation, processes, training
 from maxrl_jax.integrations import qwen2
 from maxrl_jax.policies import Transformer

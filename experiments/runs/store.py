@@ -4,7 +4,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import filelock
 import numpy as np
 
 import maxrl_jax
+from experiments.shell import files
 
 # Sources that compute nothing, and what they set is in configs.
 _APART = ("plotting.py", "maze_presets.py")
@@ -60,10 +60,8 @@ def alone(folder: pathlib.Path):
 
 
 def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  unfinished = path.with_suffix(f".{os.getpid()}.part")
-  with open(unfinished, "wb") as file:
+  with files.whole(path) as unfinished, open(unfinished, "wb") as file:
     np.savez(file, **arrays)  # type: ignore[arg-type]  # Taken for a flag.
-  unfinished.replace(path)
 
 
 def digest(config, **more) -> str:

@@ -9,6 +9,7 @@ from experiments.runs import store
 from experiments.runs.resumable import PATIENCE
 from experiments.shell import output, workdirs
 from experiments.shell.interruptions import until_stopped
+from experiments.shell.output import counted
 from maxrl_jax.sweeps import dataset, grid, programs, running
 
 
@@ -54,11 +55,11 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
   rows = [running.remaining(program, done) for program in planned]
   total = sum(len(program.points) for program in planned)
   left = sum(map(len, rows))
-  output.say(
-    f"{total} runs in {len(planned)} program{'s' * (len(planned) > 1)}:"
-  )
+  output.say(f"{counted(total, 'run')} in {counted(len(planned), 'program')}:")
   for program, missing in zip(planned, rows, strict=True):
-    output.say(f"  {_describe(program, planned)}: {len(missing)} runs to do")
+    output.say(
+      f"  {_describe(program, planned)}: {counted(len(missing), 'run')} to do"
+    )
   if not left:
     return
   work = [pair for pair in zip(planned, rows, strict=True) if len(pair[1])]
@@ -68,8 +69,10 @@ def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
     ready.append(running.prepare(program, missing, budget))
   slices = sum(len(r.slices) for r in ready)
   seconds = sum(r.seconds * len(r.slices) for r in ready)
-  duration = output.duration(seconds)
-  output.say(f"{left} runs in {_counted(slices, 'slice')}, about {duration}")
+  output.say(
+    f"{counted(left, 'run')} in {counted(slices, 'slice')}, about"
+    f" {output.duration(seconds)} of training"
+  )
   steps = sum(len(m) * p.config.steps for p, m in work)
   with output.bar(
     total=steps, unit="step", unit_scale=True, desc="sweep"
@@ -94,7 +97,3 @@ def _describe(program, planned) -> str:
   }
   words = programs.describe(own) or "one for all"
   return f"{words} (within it: {', '.join([*program.varied, 'seed'])})"
-
-
-def _counted(number: int, what: str) -> str:
-  return f"{number} {what}{'s' * (number > 1)}"

@@ -8,6 +8,8 @@ from typing import Any
 
 from absl import flags
 
+from experiments.shell import blame
+
 
 def parse(argv: Sequence[str]) -> list[str]:
   """Sets all flags, reads the config file and sets its fields.
@@ -18,24 +20,51 @@ def parse(argv: Sequence[str]) -> list[str]:
   Raises:
     ValueError: in words for a person, whatever is wrong.
   """
+  unset: list[str] = []
   if "config" in flags.FLAGS:
     _check_file(argv)
+    argv, unset = _apart(argv)
   try:
-    return flags.FLAGS(argv)
-  except flags.Error as error:
-    raise ValueError(_of_flag(error)) from None
-  except (AttributeError, KeyError) as error:
-    raise ValueError(_of_field(str(error.args[0]), argv)) from None
-  except (TypeError, ValueError) as error:
-    raise ValueError(str(error)) from None
+    rest = flags.FLAGS(argv)
+    for field in unset:
+      _unset(flags.FLAGS.config, field)
+    return rest
   except Exception as error:  # Anything can be wrong in a config file.
-    where: Any = traceback.extract_tb(error.__traceback__)[-1]
-    if isinstance(error, SyntaxError):
-      where = error
-    raise ValueError(
-      f"--config: {type(error).__name__} in {where.filename}, line"
-      f" {where.lineno}: {error}"
-    ) from None
+    raise ValueError(blame.of_config(error) or _words(error, argv)) from None
+
+
+def _apart(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Without the fields set to None, and these: no flag has that for a value."""
+  found = [re.fullmatch(r"--?config\.([\w.]+)=None", word) for word in argv]
+  kept = [
+    word for word, is_unset in zip(argv, found, strict=True) if not is_unset
+  ]
+  return kept, [match[1] for match in found if match]
+
+
+def _unset(config: Any, field: str) -> None:
+  *path, last = field.split(".")
+  for part in path:
+    config = config[part]
+  if hasattr(config[last], "keys"):
+    raise ValueError(f"--config.{field}=None: is a block, not a field")
+  config[last] = None
+
+
+def _words(error: Exception, argv: Sequence[str]) -> str:
+  if isinstance(error, flags.Error):
+    return _of_flag(error)
+  if isinstance(error, (AttributeError, KeyError)):
+    return _of_field(str(error.args[0]), argv)
+  if isinstance(error, (TypeError, ValueError)):
+    return str(error)
+  where: Any = traceback.extract_tb(error.__traceback__)[-1]
+  if isinstance(error, SyntaxError):
+    where = error
+  return (
+    f"--config: {type(error).__name__} in {where.filename}, line"
+    f" {where.lineno}: {error}"
+  )
 
 
 def _check_file(argv: Sequence[str]) -> None:
@@ -82,5 +111,14 @@ def _of_field(text: str, argv: Sequence[str]) -> str:
   name = re.findall(r"\w+", text)[0]
   given = [word for word in argv if f".{name}" in word] or ["--config"]
   near = re.search(r'Did you mean "(\w+)"', text)
-  hint = f"did you mean {near[1]}?" if near else "see configs/default.py"
+  meant = near[1] if near else _elsewhere(name)
+  hint = f"did you mean {meant}?" if meant else "see configs/default.py"
   return f"{given[0]}: the config has no field {name}; {hint}"
+
+
+def _elsewhere(name: str) -> str | None:
+  """A field of that name in another block."""
+  from configs import default
+  from maxrl_jax.sweeps import grid
+
+  return grid.nearest(name, default.get_config())

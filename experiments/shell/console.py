@@ -11,7 +11,7 @@ import warnings
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments.shell import command_line, devices, output, usage
+from experiments.shell import blame, command_line, devices, output, usage
 from experiments.shell.interruptions import RESUMABLE, Stopped
 
 FAILED, WRONG = 1, 2  # Exit codes; 75 is `RESUMABLE`.
@@ -51,14 +51,16 @@ def run(main, *, together: bool = False) -> None:
     # Like Ctrl-C, where nothing is to be saved first.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+      _check_output()
       devices.start(together=together)
       main(argv)
     except Exception as error:
-      code = _tell(error)
+      code = tell(error)
       devices.leave(code)
     except KeyboardInterrupt:
-      output.tell("stopped; what is finished is kept")
-      devices.leave(RESUMABLE, at_once=True)
+      kept = usage.keeps()
+      output.tell("stopped" + "; what is finished is kept" * kept)
+      devices.leave(RESUMABLE if kept else FAILED, at_once=True)
 
   warnings.showwarning = _warn
   os.environ["MPLBACKEND"] = "Agg"  # No display is needed.
@@ -69,7 +71,7 @@ def run(main, *, together: bool = False) -> None:
   app.run(guarded, flags_parser=_parse)
 
 
-def _tell(error: Exception) -> int:
+def tell(error: Exception) -> int:
   """Prints what went wrong, and how; the exit code."""
   if isinstance(error, Stopped):
     output.tell(str(error))
@@ -80,12 +82,14 @@ def _tell(error: Exception) -> int:
       " and they go on from the last checkpoint"
     )
     return RESUMABLE
+  config = blame.of_config(error)
+  if config:
+    output.tell(_line(config))
+    return WRONG
   if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-    error = OSError(
-      f"no space left on the disk of '{flags.FLAGS.workdir}'; what is"
-      " finished is whole: make room, and the same command goes on"
-    )
-  if isinstance(error, (ValueError, ImportError, *_PATHS)):
+    error = OSError(_no_space())
+  wrong = isinstance(error, ValueError) and blame.foreseen(error)
+  if wrong or isinstance(error, (ImportError, *_PATHS)):
     output.tell(_line(error))
     return WRONG
   if isinstance(error, (Failed, FloatingPointError, OSError)):
@@ -93,6 +97,15 @@ def _tell(error: Exception) -> int:
   else:
     traceback.print_exception(error)
   return FAILED
+
+
+def _no_space() -> str:
+  if not usage.keeps():
+    return "no space left on the disk"
+  return (
+    f"no space left on the disk of '{flags.FLAGS.workdir}'; what is finished is"
+    " whole: make room, and the same command goes on"
+  )
 
 
 def _parse(argv):
@@ -110,6 +123,11 @@ def _warn(message, *_, **__) -> None:
 
 def _line(error) -> str:
   return f"error: {' '.join(str(error).split())}"
+
+
+def _check_output() -> None:
+  if flags.FLAGS["output"].present and not usage.keeps():
+    raise ValueError("--output: means nothing here; leave it out")
 
 
 def no_arguments(argv) -> None:

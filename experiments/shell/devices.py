@@ -51,6 +51,8 @@ def start(*, together: bool) -> None:
   """
   import jax
 
+  # With its own frames left out, JAX's errors would look like ours.
+  jax.config.update("jax_traceback_filtering", "off")
   if _PLATFORM.value is not None:
     jax.config.update("jax_platforms", _PLATFORM.value)
   if _CACHE.value is not None:
@@ -123,7 +125,7 @@ def _meet() -> None:
     )
   except ValueError as error:
     if _COORDINATOR.value is not None:
-      raise
+      raise ValueError(f"--coordinator={_COORDINATOR.value}: {error}") from None
     raise ValueError(
       f"--distributed: no cluster is found here ({error}); give --coordinator,"
       " --processes and --process"

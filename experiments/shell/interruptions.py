@@ -14,14 +14,18 @@ class Stopped(Exception):
 
 
 class Interruptions:
-  """Notes signals while it is entered; a second one ends the process."""
+  """Notes signals while it is entered; a second one ends the process.
+
+  One that is ignored stays so: workers leave Ctrl-C to their parent.
+  """
 
   _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
   def __enter__(self) -> "Interruptions":
     self.asked_to_stop = False
-    self._before = {s: signal.getsignal(s) for s in self._SIGNALS}
-    for number in self._SIGNALS:
+    before = {s: signal.getsignal(s) for s in self._SIGNALS}
+    self._before = {s: b for s, b in before.items() if b != signal.SIG_IGN}
+    for number in self._before:
       signal.signal(number, self._note)
     return self
 
@@ -32,7 +36,7 @@ class Interruptions:
     output.tell(
       f"\n{name}: stopping after this chunk; once more to stop at once"
     )
-    for each in self._SIGNALS:
+    for each in self._before:
       signal.signal(each, signal.SIG_DFL)
 
   def __exit__(self, *_) -> None:

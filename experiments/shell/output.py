@@ -67,6 +67,11 @@ def duration(seconds: float) -> str:
   return f"{seconds / 60 / 60:.1f} hours"
 
 
+def counted(number: int, what: str) -> str:
+  """ "1 run", "2 runs"."""
+  return f"{number} {what}{'s' * (number != 1)}"
+
+
 def write(text: str, stream) -> None:
   """Prints; where nobody reads any more (`| head`), the work goes on."""
   try:

@@ -10,6 +10,9 @@ _WIDTH, _COLUMN = 80, 26
 _SHARED = """
   --output=text|quiet|json  --platform=cpu|cuda|tpu  and others: --helpfull
 Exit codes: 0 done, 2 wrong input, 75 stopped (run again to go on), 1 else."""
+_PRINTS = """
+  --platform=cpu|cuda|tpu  and others: --helpfull
+Exit codes: 0 done, 2 wrong input, 1 else."""
 
 
 def asked_for(argv: list[str]) -> str | None:
@@ -27,7 +30,15 @@ def screen() -> str:
   own = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
   lines = [_line(flag) for flag in sorted(own, key=lambda flag: flag.name)]
   text = (sys.modules["__main__"].__doc__ or "").strip()
-  return "\n".join([text, "", *lines]) + _SHARED
+  return "\n".join([text, "", *lines]) + (_SHARED if keeps() else _PRINTS)
+
+
+def keeps() -> bool:
+  """Whether the program keeps results in a folder, and can go on from them.
+
+  Benchmarks only print.
+  """
+  return "workdir" in flags.FLAGS
 
 
 def everything() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 import jax
 
-from experiments.reports.results import write_json
+from experiments.shell.files import write_json
 
 
 def make(path: pathlib.Path) -> None:

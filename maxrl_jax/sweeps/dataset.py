@@ -51,13 +51,16 @@ def dataset(
 
 def write(data: xr.Dataset, folder: pathlib.Path) -> None:
   """runs.nc (NetCDF 4), and summary.csv with one line a run."""
-  unfinished = folder / "runs.nc.part"
-  # In memory first: on a full disk HDF5 ends the process.
-  unfinished.write_bytes(data.to_netcdf(engine="h5netcdf"))
-  unfinished.replace(folder / "runs.nc")
   last = data.isel(step=-1, eval_step=-1)
   table = last.drop_vars(["step", "eval_step"]).to_dataframe()
-  table.to_csv(folder / "summary.csv", index_label="run")
+  # In memory first: on a full disk HDF5 ends the process.
+  for name, content in (
+    ("runs.nc", data.to_netcdf(engine="h5netcdf")),
+    ("summary.csv", table.to_csv(index_label="run").encode()),
+  ):
+    unfinished = folder / f"{name}.part"
+    unfinished.write_bytes(content)
+    unfinished.replace(folder / name)
 
 
 def plain(name: str) -> str:
