@@ -23,7 +23,7 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
 from jax.typing import ArrayLike
-from scipy import stats as quantiles
+from scipy import stats
 
 from maxrl_jax import ranges
 
@@ -107,11 +107,24 @@ def laplace(
 
 def _laplace_under_normal(r: Array, b: Array, s: Array) -> Array:
   """log of e^{s²/2b²} (e^{−r/b} Φ(r/s − s/b) + e^{r/b} Φ(−r/s − s/b)) / 2b."""
-  sides = jnp.logaddexp(
-    -r / b + special.log_ndtr(r / s - s / b),
-    r / b + special.log_ndtr(-r / s - s / b),
-  )
-  return sides + s**2 / (2 * b**2) - jnp.log(2 * b)
+  # Where b is far below s, s²/2b² is far above what is left in the end: each
+  # side is −r²/2s² and the logarithm of Mills' ratio instead.
+  ratio, normal = s / b, densities.norm.logpdf(r / s)
+
+  def side(u: Array) -> Array:
+    x = ratio - u
+    near = ratio * (ratio / 2 - u) + special.log_ndtr(-jnp.minimum(x, 5.0))
+    return jnp.where(x > 5.0, normal + _log_mills(jnp.maximum(x, 5.0)), near)
+
+  return jnp.logaddexp(side(r / s), side(-r / s)) - jnp.log(2 * b)
+
+
+def _log_mills(x: Array) -> Array:
+  """log of (1 − Φ(x))/φ(x) for x ≥ 5, by Laplace's continued fraction."""
+  below = x
+  for k in range(16, 0, -1):
+    below = x + k / below
+  return -jnp.log(below)
 
 
 def student_t(
@@ -133,15 +146,15 @@ def student_t(
     tail = special.betainc(degrees / 2, 0.5, degrees / (degrees + u * u)) / 2
     return jnp.where(u > 0, 1 - tail, tail)
 
-  # Student's t is a mixture of normals of precision g/σ², g ~ Gamma(ν/2, ν/2).
-  middles = (np.arange(512) + 0.5) / 512
-  precision = quantiles.gamma.ppf(middles, degrees / 2, scale=2 / degrees)
+  log_g, log_weights = _log_precisions(degrees)
 
   def log_under_normal(r: Array, noise: ArrayLike, s: Array) -> Array:
-    g = precision.astype(np.float32).reshape((-1,) + (1,) * jnp.ndim(r))
-    total = jnp.sqrt(jnp.square(noise / jnp.sqrt(g)) + jnp.square(s)[None])
+    column = (-1,) + (1,) * jnp.ndim(r)
+    wider = jnp.exp(-log_g.astype(r.dtype) / 2).reshape(column)
+    total = jnp.sqrt(jnp.square(noise * wider) + jnp.square(s)[None])
     terms = densities.norm.logpdf(r[None], 0.0, total)
-    return special.logsumexp(terms, axis=0) - math.log(len(middles))
+    terms = terms + log_weights.astype(r.dtype).reshape(column)
+    return special.logsumexp(terms, axis=0)
 
   return Likelihood(
     lambda u: -(degrees + 1) / 2 * jnp.log1p(u * u / degrees),
@@ -152,6 +165,26 @@ def student_t(
     *_scales(scale, smallest_scale),
     log_under_normal=log_under_normal,
   )
+
+
+def _log_precisions(degrees: float) -> tuple[np.ndarray, np.ndarray]:
+  """log g and their log weights: t is normals of precision g/σ² mixed by these.
+
+  g ~ Gamma(ν/2, ν/2). Its quantiles would leave out the smallest g, which alone
+  explain a far residual u, near ν/(ν + u²). In log g all integrands are smooth
+  bumps, hardly narrower than √(2/(ν+1)), of which even steps of half of that
+  miss nothing that float32 sees. They reach u = 500 for every ν, and 10¹² for
+  ν ≤ 30; beyond that the density falls like a normal one.
+  """
+  # Beyond 1e9, t is normal, and this density a difference of large numbers.
+  shape = min(degrees, 1e9) / 2
+  # P(g > highest) ≤ e⁻⁴⁰ (Laurent and Massart 2000, lemma 1).
+  highest = math.log1p(40 / shape + math.sqrt(2 * 40 / shape))
+  step = math.sqrt(2 / (2 * shape + 1)) / 2
+  log_g = highest - step * np.arange(512)
+  log_g = log_g[log_g > -60]
+  density = stats.loggamma.logpdf(log_g, shape, loc=-math.log(shape))
+  return log_g, density + math.log(step)
 
 
 def tolerance(*, width: float) -> Likelihood:
@@ -170,9 +203,13 @@ def tolerance(*, width: float) -> Likelihood:
 def _window_under_normal(r: Array, width: Array, s: Array) -> Array:
   """log of (Φ((w−|r|)/s) − Φ((−w−|r|)/s)) / 2w, by logarithms of tails."""
   r = jnp.abs(r)
-  upper = special.log_ndtr((width - r) / s)
-  lower = special.log_ndtr((-width - r) / s)
-  return upper + jnp.log1p(-jnp.exp(lower - upper)) - jnp.log(2.0 * width)
+  # Where both tails are one number in float32, the window sees one density.
+  narrow = width < jnp.maximum(1e-3 * s, 1e-6 * r)
+  w, at = jnp.where(narrow, s, width), jnp.where(narrow, 0.0, r)
+  upper = special.log_ndtr((w - at) / s)
+  lower = special.log_ndtr((-w - at) / s)
+  wide = upper + jnp.log1p(-jnp.exp(lower - upper)) - jnp.log(2.0 * w)
+  return jnp.where(narrow, densities.norm.logpdf(r, 0.0, s), wide)
 
 
 def exact_match() -> Likelihood:

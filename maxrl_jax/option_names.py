@@ -3,9 +3,6 @@
 import inspect
 from collections.abc import Callable, Collection
 
-# What estimators are given besides their options.
-_GIVEN = {"likelihoods", "mask", "method", "bounded"}
-
 
 def check(
   name: str,
@@ -13,6 +10,7 @@ def check(
   options: dict,
   *,
   block: str = "",
+  given: Collection[str] = (),
   unlisted: Collection[str] = (),
 ) -> None:
   """Raises ValueError at an option that is not taken, or needed and missing.
@@ -22,10 +20,11 @@ def check(
     function: its parameters are the options.
     options: by name.
     block: what errors put before an option's name, such as 'task.'.
+    given: parameters that are no options: the caller sets them.
     unlisted: parameters that errors do not offer.
   """
   parameters = inspect.signature(function).parameters
-  taken = {k: p for k, p in parameters.items() if k not in _GIVEN}
+  taken = {k: p for k, p in parameters.items() if k not in given}
   for option, value in options.items():
     if option not in taken:
       offered = sorted(set(taken) - set(unlisted))

@@ -11,6 +11,8 @@ import pytest
 
 from configs import default
 from maxrl_jax import configuration, training
+from maxrl_jax.configuration import fields
+from maxrl_jax.estimators import ESTIMATORS, GIVEN
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import REGRESSION, TASKS
 from tests.bandit_configs import short_bandit
@@ -98,6 +100,23 @@ def test_optimizers_are_optax_ones(name, reference):
 def test_a_wrong_config_names_the_field(field, value, message):
   with pytest.raises(ValueError, match=message):
     training.make_train(short_bandit(**{field: value}))
+
+
+def test_a_function_of_ones_own_may_name_its_options_as_estimators_arguments():
+  def parity(*, method, mask):
+    return method, mask
+
+  tasks, given = {"parity": parity}, {"method": "odd", "mask": 3}
+  assert fields.build(tasks, "task", "parity", given) == ("odd", 3)
+  with pytest.raises(ValueError, match=r"task.mask is not set: 'parity' needs"):
+    fields.build(tasks, "task", "parity", {"method": "odd"})
+
+
+def test_what_estimators_are_given_is_no_option():
+  for name, estimator in ESTIMATORS.items():
+    with pytest.raises(ValueError, match=r"estimator\.mask = 1: ") as caught:
+      fields.check_options("estimator", name, estimator, {"mask": 1}, GIVEN)
+    assert not any(f"'{argument}'" in str(caught.value) for argument in GIVEN)
 
 
 def test_all_wrong_numbers_are_told_at_once():

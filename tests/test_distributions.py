@@ -79,6 +79,24 @@ def test_search_counts_as_numpy_does(size):
   np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("size", [5, 1000, 32 * 1024 + 1, 100_000])
+def test_sums_are_numpys(size):
+  x = np.random.default_rng(size).exponential(size=size).astype(np.float32)
+  found = distributions._cumulative_sum(jnp.asarray(x))
+  np.testing.assert_allclose(found, np.cumsum(np.float64(x)), rtol=1e-6)
+
+
+def test_sums_of_many_classes_multiply_by_no_large_triangle():
+  """Of 10⁵ they took a product with 3125 × 3125 ones."""
+  sizes = jax.make_jaxpr(distributions._cumulative_sum)(jnp.ones(100_000))
+  widest = max(
+    np.prod(variable.aval.shape)
+    for equation in sizes.eqns
+    for variable in equation.outvars
+  )
+  assert widest <= 1024**2
+
+
 @pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
 @pytest.mark.parametrize("num", [1, 5, 100_000])
 def test_uniforms_are_uniform(kind, num):

@@ -1,10 +1,12 @@
 """Sums over a policy and a noise model against SciPy's integrals."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 from test_likelihoods import FAMILIES, each
 
 from maxrl_jax import likelihoods, marginals
@@ -36,8 +38,7 @@ def test_marginals_of_normal_policies_are_integrals(name):
     policy = Components(log_weights, jnp.array(means), jnp.array(scales))
     p = _integral(name, target, weights, means, scales, theirs.pdf)
     found = marginals.log_pass_rate(ours, target, policy) + ours.log_ceiling
-    loose = 5e-3 if name == "student_t" else 1e-4
-    assert float(found) == pytest.approx(np.log(p), abs=loose)
+    assert float(found) == pytest.approx(np.log(p), abs=1e-4)
     below = _integral(name, target, weights, means, scales, theirs.cdf)
     cdf = marginals.predictive_cdf(ours, target, policy)
     assert float(cdf) == pytest.approx(below, abs=2e-3)
@@ -57,30 +58,103 @@ def test_marginals_of_atoms_are_sums(name):
     assert float(cdf) == pytest.approx(expected, abs=1e-6)
 
 
+def _value_and_slopes(noise, residual, policy_scale=1.0):
+  """log density of a residual under N(0, s), and ∂/∂(residual, s)."""
+
+  def log_density(residual, scale):
+    policy = Components(jnp.zeros(1), jnp.zeros(1), scale[None])
+    return marginals.log_pass_rate(noise, residual, policy) + noise.log_ceiling
+
+  found = jax.value_and_grad(log_density, (0, 1))(
+    jnp.float32(residual), jnp.float32(policy_scale)
+  )
+  value, slopes = jax.tree.map(float, found)
+  return value, slopes
+
+
+@pytest.mark.parametrize("width", [1e-30, 1e-7, 1e-6, 1e-3, 2e-3, 0.01])
+@pytest.mark.parametrize("target", [0.0, 0.3, 2.5, 3.5, 30.0])
+def test_a_window_far_narrower_than_the_policy(width, target):
+  """Sees one density, N(target; 0, 1), and its slopes −y and y² − 1."""
+  noise = likelihoods.tolerance(width=width)
+  value, slopes = _value_and_slopes(noise, target)
+  bent = (width * target) ** 2 / 6  # The next term of log sinh(wy)/(wy).
+  assert value == pytest.approx(stats.norm.logpdf(target) + bent, 1e-5, 1e-3)
+  assert slopes == pytest.approx((-target, target**2 - 1), 2e-2, 1e-3)
+
+
+def _by_convolution(noise, residual, scale, policy_scale):
+  """log ∫ N(ŷ; 0, s) f(residual − ŷ) dŷ by a sum on a fine even grid."""
+  step = min(scale, policy_scale) / 16
+  low, high = -14 * policy_scale, max(residual, 0) + 14 * policy_scale
+  z = np.arange(low, high, step)
+  terms = stats.norm.logpdf(z, 0, policy_scale) + noise.logpdf(residual - z)
+  return special.logsumexp(terms) + np.log(step)
+
+
+@pytest.mark.parametrize("deviations", [0, 5, 40, 1000])
+@pytest.mark.parametrize("degrees", [0.5, 3.0, 10.0, 200.0])
 @pytest.mark.parametrize(
-  ("make", "width"),
-  [
-    (likelihoods.tolerance, 0.05),
-    (likelihoods.laplace, 0.01),
-    (likelihoods.student_t, 0.01),
-    (likelihoods.gaussian, 0.01),
-  ],
+  ("scale", "policy_scale"), [(0.1, 0.3), (0.05, 2.0), (0.7, 0.02)]
 )
-@pytest.mark.parametrize("target", [0.3, 2.5, 3.5])
-def test_noise_far_narrower_than_the_policy(make, width, target):
-  """Then the marginal is all but the policy's own density, N(0, 1)."""
-  key = "width" if make is likelihoods.tolerance else "scale"
-  ours = make(**{key: width})
+def test_tails_of_student_t_stay_heavy(
+  scale, policy_scale, degrees, deviations
+):
+  residual = deviations * scale
+  noise = likelihoods.student_t(scale=scale, degrees=degrees)
+  value, slopes = _value_and_slopes(noise, residual, policy_scale)
+  theirs = stats.t(degrees, 0, scale)
 
-  def log_density(target):
-    policy = Components(jnp.zeros(1), jnp.zeros(1), jnp.ones(1))
-    found = marginals.log_pass_rate(ours, target, policy)
-    return found + ours.log_ceiling
+  def truth(residual, policy_scale):
+    return _by_convolution(theirs, residual, scale, policy_scale)
 
-  value, slope = jax.value_and_grad(log_density)(jnp.float32(target))
-  loose = 0.2 if make is likelihoods.student_t else 0.01
-  assert float(value) == pytest.approx(stats.norm.logpdf(target), abs=loose)
-  assert float(slope) == pytest.approx(-target, rel=0.2)
+  assert value == pytest.approx(truth(residual, policy_scale), 2e-6, 2e-5)
+  for of, along in ((0, (scale, 0)), (1, (0, policy_scale))):
+    plus, minus = (
+      truth(residual + sign * along[0], policy_scale + sign * along[1])
+      for sign in (1e-3, -1e-3)
+    )
+    slope = (plus - minus) / (2e-3 * max(along))
+    assert slopes[of] == pytest.approx(slope, 1e-3, 1e-4 / max(along))
+
+
+@pytest.mark.parametrize("degrees", [1e-30, 1e4, 1e9, 1e30])
+def test_student_t_of_few_and_many_degrees(degrees):
+  noise = likelihoods.student_t(scale=0.5, degrees=degrees)
+  value, slopes = _value_and_slopes(noise, 3.0)
+  assert np.isfinite([value, *slopes]).all()
+  if degrees > 1:
+    normal = stats.norm.logpdf(3, 0, np.hypot(0.5, 1))
+    assert value == pytest.approx(normal, abs=20 / degrees + 1e-5)
+
+
+@pytest.mark.parametrize("policy_scale", [0.01, 1.0])
+@pytest.mark.parametrize("deviations", [0.0, 0.5, -2.5, 30.0])
+@pytest.mark.parametrize("share", [1e-8, 1e-4, 1e-3, 0.1, 10.0])
+def test_laplace_noise_of_every_width(share, deviations, policy_scale):
+  """Against SciPy's integral in units of the policy's σ, over both tails."""
+  noise = likelihoods.laplace(scale=share * policy_scale)
+  value, slopes = _value_and_slopes(
+    noise, deviations * policy_scale, policy_scale
+  )
+
+  def density(z):  # Of the residual, over that at the policy's own.
+    ratio = (deviations**2 - z**2) / 2 - abs(deviations - z) / share
+    return np.exp(ratio) / (2 * share)
+
+  near = deviations + share * np.array([-40, -1, 0, 1, 40])
+  edges = np.unique(np.append(near, [-40, -5, 0, 5, 40]))
+  mass = sum(
+    integrate.quad(density, *ends, epsabs=1e-9, limit=200)[0]
+    for ends in itertools.pairwise(edges)
+  )
+  truth = np.log(mass) + stats.norm.logpdf(deviations) - np.log(policy_scale)
+  assert value == pytest.approx(truth, 2e-6, 1e-5)
+  assert np.isfinite(slopes).all()
+  if share <= 1e-3 and abs(deviations) < 5:
+    u = deviations
+    expected = np.array([-u, u**2 - 1]) / policy_scale
+    assert slopes == pytest.approx(expected, 1e-3, 1e-3 / policy_scale)
 
 
 def test_nothing_explains_the_target():

@@ -108,6 +108,34 @@ def test_digits_are_read_as_they_are_written():
   )
 
 
+@pytest.mark.parametrize(
+  ("name", "options"),
+  [
+    ("grid", {"bins": 64}),
+    ("digits", {"low": -4.0, "high": 4.0}),
+    ("digits", {"base": 2, "length": 12, "low": -0.1, "high": 7.3}),
+    ("digits", {"low": -0.5, "high": 99.5}),
+  ],
+)
+def test_a_prediction_is_a_component_to_the_last_bit(name, options):
+  """Or 'exact_match' would never see some targets hit."""
+  policy = POLICIES[name](hidden=(), **options)
+  x = jnp.zeros((1, 1))
+  params = policy.init(jax.random.key(0), x)
+  outputs = jax.tree.map(lambda a: a[0], policy.apply(params, x))
+  where = _call(policy, params, "components", outputs).locations[0]
+  index = np.arange(where.size)
+  if name == "digits":
+    index = np.stack(
+      np.unravel_index(index, (policy.base,) * policy.length), -1
+    )
+  predicted = _call(policy, params, "decode", jnp.asarray(index)[None])[0]
+  np.testing.assert_array_equal(predicted, where)
+  np.testing.assert_array_equal(policy.values(), where)
+  if policy.high == 99.5:
+    np.testing.assert_array_equal(where, np.arange(100))
+
+
 def test_digits_depend_on_those_before():
   policy, params, outputs = _policy("digits binary")
   everything = jnp.array(list(itertools.product((0, 1), repeat=4)))

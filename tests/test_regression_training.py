@@ -48,6 +48,8 @@ def test_every_policy_trains_on_every_task(name, policy):
     | {"estimator.name": "vimco"},
     {"likelihood.name": "student_t", "likelihood.degrees": 4.0},
     {"likelihood.per_prompt": True, "likelihood.smallest_scale": 0.4},
+    {"likelihood.per_prompt": True, "likelihood.scale": 0.001}
+    | {"policy.name": "grid"},
   ],
   ids=str,
 )
@@ -123,6 +125,22 @@ def test_every_way_to_learn_runs(fields):
       {"likelihood.name": "exact_match", "likelihood.scale": None}
       | {"policy.name": "grid"},
       "from the nearest of 64 values",
+    ),
+    (
+      {"likelihood.name": "exact_match", "likelihood.scale": None}
+      | {"policy.name": "normal"},
+      "likelihood.name = 'exact_match': no draw of policy 'normal'",
+    ),
+    (
+      {"likelihood.name": "exact_match", "likelihood.scale": None}
+      | {"policy.name": "mixture", "estimator.name": "cross_entropy"},
+      "take policy.name = 'grid' or 'digits'",
+    ),
+    (
+      {"likelihood.per_prompt": True, "likelihood.smallest_scale": 0.4}
+      | {"likelihood.scale": 100.0, "policy.name": "grid"}
+      | {"policy.low": -0.1, "policy.high": 0.1},
+      "its likelihood is 0 at likelihood scale 0.5",
     ),
     ({"estimator.signal": "regret"}, "estimator.signal = 'regret'"),
     (

@@ -92,20 +92,32 @@ def test_gaussian_teacher_is_learnable_and_noise_lowers_its_ceiling():
   assert set(np.unique(a.targets)) == set(range(5))
 
 
+def test_a_teacher_without_noise_draws_none():
+  """B × C Gumbels would be most of the work, and nothing in the end."""
+  for temperature, drawn in ((0.0, False), (0.5, True)):
+    task = TASKS["gaussian_teacher"](
+      num_classes=77, dim=3, eval_size=2, temperature=temperature
+    )
+    program = jax.make_jaxpr(lambda key, task=task: task.draw(key, 5))(
+      jax.random.key(0)
+    )
+    assert (" log " in str(program)) == drawn
+
+
 @pytest.mark.parametrize(
-  ("name", "options", "field"),
+  ("name", "options", "message"),
   [
     ("bandit", {"hardest": 0.0}, "hardest"),
     ("bandit", {"easiest": 1.0}, "easiest"),
     ("bandit", {"num_arms": 1}, "num_arms"),
     ("digits", {"num_digits": 0}, "num_digits"),
-    ("digits", {"num_digits": 9}, "num_digits"),
+    ("digits", {"num_digits": 6}, "num_digits = 6: .* must be at most 5"),
     ("gaussian_teacher", {"num_classes": 1}, "num_classes"),
     ("gaussian_teacher", {"temperature": -1.0}, "temperature"),
   ],
 )
-def test_impossible_options_name_the_field(name, options, field):
-  with pytest.raises(ValueError, match=field):
+def test_impossible_options_name_the_field(name, options, message):
+  with pytest.raises(ValueError, match=message):
     TASKS[name](**options)
 
 

@@ -1,7 +1,7 @@
 """Names and options of a config block, looked up and checked."""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -52,8 +52,14 @@ def build(
 
 
 def check_options(
-  block: str, name: str, make: Callable[..., Any], options: dict[str, Any]
+  block: str,
+  name: str,
+  make: Callable[..., Any],
+  options: dict[str, Any],
+  given: Collection[str] = (),
 ) -> None:
   """Names the option that `make` does not take, or misses."""
   unlisted = _OF_POLICIES if block == "policy" else ()
-  option_names.check(name, make, options, block=f"{block}.", unlisted=unlisted)
+  option_names.check(
+    name, make, options, block=f"{block}.", given=given, unlisted=unlisted
+  )

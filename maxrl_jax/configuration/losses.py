@@ -14,6 +14,7 @@ from maxrl_jax.configuration import fields
 from maxrl_jax.estimators import (
   ANY_REWARD,
   ESTIMATORS,
+  GIVEN,
   LOG_ESTIMATORS,
   LOG_PATHWISE,
   PATHWISE,
@@ -138,7 +139,7 @@ def _sampled_loss(
   entropy_bonus = options.pop("entropy_bonus", None)
   if entropy_bonus is not None:
     _check_entropy_bonus(entropy_bonus, policy)
-  fields.check_options("estimator", name, ESTIMATORS[name], options)
+  fields.check_options("estimator", name, ESTIMATORS[name], options, GIVEN)
   if signal == "reward":
     _check_rewards(config, task)
     options["bounded"] = False

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from maxrl_jax.configuration import fields
 from maxrl_jax.integrations import qwen2
-from maxrl_jax.likelihoods import LIKELIHOODS
+from maxrl_jax.likelihoods import LIKELIHOODS, Likelihood
 from maxrl_jax.policies import POLICIES, Transformer
 from maxrl_jax.tasks import REGRESSION, TASKS, Task, regression
 
@@ -132,15 +132,26 @@ def _decoder_options(config: ConfigDict, task: Task) -> dict[str, Any]:
   }
 
 
+def _check_width(policy: nn.Module, likelihood: Likelihood) -> None:
+  """Raises ValueError where no draw from a continuum can hit a target."""
+  if float(likelihood.log_shape(jnp.float32(1e-30))) == -np.inf:
+    raise ValueError(
+      "likelihood.name = 'exact_match': no draw of policy"
+      f" {type(policy).__name__.lower()!r} ever equals a target; take"
+      " policy.name = 'grid' or 'digits', or likelihood.name = 'tolerance'"
+    )
+
+
 def _check_coverage(policy: nn.Module, task: Task) -> None:
   """Raises ValueError at a target that no value of the policy can explain."""
-  values = policy.values()
+  values, likelihood = policy.values(), task.likelihood
+  assert likelihood is not None and task.noise_scale is not None
   if values is None:
+    _check_width(policy, likelihood)
     return
-  likelihood = task.likelihood
-  assert likelihood is not None
   for name, prompts in task.splits.items():
-    y, sigma = (np.asarray(prompts.targets.y).ravel(), likelihood.scale)
+    y = np.asarray(prompts.targets.y).ravel()
+    sigma = np.asarray(task.noise_scale(prompts.targets, None)).ravel()
     at = np.clip(np.searchsorted(values, y), 1, len(values) - 1)
     nearest = np.minimum(np.abs(y - values[at - 1]), np.abs(y - values[at]))
     log_l = np.asarray(likelihood.log_shape(jnp.asarray(nearest / sigma)))
@@ -151,5 +162,6 @@ def _check_coverage(policy: nn.Module, task: Task) -> None:
         f" {y[row]:.4g}, {nearest[row]:.3g} from the nearest of"
         f" {len(values)} values between policy.low = {policy.low} and"
         f" policy.high = {policy.high}, and its likelihood is 0 at"
-        f" likelihood scale {sigma:g}; widen the range, or take more values"
+        f" likelihood scale {sigma[row]:g}; widen the range, or take more"
+        " values"
       )

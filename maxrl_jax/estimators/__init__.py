@@ -60,6 +60,9 @@ ESTIMATORS: dict[str, Callable[..., Array]] = {
 # These take any finite reward when called with `bounded=False`.
 ANY_REWARD = ("reinforce", "rloo", "grpo", "dr_grpo")
 
+# What they are given besides their options.
+GIVEN = ("likelihoods", "mask", "method", "bounded")
+
 # The same from log-likelihoods, where l itself would underflow.
 LOG_ESTIMATORS: dict[str, Callable[..., Array]] = {
   "self_normalized": log_self_normalized,

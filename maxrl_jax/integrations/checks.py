@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxrl_jax import option_names, symmetric
-from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS
+from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS, GIVEN
 
 # A sum of weighted rewards may end this much above its ceiling, in float32.
 _ROUNDING = 4 * np.finfo(np.float32).eps
@@ -62,7 +62,7 @@ def options(estimator: str, given: dict, largest: int) -> dict:
     raise ValueError(
       f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"
     )
-  option_names.check(estimator, ESTIMATORS[estimator], given)
+  option_names.check(estimator, ESTIMATORS[estimator], given, given=GIVEN)
   checked = {}
   for name, value in given.items():
     if name == "coefficients":

@@ -1,7 +1,5 @@
 """A policy that writes its prediction digit by digit."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -89,15 +87,15 @@ class Digits(Regression):
       prefix = (prefix[:, None] + self.written[place][None]).reshape(
         -1, self.width
       )
-    return Components(log_p.ravel(), jnp.asarray(self.values(), head.dtype))
+    return Components(log_p.ravel(), jnp.asarray(self.values()))
 
   def values(self) -> np.ndarray:
     count = self.base**self.length
     middles = (np.arange(count) + 0.5) / count
-    return self.low + (self.high - self.low) * middles
+    values = self.low + (self.high - self.low) * middles
+    return values.astype(np.float32)
 
   def decode(self, actions: Array) -> Array:
-    share: Any = 0.5
-    for place in reversed(range(self.length)):
-      share = (actions[..., place] + share) / self.base
-    return self.low + (self.high - self.low) * share
+    worth = self.base ** np.arange(self.length)[::-1]
+    # Looked up, not computed anew: equal to a component to the last bit.
+    return jnp.asarray(self.values())[jnp.dot(actions, worth)]

@@ -47,7 +47,9 @@ def digits(
   """
   ranges.at_least(1, num_digits=num_digits, eval_size=eval_size)
   if num_digits > 5:
-    raise ValueError(f"num_digits = {num_digits}: 10^{num_digits} classes")
+    raise ValueError(
+      f"num_digits = {num_digits}: 10^{num_digits} classes, must be at most 5"
+    )
   data = load_digits()
   images = (data.images / 8.0 - 1.0).astype(np.float32)
   labels = data.target.astype(np.int32)
@@ -109,9 +111,10 @@ def gaussian_teacher(
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (batch, dim))
     logits = jnp.dot(x, teacher, precision="highest")
-    noise = jax.random.gumbel(noise_key, logits.shape)
-    targets = jnp.argmax(logits + temperature * noise, -1)
-    return base.Prompts(x, targets.astype(jnp.int32))
+    if temperature:
+      noise = jax.random.gumbel(noise_key, logits.shape)
+      logits = logits + temperature * noise
+    return base.Prompts(x, jnp.argmax(logits, -1).astype(jnp.int32))
 
   splits = base.drawn_splits(draw, split_keys, eval_size)
   return _classification(num_classes, draw=draw, splits=splits)
