@@ -19,6 +19,8 @@ def check_types(task: Any, policy: Any) -> None:
   """Raises ValueError at what is no task, or no policy; None is neither."""
   if task is not None and not isinstance(task, Task):
     raise ValueError(f"task: is a {type(task).__name__}, must be a tasks.Task")
+  for split, prompts in task.splits.items() if task is not None else ():
+    _check_prompts(f"task.splits[{split!r}]", prompts)
   if isinstance(policy, type):
     raise ValueError(
       f"policy: is the class {policy.__name__}, must be a module:"
@@ -39,8 +41,6 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
     batch: B.
     num: N.
   """
-  for split, prompts in task.splits.items():
-    _check_prompts(f"task.splits[{split!r}]", prompts)
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"])
   _check_draws(task, example, batch)
   name = type(policy).__name__

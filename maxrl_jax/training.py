@@ -218,9 +218,16 @@ def _check_states(
     asked = np.asarray(value, found.dtype)
     if not np.array_equal(found, np.broadcast_to(asked, found.shape)):
       raise ValueError(
-        f"{name} = {asked.tolist()}: the states to go on from have"
-        f" {found.tolist()}; go on with that, or start anew in another folder"
+        f"{name} = {_in_short(asked)}: the states to go on from have"
+        f" {_in_short(found)}; go on with that, or start in another folder"
       )
+
+
+def _in_short(values: np.ndarray) -> str:
+  """One number where all are equal."""
+  distinct = np.unique(values)
+  told = distinct if len(distinct) == 1 else np.ravel(values)
+  return ", ".join(f"{value:g}" for value in told)
 
 
 def _fed(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:

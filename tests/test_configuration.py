@@ -72,7 +72,7 @@ def test_optimizers_are_optax_ones(name, reference):
     ("estimator.name", "ppo", "estimator.name = 'ppo': choose from"),
     ("task.name", "atari", "task.name = 'atari': choose from"),
     ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
-    ("policy.name", "gnn", "policy.name = 'gnn': choose from"),
+    ("policy.name", "gnn", "policy.name = 'gnn': did you mean 'cnn'\? choose"),
     ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' takes"),
     ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
     ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
@@ -157,3 +157,20 @@ def test_comments_name_all_that_take_a_field(block, functions, apart):
       f for f in functions if name in inspect.signature(functions[f]).parameters
     }
     assert said == taken, (name, names)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    (
+      "likelihood.name",
+      "gausian",
+      "likelihood.name = 'gausian': task 'bandit'",
+    ),
+    ("estimator.name", "GRPO", "did you mean 'grpo'"),
+    ("task.hardest", 0.0, "^task.hardest = 0"),
+  ],
+)
+def test_the_field_and_what_was_meant_are_named(field, value, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(short_bandit(**{field: value}))

@@ -178,6 +178,47 @@ def test_a_policy_over_numbers_says_whether_its_scale_is_free():
     training.make_train(config, task, policy=_Numbers())
 
 
+def _pythonic(target, answers):
+  return np.array([int(a) == int(target) for a in answers])
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    (
+      {"draw": lambda key, batch: tuple(_draw(key, batch))},
+      "task.draw: is a tup",
+    ),
+    ({"likelihoods": lambda y, z: None}, "task: likelihoods gives NoneType"),
+    ({"likelihoods": _pythonic}, "called back by jax.pure_callback"),
+    ({"splits": {"validation": (1, 2)}}, r"splits\['validation'\]: is a tuple"),
+  ],
+)
+def test_what_a_task_gives_is_named(changes, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(_config(), _task(**changes))
+
+
+@pytest.mark.parametrize(
+  ("task", "policy", "message"),
+  [
+    ({}, None, "task: is a dict, must be a tasks.Task"),
+    (None, _Pairs, r"policy: is the class _Pairs, must be a module: _Pairs\("),
+    (None, _draw, "policy: is a function, must be a Flax Linen module"),
+  ],
+)
+def test_what_is_no_task_or_policy_is_named(task, policy, message):
+  task = _task() if task is None else task
+  with pytest.raises(ValueError, match=message):
+    training.make_train(_config(), task, policy=policy)
+
+
+def test_a_draw_that_is_always_the_same_is_told():
+  fixed = _draw(jax.random.key(0), 6)
+  with pytest.warns(UserWarning, match="makes no use of its key"):
+    training.make_train(_config(), _task(draw=lambda key, batch: fixed))
+
+
 def test_a_task_without_a_validation_split_is_refused():
   with pytest.raises(ValueError, match="'validation' is needed"):
     _task(splits={"test": _OTHER})

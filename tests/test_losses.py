@@ -128,3 +128,11 @@ def test_half_a_pathwise_term_is_refused(name):
   x = jnp.ones(2)
   with pytest.raises(ValueError, match="needs both weights and likelihoods"):
     losses.surrogate(x, x, **{name: x})
+
+
+def test_shapes_that_do_not_fit_are_named():
+  ones = jnp.ones(3)
+  with pytest.raises(ValueError, match=r"'advantages': \(2,\).*must be \[N\]"):
+    losses.surrogate(ones, jnp.ones(2))
+  with pytest.raises(ValueError, match="vmap over prompts"):
+    losses.surrogate(jnp.ones((2, 3)), jnp.ones((2, 3)))

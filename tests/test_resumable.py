@@ -192,7 +192,7 @@ def _states_after(config, step, **options):
   ("changes", "options", "message"),
   [
     ({"optimizer.learning_rate": 0.7}, {}, r"learning_rate = 0.7: the states"),
-    ({}, {"varied": {training.RATE: [0.7]}}, r"rate = \[0.7.*have \[0.3"),
+    ({}, {"varied": {training.RATE: [0.7]}}, "rate = 0.7: .* have 0.3;"),
     (
       {"steps": 50, "log_every": 50, "eval_every": 50},
       {},

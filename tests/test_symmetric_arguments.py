@@ -54,3 +54,8 @@ def test_a_mask_of_another_shape_is_named(shape):
     ValueError, match=r"mask: shape .* must be \[N\] = \(4,\)"
   ):
     symmetric.loo_weights(np.full(4, 0.5), 2, mask=np.ones(shape, bool))
+
+
+def test_negative_coefficients_are_refused():
+  with pytest.raises(ValueError, match="coefficients: -1 is among them"):
+    symmetric.series_weights(np.full(3, 0.5), np.array([1.0, -1.0]))

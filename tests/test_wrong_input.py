@@ -104,6 +104,12 @@ def _wrong(tmp_path):
       " order?",
     ),
     ((*train, "--config.stepz=1"), "no field stepz; did you mean steps?"),
+    (
+      (*train, "--config.learning_rate=1"),
+      "no field learning_rate; did you mean optimizer.learning_rate?",
+    ),
+    ((*train, "--config.steps=None"), "steps = None: must be at least 1"),
+    ((*train, "--config.task=None"), "--config.task=None: is a block"),
     ((*train, "--config.steps=many"), "steps=many: must be a whole number"),
     ((*train, "--config.steps=1.5"), "steps=1.5: must be a whole number"),
     ((*train, "--config.steps=-1"), "steps = -1: must be at least 1"),
@@ -141,6 +147,11 @@ def _wrong(tmp_path):
       "grid point estimator.order=64: estimator.name = 'maxrl', rollouts = 32",
     ),
     ((*swept, "--grid=estimator.ordre=1"), "did you mean estimator.order?"),
+    ((*swept, "--grid=order=1"), "did you mean estimator.order?"),
+    (
+      (*swept, "--config.runs=4", "--grid=estimator.order=1"),
+      "runs = 4: a sweep takes its seeds from --seeds; --seeds=4",
+    ),
     (
       (*swept, "--grid=rollouts=log(1"),
       "type int, or range(first,last[,step])",
