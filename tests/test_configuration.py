@@ -72,7 +72,7 @@ def test_optimizers_are_optax_ones(name, reference):
     ("estimator.name", "ppo", "estimator.name = 'ppo': choose from"),
     ("task.name", "atari", "task.name = 'atari': choose from"),
     ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
-    ("policy.name", "gnn", "policy.name = 'gnn': did you mean 'cnn'\? choose"),
+    ("policy.name", "gnn", r"policy.name = 'gnn': did you mean 'cnn'\? choose"),
     ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' takes"),
     ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
     ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
