@@ -18,7 +18,7 @@ import numpy as np
 from configs import bandit, bimodal, digits, maze
 from maxrl_jax import configuration, training
 from maxrl_jax.mesh import AXES
-from maxrl_jax.sweeps import grid, programs, running
+from maxrl_jax.sweeps import finished, grid, programs, running
 
 STEPS = 50
 
@@ -126,7 +126,7 @@ def sweep(folder: pathlib.Path) -> dict:
   ready = running.prepare(program, np.arange(12), 2**40)
   for _ in running.run(ready, folder):
     pass
-  found = running.load(folder)
+  found = finished.load(folder)
   seeds, varied = program.seeds, program.varied
   # And as many runs as do not divide over the devices.
   few = {name: values[:5] for name, values in varied.items()}

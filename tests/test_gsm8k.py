@@ -151,3 +151,17 @@ def test_a_finished_folder_is_read_and_no_more(tmp_path):
   assert finished["stderr"] == f"{workdir} is finished\n"
   assert json.loads(finished["stdout"]) == found | {"workdir": str(workdir)}
   assert other["code"] == 2 and "seed is 0 there and 1 here" in other["stderr"]
+
+
+@pytest.mark.filterwarnings("ignore")  # Of what Tunix imports.
+def test_a_line_of_metrics_is_of_a_whole_step(tmp_path):
+  pytest.importorskip("tunix", reason="needs the extra tunix")
+  from experiments.runs import llm_cluster
+
+  metrics = llm_cluster.Metrics(tmp_path / "metrics.jsonl", 4, answers=6)
+  for rewards in ([0, 0, 1], [0, 0, 0], [1, 1, 0]):
+    metrics.add(["a", "a", "b"] if sum(rewards) < 2 else ["c"] * 3, rewards)
+  (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  # Of four answers to a none is right, of two to b one.
+  wanted = {"step": 5, "pass_rate": 1 / 6, "solved": 1 / 2}
+  assert json.loads(line) == pytest.approx(wanted)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from configs import default
 from maxrl_jax import evaluation, training
-from maxrl_jax.sweeps import dataset, programs, running
+from maxrl_jax.sweeps import dataset, finished, programs, running
 from tests.sweep_cases import plan, swept_bandit
 
 
@@ -19,12 +19,12 @@ def _sweep(text, folder, config=None, seeds=(0, 1), budget=2**31):
   points, planned = plan(text, seeds, config)
   sizes = []
   for program in planned:
-    rows = running.remaining(program, running.load(folder))
+    rows = finished.remaining(program, finished.load(folder))
     if len(rows):
       ready = running.prepare(program, rows, budget)
       sizes.append(ready.size)
       assert sum(running.run(ready, folder)) == len(rows) * 6
-  return points, running.load(folder), sizes
+  return points, finished.load(folder), sizes
 
 
 _GRIDS = [
@@ -93,7 +93,7 @@ def test_a_slice_goes_on_where_it_was_closed(tmp_path):
     steps = running.run(ready, folder)
     assert next(steps) == 12 * done  # At once: they are done.
     assert sum(steps) == 12 * (6 - done)
-    assert _bits(running.load(folder)) == _bits(whole)
+    assert _bits(finished.load(folder)) == _bits(whole)
     assert not list(folder.glob("unfinished-*"))
 
 
@@ -148,14 +148,14 @@ def test_a_damaged_slice_is_named(tmp_path):
   (path,) = tmp_path.glob("*.npz")
   path.write_bytes(path.read_bytes()[:1000])
   with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
-    running.load(tmp_path)
+    finished.load(tmp_path)
 
 
 def test_a_run_counts_once(tmp_path):
   _, found, _ = _sweep("estimator.order=1,3", tmp_path)
   (path,) = tmp_path.glob("*.npz")
   (tmp_path / "slice-again.npz").write_bytes(path.read_bytes())
-  assert running.load(tmp_path)["seed"].tolist() == found["seed"].tolist()
+  assert finished.load(tmp_path)["seed"].tolist() == found["seed"].tolist()
 
 
 def test_a_diverging_run_leaves_the_others_alone(tmp_path):

@@ -294,13 +294,3 @@ def test_gsm8k_from_a_checkpoint_to_pass_at_k(tmp_path):
   assert after.startswith(before) and len(lengths) == 7 + 2 + 3
   (third,) = map(json.loads, after.removeprefix(before).splitlines())
   assert third["step"] == 3 and 0 <= third["pass_rate"] <= 1
-
-
-def test_a_line_of_metrics_is_of_a_whole_step(tmp_path):
-  metrics = llm_cluster.Metrics(tmp_path / "metrics.jsonl", 4, answers=6)
-  for rewards in ([0, 0, 1], [0, 0, 0], [1, 1, 0]):
-    metrics.add(["a", "a", "b"] if sum(rewards) < 2 else ["c"] * 3, rewards)
-  (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
-  # Of four answers to a none is right, of two to b one.
-  wanted = {"step": 5, "pass_rate": 1 / 6, "solved": 1 / 2}
-  assert json.loads(line) == pytest.approx(wanted)

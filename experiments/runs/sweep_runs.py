@@ -10,7 +10,7 @@ from experiments.runs.resumable import PATIENCE
 from experiments.shell import output, workdirs
 from experiments.shell.interruptions import until_stopped
 from experiments.shell.output import counted
-from maxrl_jax.sweeps import dataset, grid, programs, running
+from maxrl_jax.sweeps import dataset, finished, grid, programs, running
 
 
 def sweep(
@@ -34,7 +34,7 @@ def sweep(
   """
   train(planned, folder, memory_gib)
   about = {"config": config.to_dict()} | (about or {})
-  runs = running.planned(running.load(folder), planned)
+  runs = finished.planned(finished.load(folder), planned)
   return dataset.dataset(runs, points, about)
 
 
@@ -51,8 +51,8 @@ def kept(config, axes, seeds, folder: pathlib.Path) -> xr.Dataset:
 
 def train(planned, folder: pathlib.Path, memory_gib: float | None) -> None:
   """Trains what is not on disk yet, with one progress bar over all."""
-  done = running.load(folder)
-  rows = [running.remaining(program, done) for program in planned]
+  done = finished.load(folder)
+  rows = [finished.remaining(program, done) for program in planned]
   total = sum(len(program.points) for program in planned)
   left = sum(map(len, rows))
   output.say(f"{counted(total, 'run')} in {counted(len(planned), 'program')}:")

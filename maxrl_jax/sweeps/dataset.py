@@ -14,7 +14,7 @@ def dataset(
   """Metrics [run, …] with the swept fields, seed and time of each run.
 
   Args:
-    runs: from `running.load`.
+    runs: from `finished.load`.
     points: of the grid.
     about: what else the file says of itself, by name.
 

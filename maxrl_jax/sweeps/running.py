@@ -4,13 +4,10 @@ import contextlib
 import functools
 import hashlib
 import math
-import os
 import pathlib
 import shutil
-import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import jax
@@ -21,11 +18,10 @@ from ml_collections import ConfigDict
 
 from maxrl_jax import evaluation, guards, training
 from maxrl_jax.resuming import Record, Resumable
+from maxrl_jax.sweeps import finished
 from maxrl_jax.sweeps.programs import Program
 
 KS = (1, 4, 16, 64, 128, 256, 1024)  # Of pass@k.
-_PATTERN = "slice-*.npz"
-_STEPS = ("step", "eval_step")  # The same for all runs.
 
 
 class Ready(NamedTuple):
@@ -37,72 +33,6 @@ class Ready(NamedTuple):
   slices: list[np.ndarray]  # Rows of the program, each a slice of `size`.
   size: int
   seconds: float  # Of one slice, about.
-
-
-def load(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  """All finished runs, sorted: point, seed, and what was measured of each.
-
-  A metric that a program does not have is NaN for its runs.
-
-  Raises:
-    ValueError: a slice that cannot be read; names the file.
-  """
-  parts = [_read(path) for path in sorted(folder.glob(_PATTERN))]
-  if not parts:
-    return {}
-  steps = {name: parts[0][name] for name in _STEPS}
-  shapes = {
-    name: values.shape[1:]
-    for part in parts
-    for name, values in part.items()
-    if name not in steps
-  }
-  rows = {
-    name: np.concatenate(
-      [
-        part.get(name, np.full((len(part["point"]), *shape), np.nan))
-        for part in parts
-      ]
-    )
-    for name, shape in shapes.items()
-  }
-  # Sorted, and each run once, should two processes have had the same.
-  runs = np.stack([rows["point"], rows["seed"]], 1)
-  _, order = np.unique(runs, axis=0, return_index=True)
-  return {name: values[order] for name, values in rows.items()} | steps
-
-
-def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  try:
-    with open(path, "rb") as file, np.load(file) as found:
-      return dict(found)
-  except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-    raise ValueError(
-      f"{path} is damaged ({error}): delete it, and its runs are made again"
-    ) from None
-
-
-def remaining(program: Program, done: dict[str, np.ndarray]) -> np.ndarray:
-  """Rows of a program whose runs are not on disk."""
-  finished = set(zip(done.get("point", ()), done.get("seed", ()), strict=True))
-  runs = zip(program.points, program.seeds, strict=True)
-  return np.array([i for i, run in enumerate(runs) if run not in finished], int)
-
-
-def planned(
-  runs: dict[str, np.ndarray], programs: Sequence[Program]
-) -> dict[str, np.ndarray]:
-  """Those of the runs on disk that programs have; there may be more seeds."""
-  wanted = {
-    run for p in programs for run in zip(p.points, p.seeds, strict=True)
-  }
-  rows = [
-    run in wanted for run in zip(runs["point"], runs["seed"], strict=True)
-  ]
-  return {
-    name: values if name in _STEPS else values[rows]
-    for name, values in runs.items()
-  }
 
 
 def prepare(program: Program, rows: np.ndarray, budget: int) -> Ready:
@@ -205,7 +135,7 @@ def run(
       for _ in chunks:
         yield len(rows) * ready.program.config.log_every
     tested = ready.evaluate("test", slice_.states)
-    _save(folder, _arrays(ready, rows, slice_, tested))
+    finished.save(folder, _arrays(ready, rows, slice_, tested))
     shutil.rmtree(unfinished, ignore_errors=True)  # There may be none.
 
 
@@ -305,11 +235,3 @@ def _seconds(ready: Ready) -> float:
   for split in ("validation", "test"):  # Compiled before the clock runs.
     ready.evaluate(split, states)
   return seconds
-
-
-def _save(folder: pathlib.Path, arrays: dict) -> None:
-  folder.mkdir(parents=True, exist_ok=True)
-  name = f"slice-{arrays['point'][0]:05d}-{arrays['seed'][0]:05d}.npz"
-  with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
-    np.savez(unfinished, **arrays)
-  os.replace(unfinished.name, folder / name)
