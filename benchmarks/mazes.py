@@ -14,8 +14,7 @@ import numpy as np
 from benchmarks.steps import blocked
 from configs import maze_paper
 from maxrl_jax import training
-from maxrl_jax.integrations import qwen2
-from maxrl_jax.policies import Transformer
+from maxrl_jax.policies import Transformer, qwen2
 
 _LENGTH = 32
 

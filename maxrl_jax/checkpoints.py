@@ -19,7 +19,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from maxrl_jax import processes
-from maxrl_jax.training import TrainState
+from maxrl_jax.one_run import TrainState
 
 _KEEP = ocp.training.preservation_policies
 _OVERHEAD = 2**20  # Bytes of a checkpoint's small files, generously.

@@ -13,9 +13,10 @@ likelihood is only how w treats hard prompts:
     grpo                2 arcsin √p            1/√(p(1−p))    (not a series)
 
 A series objective has w(p) = Σ_k a_k (1−p)^k with a_k ≥ 0, and it is the
-series that rollouts can estimate without bias (`symmetric.py`). Everything
+series that rollouts can estimate without bias (`symmetric`). Everything
 here is accurate to rounding for p from 1e-12 to 1: (1−p)^k is always formed
-as exp(k log1p(−p)), and no difference of nearly equal numbers is taken.
+as exp(k log1p(−p)), and differences of nearly equal numbers are replaced by
+their series.
 """
 
 from collections.abc import Callable

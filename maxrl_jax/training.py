@@ -19,7 +19,6 @@ from ml_collections import ConfigDict
 
 from maxrl_jax import configuration, feeding, guards, one_run
 from maxrl_jax import mesh as meshes
-from maxrl_jax.one_run import RATE as RATE
 from maxrl_jax.one_run import TrainState
 from maxrl_jax.tasks import Task
 

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maxrl_jax.integrations import qwen2
-from maxrl_jax.policies import Transformer
+from maxrl_jax.policies import Transformer, qwen2
 
 SMALL = {
   "vocab_size": 32,

@@ -16,8 +16,7 @@ from configs import bandit, maze
 from experiments.reports import report
 from experiments.reports.results import Claim, Result, Table
 from experiments.runs import single_run
-from maxrl_jax.integrations import qwen2
-from maxrl_jax.policies import Transformer
+from maxrl_jax.policies import Transformer, qwen2
 
 _ROOT = pathlib.Path(__file__).parents[1]
 

@@ -18,6 +18,7 @@ from experiments.figures import FIGURES
 from experiments.runs import bandit_runs, digit_gradients, resumable, store
 from experiments.shell.interruptions import Stopped
 from maxrl_jax import training
+from maxrl_jax.one_run import RATE
 from tests.resumable_cases import small
 
 
@@ -32,7 +33,7 @@ def _measured(folder, config, stop_at=None):
   def measure(step, states, metrics):
     return {"step": np.array(step), "loss": metrics["loss"]}
 
-  varied = {training.RATE: [0.1, 0.3]}
+  varied = {RATE: [0.1, 0.3]}
   return resumable.measured(
     made, config, measure, folder, tick, seeds=[3, 4], varied=varied
   )

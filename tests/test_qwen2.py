@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors
 
-from maxrl_jax.integrations import qwen2
-from maxrl_jax.policies import Transformer
+from maxrl_jax.policies import Transformer, qwen2
 from tests.qwen2_checkpoints import make_params, make_policy, save_small
 
 PAPER = {

@@ -12,6 +12,7 @@ from experiments.runs import resumable, single_run
 from experiments.shell import workdirs
 from experiments.shell.interruptions import Interruptions, Stopped
 from maxrl_jax import evaluation, training
+from maxrl_jax.one_run import RATE
 from maxrl_jax.resuming import Resumable
 from tests.resumable_cases import final, small
 
@@ -192,7 +193,7 @@ def _states_after(config, step, **options):
   ("changes", "options", "message"),
   [
     ({"optimizer.learning_rate": 0.7}, {}, r"learning_rate = 0.7: the states"),
-    ({}, {"varied": {training.RATE: [0.7]}}, "rate = 0.7: .* have 0.3;"),
+    ({}, {"varied": {RATE: [0.7]}}, "rate = 0.7: .* have 0.3;"),
     (
       {"steps": 50, "log_every": 50, "eval_every": 50},
       {},

@@ -25,7 +25,8 @@ from maxrl_jax import (
   tasks,
   training,
 )
-from maxrl_jax.integrations import groups, qwen2
+from maxrl_jax.integrations import groups
+from maxrl_jax.policies import qwen2
 from maxrl_jax.sweeps import grid, programs
 from maxrl_jax.tasks import mazes, regression
 

@@ -8,6 +8,7 @@ import pytest
 
 from configs import default, digits
 from maxrl_jax import configuration, objectives, rollouts, training
+from maxrl_jax.one_run import RATE
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS, Prompts, Task, base
 from tests.bandit_configs import short_bandit
@@ -118,7 +119,7 @@ def test_a_run_does_not_depend_on_its_neighbours():
 
 def test_runs_may_differ_in_learning_rate():
   config = short_bandit(runs=2)
-  rate = training.RATE
+  rate = RATE
   _, (_, states, _) = _run(config, seeds=[0, 0], varied={rate: [0.3, 0.6]})
   a, b = states.params["params"]["logits"]
   assert not np.allclose(a, b)

@@ -12,6 +12,7 @@ from experiments.runs.rates import Choice, best_rate
 from experiments.runs.store import stored
 from experiments.shell import output
 from maxrl_jax import evaluation, training
+from maxrl_jax.one_run import RATE
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -184,6 +185,6 @@ class _Trainer:
       unfinished,
       lambda step: self.bar.update(before + step - self.bar.n),
       seeds=[seed],
-      varied={training.RATE: [learning_rate]},
+      varied={RATE: [learning_rate]},
     )
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}

@@ -25,8 +25,8 @@ from experiments.runs.rates import best_rate
 from experiments.shell import output
 from experiments.shell.interruptions import RESUMABLE, Stopped
 from maxrl_jax import configuration, evaluation, training
-from maxrl_jax.integrations import qwen2
-from maxrl_jax.policies import Transformer
+from maxrl_jax.one_run import RATE
+from maxrl_jax.policies import Transformer, qwen2
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
 _AT_WORK = threading.Lock()  # Held while a run is trained.
@@ -258,7 +258,7 @@ def _train(config, run: Run, warm: str, unfinished) -> dict[str, np.ndarray]:
     measure,
     unfinished,
     seeds=[run.seed],
-    varied={training.RATE: [run.rate]},
+    varied={RATE: [run.rate]},
     check=False,
   )
   last = jax.tree.map(lambda x: x[0], states.params)

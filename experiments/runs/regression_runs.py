@@ -11,6 +11,7 @@ from experiments.runs import resumable
 from experiments.runs.rates import best_rate
 from experiments.runs.store import stored
 from maxrl_jax import evaluation, training
+from maxrl_jax.one_run import RATE
 
 # Ways to learn, by the label that figures give them.
 METHODS = {
@@ -99,7 +100,7 @@ def _tuned(config, seeds, label, points, rates, score, probe, unfinished):
   evaluate = evaluation.make_evaluate(made, (1,))
   chosen = [config.optimizer.learning_rate] * len(points)
   if rates:
-    grid = [p | {training.RATE: r} for p in points for r in rates]
+    grid = [p | {RATE: r} for p in points for r in rates]
     _, states = resumable.measured(
       made,
       config,
@@ -110,8 +111,7 @@ def _tuned(config, seeds, label, points, rates, score, probe, unfinished):
     )
     chosen = _best(label, points, rates, evaluate("validation", states)[score])
   final = [
-    point | {training.RATE: rate}
-    for point, rate in zip(points, chosen, strict=True)
+    point | {RATE: rate} for point, rate in zip(points, chosen, strict=True)
   ]
   more = None if probe is None else jax.jit(_over_runs(probe(made)))
 

@@ -8,9 +8,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maxrl_jax.configuration import fields
-from maxrl_jax.integrations import qwen2
 from maxrl_jax.likelihoods import LIKELIHOODS, Likelihood
-from maxrl_jax.policies import POLICIES, Transformer
+from maxrl_jax.policies import POLICIES, Transformer, qwen2
 from maxrl_jax.tasks import REGRESSION, TASKS, Task, regression
 
 

@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 
 from maxrl_jax import symmetric
-from maxrl_jax.estimators.group import check_likelihoods
 from maxrl_jax.estimators.ratios import (
   log_self_normalized,
   log_vimco,
@@ -81,10 +80,10 @@ PATHWISE: dict[str, Callable[..., Array]] = {
 }
 
 # The same for mean_j ω_j ∇log l_j, given log l: no likelihood is too small.
-LOG_PATHWISE: dict[str, Callable[..., Array]] = {
-  "self_normalized": lambda log_l: log_l.shape[0] * jax.nn.softmax(log_l),
-  "vimco": lambda log_l: log_l.shape[0] * jax.nn.softmax(log_l),
-}
+LOG_PATHWISE: dict[str, Callable[..., Array]] = dict.fromkeys(
+  ("self_normalized", "maxrl_paper", "vimco"),
+  lambda log_l: log_l.shape[0] * jax.nn.softmax(log_l),
+)
 
 __all__ = [
   "ANY_REWARD",
@@ -93,7 +92,6 @@ __all__ = [
   "LOG_ESTIMATORS",
   "LOG_PATHWISE",
   "PATHWISE",
-  "check_likelihoods",
   "dr_grpo",
   "grpo",
   "log_self_normalized",

@@ -17,7 +17,7 @@ def rotate(x: Array, positions: Array, theta: float) -> Array:
   Args:
     x: [..., D].
     positions: integers that broadcast against x less its last axis.
-    theta: longest wavelength over 2π.
+    theta: base of the wavelengths, 2π theta^(i/half).
   """
   half = x.shape[-1] // 2
   rates = theta ** (-jnp.arange(half, dtype=jnp.float32) / half)

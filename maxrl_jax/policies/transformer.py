@@ -48,7 +48,7 @@ class Transformer(nn.Module):
     max_positions: most tokens of a prompt and its answer.
     temperature: of the policy itself: logits are divided by it, in sampling
       and in log-probabilities alike.
-    rope_theta: longest wavelength of the rotary positions over 2π.
+    rope_theta: base of the wavelengths of rotary positions.
     epsilon: of RMSNorm.
     dtype: 'float32' or 'bfloat16', of activations; parameters are float32.
     remat: compute blocks again in the backward pass, to spare memory.
