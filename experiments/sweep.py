@@ -74,6 +74,11 @@ def main(argv) -> None:
     )
     dataset.write(data, workdir)
     sweep_report.write(data, axes, workdir, _QUESTION.value)
+  _tell(data, workdir)
+
+
+def _tell(data, workdir: pathlib.Path) -> None:
+  """Where what came out is."""
   files = {
     name: str(workdir / file)
     for name, file in (

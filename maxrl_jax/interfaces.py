@@ -43,27 +43,54 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
   """
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"])
   _check_draws(task, example, batch)
-  name = type(policy).__name__
+  _check_methods(task, policy)
+  drawn = _drawn(task, policy, example, num)
+  dims = np.shape(example.targets.y)[1:] if task.is_regression else ()
+  found: Any  # What is one's own may give anything.
+  for what, found in (
+    (f"policy {type(policy).__name__}: {_scores(policy)[0]}", drawn.log_probs),
+    ("task: likelihoods", drawn.likelihoods),
+    *([("task: rewards", drawn.rewards)] if task.rewards else []),
+  ):
+    if not hasattr(found, "shape"):
+      raise ValueError(f"{what} gives {type(found).__name__}, must be an array")
+    if found.shape != (1, *dims, num):
+      raise ValueError(
+        f"{what} has shape {found.shape[1:]} for one prompt, must be"
+        f" {'[D, N]' if dims else '[N]'} = {(*dims, num)}"
+      )
+
+
+def _scores(policy: nn.Module) -> tuple[str, ...]:
+  """Methods that say how likely actions are."""
   is_sequence = getattr(policy, "is_sequence", False)
-  scores = ("score",) if is_sequence else ("log_prob", "decode")
+  return ("score",) if is_sequence else ("log_prob", "decode")
+
+
+def _check_methods(task: Task, policy: nn.Module) -> None:
   # Exact pass rates are sums over the policy's whole distribution.
   exact = () if task.log_pass_rate is None else ("components",)
   numbers = ("has_free_scale",) if task.is_regression else ()
-  methods = ("sample", *scores, *exact, *numbers)
+  methods = ("sample", *_scores(policy), *exact, *numbers)
   for method in methods:
     if not hasattr(policy, method):
       raise ValueError(
-        f"policy {name} has no method {method!r}; this task needs"
-        f" {', '.join(methods)}"
+        f"policy {type(policy).__name__} has no method {method!r}; this task"
+        f" needs {', '.join(methods)}"
       )
 
-  def draw(key: jax.Array) -> tuple[jax.Array | None, ...]:
+
+def _drawn(
+  task: Task, policy: nn.Module, example: Prompts, num: int
+) -> rollouts.Rollouts:
+  """Shapes of N rollouts of one prompt."""
+
+  def draw(key: jax.Array) -> rollouts.Rollouts:
     params = policy.init(key, example.inputs)
-    drawn = rollouts.sample_batch(key, policy, params, example, task, num)
-    return drawn.log_probs, drawn.likelihoods, drawn.rewards
+    return rollouts.sample_batch(key, policy, params, example, task, num)
 
   try:
-    log_probs, likelihoods, rewards = jax.eval_shape(draw, jax.random.key(0))
+    return jax.eval_shape(draw, jax.random.key(0))
   except (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
@@ -73,21 +100,6 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
       " in a verifier, are to be called back by jax.pure_callback"
       f" ({str(error).splitlines()[0]})"
     ) from None
-  dims = np.shape(example.targets.y)[1:] if task.is_regression else ()
-  for what, found in (
-    (f"policy {name}: {scores[0]}", log_probs),
-    ("task: likelihoods", likelihoods),
-    ("task: rewards", rewards),
-  ):
-    if found is None and "rewards" in what:
-      continue
-    if not hasattr(found, "shape"):
-      raise ValueError(f"{what} gives {type(found).__name__}, must be an array")
-    if found.shape != (1, *dims, num):
-      raise ValueError(
-        f"{what} has shape {found.shape[1:]} for one prompt, must be"
-        f" {'[D, N]' if dims else '[N]'} = {(*dims, num)}"
-      )
 
 
 def _check_draws(task: Task, example: Prompts, batch: int) -> None:
