@@ -1,11 +1,14 @@
 """Entry points as a shell sees them: output, help, what they will take."""
 
+import fcntl
 import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
+import termios
 
 import pytest
 
@@ -226,3 +229,27 @@ def test_benchmarks_only_print(module):
   done = _process(f"benchmarks.{module}", "--output=json")
   assert done.returncode == 2 and not done.stdout
   assert done.stderr == "error: --output: means nothing here; leave it out\n"
+
+
+def test_a_terminal_without_a_width_has_a_progress_bar():
+  """As `docker exec -t` and `script` give one: 0 columns."""
+  code = """
+from absl import flags
+from experiments.shell import output
+flags.FLAGS(["x"])
+for _ in output.bar(range(3), desc="at work", mininterval=0):
+  pass
+"""
+  master, slave = os.openpty()
+  fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+  environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+  subprocess.run(
+    [sys.executable, "-c", code],
+    stderr=slave,
+    check=True,
+    env=environment,
+    cwd=_ROOT,
+  )
+  os.close(slave)
+  assert b"at work: 100%" in os.read(master, 2**16)
+  os.close(master)

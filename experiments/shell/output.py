@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import shutil
 import sys
 from typing import Any
 
@@ -21,7 +22,7 @@ flags.DEFINE_enum(
   ["text", "quiet", "json"],
   "What stdout gets: text, the path of the results only, or one JSON object."
   " Messages and progress bars are on stderr, bars only on a terminal; quiet"
-  " leaves warnings and errors.",
+  " still prints warnings and errors.",
 )
 
 
@@ -55,6 +56,9 @@ def tell(message: str) -> None:
 def bar(*args, hidden: bool = False, **options) -> tqdm:
   """A progress bar, unless it shall be quiet or stderr is no terminal."""
   disable = True if hidden or _mode() == "quiet" else None
+  # One that does not know its size has 80 × 24; tqdm would draw nothing.
+  size = shutil.get_terminal_size()
+  options |= {"ncols": size.columns, "nrows": size.lines}
   return tqdm(*args, disable=disable, **options)
 
 
