@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -253,3 +254,26 @@ for _ in output.bar(range(3), desc="at work", mininterval=0):
   os.close(slave)
   assert b"at work: 100%" in os.read(master, 2**16)
   os.close(master)
+
+
+def test_ctrl_c_after_all_is_saved_changes_nothing():
+  code = """
+import sys
+from experiments.shell import console, devices
+from experiments.shell.interruptions import Stopped
+def leave(code):
+  input()
+  sys.exit(code)
+def main(argv):
+  raise Stopped("stopped; the same command goes on")
+devices.leave = leave
+console.run(main)
+"""
+  pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+  with subprocess.Popen(
+    [sys.executable, "-c", code], cwd=_ROOT, **pipes
+  ) as process:
+    assert b"goes on" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(b"\n")
+  assert (process.returncode, said) == (75, b"")

@@ -55,6 +55,9 @@ def run(main, *, together: bool = False) -> None:
       devices.start(together=together)
       main(argv)
     except Exception as error:
+      if isinstance(error, Stopped):
+        # All is on disk: an impatient Ctrl-C changes nothing but the code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
       code = tell(error)
       devices.leave(code)
     except KeyboardInterrupt:
