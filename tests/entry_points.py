@@ -1,4 +1,4 @@
-"""Runs many command lines of entry points, each in a fork of one process.
+"""Command lines of entry points: one in a process, or many in forks of one.
 
 What is slow to import is imported once, before the forks.
 """
@@ -14,12 +14,25 @@ import sys
 import tempfile
 import traceback
 
+ROOT = pathlib.Path(__file__).parents[1]
 _SLOW = (
   "experiments.runs.single_run",
   "experiments.reports.sweep_report",
   "experiments.runs.sweep_runs",
   "experiments.runs.estimator_moments",
 )
+
+
+def process(module: str, *arguments: str, **options):
+  """One command line in a process of its own."""
+  return subprocess.run(
+    [sys.executable, "-m", module, *arguments],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=300,
+    **options,
+  )
 
 
 def outcomes(commands) -> list[dict]:
@@ -29,7 +42,7 @@ def outcomes(commands) -> list[dict]:
     input=json.dumps(commands),
     capture_output=True,
     text=True,
-    cwd=pathlib.Path(__file__).parents[1],
+    cwd=ROOT,
     timeout=600,
   )
   assert done.returncode == 0, done.stderr

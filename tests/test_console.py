@@ -14,22 +14,14 @@ import termios
 import pytest
 
 from experiments.figures import ALL, FIGURES, expected
-from tests.entry_points import outcomes
+from tests.entry_points import ROOT, outcomes, process
 
-_ROOT = pathlib.Path(__file__).parents[1]
 _BANDIT = "--config=configs/bandit.py"
 _SMALL = tuple(
   f"--config.{field}"
   for field in ("steps=6", "log_every=2", "eval_every=4", "batch_size=4")
 )
 _ORDERS = "--grid=estimator.order=1,2"
-
-
-def _process(module, *arguments, **options):
-  command = [sys.executable, "-m", module, *arguments]
-  return subprocess.run(
-    command, cwd=_ROOT, capture_output=True, text=True, timeout=300, **options
-  )
 
 
 # Exit
@@ -48,7 +40,7 @@ def test_ctrl_c_leaves_without_taking_python_down(folder):
     "console.run(main)"
   )
   done = subprocess.run(
-    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
   )
   assert done.returncode == (75 if folder else 1) and done.stdout == "said\n"
   kept = "; what is finished is kept" if folder else ""
@@ -75,7 +67,7 @@ def test_an_error_of_other_packages_is_a_bug_with_its_traceback(line, said):
     "console.run(main)"
   )
   done = subprocess.run(
-    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
   )
   if said is None:
     assert done.returncode == 2
@@ -92,7 +84,7 @@ def test_a_full_disk_where_there_is_no_folder():
     "console.run(main)"
   )
   done = subprocess.run(
-    [sys.executable, "-c", script], cwd=_ROOT, capture_output=True, text=True
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
   )
   assert done.returncode == 1
   assert done.stderr == "error: no space left on the disk\n"
@@ -103,7 +95,7 @@ def test_training_does_not_wait_for_what_draws():
     "import sys, experiments.runs.single_run\n"
     "sys.exit('matplotlib.pyplot' in sys.modules)"
   )
-  done = subprocess.run([sys.executable, "-c", script], cwd=_ROOT, check=False)
+  done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
   assert done.returncode == 0
 
 
@@ -158,7 +150,7 @@ def test_numbers_that_json_lacks_are_null():
     "output.result(pathlib.Path('p'), 't', {'a': [float('nan'), 1.5]})"
   )
   done = subprocess.run(
-    [sys.executable, "-c", tell], cwd=_ROOT, capture_output=True, text=True
+    [sys.executable, "-c", tell], cwd=ROOT, capture_output=True, text=True
   )
   assert done.stdout == '{"a": [null, 1.5]}\n', done.stderr
 
@@ -175,7 +167,7 @@ def test_a_reader_that_leaves_is_no_error(together, tmp_path):
         *("--rollouts=2", f"--workdir={tmp_path}"),
         *(["--baselines=nan"] if together else []),
       ],
-      cwd=_ROOT,
+      cwd=ROOT,
       stdout=pipe,
       stderr=pipe if together else subprocess.PIPE,
       text=True,
@@ -210,11 +202,11 @@ def test_what_figures_take():
   "module", ["train", "sweep", "gradient_study", "reproduce", "gsm8k"]
 )
 def test_help_fits_a_screen(module):
-  done = _process(f"experiments.{module}", "--help")
+  done = process(f"experiments.{module}", "--help")
   assert done.returncode == 0 and not done.stderr
   lines = done.stdout.splitlines()
   assert len(lines) <= 24 and max(map(len, lines)) <= 80
-  source = (_ROOT / "experiments" / f"{module}.py").read_text()
+  source = (ROOT / "experiments" / f"{module}.py").read_text()
   for name in ("workdir", "output", "platform"):
     assert f"--{name}=" in done.stdout
   assert done.stdout.count("\n  --") == source.count("flags.DEFINE_") + 1
@@ -223,11 +215,11 @@ def test_help_fits_a_screen(module):
 
 @pytest.mark.parametrize("module", ["scaling", "conditioning", "groups"])
 def test_benchmarks_only_print(module):
-  done = _process(f"benchmarks.{module}", "--help")
+  done = process(f"benchmarks.{module}", "--help")
   assert done.returncode == 0 and not done.stderr
   assert "--platform=" in done.stdout and "0 done, 2 wrong" in done.stdout
   assert "--output" not in done.stdout and "75" not in done.stdout
-  done = _process(f"benchmarks.{module}", "--output=json")
+  done = process(f"benchmarks.{module}", "--output=json")
   assert done.returncode == 2 and not done.stdout
   assert done.stderr == "error: --output: means nothing here; leave it out\n"
 
@@ -249,7 +241,7 @@ for _ in output.bar(range(3), desc="at work", mininterval=0):
     stderr=slave,
     check=True,
     env=environment,
-    cwd=_ROOT,
+    cwd=ROOT,
   )
   os.close(slave)
   assert b"at work: 100%" in os.read(master, 2**16)
@@ -271,7 +263,7 @@ console.run(main)
 """
   pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
   with subprocess.Popen(
-    [sys.executable, "-c", code], cwd=_ROOT, **pipes
+    [sys.executable, "-c", code], cwd=ROOT, **pipes
   ) as process:
     assert b"goes on" in process.stderr.readline()
     process.send_signal(signal.SIGINT)

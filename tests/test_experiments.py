@@ -2,9 +2,6 @@
 
 import csv
 import json
-import pathlib
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -17,18 +14,7 @@ from experiments.reports import report
 from experiments.reports.results import Claim, Result, Table
 from experiments.runs import single_run
 from maxrl_jax.policies import Transformer, qwen2
-
-_ROOT = pathlib.Path(__file__).parents[1]
-
-
-def _command(module: str, *arguments):
-  return subprocess.run(
-    [sys.executable, "-m", f"experiments.{module}", *arguments],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+from tests.entry_points import process
 
 
 def test_train_writes_what_it_says(tmp_path):
@@ -47,8 +33,8 @@ def test_train_writes_what_it_says(tmp_path):
 
 
 def test_train_command_with_runs_and_overrides(tmp_path):
-  done = _command(
-    "train",
+  done = process(
+    "experiments.train",
     "--config=configs/bandit.py",
     "--config.estimator.order=4",
     "--config.runs=2",
@@ -120,8 +106,8 @@ def test_several_runs_have_a_model_each(tmp_path):
 
 
 def test_gradient_study_command(tmp_path):
-  done = _command(
-    "gradient_study",
+  done = process(
+    "experiments.gradient_study",
     "--estimators=maxrl,self_normalized",
     "--rollouts=5",
     "--orders=2,4",

@@ -1,9 +1,6 @@
 """The command that reproduces figures: alone, side by side, and failing."""
 
 import json
-import pathlib
-import subprocess
-import sys
 
 import matplotlib.pyplot as plt
 import pytest
@@ -11,18 +8,7 @@ import pytest
 from experiments.reports import results
 from experiments.reports.results import Claim, Drawing, Result
 from experiments.shell import workdirs
-
-_ROOT = pathlib.Path(__file__).parents[1]
-
-
-def _command(module: str, *arguments):
-  return subprocess.run(
-    [sys.executable, "-m", f"experiments.{module}", *arguments],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
+from tests.entry_points import process
 
 
 def test_reproduce_command(tmp_path):
@@ -30,7 +16,9 @@ def test_reproduce_command(tmp_path):
   earlier = Claim("weights.earlier", "s", "t", "1", "2", False)
   drawing = Drawing("weights", plt.figure(), "a caption of before")
   results.save(Result("Before", [drawing], [earlier], []), "weights", tmp_path)
-  done = _command("reproduce", "--figure=bounds", f"--workdir={tmp_path}")
+  done = process(
+    "experiments.reproduce", "--figure=bounds", f"--workdir={tmp_path}"
+  )
   assert done.returncode == 0, done.stderr
   claims = json.loads((tmp_path / "claims.json").read_text())
   fields = {"id", "source", "statement", "measured", "threshold", "holds"}
@@ -49,8 +37,8 @@ def test_reproduce_command(tmp_path):
 def test_a_figure_that_fails_leaves_the_others(tmp_path, jobs):
   (tmp_path / "figures" / "weights.png").mkdir(parents=True)  # In the way.
   cache = tmp_path / "cache"
-  done = _command(
-    "reproduce",
+  done = process(
+    "experiments.reproduce",
     f"--jobs={jobs}",
     "--figure=weights,scale",
     f"--workdir={tmp_path}",
@@ -74,7 +62,7 @@ def test_a_folder_is_for_one_reproduction_at_a_time(tmp_path):
   run.parent.mkdir()
   run.touch()
   with workdirs.locked(tmp_path):
-    done = _command("reproduce", "--fresh", f"--workdir={tmp_path}")
+    done = process("experiments.reproduce", "--fresh", f"--workdir={tmp_path}")
   assert done.returncode == 2
   assert "another process is at work there" in done.stderr
   assert run.exists()
