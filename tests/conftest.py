@@ -1,6 +1,7 @@
 """What every test runs under, and the fixtures they share."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import jax
@@ -20,6 +21,12 @@ OPTIONS = [
 ]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+# A shell's background jobs ignore Ctrl-C, and what they start does too; what
+# is tested here does not.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

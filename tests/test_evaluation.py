@@ -158,7 +158,7 @@ def test_pass_at_k_of_a_task_that_must_be_sampled():
 def test_a_split_that_is_not_there_is_named():
   made = training.make_train(bandit.get_config())
   states = made.start(jax.random.split(jax.random.key(0), 1), {})
-  with pytest.raises(ValueError, match="split = 'tset': choose from"):
+  with pytest.raises(ValueError, match="split = 'tset': did you mean 'test'"):
     evaluation.make_evaluate(made, (1,))("tset", states)
 
 

@@ -15,11 +15,12 @@ def task():
   """What a policy needs to know of mazes of size 7."""
 
   def draw(key, size):
-    return Prompts(np.zeros((size, 60), np.int32), None)
+    inputs = jax.random.randint(key, (size, 60), 0, 2)
+    return Prompts(inputs, None)
 
   return Task(
     draw=draw,
-    splits={"validation": draw(None, 4)},
+    splits={"validation": draw(jax.random.key(0), 4)},
     likelihoods=lambda target, answers: answers[:, 0] == 15,
     policies=("transformer",),
     policy_options={"vocab_size": 32, "max_length": 12, "eos": 2},

@@ -7,7 +7,7 @@ import pytest
 
 from configs import bimodal
 from maxrl_jax import evaluation, likelihoods, training
-from maxrl_jax.tasks import REGRESSION, regression
+from maxrl_jax.tasks import REGRESSION, base, regression
 from maxrl_jax.tasks.regression import Data
 from tests.regression_cases import short_config
 
@@ -189,7 +189,11 @@ def test_a_likelihood_above_its_ceiling_stops_the_run_and_is_named():
     scale=1.0,
     smallest_scale=1.0,
   )
-  data = Data(lambda key, batch: prompts, {"validation": prompts})
+
+  def draw(key, batch):
+    return base.uniform_rows(key, prompts, batch)
+
+  data = Data(draw, {"validation": prompts})
   task = regression.task(data, wrong)
   config = short_config(**{"policy.name": "normal", "batch_size": 4})
   made = training.make_train(config, task)
