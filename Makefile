@@ -11,7 +11,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
 READY := .venv/.ready
 
-.PHONY: venv reproduce reproduce-mazes reproduce-full test coverage faults lint hooks docs benchmark clean
+.PHONY: venv reproduce reproduce-mazes reproduce-full test faults lint hooks docs benchmark clean
 
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
@@ -23,13 +23,11 @@ reproduce-mazes: $(READY)
 reproduce-full: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=full --jobs=$(JOBS) --workdir=$(WORKDIR)-full
 
-# `make test LONG=1` is the whole suite, as .ci/run has it.
+# `make test LONG=1` is the whole suite, as .ci/run has it, and says which lines
+# no test runs; the floor is in pyproject.toml.
+EXTENT = $(if $(LONG),--cov --cov-report=term-missing:skip-covered,-m "not long")
 test: $(READY)
-	$(BIN)/python -m pytest -n auto $(if $(LONG),,-m "not long")
-
-# Which lines no test runs; the floor is in pyproject.toml.
-coverage: $(READY)
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term-missing:skip-covered
+	$(BIN)/python -m pytest -n auto $(EXTENT)
 
 # At length what tests/test_faults.py does briefly.
 faults: $(READY)
