@@ -127,10 +127,14 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(
   begun = time.time()
   codes, _, told = zip(*_ends(started), strict=True)
   assert time.time() - begun < 60
-  assert codes == (75,) * (count - 1) + (-signal.SIGKILL,)
-  for words in told[:-1]:
-    assert "another process of this run is gone; start all of them" in words
-    assert "Traceback" not in words
+  assert codes[1:] == (75,) * (count - 2) + (-signal.SIGKILL,)
+  # On a busy machine JAX may abort the one with the coordinator before it has
+  # said anything: see docs/reliability.md.
+  assert codes[0] in (75, -signal.SIGABRT)
+  for code, words in zip(codes, told, strict=True):
+    if code == 75:
+      assert "another process of this run is gone; start all of them" in words
+      assert "Traceback" not in words
   assert not (tmp_path / "summary.json").exists()
 
   codes, results, told = zip(
