@@ -70,16 +70,20 @@ def firm(interval: stats.Interval) -> stats.Interval:
   Few seeds that end all alike do not tell how another one would end.
   """
   mean, low, high = interval
-  flat = np.isclose(low, high, rtol=1e-9, atol=1e-12)
+  flat = _has_no_width(interval)
   return stats.Interval(
     mean, np.where(flat, np.nan, low), np.where(flat, np.nan, high)
   )
 
 
+def _has_no_width(interval: stats.Interval):
+  return np.isclose(interval.low, interval.high, rtol=1e-9, atol=1e-12)
+
+
 def in_words(interval: stats.Interval, digits: str = ".3f") -> str:
   """A mean and its interval, for what a claim measured."""
   mean, low, high = interval
-  if np.isclose(low, high, rtol=1e-9, atol=1e-12):
+  if _has_no_width(interval):
     return f"{mean:{digits}}, and no seed differs"
   return f"{mean:{digits}} [{low:{digits}}, {high:{digits}}]"
 

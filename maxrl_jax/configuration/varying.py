@@ -73,11 +73,9 @@ def check_varying(
         f"{name}: cannot vary in one program of 'power'; the"
         " estimator.coefficients of 'series' can"
       )
-    if isinstance(values_of(config, [name]).get(name), str):
-      raise ValueError(
-        f"{name} = {values_of(config, [name])[name]!r}: must be a number where"
-        " it varies"
-      )
+    value = values_of(config, [name]).get(name)
+    if isinstance(value, str):
+      raise ValueError(f"{name} = {value!r}: must be a number where it varies")
     if name.startswith("task."):
       _check_option(config, name.removeprefix("task."))
 
@@ -103,12 +101,14 @@ def check_values(
   `sweeps.plan` has them do: data may have to be made for it.
   """
   for name, values in varied.items():
-    if name.split(".")[0] not in ("estimator", "optimizer"):
+    block = name.split(".")[0]
+    if block not in ("estimator", "optimizer"):
       continue
     for value in np.unique(values, axis=0):
       whole = overlay(config, {name: _plain(value)})
       check(whole)
-      make_loss(whole, task, policy)
+      if block == "estimator":  # No loss depends on a learning rate.
+        make_loss(whole, task, policy)
 
 
 def _plain(value: np.ndarray) -> Any:

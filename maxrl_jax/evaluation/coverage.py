@@ -88,10 +88,10 @@ def pass_at_k(
   _check_k(k, num_samples)
   if not ranges.is_traced(num_correct):
     c = np.asarray(num_correct)
-    if ((c < 0) | (c > num_samples)).any():
-      wrong = c[(c < 0) | (c > num_samples)].flat[0]
+    wrong = c[(c < 0) | (c > num_samples)]
+    if wrong.size:
       raise ValueError(
-        f"num_correct = {wrong}: must be from 0 to n = {num_samples} samples"
+        f"num_correct = {wrong[0]}: must be from 0 to n = {num_samples} samples"
       )
   return symmetric.pass_at(float(k), float(num_samples), num_samples)[
     num_correct
