@@ -80,10 +80,7 @@ def tell(error: Exception) -> int:
     output.tell(str(error))
     return RESUMABLE
   if devices.lost(error):
-    output.tell(
-      "error: another process of this run is gone; start all of them again,"
-      " and they go on from the last checkpoint"
-    )
+    output.tell(f"error: {devices.GONE}")
     return RESUMABLE
   config = blame.of_config(error)
   if config:

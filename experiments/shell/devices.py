@@ -4,12 +4,21 @@ JAX is imported where it is used: it is slow to import, and --help and what is
 wrong with a command line are told without it.
 """
 
+import ctypes
 import os
 import pathlib
+import signal
 import sys
 from typing import NoReturn
 
 from absl import flags
+
+from experiments.shell.interruptions import RESUMABLE
+
+GONE = (
+  "another process of this run is gone; start all of them again, and they go on"
+  " from the last checkpoint"
+)
 
 _PLATFORM = flags.DEFINE_enum(
   "platform",
@@ -116,6 +125,7 @@ def _check(together: bool) -> None:
 def _meet() -> None:
   import jax
 
+  ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
   try:
     jax.distributed.initialize(
       _COORDINATOR.value,
@@ -130,6 +140,18 @@ def _meet() -> None:
       f"--distributed: no cluster is found here ({error}); give --coordinator,"
       " --processes and --process"
     ) from None
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _aborted(_) -> None:
+  """Ends as told where JAX aborts, as it does when others stay silent.
+
+  A handler of Python's would wait for the main thread, which is gone by then;
+  and JAX cannot call one of ours instead (std::bad_cast, 0.10.2).
+  """
+  words = f"error: JAX aborted; if it says nothing else above, {GONE}\n"
+  os.write(2, words.encode())  # Python may hold its own stream.
+  os._exit(RESUMABLE)
 
 
 def lost(error: BaseException) -> bool:
