@@ -18,8 +18,9 @@ from collections.abc import Callable
 from absl import flags
 
 from experiments.figures import ALL, FIGURES, MAZES, expected
-from experiments.shell import children, console, files, output
+from experiments.shell import children, console, output
 from experiments.shell.interruptions import Stopped
+from maxrl_jax import files
 
 _PRESET = flags.DEFINE_enum(
   "preset",

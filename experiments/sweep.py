@@ -129,7 +129,7 @@ def _parts(path: pathlib.Path, first: int) -> list[range]:
   A part is sliced by itself: seeds that are added are not mixed with those that
   are done, and what an earlier command left unfinished is found again.
   """
-  from experiments.shell.files import write_json
+  from maxrl_jax.files import write_json
 
   counts = json.loads(path.read_text())["counts"] if path.exists() else []
   asked = _SEEDS.value

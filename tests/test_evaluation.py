@@ -11,6 +11,7 @@ import pytest
 
 from configs import bandit
 from maxrl_jax import estimators, evaluation, objectives, training
+from maxrl_jax.evaluation import groups
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.base import Prompts
@@ -103,6 +104,46 @@ def test_partial_credit_counts_in_sampled_evaluation():
       jax.random.key(0),
       4,
     )
+
+
+@pytest.mark.parametrize("size", [1, 8, 20, 21, 100])
+def test_prompts_in_groups_are_all_judged_once(size):
+  prompts = Prompts(jnp.arange(21.0)[:, None], jnp.arange(21))
+  sizes = []
+
+  def f(some, number):
+    sizes.append(len(some.targets))
+    return some.targets, some.inputs[:, 0] + 100 * number
+
+  targets, inputs = groups.by_groups(f, prompts, size)
+  np.testing.assert_array_equal(targets, np.arange(21))
+  expected = [i + 100 * (i // size) for i in range(21)]
+  np.testing.assert_array_equal(inputs, expected)
+  assert set(sizes) == {min(size, 21)}
+
+
+def test_a_large_split_takes_no_more_memory_than_a_group():
+  """All at once, the logits of four groups would be there."""
+  task = TASKS["digits"](num_digits=3, eval_size=4 * groups.MANY)
+  policy = POLICIES["mlp"](**task.policy_options, hidden=(8,))
+  prompts = task.splits["test"]
+  params = policy.init(jax.random.key(0), prompts.inputs[:1])
+
+  @jax.jit
+  def rates(params, prompts):
+    return evaluation.pass_rates(policy, params, prompts, task)
+
+  some = jax.tree.map(lambda x: x[: groups.MANY], prompts)
+  one, four = (
+    rates.lower(params, x).compile().memory_analysis().temp_size_in_bytes
+    for x in (some, prompts)
+  )
+  assert four < 2 * one
+  np.testing.assert_allclose(
+    rates(params, prompts).log_pass_rates[: groups.MANY],
+    rates(params, some).log_pass_rates,
+    rtol=1e-5,
+  )
 
 
 def _unknown_bandit():

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from experiments.runs import single_run
-from experiments.shell import files, workdirs
+from experiments.shell import workdirs
+from maxrl_jax import files
 from tests.resumable_cases import final, small
 
 
@@ -71,7 +72,8 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
 
 def test_a_killed_process_lets_go_of_its_folder(tmp_path):
   hold = (
-    "import pathlib, sys, time; from experiments.shell import files, workdirs\n"
+    "import pathlib, sys, time\n"
+    "from experiments.shell import workdirs\n"
     "with workdirs.locked(pathlib.Path(sys.argv[1])):\n"
     "  print('held', flush=True); time.sleep(600)"
   )

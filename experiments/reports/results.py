@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments.shell.files import write_whole
 from maxrl_jax import stats
+from maxrl_jax.files import write_whole
 
 
 class Claim(NamedTuple):

@@ -18,8 +18,8 @@ from experiments.reports.results import (
 from experiments.reports.sweep_analysis import Sweep, analyse
 from experiments.runs.rates import marked
 from experiments.shell import output
-from experiments.shell.files import write_whole
 from maxrl_jax import plotting, stats
+from maxrl_jax.files import write_whole
 from maxrl_jax.sweeps.grid import Axis
 
 

@@ -18,8 +18,8 @@ from tunix.rl import rl_cluster
 from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
-from experiments.shell.files import write_whole
 from maxrl_jax.evaluation import pass_at_k
+from maxrl_jax.files import write_whole
 from maxrl_jax.integrations.tunix import MaxRLConfig
 
 Batch = dict[str, np.ndarray]

@@ -11,9 +11,9 @@ import psutil
 
 from experiments.runs import store
 from experiments.shell import output
-from experiments.shell.files import write_whole
 from experiments.shell.interruptions import until_stopped
 from maxrl_jax import processes, training
+from maxrl_jax.files import write_whole
 from maxrl_jax.resuming import Record, Resumable
 
 # Seconds between checkpoints of runs that are small as a rule.

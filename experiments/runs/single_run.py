@@ -10,8 +10,8 @@ import jax
 
 from experiments.runs import resumable
 from experiments.shell import output, workdirs
-from experiments.shell.files import write_json
 from maxrl_jax import evaluation, processes, training
+from maxrl_jax.files import write_json
 from maxrl_jax.policies import Transformer, qwen2
 
 _KS = (1, 4, 16, 64, 128, 256, 1024)

@@ -33,6 +33,11 @@ def _line(error: BaseException) -> str:
   )
   if file in str(error):  # It says by itself what was meant for --config.
     return str(error)
+  return at(error, file, line)
+
+
+def at(error: BaseException, file: str | None, line: int | None) -> str:
+  """An error of a config, and where it was."""
   return f"--config: {type(error).__name__} in {file}, line {line}: {error}"
 
 

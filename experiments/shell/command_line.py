@@ -2,7 +2,6 @@
 
 import pathlib
 import re
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,13 +57,9 @@ def _words(error: Exception, argv: Sequence[str]) -> str:
     return _of_field(str(error.args[0]), argv)
   if isinstance(error, (TypeError, ValueError)):
     return str(error)
-  where: Any = traceback.extract_tb(error.__traceback__)[-1]
   if isinstance(error, SyntaxError):
-    where = error
-  return (
-    f"--config: {type(error).__name__} in {where.filename}, line"
-    f" {where.lineno}: {error}"
-  )
+    return blame.at(error, error.filename, error.lineno)
+  raise error  # A bug.
 
 
 def _check_file(argv: Sequence[str]) -> None:

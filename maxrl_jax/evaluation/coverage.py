@@ -10,6 +10,7 @@ import numpy as np
 from jax import lax
 
 from maxrl_jax import objectives, ranges, symmetric
+from maxrl_jax.evaluation.groups import by_groups
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
@@ -30,19 +31,22 @@ def pass_rates(
   `mode_likelihoods` [M] is what majority vote over many rollouts earns: top-1
   accuracy for classification.
   """
-  outputs = policy.apply(params, prompts.inputs)
   assert task.log_pass_rate is not None
   assert task.likelihoods is not None
   log_pass_rate, likelihoods = task.log_pass_rate, task.likelihoods
 
-  def one(outputs: Any, target: Any) -> tuple[Array, Array]:
+  def one(outputs: Any, target: Any) -> PassRates:
     components: Any = policy.apply(params, outputs, method="components")
     mode = components.locations[jnp.argmax(components.log_weights)]
     log_p = log_pass_rate(target, components)
-    return log_p, likelihoods(target, mode[None])[0]
+    best = likelihoods(target, mode[None])[0]
+    return PassRates(log_p, best.astype(log_p.dtype))
 
-  log_p, best = jax.vmap(one)(outputs, prompts.targets)
-  return PassRates(log_p, best.astype(log_p.dtype))
+  def group(some: Prompts, _: Any) -> PassRates:
+    outputs = policy.apply(params, some.inputs)
+    return jax.vmap(one)(outputs, some.targets)
+
+  return by_groups(group, prompts)
 
 
 def metrics(

@@ -6,10 +6,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from maxrl_jax import rollouts
+from maxrl_jax.evaluation import groups
 from maxrl_jax.evaluation.coverage import graded_pass_at_k, pass_at_k
 from maxrl_jax.tasks.base import Prompts, Task
 
@@ -61,35 +61,26 @@ def sampled_likelihoods(
     key: a typed random key.
     num: n.
   """
-  total = prompts.inputs.shape[0]
-  padded = -total % _PROMPTS
-  # The last group is filled up with prompts of the first.
-  rows = np.arange(total + padded) % total
-  grouped = jax.tree.map(
-    lambda x: x[rows].reshape(-1, _PROMPTS, *x.shape[1:]), prompts
-  )
   full, rest = divmod(num, _ROLLOUTS)
-  keys = jax.random.split(key, (total + padded) // _PROMPTS)
+  keys = jax.random.split(key, groups.count(prompts, _PROMPTS))
 
-  def group(arguments: tuple[Array, Prompts]) -> Array:
-    key, some = arguments
-
+  def group(some: Prompts, number: Any) -> Array:
     def draw(key: Array, size: int) -> Array:
       drawn = rollouts.sample_batch(key, policy, params, some, task, size)
       return drawn.likelihoods
 
-    first, last = jax.random.split(key, 2)
+    first, last = jax.random.split(keys[number], 2)
     parts = []
     if full:
       many = lax.map(
         lambda k: draw(k, _ROLLOUTS), jax.random.split(first, full)
       )
-      parts.append(jnp.moveaxis(many, 0, 1).reshape(_PROMPTS, -1))
+      parts.append(jnp.moveaxis(many, 0, 1).reshape(many.shape[1], -1))
     if rest:
       parts.append(draw(last, rest))
     return jnp.concatenate(parts, 1)
 
-  return lax.map(group, (keys, grouped)).reshape(-1, num)[:total]
+  return groups.by_groups(group, prompts, _PROMPTS)
 
 
 def metrics(

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from maxrl_jax import files
+
 
 def dataset(
   runs: dict[str, np.ndarray], points: list[dict[str, Any]], about: dict
@@ -58,9 +60,8 @@ def write(data: xr.Dataset, folder: pathlib.Path) -> None:
     ("runs.nc", data.to_netcdf(engine="h5netcdf")),
     ("summary.csv", table.to_csv(index_label="run").encode()),
   ):
-    unfinished = folder / f"{name}.part"
-    unfinished.write_bytes(content)
-    unfinished.replace(folder / name)
+    with files.whole(folder / name) as unfinished:
+      unfinished.write_bytes(content)
 
 
 def plain(name: str) -> str:

@@ -1,13 +1,12 @@
 """Finished slices of a sweep on disk: one file each, told by its first run."""
 
-import os
 import pathlib
-import tempfile
 import zipfile
 from collections.abc import Sequence
 
 import numpy as np
 
+from maxrl_jax import files
 from maxrl_jax.sweeps.programs import Program
 
 _PATTERN = "slice-*.npz"
@@ -84,6 +83,5 @@ def save(folder: pathlib.Path, arrays: dict) -> None:
   """One slice's runs, whole or not at all."""
   folder.mkdir(parents=True, exist_ok=True)
   name = f"slice-{arrays['point'][0]:05d}-{arrays['seed'][0]:05d}.npz"
-  with tempfile.NamedTemporaryFile(dir=folder, delete=False) as unfinished:
-    np.savez(unfinished, **arrays)
-  os.replace(unfinished.name, folder / name)
+  with files.whole(folder / name) as path, open(path, "wb") as file:
+    np.savez(file, **arrays)
