@@ -248,6 +248,38 @@ for _ in output.bar(range(3), desc="at work", mininterval=0):
   os.close(master)
 
 
+def test_a_log_file_gets_a_line_now_and_then():
+  """Here every 0.1 s instead of a minute; what takes less says nothing."""
+  code = """
+import time
+from absl import flags
+from experiments.shell import output
+flags.FLAGS(["x"])
+for _ in output.bar(range(3), desc="short"):
+  pass
+often = {"mininterval": 0.1, "delay": 0.1}
+with output.bar(total=40, unit="step", desc="at work", **often) as bar:
+  for i in range(40):
+    time.sleep(0.02)
+    bar.set_postfix_str(f"score {i}", refresh=False)
+    bar.update()
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    capture_output=True,
+    check=True,
+    text=True,
+    cwd=ROOT,
+  )
+  lines = done.stderr.splitlines()
+  assert 2 <= len(lines) <= 9 and done.stderr.count("\n") == len(lines)
+  for line in lines:
+    assert re.fullmatch(
+      r"at work \d+ %, \d+ of 40 \[00:0\d so far, 00:0\d left, .*, score \d+\]",
+      line,
+    )
+
+
 def test_ctrl_c_after_all_is_saved_changes_nothing():
   code = """
 import sys

@@ -143,7 +143,8 @@ class _Trainer:
     return float(found["score"])
 
   def _stored(self, what: str, compute, learning_rate: float, seed: int):
-    self.bar.set_postfix_str(f"{self.method.label}, lr {learning_rate:g}")
+    words = f"{self.method.label}, lr {learning_rate:g}"
+    self.bar.set_postfix_str(words, refresh=False)
     done = self.bar.n + self.config.steps
     found = stored(
       self.folder,

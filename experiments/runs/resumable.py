@@ -66,10 +66,10 @@ def advance(
     record = run.records[-1]
     log.add(record)
     outlook.tell(step)
-    bar.update(config.log_every)
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
-      bar.set_postfix({"pass@1": f"{score:.3f}"})
+      bar.set_postfix({"pass@1": f"{score:.3f}"}, refresh=False)
+    bar.update(config.log_every)
 
   with bar:
     until_stopped(chunks, tell)

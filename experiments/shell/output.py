@@ -21,8 +21,8 @@ flags.DEFINE_enum(
   "text",
   ["text", "quiet", "json"],
   "What stdout gets: text, the path of the results only, or one JSON object."
-  " Messages and progress bars are on stderr, bars only on a terminal; quiet"
-  " still prints warnings and errors.",
+  " Messages and progress are on stderr: bars or, where that is no terminal, a"
+  " line a minute. quiet still prints warnings and errors.",
 )
 
 
@@ -53,9 +53,33 @@ def tell(message: str) -> None:
   write(message, sys.stderr)
 
 
+class _Lines(tqdm):
+  """Progress in a file that grows: a line a minute."""
+
+  def __init__(self, *args, **options):
+    every = 60.0
+    words = (
+      "{desc} {percentage:.0f} %, {n_fmt} of {total_fmt} [{elapsed} so far,"
+    )
+    options = {
+      "mininterval": every,
+      "delay": every,
+      "bar_format": words + " {remaining} left, {rate_fmt}{postfix}]",
+    } | options
+    super().__init__(*args, leave=False, maxinterval=every, **options)
+
+  def display(self, msg: str | None = None, pos: int | None = None) -> None:
+    """Called with a text where a bar would be wiped out."""
+    del pos
+    if msg is None:
+      tell(str(self).strip())
+
+
 def bar(*args, hidden: bool = False, **options) -> tqdm:
-  """A progress bar, unless it shall be quiet or stderr is no terminal."""
-  disable = True if hidden or _mode() == "quiet" else None
+  """Progress, unless it shall be quiet."""
+  disable = hidden or _mode() == "quiet"
+  if not sys.stderr.isatty():
+    return _Lines(*args, disable=disable, **options)
   # One that does not know its size has 80 × 24; tqdm would draw nothing.
   size = shutil.get_terminal_size()
   options |= {"ncols": size.columns, "nrows": size.lines}
