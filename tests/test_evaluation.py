@@ -73,9 +73,10 @@ def test_graded_pass_at_k_is_the_exact_rational(k, scale):
 def test_graded_pass_at_k_of_right_and_wrong_is_the_closed_form():
   l = np.repeat([1.0, 0.0], [3, 297]).astype(np.float32)
   for k in (1, 20, 298):
-    graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1].copy()), k)
     counted = evaluation.pass_at_k(3, 300, k)
-    assert float(graded) == pytest.approx(float(counted), rel=2e-5)
+    for of_type in (np.float32, np.int32, bool):
+      graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1], of_type), k)
+      assert float(graded) == pytest.approx(float(counted), rel=2e-5)
 
 
 def test_a_count_that_cannot_be_is_refused():

@@ -111,7 +111,7 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
   u_k ← u_k + (k/j) (l_j + (1 − l_j) u_{k−1} − u_k): nothing small is lost.
 
   Args:
-    likelihoods: l [n].
+    likelihoods: l [n], or boolean.
     k: from 1 to n.
 
   Raises:
@@ -119,6 +119,7 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
   """
   num = likelihoods.shape[0]
   _check_k(k, num)
+  likelihoods = likelihoods.astype(symmetric.compute_dtype(likelihoods))
   sizes = jnp.arange(k + 1, dtype=likelihoods.dtype)
 
   def add(u: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:
