@@ -40,10 +40,11 @@ def get_config() -> config_dict.ConfigDict:
   # mazes supervised (shortest paths are shown).
   config.estimator = config_dict.ConfigDict()
   config.estimator.name = "maxrl"
-  config.estimator.order = optional(int)  # T; None: N − 1.
+  # T; None: N − 1. exact_maxrl, which has no N, needs one.
+  config.estimator.order = optional(int)
   config.estimator.baseline = optional(object)  # A name or a number.
-  config.estimator.k = optional(int)  # K of pass_at_k.
-  config.estimator.alpha = optional(float)  # α of power.
+  config.estimator.k = optional(int)  # K of pass_at_k, exact_pass_at_k.
+  config.estimator.alpha = optional(float)  # α of power, exact_power.
   config.estimator.coefficients = optional(tuple)  # a_k of series.
   config.estimator.epsilon = optional(float)  # Added to GRPO's deviation.
   config.estimator.signal = optional(str)  # likelihood, or reward (any value).
@@ -69,7 +70,8 @@ def get_config() -> config_dict.ConfigDict:
   # *images are images and streamed_images.
   config.task.data_name = optional(str)  # *images: tensorflow-datasets name.
   config.task.data_dir = optional(str)  # *images: where it was prepared.
-  config.task.test_split = optional(str)  # *images: 'test' unless set.
+  # *images: unless set 'test', of streamed_images 'validation'.
+  config.task.test_split = optional(str)
   config.task.image_size = optional(int)  # *images: side to resize to.
   config.task.augment = optional(bool)  # *images: crops and flips.
   config.task.workers = optional(int)  # streamed_images: processes; 0: threads.

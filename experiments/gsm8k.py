@@ -1,9 +1,9 @@
 """Post-train a Qwen3 on GSM8K with MaxRL, in Tunix (extra `tunix`).
 
     python -m experiments.gsm8k --model=DIR --data=DIR --workdir=DIR
-Nothing is downloaded. Writes config.json, metrics.jsonl (a line a step),
-checkpoints/, from which the same command goes on, and summary.json with pass@k
-on test problems.
+Nothing is downloaded. Writes config.json, environment.json, metrics.jsonl (a
+line a step), checkpoints/, from which the same command goes on, and
+summary.json with pass@k on test problems.
 """
 
 import importlib

@@ -24,8 +24,8 @@ def log_pass_rate(
 
       log Σ_c π_c ∫ N(ŷ; m_c, s_c) l(y, ŷ) dŷ
 
-  Sums over atoms are exact, and normal components are averaged by the noise
-  model's own formula.
+  Sums over atoms are exact. Normal components are averaged by the noise model's
+  own formula, or over 1024 slices of equal chance where it has none.
 
   Args:
     likelihood: the noise model.

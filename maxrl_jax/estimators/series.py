@@ -29,8 +29,9 @@ def maxrl(
   baseline below, and rollouts that are independent given the prompt. Order 1 is
   RLOO; order N−1 with binary l is the paper's Algorithm 1.
 
-  K = 0 (all l = 0): 0 with the centred baseline. K = N (all l = 1): 0. N = 1:
-  ValueError, but with baseline 'none' or a number, where it is REINFORCE.
+  With the centred baseline K = 0 (all l = 0) and K = N (all l = 1) give 0, with
+  'none' 0 and 1. N = 1: ValueError with 'centred' and 'loo_mean', which compare
+  rollouts; with the other baselines l_1 − b, REINFORCE.
 
   Args:
     likelihoods: l [N] in [0, 1]; boolean ones take the closed form.
@@ -58,7 +59,7 @@ def pass_at_k(
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
 
   Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. With no success among
-  N: 0. With all: 0. N = 1: as `maxrl`. At K = N there is no rollout
+  N, or with N, centred: 0. N = 1: as `maxrl`. At K = N there is no rollout
   left for the centred baseline, which is then 0: unbiased, not centred.
 
   Raises:

@@ -86,7 +86,10 @@ def sampled_moments(
     logits: [C].
     likelihoods: l(z) [C].
     num: N.
-    groups: how many, a multiple of 1024 or below it.
+    groups: how many, from 2 to 1024 or a multiple of 1024.
+
+  Raises:
+    ValueError: another number of groups.
   """
   batch = min(groups, 1024)
   if groups < 2 or groups % batch:

@@ -37,7 +37,8 @@ def metrics(
       excess_nll      that less the reference's
       pass_rate       E[l], of all dimensions together
       mse, mse_clean  (y − E[ŷ])² against the noisy and the clean target
-      correlation     of E[ŷ] with the clean target, over prompts
+      correlation     of E[ŷ] with the clean target over prompts; the mean of
+                      the dimensions'
       entropy         of the policy, in nats: of its atoms, or differential
       pit_distance    largest distance between the distribution of P(Y ≤ y)
                       over prompts and the uniform one; 0 if calibrated

@@ -41,7 +41,7 @@ def digits(
   split's own images. A uniform policy has pass rate 10^−K.
 
   Args:
-    num_digits: K ≥ 1.
+    num_digits: K, from 1 to 5.
     eval_size: strings in each fixed split.
     task_seed: which strings the fixed splits hold.
   """
