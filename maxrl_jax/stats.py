@@ -142,7 +142,8 @@ class Comparison(NamedTuple):
 
   Attributes:
     difference: mean of theirs − reference with its interval.
-    p_value: of the paired t test, two-sided.
+    p_value: of the paired t test, two-sided; where all seeds differ by the same
+      amount, of the sign test.
     corrected: the same after Holm's correction for all comparisons made.
   """
 
@@ -175,10 +176,7 @@ def paired_comparisons(
       continue
     apart = np.asarray(values) - np.asarray(scores[reference])
     found[name] = mean_interval(apart, confidence)
-    # Without any spread there is nothing to test: equal, or apart for sure.
-    flat = len(apart) < 2 or np.ptp(apart) == 0
-    sure = 1.0 if len(apart) < 2 or apart[0] == 0 else 0.0
-    p_values.append(sure if flat else float(stats.ttest_1samp(apart, 0).pvalue))
+    p_values.append(_paired_p_value(apart))
   corrected = holm(p_values)
   return {
     name: Comparison(interval, p, q)
@@ -186,6 +184,13 @@ def paired_comparisons(
       found.items(), p_values, corrected, strict=True
     )
   }
+
+
+def _paired_p_value(apart: np.ndarray) -> float:
+  """Student's; without any spread, which says nothing, that of the signs."""
+  if np.ptp(apart) > 0:
+    return float(stats.ttest_1samp(apart, 0).pvalue)
+  return 1.0 if apart[0] == 0 else 0.5 ** (len(apart) - 1)
 
 
 def holm(p_values: npt.ArrayLike) -> list[float]:

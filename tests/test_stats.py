@@ -149,6 +149,13 @@ def test_paired_comparisons_see_through_seeds_that_differ():
   assert found["c"].p_value == 1.0 and found["c"].difference.mean == 0
 
 
+def test_seeds_that_all_differ_alike_are_no_certainty():
+  """Four that all rise have the two-sided sign test's 2 / 2⁴; one has none."""
+  for count, p in ((4, 0.125), (1, 1.0)):
+    scores = {"a": np.zeros(count), "b": np.ones(count)}
+    assert stats.paired_comparisons(scores, "a")["b"].p_value == p
+
+
 def test_performance_profile_by_hand():
   scores = np.array([[0.1, 0.5], [0.7, 0.9]])
   np.testing.assert_allclose(
