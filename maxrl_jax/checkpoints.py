@@ -41,6 +41,7 @@ def restore(
 
   Every checkpoint is read and compared with its digest; a damaged one is moved
   to `damaged-STEP` in the same folder, so that the next can take its place.
+  Where none is whole they all stay: states of another shape read the same.
 
   Args:
     folder: of one run's checkpoints; need not exist.
@@ -70,14 +71,14 @@ def restore(
       f"processes find different checkpoints in {folder}: it must be one folder"
       " that all of them see"
     )
-  if processes.is_first():
+  if processes.is_first() and taken is not None:
     for place in damage:
       _set_aside(place)
   processes.wait("checkpoints set aside")
   if damage and taken is None:
     raise ValueError(
-      f"no checkpoint is whole: {'; '.join(damage.values())}; start over in"
-      " another folder, or delete this one"
+      f"no checkpoint is whole: {'; '.join(damage.values())}; if they are"
+      " not of another config, start over in another folder, or delete this one"
     )
   return taken, list(damage.values())
 

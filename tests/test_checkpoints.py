@@ -122,6 +122,15 @@ def test_nothing_whole_is_an_error(saved, folder):
     checkpoints.restore(folder, saved[1][50][0])
 
 
+def test_states_of_another_config_do_no_harm(saved, folder):
+  """They read as if damaged; the run that has them still goes on."""
+  states = saved[1][50][0]
+  with pytest.raises(ValueError, match="no checkpoint is whole"):
+    checkpoints.restore(folder, states.replace(opt_state=()))
+  assert _names(folder) == ["20", "40", "50"]
+  _same(checkpoints.restore(folder, states)[0], saved[1])
+
+
 def test_a_save_cut_short_is_nothing(saved, folder):
   """What a process leaves that is killed while it writes."""
   (folder / "50").rename(folder / "50.orbax-checkpoint-tmp")
