@@ -60,6 +60,14 @@ def test_problems_are_read(tmp_path):
   assert "####" in problems[3]["prompts"]
 
 
+def test_a_line_ends_where_it_ends_in_json(tmp_path):
+  line = '{"question": "a\u2028b\u0085?", "answer": "#### 3"}\n'
+  (tmp_path / "train.jsonl").write_text(2 * line, encoding="utf-8")
+  problems = gsm8k_problems.read(tmp_path / "train.jsonl")
+  assert [p["answer"] for p in problems] == ["3", "3"]
+  assert problems[0]["prompts"].startswith("a\u2028b\u0085?")
+
+
 @pytest.mark.parametrize(
   ("line", "message"),
   [

@@ -192,6 +192,34 @@ def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
   np.testing.assert_allclose(_final(tmp_path), _final(alone), atol=1e-6)
 
 
+_MEETS = """
+import os, signal, sys, time
+from absl import flags
+from experiments.shell import devices
+flags.FLAGS(sys.argv)
+signal.signal(signal.SIGTERM, lambda *_: os._exit(75))
+devices.start(together=True)
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(2)
+os._exit(0)
+"""
+
+
+def test_a_process_that_has_not_begun_to_train_hears_sigterm():
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = free.getsockname()[1]
+  done = subprocess.run(
+    [
+      *(sys.executable, "-c", _MEETS, "--platform=cpu", "--distributed"),
+      *(f"--coordinator=localhost:{port}", "--processes=1", "--process=0"),
+    ],
+    cwd=_ROOT,
+    env=os.environ | {"PYTHONPATH": str(_ROOT)},
+  )
+  assert done.returncode == 75
+
+
 @pytest.mark.filterwarnings(r"ignore:label\(\) is deprecated")
 @pytest.mark.long
 def test_each_process_reads_its_own_images_only(tmp_path):

@@ -20,7 +20,9 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
     ValueError: naming the file and the line, where it is not GSM8K's.
   """
   try:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    # Only ends of lines: str.splitlines cuts at U+2028 in a question too.
+    with open(path, encoding="utf-8") as file:
+      lines = list(file)
   except (OSError, UnicodeDecodeError) as error:
     raise ValueError(
       f"data = '{path.parent}': cannot read {path.name} ({error}); it must have"

@@ -126,6 +126,8 @@ def _meet() -> None:
   import jax
 
   ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
+  # It would take SIGTERM from us and, before training begins, do nothing.
+  jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
       _COORDINATOR.value,
