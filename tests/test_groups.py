@@ -294,3 +294,13 @@ def test_platforms_without_a_cpu_are_named(monkeypatch):
   monkeypatch.setattr(groups.jax, "local_devices", no_cpu)
   with pytest.raises(RuntimeError, match=r"JAX_PLATFORMS = .*add ',cpu'"):
     advantages([0, 1], num=2)
+
+
+def test_platforms_without_a_cpu_are_named_before_there_are_rewards(
+  monkeypatch,
+):
+  monkeypatch.setattr(groups, "_platforms", lambda: "cuda")
+  with pytest.raises(RuntimeError, match=r"'cuda': .*add ',cpu'"):
+    groups.check(2)
+  monkeypatch.setattr(groups, "_platforms", lambda: "cuda,cpu")
+  groups.check(2)

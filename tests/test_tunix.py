@@ -1,6 +1,9 @@
 """Our estimators in Tunix: its registry, its learner, a run of each entry."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 
 import jax
@@ -108,6 +111,39 @@ def test_registered_by_name():
 def test_a_wrong_config_is_refused_at_once(fields, message):
   with pytest.raises(ValueError, match=message):
     MaxRLConfig(**({"num_generations": 4} | fields))
+
+
+_ON_A_GPU = """
+import jax
+from jax.extend import backend
+from maxrl_jax.integrations.tunix import MaxRLConfig
+
+def start():
+  print("the GPU was started")
+  raise RuntimeError("there is none")
+
+backend.register_backend_factory("gpu_of_tunix", start, priority=500)
+for options in (
+  {"order": 4},
+  {"estimator": "pass_at_k", "k": 2, "baseline": 0.5},
+  {"estimator": "power", "alpha": 0.3, "ceiling": 2},
+  {"estimator": "tail_rl"},
+):
+  MaxRLConfig(num_generations=5, **options)
+print("configured")
+jax.devices()
+"""
+
+
+def test_a_config_leaves_it_to_tunix_where_jax_starts():
+  """On the CPU alone, training would be there too, and say nothing."""
+  done = subprocess.run(
+    [sys.executable, "-W", "ignore", "-c", _ON_A_GPU],
+    env={k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"},
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout == "configured\nthe GPU was started\n", done.stderr
 
 
 def test_a_reward_that_is_no_likelihood_is_named():

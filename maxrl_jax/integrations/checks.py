@@ -57,7 +57,8 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
 
 
 def options(estimator: str, given: dict, largest: int) -> dict:
-  """The options given, hashable; ValueError at an invalid one."""
+  """The options given, hashable; None is not. ValueError at an invalid one."""
+  given = {name: x for name, x in given.items() if x is not None}
   if estimator not in ESTIMATORS:
     raise ValueError(
       f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"

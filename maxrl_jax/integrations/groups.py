@@ -76,7 +76,6 @@ def advantages(
   if mask is not None:
     present = checks.flat("mask", mask, bool, size)
   group, column, sizes = _places(groups, num, size)
-  options = {k: v for k, v in options.items() if v is not None}
   options = checks.options(estimator, options, sizes.max())
   l = checks.likelihoods(rewards, present, estimator, ceiling)
   if estimator in _CLOSED_FORM and np.all((l == 0) | (l == 1)):
@@ -88,6 +87,27 @@ def advantages(
   with jax.default_device(_cpu()):
     found = _compiled(estimator, tuple(sorted(options.items())))(*padded)
   return np.asarray(found, np.float32)[group, column]
+
+
+def check(
+  num: int,
+  *,
+  estimator: str = "maxrl",
+  ceiling: float | None = None,
+  **options: Any,
+) -> None:
+  """Raises what `advantages` would of groups of N; JAX does not start."""
+  platforms = _platforms()
+  if platforms and "cpu" not in platforms.split(","):
+    raise _without_cpu("not among them")
+  options = checks.options(estimator, options, num)
+  checks.likelihoods(np.zeros(num), np.ones(num, bool), estimator, ceiling)
+  group = (1, _round_up(num))
+  jax.eval_shape(
+    _compiled(estimator, tuple(sorted(options.items()))),
+    jax.ShapeDtypeStruct(group, np.float32),
+    jax.ShapeDtypeStruct(group, bool),
+  )
 
 
 def _places(
@@ -118,13 +138,20 @@ def _cpu() -> jax.Device:
   """JAX's first CPU device; starts no other backend if none was asked for."""
   # Any look at devices starts every platform allowed: a CUDA client takes most
   # of each visible GPU. Once JAX has started, the setting changes nothing.
-  platforms = jax.config.jax_platforms  # type: ignore[attr-defined]
-  if not platforms:
+  if not _platforms():
     jax.config.update("jax_platforms", "cpu")
   try:
     return jax.local_devices(backend="cpu")[0]
   except RuntimeError as error:
-    raise RuntimeError(
-      f"JAX_PLATFORMS = {platforms!r}: advantages are computed"
-      f" on the CPU; add ',cpu' ({error})"
-    ) from None
+    raise _without_cpu(error) from None
+
+
+def _platforms() -> str | None:
+  return jax.config.jax_platforms  # type: ignore[attr-defined]
+
+
+def _without_cpu(reason: Any) -> RuntimeError:
+  return RuntimeError(
+    f"JAX_PLATFORMS = {_platforms()!r}: advantages are computed on the CPU; add"
+    f" ',cpu' ({reason})"
+  )

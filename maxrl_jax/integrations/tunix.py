@@ -82,11 +82,9 @@ class MaxRLConfig(GRPOConfig):
     super().__post_init__()
     given = {name: getattr(self, name) for name in _OPTIONS}
     given = {name: x for name, x in given.items() if x is not None}
-    # What is wrong with them is told now.
-    nothing = np.zeros(self.num_generations)
-    groups.advantages(
-      nothing, num=self.num_generations, estimator=self.estimator, **given
-    )
+    # What is wrong with them is told now, where nothing has been computed: to
+    # ask for advantages would start JAX, and on the CPU alone.
+    groups.check(self.num_generations, estimator=self.estimator, **given)
     words = ", ".join(f"{name}={value}" for name, value in given.items())
     self.advantage_estimator = f"{self.estimator}({words})"
     register(self.advantage_estimator, self.estimator, **given)
