@@ -331,7 +331,7 @@ def test_what_cannot_run_in_several_processes_says_so_at_once(tmp_path):
   ("flag", "message"),
   [
     ("--distributed", "--distributed: no cluster is found here"),
-    ("--platform=cuda", "--platform=cuda: JAX has no such backend here"),
+    ("--platform=cuda", "--platform=cuda: Unknown backend cuda"),
   ],
 )
 def test_machines_that_are_not_there(flag, message, tmp_path):
@@ -346,3 +346,30 @@ def test_machines_that_are_not_there(flag, message, tmp_path):
   )
   assert done.returncode == 2
   assert message in done.stderr and "Traceback" not in done.stderr
+
+
+_ON_A_TPU = """
+import sys
+import jax
+from absl import flags
+from jax.extend import backend
+from jaxlib import xla_client
+from experiments.shell import devices
+from maxrl_jax.integrations.groups import advantages
+backend.register_backend_factory("tpu", xla_client.make_cpu_client)
+flags.FLAGS(sys.argv)
+devices.start(together=False)
+print(jax.config.jax_platforms, advantages([0, 1], num=2).tolist())
+"""
+
+
+def test_a_platform_that_is_asked_for_leaves_the_cpu_to_trainers():
+  """`experiments.gsm8k --platform=tpu` would end at its first rewards."""
+  done = subprocess.run(
+    [sys.executable, "-c", _ON_A_TPU, "--platform=tpu"],
+    cwd=_ROOT,
+    env=os.environ | {"PYTHONPATH": str(_ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout == "tpu,cpu [-1.0, 1.0]\n", done.stderr

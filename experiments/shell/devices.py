@@ -63,7 +63,9 @@ def start(*, together: bool) -> None:
   # With its own frames left out, JAX's errors would look like ours.
   jax.config.update("jax_traceback_filtering", "off")
   if _PLATFORM.value is not None:
-    jax.config.update("jax_platforms", _PLATFORM.value)
+    # The CPU too, where trainers of others have their advantages computed.
+    platforms = dict.fromkeys((_PLATFORM.value, "cpu"))
+    jax.config.update("jax_platforms", ",".join(platforms))
   if _CACHE.value is not None:
     _make_cache(pathlib.Path(_CACHE.value))
     jax.config.update("jax_compilation_cache_dir", _CACHE.value)
@@ -73,11 +75,9 @@ def start(*, together: bool) -> None:
     _meet()
   if _PLATFORM.value is not None:
     try:
-      jax.devices()
-    # JAX asserts, where not even the plugin is installed.
-    except (RuntimeError, AssertionError) as error:
-      reason = str(error) or "JAX has no such backend here"
-      raise ValueError(f"--platform={_PLATFORM.value}: {reason}") from None
+      jax.devices(_PLATFORM.value)
+    except RuntimeError as error:
+      raise ValueError(f"--platform={_PLATFORM.value}: {error}") from None
 
 
 def _make_cache(folder: pathlib.Path) -> None:
