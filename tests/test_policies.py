@@ -1,5 +1,6 @@
 """Policies over numbers: what is drawn, scored and summed is one thing."""
 
+import functools
 import itertools
 
 import jax
@@ -39,16 +40,23 @@ def _policy(case, **options):
 
 
 def _call(policy, params, method, *arguments):
-  return policy.apply(params, *arguments, method=method)
+  return jax.jit(functools.partial(policy.apply, method=method))(
+    params, *arguments
+  )
+
+
+def _draw(policy, params, key, outputs, num):
+  def sample(params, key, outputs):
+    return policy.apply(params, key, outputs, num, method="sample")
+
+  return jax.jit(sample)(params, key, outputs)
 
 
 @each
 def test_draws_follow_the_components(case):
   policy, params, outputs = _policy(case)
   num = 20_000
-  actions = policy.apply(
-    params, jax.random.key(3), outputs, num, method="sample"
-  )
+  actions = _draw(policy, params, jax.random.key(3), outputs, num)
   drawn = np.asarray(_call(policy, params, "decode", actions))
   assert drawn.shape == (NUM_DIMS, num)
   found = _call(policy, params, "components", outputs)
@@ -80,9 +88,7 @@ def test_draws_follow_the_components(case):
 @each
 def test_log_probs_are_those_of_the_components(case):
   policy, params, outputs = _policy(case)
-  actions = policy.apply(
-    params, jax.random.key(4), outputs, 50, method="sample"
-  )
+  actions = _draw(policy, params, jax.random.key(4), outputs, 50)
   log_probs = np.asarray(_call(policy, params, "log_prob", outputs, actions))
   drawn = np.float64(_call(policy, params, "decode", actions))
   found = _call(policy, params, "components", outputs)

@@ -161,13 +161,15 @@ def test_learned_noise_feels_prompts_whose_likelihood_underflows(name):
   ("sampled", "exact"),
   [
     ({"estimator.order": 2}, {"estimator.name": "exact_maxrl"}),
-    (
+    pytest.param(
       {"estimator.order": 2, "estimator.factorized": True},
       {"estimator.name": "exact_maxrl", "estimator.factorized": True},
+      marks=pytest.mark.long,
     ),
-    (
+    pytest.param(
       {"estimator.order": 2} | (noise := {"likelihood.learned": "input"}),
       {"estimator.name": "exact_maxrl"} | noise,
+      marks=pytest.mark.long,
     ),
     (
       {"estimator.order": 2, "estimator.factorized": True} | noise,

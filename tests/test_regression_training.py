@@ -28,28 +28,36 @@ def test_every_policy_trains_on_every_task(name, policy):
   assert all(np.isfinite(value).all() for value in found.values())
 
 
+_WAYS = [
+  {"estimator.name": "mse", "policy.policy_scale": 0.5},
+  {"estimator.name": "cross_entropy"},
+  {"estimator.name": "grpo", "estimator.signal": "reward"},
+  {"estimator.name": "tail_rl"},
+  {"estimator.name": "self_normalized"},
+  {"estimator.name": "exact_maxrl", "estimator.order": 3}
+  | {"estimator.factorized": True, "task.num_dims": 3},
+  {"likelihood.learned": "global", "likelihood.smallest_scale": 0.1}
+  | {"estimator.name": "vimco"},
+  {"likelihood.name": "student_t", "likelihood.degrees": 4.0},
+  {"likelihood.per_prompt": True, "likelihood.scale": 0.001}
+  | {"policy.name": "grid"},
+]
+_MORE_WAYS = [
+  {"estimator.name": "exact_maxrl", "estimator.order": 3},
+  {"estimator.name": "rloo", "estimator.signal": "reward"},
+  {"estimator.name": "grpo"},
+  {"estimator.name": "vimco"},
+  {"estimator.factorized": True, "task.num_dims": 3},
+  {"likelihood.learned": "input", "likelihood.smallest_scale": 0.1},
+  {"likelihood.per_prompt": True, "likelihood.smallest_scale": 0.4},
+]
+
+
 @pytest.mark.parametrize(
   "fields",
   [
-    {"estimator.name": "mse", "policy.policy_scale": 0.5},
-    {"estimator.name": "cross_entropy"},
-    {"estimator.name": "exact_maxrl", "estimator.order": 3},
-    {"estimator.name": "rloo", "estimator.signal": "reward"},
-    {"estimator.name": "grpo", "estimator.signal": "reward"},
-    {"estimator.name": "grpo"},
-    {"estimator.name": "tail_rl"},
-    {"estimator.name": "self_normalized"},
-    {"estimator.name": "vimco"},
-    {"estimator.factorized": True, "task.num_dims": 3},
-    {"estimator.name": "exact_maxrl", "estimator.order": 3}
-    | {"estimator.factorized": True, "task.num_dims": 3},
-    {"likelihood.learned": "input", "likelihood.smallest_scale": 0.1},
-    {"likelihood.learned": "global", "likelihood.smallest_scale": 0.1}
-    | {"estimator.name": "vimco"},
-    {"likelihood.name": "student_t", "likelihood.degrees": 4.0},
-    {"likelihood.per_prompt": True, "likelihood.smallest_scale": 0.4},
-    {"likelihood.per_prompt": True, "likelihood.scale": 0.001}
-    | {"policy.name": "grid"},
+    *_WAYS,
+    *(pytest.param(way, marks=pytest.mark.long) for way in _MORE_WAYS),
   ],
   ids=str,
 )

@@ -132,6 +132,13 @@ def test_type_of_the_rewards(verl, dtype):
     assert (theirs.dtype, theirs.shape) == (found.dtype, found.shape)
 
 
+def test_whole_rewards_have_advantages_with_fractions(verl):
+  whole = batch(np.round(REWARDS), torch.int64)
+  found, _ = verl[0].get_adv_estimator_fn("maxrl")(**whole)
+  expected = at_every_token(algorithm_1(np.round(REWARDS)))
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_options_of_the_algorithm_config(verl):
   core, adapter = verl
   maxrl = core.get_adv_estimator_fn("maxrl")

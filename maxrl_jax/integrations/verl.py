@@ -75,11 +75,14 @@ def outcome_advantages(
 
   Returns:
     Advantages [R, L] and, as they are outcomes, the same again as returns; of
-    the device of the rewards and the type that rewards times mask has.
+    the device of the rewards and the type that rewards times mask has, float32
+    where that is whole.
   """
   if index is None:
     raise ValueError("index is None: verl's batch has no `uid` to group by")
   scores = token_level_rewards.detach().sum(-1)
+  if not scores.is_floating_point():  # Advantages would be cut to integers.
+    scores = scores.float()
   found = groups.advantages(
     scores.float().cpu().numpy(),
     index,
