@@ -28,9 +28,12 @@ def test_pass_at_k_is_the_exact_rational(n):
     np.testing.assert_allclose(found, [float(x) for x in exact], rtol=2e-6)
 
 
-def test_pass_at_k_refuses_more_than_there_are():
-  with pytest.raises(ValueError, match="k = 9"):
-    evaluation.pass_at_k(jnp.array([1]), 8, 9)
+@pytest.mark.parametrize("k", [0, 1.5, 9])
+def test_pass_at_k_refuses_more_than_there_are(k):
+  with pytest.raises(ValueError, match=f"k = {k}: must be"):
+    evaluation.pass_at_k(jnp.array([1]), 8, k)
+  with pytest.raises(ValueError, match=f"k = {k}: must be"):
+    evaluation.graded_pass_at_k(jnp.zeros(8), k)
 
 
 def test_pass_at_k_is_unbiased_for_the_exact_one():

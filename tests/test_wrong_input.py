@@ -157,7 +157,8 @@ def _wrong(tmp_path):
       "type int, or range(first,last[,step])",
     ),
     ((*swept, "--grid=rollouts=logspace(1,8,3)"), "or log(first,last,count)"),
-    ((*swept, "--grid=rollouts=lin(1,8,0)"), "(two values at least)"),
+    ((*swept, "--grid=rollouts=lin(1,8,0)"), "a whole number, 2 or more)"),
+    ((*swept, "--grid=rollouts=lin(1,8,2.7)"), "a whole number, 2 or more)"),
     (
       ("sweep", "--config=configs/digits.py"),
       "grid is not given, and configs/digits.py has no get_sweep()",

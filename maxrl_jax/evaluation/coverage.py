@@ -87,7 +87,7 @@ def pass_at_k(
     k: from 1 to n.
 
   Raises:
-    ValueError: k outside 1..n, or c outside 0..n.
+    ValueError: k not whole or outside 1..n, or c outside 0..n.
   """
   _check_k(k, num_samples)
   if not ranges.is_traced(num_correct):
@@ -115,7 +115,7 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
     k: from 1 to n.
 
   Raises:
-    ValueError: k outside 1..n.
+    ValueError: k not whole or outside 1..n.
   """
   num = likelihoods.shape[0]
   _check_k(k, num)
@@ -135,8 +135,10 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
 
 
 def _check_k(k: int, num_samples: int) -> None:
-  if not 1 <= k <= num_samples:
-    raise ValueError(f"k = {k}: must be from 1 to n = {num_samples} samples")
+  if not 1 <= k <= num_samples or k != int(k):
+    raise ValueError(
+      f"k = {k}: must be a whole number from 1 to n = {num_samples} samples"
+    )
 
 
 def coverage(p: Array, ks: Sequence[int]) -> Array:

@@ -132,8 +132,8 @@ def _spaced(kind: str, numbers: list[float]) -> list:
   if len(numbers) != 3:
     raise ValueError("three numbers are needed")
   first, last, count = numbers
-  if count < 2:
-    raise ValueError("two values at least")
+  if count < 2 or count != int(count):
+    raise ValueError("the count must be a whole number, 2 or more")
   make = np.linspace if kind == "lin" else np.geomspace
   inner = make(first, last, int(count))[1:-1]
   return [first, *map(_rounded, inner), last]
