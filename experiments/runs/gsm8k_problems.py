@@ -48,9 +48,10 @@ def final_number(text: str) -> str | None:
   """The number after the last ####, in one way of writing it; or None.
 
   Without thousands' commas, dollar signs and zeros that mean nothing: of
-  "#### $1,200.0" it is "1200".
+  "#### $1,200.0" it is "1200". A fraction is none.
   """
-  found = re.findall(r"####\s*\$?\s*(-?)\s*\$?([\d,]*\.?\d+)", text)
+  form = r"####\s*\$?\s*(-?)\s*\$?([\d,]*\.?\d+)(?![\d.,]*\s*/\s*\d)"
+  found = re.findall(form, text)
   if not found:
     return None
   sign, digits = found[-1]
