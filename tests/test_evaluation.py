@@ -11,7 +11,7 @@ import pytest
 
 from configs import bandit
 from maxrl_jax import estimators, evaluation, objectives, training
-from maxrl_jax.evaluation import groups
+from maxrl_jax.evaluation import batches
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.base import Prompts
@@ -111,7 +111,7 @@ def test_partial_credit_counts_in_sampled_evaluation():
 
 
 @pytest.mark.parametrize("size", [1, 8, 20, 21, 100])
-def test_prompts_in_groups_are_all_judged_once(size):
+def test_prompts_in_batches_are_all_judged_once(size):
   prompts = Prompts(jnp.arange(21.0)[:, None], jnp.arange(21))
   sizes = []
 
@@ -119,16 +119,16 @@ def test_prompts_in_groups_are_all_judged_once(size):
     sizes.append(len(some.targets))
     return some.targets, some.inputs[:, 0] + 100 * number
 
-  targets, inputs = groups.by_groups(f, prompts, size)
+  targets, inputs = batches.in_batches(f, prompts, size)
   np.testing.assert_array_equal(targets, np.arange(21))
   expected = [i + 100 * (i // size) for i in range(21)]
   np.testing.assert_array_equal(inputs, expected)
   assert set(sizes) == {min(size, 21)}
 
 
-def test_a_large_split_takes_no_more_memory_than_a_group():
-  """All at once, the logits of four groups would be there."""
-  task = TASKS["digits"](num_digits=3, eval_size=4 * groups.MANY)
+def test_a_large_split_takes_no_more_memory_than_a_batch():
+  """All at once, the logits of four batches would be there."""
+  task = TASKS["digits"](num_digits=3, eval_size=4 * batches.MANY)
   policy = POLICIES["mlp"](**task.policy_options, hidden=(8,))
   prompts = task.splits["test"]
   params = policy.init(jax.random.key(0), prompts.inputs[:1])
@@ -137,14 +137,14 @@ def test_a_large_split_takes_no_more_memory_than_a_group():
   def rates(params, prompts):
     return evaluation.pass_rates(policy, params, prompts, task)
 
-  some = jax.tree.map(lambda x: x[: groups.MANY], prompts)
+  some = jax.tree.map(lambda x: x[: batches.MANY], prompts)
   one, four = (
     rates.lower(params, x).compile().memory_analysis().temp_size_in_bytes
     for x in (some, prompts)
   )
   assert four < 2 * one
   np.testing.assert_allclose(
-    rates(params, prompts).log_pass_rates[: groups.MANY],
+    rates(params, prompts).log_pass_rates[: batches.MANY],
     rates(params, some).log_pass_rates,
     rtol=1e-5,
   )
@@ -160,7 +160,7 @@ def _unknown_bandit():
 
 @pytest.mark.parametrize("num", [40, 256, 600])
 def test_success_counts_are_binomial(num):
-  """In groups of 16 prompts and 256 rollouts, and in what is left over."""
+  """In batches of 16 prompts and 256 rollouts, and in what is left over."""
   task, p = _unknown_bandit()
   policy = POLICIES["tabular"](**task.policy_options)
   prompts = task.splits["test"]

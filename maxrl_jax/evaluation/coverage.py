@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from maxrl_jax import objectives, ranges, symmetric
-from maxrl_jax.evaluation.groups import by_groups
+from maxrl_jax.evaluation.batches import in_batches
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
@@ -42,11 +42,11 @@ def pass_rates(
     best = likelihoods(target, mode[None])[0]
     return PassRates(log_p, best.astype(log_p.dtype))
 
-  def group(some: Prompts, _: Any) -> PassRates:
+  def batch(some: Prompts, _: Any) -> PassRates:
     outputs = policy.apply(params, some.inputs)
     return jax.vmap(one)(outputs, some.targets)
 
-  return by_groups(group, prompts)
+  return in_batches(batch, prompts)
 
 
 def metrics(

@@ -15,8 +15,8 @@ from jax.scipy import stats as densities
 
 from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
+from maxrl_jax.evaluation.batches import in_batches
 from maxrl_jax.evaluation.coverage import coverage
-from maxrl_jax.evaluation.groups import by_groups
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
@@ -50,11 +50,11 @@ def metrics(
     components: Any = policy.apply(params, outputs, method="components")
     return _judge(task, components, target)
 
-  def group(some: Prompts, _: Any) -> _Judged:
+  def batch(some: Prompts, _: Any) -> _Judged:
     outputs = policy.apply(params, some.inputs)
     return jax.vmap(one)(outputs, some.targets)
 
-  judged, target = by_groups(group, prompts), prompts.targets
+  judged, target = in_batches(batch, prompts), prompts.targets
   log_p = jnp.sum(judged.log_pass_rate, -1)
   num_dims = target.y.shape[-1]
   assert task.likelihood is not None

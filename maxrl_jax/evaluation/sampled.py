@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from maxrl_jax import rollouts
-from maxrl_jax.evaluation import groups
+from maxrl_jax.evaluation import batches
 from maxrl_jax.evaluation.coverage import graded_pass_at_k, pass_at_k
 from maxrl_jax.tasks.base import Prompts, Task
 
@@ -62,9 +62,9 @@ def sampled_likelihoods(
     num: n.
   """
   full, rest = divmod(num, _ROLLOUTS)
-  keys = jax.random.split(key, groups.count(prompts, _PROMPTS))
+  keys = jax.random.split(key, batches.count(prompts, _PROMPTS))
 
-  def group(some: Prompts, number: Any) -> Array:
+  def batch(some: Prompts, number: Any) -> Array:
     def draw(key: Array, size: int) -> Array:
       drawn = rollouts.sample_batch(key, policy, params, some, task, size)
       return drawn.likelihoods
@@ -80,7 +80,7 @@ def sampled_likelihoods(
       parts.append(draw(last, rest))
     return jnp.concatenate(parts, 1)
 
-  return groups.by_groups(group, prompts, _PROMPTS)
+  return batches.in_batches(batch, prompts, _PROMPTS)
 
 
 def metrics(

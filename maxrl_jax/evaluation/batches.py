@@ -14,33 +14,33 @@ MANY = 2048  # Prompts whose activations are in memory at a time.
 
 
 def count(prompts: Prompts, size: int) -> int:
-  """How many groups of at most `size` prompts there are."""
+  """How many batches of at most `size` prompts there are."""
   return -(-prompts.inputs.shape[0] // size)
 
 
-def by_groups(
+def in_batches(
   f: Callable[[Prompts, Any], Any], prompts: Prompts, size: int = MANY
 ) -> Any:
-  """f of all prompts, one group after another.
+  """f of all prompts, one batch after another.
 
   Args:
-    f: (prompts [m, …], number of the group) → a tree of [m, …], of each prompt
+    f: (prompts [m, …], number of the batch) → a tree of [m, …], of each prompt
       by itself.
     prompts: M of them.
-    size: of a group, at most.
+    size: of a batch, at most.
 
   Returns:
     a tree of [M, …].
   """
-  groups, total = count(prompts, size), prompts.inputs.shape[0]
-  if groups == 1:
+  batches, total = count(prompts, size), prompts.inputs.shape[0]
+  if batches == 1:
     return f(prompts, 0)
-  # The last group is filled up with the first prompts.
-  rows = (np.arange(groups * size) % total).reshape(groups, size)
+  # The last one is filled up with the first prompts.
+  rows = (np.arange(batches * size) % total).reshape(batches, size)
 
-  def group(arguments: tuple[jax.Array, jax.Array]) -> Any:
+  def batch(arguments: tuple[jax.Array, jax.Array]) -> Any:
     rows, number = arguments
     return f(jax.tree.map(lambda x: jnp.asarray(x)[rows], prompts), number)
 
-  found = lax.map(group, (jnp.asarray(rows), jnp.arange(groups)))
+  found = lax.map(batch, (jnp.asarray(rows), jnp.arange(batches)))
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], found)
