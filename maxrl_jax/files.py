@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -25,6 +26,14 @@ def write_whole(path: pathlib.Path, text: str) -> None:
   """Writes a text whole or not at all."""
   with whole(path) as unfinished:
     unfinished.write_text(text, encoding="utf-8")
+
+
+def write_arrays(path: pathlib.Path, arrays: dict[str, Any]) -> None:
+  """Writes an .npz whole or not at all."""
+  import numpy as np  # Not for what only writes words: --help reads this.
+
+  with whole(path) as unfinished, open(unfinished, "wb") as file:
+    np.savez(file, **arrays)  # To a file: it would add .npz to a name.
 
 
 def write_json(path: pathlib.Path, record: dict) -> None:

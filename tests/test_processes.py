@@ -40,11 +40,15 @@ _BANDIT = (
 )
 
 
-def _start(workdir: pathlib.Path, folders=(_ROOT,) * 2, options=_BANDIT):
-  """Processes of one run, each with a single device and in its folder."""
+def _free_port() -> int:
   with socket.socket() as free:
     free.bind(("localhost", 0))
-    port = free.getsockname()[1]
+    return free.getsockname()[1]
+
+
+def _start(workdir: pathlib.Path, folders=(_ROOT,) * 2, options=_BANDIT):
+  """Processes of one run, each with a single device and in its folder."""
+  port = _free_port()
   common = [
     *(sys.executable, "-m", "experiments.train", f"--workdir={workdir}"),
     *("--platform=cpu", "--distributed", "--heartbeat_s=20", *options),
@@ -200,9 +204,7 @@ os._exit(0)
 
 
 def test_a_process_that_has_not_begun_to_train_hears_sigterm():
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = free.getsockname()[1]
+  port = _free_port()
   done = subprocess.run(
     [
       *(sys.executable, "-c", _MEETS, "--platform=cpu", "--distributed"),

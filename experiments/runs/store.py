@@ -43,7 +43,7 @@ def stored(
   if not path.exists():
     with alone(folder / f"unfinished-{name}-{key}") as unfinished:
       if not path.exists():
-        _write(path, compute(unfinished))
+        files.write_arrays(path, compute(unfinished))
   with np.load(path) as found:
     return dict(found)
 
@@ -57,11 +57,6 @@ def alone(folder: pathlib.Path):
     folder.mkdir(exist_ok=True)
     yield folder
     shutil.rmtree(folder)
-
-
-def _write(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-  with files.whole(path) as unfinished, open(unfinished, "wb") as file:
-    np.savez(file, **arrays)  # type: ignore[arg-type]  # Taken for a flag.
 
 
 def digest(config, **more) -> str:

@@ -58,15 +58,13 @@ class _Lines(tqdm):
 
   def __init__(self, *args, **options):
     every = 60.0
-    words = (
-      "{desc} {percentage:.0f} %, {n_fmt} of {total_fmt} [{elapsed} so far,"
+    form = (
+      "{desc} {percentage:.0f} %, {n_fmt} of {total_fmt}"
+      " [{elapsed} so far, {remaining} left, {rate_fmt}{postfix}]"
     )
-    options = {
-      "mininterval": every,
-      "delay": every,
-      "bar_format": words + " {remaining} left, {rate_fmt}{postfix}]",
-    } | options
-    super().__init__(*args, leave=False, maxinterval=every, **options)
+    options = {"mininterval": every, "delay": every} | options
+    options |= {"maxinterval": every, "bar_format": form, "leave": False}
+    super().__init__(*args, **options)
 
   def display(self, msg: str | None = None, pos: int | None = None) -> None:
     """Called with a text where a bar would be wiped out."""

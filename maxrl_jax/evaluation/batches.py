@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,3 +45,20 @@ def in_batches(
 
   found = lax.map(batch, (jnp.asarray(rows), jnp.arange(batches)))
   return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], found)
+
+
+def judged(
+  policy: nn.Module,
+  params: Any,
+  prompts: Prompts,
+  judge: Callable[[Any, Any], Any],
+) -> Any:
+  """(Components, target) → `judge` of every prompt: a tree of [M, …]."""
+
+  def one(outputs: Any, target: Any) -> Any:
+    return judge(policy.apply(params, outputs, method="components"), target)
+
+  def batch(some: Prompts, _: Any) -> Any:
+    return jax.vmap(one)(policy.apply(params, some.inputs), some.targets)
+
+  return in_batches(batch, prompts)

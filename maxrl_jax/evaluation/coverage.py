@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from maxrl_jax import objectives, ranges, symmetric
-from maxrl_jax.evaluation.batches import in_batches
+from maxrl_jax.evaluation.batches import judged
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
@@ -35,18 +35,13 @@ def pass_rates(
   assert task.likelihoods is not None
   log_pass_rate, likelihoods = task.log_pass_rate, task.likelihoods
 
-  def one(outputs: Any, target: Any) -> PassRates:
-    components: Any = policy.apply(params, outputs, method="components")
+  def judge(components: Any, target: Any) -> PassRates:
     mode = components.locations[jnp.argmax(components.log_weights)]
     log_p = log_pass_rate(target, components)
     best = likelihoods(target, mode[None])[0]
     return PassRates(log_p, best.astype(log_p.dtype))
 
-  def batch(some: Prompts, _: Any) -> PassRates:
-    outputs = policy.apply(params, some.inputs)
-    return jax.vmap(one)(outputs, some.targets)
-
-  return in_batches(batch, prompts)
+  return judged(policy, params, prompts, judge)
 
 
 def metrics(

@@ -3,6 +3,7 @@
 With a noise model, policy and noise together are a predictive density of y.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from jax.scipy import stats as densities
 
 from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
-from maxrl_jax.evaluation.batches import in_batches
+from maxrl_jax.evaluation import batches
 from maxrl_jax.evaluation.coverage import coverage
 from maxrl_jax.tasks.base import Prompts, Task
 
@@ -45,16 +46,10 @@ def metrics(
       pass@k          a rollout falls within `task.tolerance` of y in all
                       dimensions
   """
-
-  def one(outputs: Any, target: Any) -> _Judged:
-    components: Any = policy.apply(params, outputs, method="components")
-    return _judge(task, components, target)
-
-  def batch(some: Prompts, _: Any) -> _Judged:
-    outputs = policy.apply(params, some.inputs)
-    return jax.vmap(one)(outputs, some.targets)
-
-  judged, target = in_batches(batch, prompts), prompts.targets
+  target = prompts.targets
+  judged = batches.judged(
+    policy, params, prompts, functools.partial(_judge, task)
+  )
   log_p = jnp.sum(judged.log_pass_rate, -1)
   num_dims = target.y.shape[-1]
   assert task.likelihood is not None

@@ -83,5 +83,4 @@ def save(folder: pathlib.Path, arrays: dict) -> None:
   """One slice's runs, whole or not at all."""
   folder.mkdir(parents=True, exist_ok=True)
   name = f"slice-{arrays['point'][0]:05d}-{arrays['seed'][0]:05d}.npz"
-  with files.whole(folder / name) as path, open(path, "wb") as file:
-    np.savez(file, **arrays)
+  files.write_arrays(folder / name, arrays)
