@@ -24,9 +24,10 @@ from PIL import Image
 
 from configs import imagenet
 from experiments.shell import console, workdirs
-from maxrl_jax import feeding, training
+from maxrl_jax.devices import feeding
+from maxrl_jax.learning import training
 from maxrl_jax.tasks import TASKS
-from tests.image_sets import write
+from tests.support.image_sets import write
 
 _IMAGES = flags.DEFINE_integer("images", 512, "Different images.", 32)
 _WORKERS = flags.DEFINE_list(

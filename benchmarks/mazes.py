@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.steps import blocked
 from configs import maze_paper
-from maxrl_jax import training
+from maxrl_jax.learning import training
 from maxrl_jax.policies import Transformer, qwen2
 
 _LENGTH = 32

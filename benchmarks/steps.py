@@ -5,7 +5,7 @@ import functools
 import jax
 
 from configs import digits
-from maxrl_jax import training
+from maxrl_jax.learning import training
 
 _STEPS = 20  # A timed call.
 

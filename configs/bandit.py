@@ -6,11 +6,11 @@ python -m experiments.sweep --config=configs/bandit.py --workdir=runs/orders
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.name = "bandit"
   config.policy.name = "tabular"
   config.rollouts = 32

@@ -8,11 +8,11 @@ order 1 (RL) collapses to the likelier mode.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.name = "bimodal"
   config.task.noise = 0.4
   config.likelihood.scale = 0.4

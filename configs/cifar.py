@@ -11,13 +11,13 @@ DATA holds `cifar10` as tensorflow-datasets prepares it, in array_record files.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 _EPOCH = 175  # Steps: 45 000 images, 256 a step.
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.name = "images"
   config.task.data_name = "cifar10"
   config.task.eval_size = 5_000

@@ -5,11 +5,11 @@ python -m experiments.train --config=configs/digits.py --workdir=runs/digits
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.num_digits = 3
   config.rollouts = 1024
   config.steps = 8000

@@ -6,11 +6,11 @@
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.name = "gaussian_teacher"
   config.task.num_classes = 100
   config.optimizer.name = "adam"

@@ -21,13 +21,13 @@ there is no weight decay, and pixels go from −1 to 1.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 _EPOCH = 5_000  # Steps: 1.27 million images, 256 a step.
 
 
 def get_config() -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.name = "streamed_images"
   config.task.data_name = "imagenet2012"
   config.task.test_split = "validation"

@@ -10,11 +10,11 @@ python -m experiments.train --config=configs/maze.py --workdir=runs/maze \
 
 from ml_collections import ConfigDict
 
-from configs import default
+from maxrl_jax.config import default
 
 
 def get_config(stage: str = "rl") -> ConfigDict:
-  config = default.get_config()
+  config = default()
   config.task.name = "maze"
   config.task.size = 9
   config.task.max_length = 18  # Tokens; mazes that need more are not drawn.

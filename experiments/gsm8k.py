@@ -58,7 +58,7 @@ def main(argv) -> None:
   console.no_arguments(argv)
   from experiments.runs.gsm8k_problems import batches, read, verify
   from experiments.shell import workdirs
-  from maxrl_jax.files import write_json
+  from maxrl_jax.runs.files import write_json
 
   # Says which extra is missing.
   importlib.import_module("maxrl_jax.integrations.tunix")

@@ -20,7 +20,7 @@ from absl import flags
 from experiments.figures import ALL, FIGURES, MAZES, expected
 from experiments.shell import children, console, output
 from experiments.shell.interruptions import Stopped
-from maxrl_jax import files
+from maxrl_jax.runs import files
 
 _PRESET = flags.DEFINE_enum(
   "preset",

@@ -48,7 +48,7 @@ def main(argv) -> None:
   from experiments.reports import sweep_report
   from experiments.runs import sweep_runs
   from experiments.shell import workdirs
-  from maxrl_jax.sweeps import dataset, grid, programs
+  from maxrl_jax.runs import dataset, grid, programs
 
   config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
   if config.runs != 1:
@@ -129,7 +129,7 @@ def _parts(path: pathlib.Path, first: int) -> list[range]:
   A part is sliced by itself: seeds that are added are not mixed with those that
   are done, and what an earlier command left unfinished is found again.
   """
-  from maxrl_jax.files import write_json
+  from maxrl_jax.runs.files import write_json
 
   counts = json.loads(path.read_text())["counts"] if path.exists() else []
   asked = _SEEDS.value

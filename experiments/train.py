@@ -7,7 +7,7 @@ checkpoints/ and summary.json; a transformer's parameters too, as model/ in
 Hugging Face's format, which `--config.policy.checkpoint` takes. With several
 runs, values are lists with one number a run, and there is a model-SEED/ for
 each. The same command goes on where it was interrupted, to the same numbers.
-`--config.FIELD=VALUE` changes a field; configs/default.py has them all.
+`--config.FIELD=VALUE` changes a field; docs/config.md lists them.
 """
 
 import pathlib
@@ -30,7 +30,7 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete what the folder has first.")
 def main(argv) -> None:
   console.no_arguments(argv)
   from experiments.runs import single_run
-  from maxrl_jax import processes
+  from maxrl_jax.devices import processes
 
   workdir = pathlib.Path(_WORKDIR.value)
   found = single_run.train(_CONFIG.value, workdir, fresh=_FRESH.value)

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import oracles
 import pytest
 
 from maxrl_jax import estimators, losses, objectives, symmetric
+from tests.support import oracles
 
 
 def test_one_update_is_the_step_of_the_pseudocode(x64):

@@ -5,10 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-import oracles
 import pytest
 
 from maxrl_jax import objectives
+from tests.support import oracles
 
 # From hopeless to solved. Between 0.29 and 0.41 lies the weakest stretch of
 # log1p(−p) in double precision; the last ones are as close to 1 as float32

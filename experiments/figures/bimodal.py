@@ -18,7 +18,8 @@ from experiments.reports.results import (
 )
 from experiments.runs import regression_probes, regression_runs
 from experiments.shell import output
-from maxrl_jax import configuration, plotting, stats
+from maxrl_jax import config as configuration
+from maxrl_jax import plotting, stats
 
 _ORDERS = (1, 2, 4, 8, 16, 31)
 _OTHERS = (

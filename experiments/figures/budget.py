@@ -15,7 +15,7 @@ from experiments.reports.sweep_analysis import RATE, analyse
 from experiments.runs import sweep_runs
 from experiments.runs.rates import marked
 from maxrl_jax import plotting, stats
-from maxrl_jax.sweeps import grid
+from maxrl_jax.runs import grid
 
 _STEPS = {"quick": 600, "full": 4000}
 _SEEDS = {"quick": 6, "full": 12}

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from configs import default
 from experiments.figures import regression_looks
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from experiments.runs import regression_probes, regression_runs
 from experiments.shell import output
 from maxrl_jax import plotting, stats
+from maxrl_jax.config import default
 
 _DIMS = {"quick": (1, 4, 32), "full": (1, 2, 4, 8, 16, 32)}
 _STEPS = {"quick": 1000, "full": 4000}
@@ -61,7 +61,7 @@ def figure(preset: str, workdir) -> Result:
 
 
 def _config(label: str, dims: int, steps: int):
-  config = default.get_config()
+  config = default()
   config.task.name, config.task.num_dims = "teacher", dims
   config.likelihood.scale = 0.5
   config.policy.name, config.policy.policy_scale = "normal", 0.5

@@ -15,7 +15,7 @@ from experiments.reports.sweep_analysis import RATE, analyse
 from experiments.runs import sweep_runs
 from experiments.runs.rates import marked
 from maxrl_jax import objectives, plotting, stats
-from maxrl_jax.sweeps import grid
+from maxrl_jax.runs import grid
 
 _NUM = 32
 _STEPS = {"quick": 1000, "full": 4000}

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from configs import default
 from experiments.figures import regression_looks
 from experiments.reports.results import (
   Claim,
@@ -16,6 +15,7 @@ from experiments.reports.results import (
 from experiments.runs import regression_runs
 from experiments.shell import output
 from maxrl_jax import plotting, stats
+from maxrl_jax.config import default
 
 _RHOS = {"quick": (0.1, 0.3, 0.7), "full": (0.05, 0.1, 0.2, 0.4, 0.7)}
 _ROLLOUTS = {"quick": (8, 64), "full": (8, 32, 128)}
@@ -79,7 +79,7 @@ def _efficiency() -> float:
 
 
 def _config(steps: int):
-  config = default.get_config()
+  config = default()
   config.task.name = "bag_of_words"
   config.likelihood.scale = _NOISE
   config.policy.name, config.policy.policy_scale = "normal", _WIDTH

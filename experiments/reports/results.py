@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from maxrl_jax import stats
-from maxrl_jax.files import write_whole
+from maxrl_jax.runs.files import write_whole
 
 
 class Claim(NamedTuple):

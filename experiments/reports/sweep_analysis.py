@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from experiments.runs.rates import best_rate
-from maxrl_jax.one_run import RATE
-from maxrl_jax.sweeps.grid import Axis, points
+from maxrl_jax.learning.update import RATE
+from maxrl_jax.runs.grid import Axis, points
 
 # What fields are called in figures and tables.
 SYMBOLS = {

@@ -8,7 +8,7 @@ from experiments.reports.results import Drawing
 from experiments.reports.sweep_analysis import RATE, Sweep, name
 from maxrl_jax import plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
-from maxrl_jax.sweeps.dataset import plain
+from maxrl_jax.runs.dataset import plain
 
 _ORDER, _ROLLOUTS = "estimator.order", "rollouts"
 _MOST = 12  # Curves that one figure can tell apart.

@@ -19,8 +19,8 @@ from experiments.reports.sweep_analysis import Sweep, analyse
 from experiments.runs.rates import marked
 from experiments.shell import output
 from maxrl_jax import plotting, stats
-from maxrl_jax.files import write_whole
-from maxrl_jax.sweeps.grid import Axis
+from maxrl_jax.runs.files import write_whole
+from maxrl_jax.runs.grid import Axis
 
 
 def write(data: xr.Dataset, axes: list[Axis], workdir: pathlib.Path, question):

@@ -9,7 +9,7 @@ from ml_collections import config_dict
 from configs import bandit
 from experiments.runs import resumable
 from experiments.runs.store import stored
-from maxrl_jax import rollouts, training
+from maxrl_jax.learning import rollouts, training
 
 NUM = 32  # Rollouts a prompt.
 RATE = 30.0  # Common to all orders: the figure says why.

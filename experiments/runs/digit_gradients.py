@@ -9,7 +9,9 @@ import numpy as np
 from experiments.runs import resumable
 from experiments.runs.digit_runs import Method, Preset, config_of
 from experiments.runs.store import stored
-from maxrl_jax import configuration, evaluation, rollouts, training
+from maxrl_jax import config as configuration
+from maxrl_jax import evaluation
+from maxrl_jax.learning import rollouts, training
 from maxrl_jax.tasks import Prompts
 
 STRINGS = 1000  # Held-out ones.

@@ -11,8 +11,9 @@ from experiments.runs import resumable
 from experiments.runs.rates import Choice, best_rate
 from experiments.runs.store import stored
 from experiments.shell import output
-from maxrl_jax import evaluation, training
-from maxrl_jax.one_run import RATE
+from maxrl_jax import evaluation
+from maxrl_jax.learning import training
+from maxrl_jax.learning.update import RATE
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 

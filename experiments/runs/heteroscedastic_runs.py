@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import default
 from experiments.runs import regression_runs
-from maxrl_jax import configuration, evaluation, objectives, rollouts
+from maxrl_jax import config as configuration
+from maxrl_jax import evaluation, objectives
+from maxrl_jax.config import default
+from maxrl_jax.learning import rollouts
 
 # Whose σ the noise model has: its own fixed one, unless the label says more.
 SIGMAS = {
@@ -19,7 +21,7 @@ NUM = 64
 
 def config_of(label: str, learnable: bool, steps: int):
   """Of a method: its noise model is `SIGMAS`', where it is among them."""
-  config = default.get_config()
+  config = default()
   config.task.name, config.task.learnable = "heteroscedastic", learnable
   config.task.dim = 4
   config.likelihood.scale = 0.1

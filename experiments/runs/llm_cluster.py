@@ -19,8 +19,8 @@ from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from maxrl_jax.evaluation import pass_at_k
-from maxrl_jax.files import write_whole
 from maxrl_jax.integrations.tunix import MaxRLConfig
+from maxrl_jax.runs.files import write_whole
 
 Batch = dict[str, np.ndarray]
 

@@ -6,8 +6,9 @@ import numpy as np
 
 from experiments.runs.maze_presets import METHODS
 from experiments.runs.maze_runs import KS
-from maxrl_jax import batch_losses, evaluation, rollouts
+from maxrl_jax import evaluation
 from maxrl_jax.estimators import ESTIMATORS
+from maxrl_jax.learning import batch_losses, rollouts
 from maxrl_jax.tasks import mazes
 
 ANSWERS = 64  # To each maze.

@@ -24,8 +24,10 @@ from experiments.runs.maze_presets import METHODS, Preset, config_of
 from experiments.runs.rates import best_rate
 from experiments.shell import output
 from experiments.shell.interruptions import RESUMABLE, Stopped
-from maxrl_jax import configuration, evaluation, training
-from maxrl_jax.one_run import RATE
+from maxrl_jax import config as configuration
+from maxrl_jax import evaluation
+from maxrl_jax.learning import training
+from maxrl_jax.learning.update import RATE
 from maxrl_jax.policies import Transformer, qwen2
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maxrl_jax import rollouts
+from maxrl_jax.learning import rollouts
 
 
 def two_modes(made):

@@ -10,8 +10,9 @@ from ml_collections import config_dict
 from experiments.runs import resumable
 from experiments.runs.rates import best_rate
 from experiments.runs.store import stored
-from maxrl_jax import evaluation, training
-from maxrl_jax.one_run import RATE
+from maxrl_jax import evaluation
+from maxrl_jax.learning import training
+from maxrl_jax.learning.update import RATE
 
 # Ways to learn, by the label that figures give them.
 METHODS = {

@@ -12,9 +12,10 @@ import psutil
 from experiments.runs import store
 from experiments.shell import output
 from experiments.shell.interruptions import until_stopped
-from maxrl_jax import processes, training
-from maxrl_jax.files import write_whole
-from maxrl_jax.resuming import Record, Resumable
+from maxrl_jax.devices import processes
+from maxrl_jax.learning import training
+from maxrl_jax.runs.files import write_whole
+from maxrl_jax.runs.resume import Record, Resumable
 
 # Seconds between checkpoints of runs that are small as a rule.
 PATIENCE = 30.0

@@ -10,9 +10,11 @@ import jax
 
 from experiments.runs import resumable
 from experiments.shell import output, workdirs
-from maxrl_jax import evaluation, processes, training
-from maxrl_jax.files import write_json
+from maxrl_jax import evaluation
+from maxrl_jax.devices import processes
+from maxrl_jax.learning import training
 from maxrl_jax.policies import Transformer, qwen2
+from maxrl_jax.runs.files import write_json
 
 _KS = (1, 4, 16, 64, 128, 256, 1024)
 

@@ -12,7 +12,7 @@ import filelock
 import numpy as np
 
 import maxrl_jax
-from maxrl_jax import files
+from maxrl_jax.runs import files
 
 # Sources that compute nothing, and what they set is in configs.
 _APART = ("plotting.py", "maze_presets.py")

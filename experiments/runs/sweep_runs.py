@@ -10,7 +10,7 @@ from experiments.runs.resumable import PATIENCE
 from experiments.shell import output, workdirs
 from experiments.shell.interruptions import until_stopped
 from experiments.shell.output import counted
-from maxrl_jax.sweeps import dataset, finished, grid, programs, running
+from maxrl_jax.runs import dataset, finished, grid, programs, running
 
 
 def sweep(

@@ -102,18 +102,18 @@ def _of_flag(error: flags.Error) -> str:
 
 def _of_field(text: str, argv: Sequence[str]) -> str:
   if "get_config" in text:
-    return "--config: the file has no get_config(), see configs/default.py"
+    return "--config: the file has no get_config(), see docs/config.md"
   name = re.findall(r"\w+", text)[0]
   given = [word for word in argv if f".{name}" in word] or ["--config"]
   near = re.search(r'Did you mean "(\w+)"', text)
   meant = near[1] if near else _elsewhere(name)
-  hint = f"did you mean {meant}?" if meant else "see configs/default.py"
+  hint = f"did you mean {meant}?" if meant else "see docs/config.md"
   return f"{given[0]}: the config has no field {name}; {hint}"
 
 
 def _elsewhere(name: str) -> str | None:
   """A field of that name in another block."""
-  from configs import default
-  from maxrl_jax.sweeps import grid
+  from maxrl_jax.config import default
+  from maxrl_jax.runs import grid
 
-  return grid.nearest(name, default.get_config())
+  return grid.nearest(name, default())

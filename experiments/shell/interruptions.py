@@ -55,7 +55,7 @@ def until_stopped(chunks: Generator, each: Callable = lambda _: None) -> None:
     Stopped: a signal asked for it.
   """
   # JAX is slow to import, and a wrong flag is told without it.
-  from maxrl_jax import processes
+  from maxrl_jax.devices import processes
 
   with Interruptions() as interruptions, contextlib.closing(chunks):
     for chunk in chunks:

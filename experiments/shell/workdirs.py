@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 import jax
 
-from maxrl_jax.files import write_json
+from maxrl_jax.runs.files import write_json
 
 
 def make(path: pathlib.Path) -> None:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from maxrl_jax.configuration import fields
+from maxrl_jax.config import fields
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
 from maxrl_jax.evaluation import sampled as _sampled
@@ -30,8 +30,8 @@ from maxrl_jax.evaluation.moments import (
   sampled_moments,
 )
 from maxrl_jax.evaluation.sampled import sampled_likelihoods, success_counts
+from maxrl_jax.learning.training import Train, TrainState
 from maxrl_jax.tasks.base import Prompts
-from maxrl_jax.training import Train, TrainState
 
 __all__ = [
   "Moments",

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maxrl_jax import rollouts
 from maxrl_jax.evaluation import batches
 from maxrl_jax.evaluation.coverage import graded_pass_at_k, pass_at_k
+from maxrl_jax.learning import rollouts
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array

@@ -8,10 +8,10 @@ import jax
 import numpy as np
 from jax import lax
 
-from maxrl_jax import feeding
-from maxrl_jax.configuration import fields
+from maxrl_jax.config import fields
+from maxrl_jax.devices import feeding
 from maxrl_jax.evaluation.coverage import PassRates, means, pass_rates
-from maxrl_jax.training import Train, TrainState
+from maxrl_jax.learning.training import Train, TrainState
 
 _PROMPTS = 256  # On the devices at a time, about.
 

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from maxrl_jax import option_names, symmetric
+from maxrl_jax import symmetric
+from maxrl_jax.config import option_names
 from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS, GIVEN
 
 # A sum of weighted rewards may end this much above its ceiling, in float32.

@@ -142,7 +142,7 @@ def images(
     eval_size: most images in each fixed split.
     augment: random crop and flip of training images.
   """
-  from maxrl_jax.tasks import tfds_images
+  from maxrl_jax.tasks.images import tfds as tfds_images
 
   ranges.at_least(1, eval_size=eval_size)
   train = tfds_images.load(data_name, "train", data_dir, image_size=image_size)
@@ -209,7 +209,7 @@ def streamed_images(
     task_seed: of the order and the parts.
     workers: processes that decode; 0: a thread for each core.
   """
-  from maxrl_jax.tasks import image_stream
+  from maxrl_jax.tasks.images import stream as image_stream
 
   stream, num_classes = image_stream.stream(
     data_name=data_name,

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from experiments.shell import workdirs
-from maxrl_jax import training
+from maxrl_jax.learning import training
 
 FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "default")
 _INTEGERS = (-(2**31), -1, 0, 1, 2, 3, 5, 17, 200)
@@ -39,8 +39,8 @@ _VALUES = {int: _INTEGERS, float: _FLOATS, str: _NAMES, tuple: _TUPLES}
 
 @functools.cache
 def fields() -> dict[str, type]:
-  """Every field of configs/default.py with its type."""
-  config = importlib.import_module("configs.default").get_config()
+  """Every field of maxrl_jax/config/defaults.py with its type."""
+  config = importlib.import_module("maxrl_jax.config").default()
   found = {}
   for name in workdirs.flatten(config.to_dict()):
     *path, last = name.split(".")

@@ -22,7 +22,8 @@ from absl import logging
 from tqdm import tqdm
 
 from configs import bandit
-from maxrl_jax import checkpoints, training
+from maxrl_jax.learning import training
+from maxrl_jax.runs import checkpoints
 
 
 def saved(folder: pathlib.Path) -> dict:

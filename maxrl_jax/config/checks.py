@@ -1,0 +1,89 @@
+"""Invalid numbers in a config, whatever the task and policy."""
+
+from collections.abc import Iterator
+
+from ml_collections import ConfigDict
+
+from maxrl_jax.config import fields
+
+_NONFINITE = dict.fromkeys(("stop", "skip"))
+
+
+def check(config: ConfigDict) -> None:
+  """Raises ValueError that names every invalid number."""
+  problems = [
+    *_sizes(config),
+    *_multiples(config),
+    *_checkpoint(config.checkpoint, config.log_every),
+    *_optimizer(config.optimizer, config.steps),
+  ]
+  if problems:
+    raise ValueError("; ".join(problems))
+  fields.choice(_NONFINITE, "on_nonfinite", config.on_nonfinite)
+
+
+def _below(value: float | None, least: float) -> bool:
+  return value is None or not value >= least
+
+
+def _sizes(config: ConfigDict) -> Iterator[str]:
+  for name in ("runs", "steps", "batch_size", "rollouts", "eval_rollouts"):
+    if _below(config[name], 1):
+      yield f"{name} = {config[name]}: must be at least 1"
+  if not 0 <= config.seed < 2**31 - (config.runs or 0):
+    yield f"seed = {config.seed}: must be from 0 to 2^31 - runs - 1"
+
+
+def _multiples(config: ConfigDict) -> Iterator[str]:
+  steps, log_every, eval_every = (
+    config[name] for name in ("steps", "log_every", "eval_every")
+  )
+  if _below(log_every, 1):
+    yield f"log_every = {log_every}: must be at least 1"
+    return
+  if steps and steps % log_every:
+    yield f"log_every = {log_every}: must divide steps = {steps}"
+  if _below(eval_every, 1) or eval_every % log_every:
+    yield (
+      f"eval_every = {eval_every}: must be a multiple of"
+      f" log_every = {log_every}"
+    )
+
+
+def _checkpoint(block: ConfigDict, log_every: int) -> Iterator[str]:
+  every = block.every
+  if every is not None and (every < 1 or (log_every and every % log_every)):
+    yield (
+      f"checkpoint.every = {every}: must be a multiple of"
+      f" log_every = {log_every}"
+    )
+  for name, least in (("keep_last", 1), ("keep_best", 0)):
+    if _below(block[name], least):
+      yield f"checkpoint.{name} = {block[name]}: must be at least {least}"
+
+
+def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
+  for name in ("learning_rate", "momentum", "weight_decay", "warmup"):
+    if block[name] is None:
+      yield f"optimizer.{name} = None: must be a number"
+      return
+  decays, spike = block.name == "adamw", block.spike_factor
+  for name, holds, allowed in (
+    (
+      "learning_rate",
+      0 < block.learning_rate < float("inf"),
+      "above 0 and finite",
+    ),
+    ("momentum", 0 <= block.momentum < 1, "in [0, 1)"),
+    ("weight_decay", block.weight_decay >= 0, "at least 0"),
+    ("weight_decay", decays or not block.weight_decay, "0 but for adamw"),
+    ("clip_norm", block.clip_norm is None or block.clip_norm > 0, "above 0"),
+    ("spike_factor", spike is None or spike > 1, "above 1"),
+    (
+      "warmup",
+      0 <= block.warmup < max(steps or 1, 1),
+      f"at least 0 and below steps = {steps}",
+    ),
+  ):
+    if not holds:
+      yield f"optimizer.{name} = {block[name]}: must be {allowed}"

@@ -1,0 +1,70 @@
+"""Batches that the host reads, on their way to the devices.
+
+While the devices work on one chunk of steps, a thread reads the next and copies
+it to them: two chunks are there at a time.
+"""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+
+from maxrl_jax.devices.mesh import Layout
+from maxrl_jax.tasks.base import Batches, Prompts, Stream
+
+
+def training(
+  stream: Stream, layout: Layout, batch: int, length: int, done: int, steps: int
+) -> Batches:
+  """Chunks of training batches, arrays [length, batch, …] on the devices.
+
+  Args:
+    stream: of the task.
+    layout: which devices have which prompts.
+    batch: B.
+    length: steps of a chunk.
+    done: steps before the first of them.
+    steps: where to end.
+  """
+  read = stream.train(batch, layout.rows(batch), done)
+  with contextlib.closing(read):
+    some = itertools.islice(read, steps - done)
+    yield from _ahead(some, layout, batch, length)
+
+
+def split(stream: Stream, layout: Layout, name: str, batch: int) -> Batches:
+  """Batches of a fixed split in order, arrays [1, batch, …] on the devices."""
+  read = stream.split(name, batch, layout.rows(batch))
+  with contextlib.closing(read):
+    yield from _ahead(read, layout, batch, 1)
+
+
+def _ahead(
+  read: Iterator[Prompts], layout: Layout, batch: int, length: int
+) -> Batches:
+  """Chunks of what is read, each made while the one before is in use."""
+  stopped = threading.Event()
+
+  def chunk() -> Prompts | None:
+    some = list(
+      itertools.takewhile(
+        lambda _: not stopped.is_set(), itertools.islice(read, length)
+      )
+    )
+    if not some:
+      return None
+    stacked = jax.tree.map(lambda *x: np.stack(x), *some)
+    return layout.feed(stacked, batch)
+
+  with ThreadPoolExecutor(1, "feeding") as pool:
+    try:
+      ahead = pool.submit(chunk)
+      while (ready := ahead.result()) is not None:
+        ahead = pool.submit(chunk)
+        yield ready
+    finally:
+      stopped.set()

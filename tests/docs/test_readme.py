@@ -1,0 +1,44 @@
+"""What the README names exists, and its lists are whole; test_docs runs it."""
+
+import pathlib
+import re
+
+from maxrl_jax.estimators import ESTIMATORS
+from maxrl_jax.tasks import REGRESSION, TASKS
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_README = (_ROOT / "README.md").read_text()
+
+
+def test_every_estimator_and_task_is_listed():
+  listed = re.findall(r"^\| `(\w+)` \|", _README, re.M)
+  assert sorted(listed) == sorted(ESTIMATORS)
+  guide = (_ROOT / "docs" / "experiments.md").read_text()
+  for name in TASKS | REGRESSION:
+    assert f"`{name}`" in guide
+
+
+def test_the_layout_is_that_of_the_tree():
+  layout = re.search(r"## Layout\n(.*?)\n## ", _README, re.S)[1]
+  folders = iter(re.findall(r"^( {4}| {6})(\w+(?:\.py|/))", layout, re.M))
+  listed = {"": set()}
+  for indent, name in folders:
+    if len(indent) == 4:
+      above = name
+    listed.setdefault(above if len(indent) == 6 else "", set()).add(name)
+  assert listed[""] == _inside("") - {"build/", "runs/", "setup.py"}
+  assert listed["maxrl_jax/"] == _inside("maxrl_jax")
+  assert listed["experiments/"] == {
+    name for name in _inside("experiments") if name.endswith("/")
+  }
+
+
+def _inside(folder: str) -> set[str]:
+  """Modules and folders of Python, and the documentation."""
+  found = set()
+  for path in (_ROOT / folder).iterdir():
+    if path.suffix == ".py" and path.name != "__init__.py":
+      found.add(path.name)
+    if path.name == "docs" or (path.is_dir() and any(path.glob("*.py"))):
+      found.add(f"{path.name}/")
+  return found

@@ -1,0 +1,52 @@
+"""Log-likelihoods, and rewards of any size, in place of likelihoods."""
+
+import jax
+import numpy as np
+import pytest
+
+from maxrl_jax import estimators
+from tests.support.estimator_groups import assert_same
+
+
+@pytest.mark.parametrize("name", sorted(estimators.LOG_ESTIMATORS))
+def test_log_likelihoods_give_the_same_and_do_not_underflow(name):
+  plain = estimators.ESTIMATORS[name]
+  logs = estimators.LOG_ESTIMATORS[name]
+  l = np.array([0.9, 0.2, 0.05, 0.6], np.float32)
+  assert_same(logs(np.log(l)), plain(l), 1e-5)
+  # Neither depends on the scale of l: a shift of log l changes nothing.
+  assert_same(logs(np.log(l) - 1e4), plain(l), 0.005)
+  mask = np.array([True, False, True, True])
+  padded = logs(np.where(mask, np.log(l), np.nan), mask=mask)
+  assert_same(padded[mask], plain(l[mask]), 1e-5)
+  assert padded[1] == 0
+  assert np.isfinite(logs(np.full(4, -np.inf))).all()
+  assert np.isfinite(logs(np.array([-np.inf, -3.0, -1e4, -np.inf]))).all()
+
+
+@pytest.mark.parametrize("name", estimators.ANY_REWARD)
+def test_any_reward_will_do_where_it_is_said(name):
+  rewards = np.array([-3.0, 2.0, 7.0], np.float32)
+  expected = {
+    "reinforce": rewards,
+    "rloo": [-7.5, 0.0, 7.5],
+    "dr_grpo": [-5.0, 0.0, 5.0],
+    "grpo": np.array([-5.0, 0.0, 5.0]) / np.sqrt(50 / 3),
+  }[name]
+  call = estimators.ESTIMATORS[name]
+  assert_same(call(rewards, bounded=False), expected, 1e-5)
+  with pytest.raises(ValueError, match=r"likelihoods\[0\] = -3"):
+    call(rewards)
+  with pytest.raises(ValueError, match=r"rewards\[1\] = inf"):
+    call(np.array([1.0, np.inf]), bounded=False)
+
+
+@pytest.mark.parametrize("name", sorted(estimators.LOG_ESTIMATORS))
+@pytest.mark.parametrize("bad", [np.nan, 5.0])
+def test_what_is_no_log_likelihood_is_named(name, bad):
+  log_l = np.array([-1.0, bad, -2.0], np.float32)
+  logs = estimators.LOG_ESTIMATORS[name]
+  with pytest.raises(ValueError, match=rf"log_likelihoods\[1\] = {bad}"):
+    logs(log_l)
+  if np.isnan(bad):  # Under jit it must not become a harmless zero.
+    assert np.isnan(jax.jit(logs)(log_l)).any()

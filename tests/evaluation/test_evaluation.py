@@ -1,0 +1,300 @@
+import dataclasses
+import functools
+import itertools
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import bandit
+from maxrl_jax import estimators, evaluation, objectives
+from maxrl_jax.evaluation import batches
+from maxrl_jax.learning import training
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.tasks import TASKS
+from maxrl_jax.tasks.base import Prompts
+
+
+@pytest.mark.parametrize("n", [1, 5, 64, 4096])
+def test_pass_at_k_is_the_exact_rational(n):
+  counts = np.unique([0, 1, min(2, n), n // 3, n // 2, n - 1, n])
+  for k in {1, max(n // 7, 1), n}:
+    found = evaluation.pass_at_k(jnp.asarray(counts), n, k)
+    exact = [
+      1 - Fraction(math.comb(n - int(c), k), math.comb(n, k)) for c in counts
+    ]
+    np.testing.assert_allclose(found, [float(x) for x in exact], rtol=2e-6)
+
+
+@pytest.mark.parametrize("k", [0, 1.5, 9])
+def test_pass_at_k_refuses_more_than_there_are(k):
+  with pytest.raises(ValueError, match=f"k = {k}: must be"):
+    evaluation.pass_at_k(jnp.array([1]), 8, k)
+  with pytest.raises(ValueError, match=f"k = {k}: must be"):
+    evaluation.graded_pass_at_k(jnp.zeros(8), k)
+
+
+def test_pass_at_k_is_unbiased_for_the_exact_one():
+  """Σ_c P(c) pass@k(c) over the binomial is 1 − (1−p)^k."""
+  n, k, p = 12, 5, 0.3
+  c = np.arange(n + 1)
+  chance = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
+  found = np.asarray(evaluation.pass_at_k(jnp.asarray(c), n, k))
+  assert np.dot(chance, found) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+  exact = objectives.pass_at_k(k).value(jnp.float32(p))
+  assert float(exact) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+
+
+def test_coverage_by_hand():
+  found = evaluation.coverage(jnp.array([0.5, 0.0, 1.0]), (1, 2))
+  np.testing.assert_allclose(found, [1.5 / 3, 1.75 / 3], rtol=1e-6)
+
+
+def test_coverage_of_a_sum_that_rounds_to_above_one():
+  above = np.nextafter(np.float32(1), np.float32(2))
+  assert evaluation.coverage(jnp.array([above]), (1, 4)).tolist() == [1, 1]
+
+
+def _exact_graded(likelihoods, k):
+  """1 − mean over k-subsets of Π (1 − l), in fractions."""
+  failures = [1 - Fraction(float(l)) for l in likelihoods]
+  products = [math.prod(x) for x in itertools.combinations(failures, k)]
+  return 1 - sum(products) / len(products)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("k", [1, 2, 5, 7])
+def test_graded_pass_at_k_is_the_exact_rational(k, scale):
+  l = scale * np.random.default_rng(k).random(7).astype(np.float32)
+  found = evaluation.graded_pass_at_k(jnp.asarray(l, jnp.float32), k)
+  exact = _exact_graded(np.float32(l), k)
+  assert float(found) == pytest.approx(float(exact), rel=1e-6)
+
+
+def test_graded_pass_at_k_of_right_and_wrong_is_the_closed_form():
+  l = np.repeat([1.0, 0.0], [3, 297]).astype(np.float32)
+  for k in (1, 20, 298):
+    counted = evaluation.pass_at_k(3, 300, k)
+    for of_type in (np.float32, np.int32, bool):
+      graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1], of_type), k)
+      assert float(graded) == pytest.approx(float(counted), rel=2e-5)
+
+
+def test_a_count_that_cannot_be_is_refused():
+  for count in (9, -1):
+    with pytest.raises(ValueError, match=f"num_correct = {count}: must be"):
+      evaluation.pass_at_k(np.array([0, count]), 8, 2)
+
+
+def test_partial_credit_counts_in_sampled_evaluation():
+  """Answers worth a half each: pass@k is 1 − 2^−k, as where it is summed."""
+  task, _ = _unknown_bandit()
+  task = dataclasses.replace(
+    task, likelihoods=lambda target, z: jnp.full(z.shape, 0.5)
+  )
+  made = training.make_train(bandit.get_config(), task)
+  states = made.start(jax.random.split(jax.random.key(0), 1), {})
+  found = evaluation.make_evaluate(made, (1, 4), 300)("test", states)
+  assert found["pass@1"][0] == pytest.approx(0.5)
+  assert found["pass@4"][0] == pytest.approx(1 - 0.5**4)
+  with pytest.raises(ValueError, match="float32, must be boolean"):
+    evaluation.success_counts(
+      made.policy,
+      jax.tree.map(lambda x: x[0], states.params),
+      task.splits["test"],
+      task,
+      jax.random.key(0),
+      4,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 8, 20, 21, 100])
+def test_prompts_in_batches_are_all_judged_once(size):
+  prompts = Prompts(jnp.arange(21.0)[:, None], jnp.arange(21))
+  sizes = []
+
+  def f(some, number):
+    sizes.append(len(some.targets))
+    return some.targets, some.inputs[:, 0] + 100 * number
+
+  targets, inputs = batches.in_batches(f, prompts, size)
+  np.testing.assert_array_equal(targets, np.arange(21))
+  expected = [i + 100 * (i // size) for i in range(21)]
+  np.testing.assert_array_equal(inputs, expected)
+  assert set(sizes) == {min(size, 21)}
+
+
+def test_a_large_split_takes_no_more_memory_than_a_batch():
+  """All at once, the logits of four batches would be there."""
+  task = TASKS["digits"](num_digits=3, eval_size=4 * batches.MANY)
+  policy = POLICIES["mlp"](**task.policy_options, hidden=(8,))
+  prompts = task.splits["test"]
+  params = policy.init(jax.random.key(0), prompts.inputs[:1])
+
+  @jax.jit
+  def rates(params, prompts):
+    return evaluation.pass_rates(policy, params, prompts, task)
+
+  some = jax.tree.map(lambda x: x[: batches.MANY], prompts)
+  one, four = (
+    rates.lower(params, x).compile().memory_analysis().temp_size_in_bytes
+    for x in (some, prompts)
+  )
+  assert four < 2 * one
+  np.testing.assert_allclose(
+    rates(params, prompts).log_pass_rates[: batches.MANY],
+    rates(params, some).log_pass_rates,
+    rtol=1e-5,
+  )
+
+
+def _unknown_bandit():
+  """A bandit that must be sampled, though its pass rates are known."""
+  task = TASKS["bandit"](num_prompts=21, hardest=0.1, easiest=0.8)
+  return dataclasses.replace(task, log_pass_rate=None), np.geomspace(
+    0.1, 0.8, 21
+  )
+
+
+@pytest.mark.parametrize("num", [40, 256, 600])
+def test_success_counts_are_binomial(num):
+  """In batches of 16 prompts and 256 rollouts, and in what is left over."""
+  task, p = _unknown_bandit()
+  policy = POLICIES["tabular"](**task.policy_options)
+  prompts = task.splits["test"]
+  params = policy.init(jax.random.key(0), prompts.inputs)
+
+  @jax.jit
+  def count(key):
+    return evaluation.success_counts(policy, params, prompts, task, key, num)
+
+  repeats = 400
+  keys = jax.random.split(jax.random.key(num), repeats)
+  counts = np.stack([count(key) for key in keys])
+  assert counts.shape == (repeats, 21) and counts.dtype == np.int32
+  assert counts.min() >= 0 and counts.max() <= num
+  variance = num * p * (1 - p)
+  z = (counts - num * p) / np.sqrt(variance)
+  assert np.abs(z.mean(0)).max() < 4.5 / np.sqrt(repeats)
+  # Var z² of a binomial: 2 and its excess kurtosis.
+  spread = np.sqrt((2 + (1 - 6 * p * (1 - p)) / variance) / repeats)
+  assert (np.abs((z**2).mean(0) - 1) < 4.5 * spread).all()
+  related = np.corrcoef(z.T) - np.eye(21)
+  assert np.abs(related).max() < 5 / np.sqrt(repeats)
+
+
+def test_pass_at_k_of_a_task_that_must_be_sampled():
+  task, p = _unknown_bandit()
+  made = training.make_train(bandit.get_config(), task)
+  with pytest.raises(ValueError, match="rollouts = None"):
+    evaluation.make_evaluate(made, (1, 4))
+  evaluate = evaluation.make_evaluate(made, (1, 4, 64, 3000), 2000)
+  keys = jax.random.split(jax.random.key(0), 1)
+  found = evaluate("test", made.start(keys, {}))
+  assert list(found) == ["pass@1", "pass@4", "pass@64", "solved"]
+  for k in (1, 4, 64):
+    exact = np.mean(1 - (1 - p) ** k)
+    np.testing.assert_allclose(found[f"pass@{k}"], [exact], atol=0.01)
+  assert found["solved"].tolist() == [1.0]
+
+
+def test_a_split_that_is_not_there_is_named():
+  made = training.make_train(bandit.get_config())
+  states = made.start(jax.random.split(jax.random.key(0), 1), {})
+  with pytest.raises(ValueError, match="split = 'tset': did you mean 'test'"):
+    evaluation.make_evaluate(made, (1,))("tset", states)
+
+
+def _case():
+  logits = jnp.log(jnp.array([0.2, 0.5, 0.3]))
+  return logits, jnp.array([0.9, 0.1, 0.4])
+
+
+def test_sampled_moments_agree_with_enumerated_ones():
+  logits, l = _case()
+  estimator = functools.partial(estimators.maxrl, order=2)
+  exact = evaluation.enumerated_moments(estimator, logits, l, 4)
+  found = evaluation.sampled_moments(
+    jax.random.key(0), estimator, logits, l, 4, 2**16
+  )
+  assert float(found.standard_error.max()) < 0.01
+  off = jnp.abs(found.mean - exact.mean) / found.standard_error
+  assert float(off.max()) < 4
+  assert float(found.variance) == pytest.approx(float(exact.variance), rel=0.03)
+
+
+def test_exact_gradient_by_hand():
+  """∇J = w(p) π_c (l_c − p) for a softmax policy."""
+  logits, l = _case()
+  p = 0.2 * 0.9 + 0.5 * 0.1 + 0.3 * 0.4
+  expected = np.array([0.2, 0.5, 0.3]) * (np.asarray(l) - p) / p
+  found = evaluation.exact_gradient(objectives.maximum_likelihood(), logits, l)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_gradient_norms_prompt_by_prompt():
+  """A linear policy's gradient is an outer product: its norm is known."""
+  weights = jnp.array([[0.5, -1.0], [0.2, 0.3], [0.0, 1.0]])
+  x = jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
+  y = jnp.array([0, 1])
+
+  def loss(params, key, prompts):
+    del key
+    logits = prompts.inputs @ params
+    return -jax.nn.log_softmax(logits)[0, prompts.targets[0]]
+
+  found = evaluation.gradient_norms(
+    loss,
+    weights,
+    jax.random.split(jax.random.key(0), 2),
+    Prompts(x, y),
+  )
+  p = np.exp(np.asarray(x @ weights))
+  p /= p.sum(1, keepdims=True)
+  error = p - np.eye(2)[np.asarray(y)]
+  expected = np.linalg.norm(x, axis=1) * np.linalg.norm(error, axis=1)
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_too_many_outcomes_are_refused():
+  logits, l = _case()
+  with pytest.raises(ValueError, match="num = 20"):
+    evaluation.enumerated_moments(estimators.rloo, logits, l, 20)
+
+
+def test_sampling_efficiency_is_how_many_fewer_samples_reach_a_coverage():
+  ks = 2 ** np.arange(9)
+  # Coverage .1 a doubling; ours is two doublings ahead.
+  theirs = 0.1 * np.arange(1, 10)
+  ours = theirs + 0.2
+  factors = evaluation.sampling_efficiency(ks, ours, theirs)
+  assert np.isnan(factors[:2]).all()  # Ours has more with a single sample.
+  np.testing.assert_allclose(factors[2:], 4)
+  same = evaluation.sampling_efficiency(ks, theirs, theirs)
+  np.testing.assert_allclose(same, 1)
+  level = np.minimum(theirs, 0.5)
+  assert evaluation.sampling_efficiency(ks, level, level)[4] == pytest.approx(1)
+  worse = evaluation.sampling_efficiency(ks, theirs, ours)
+  assert np.isnan(worse[-2:]).all()  # Never reached.
+  np.testing.assert_allclose(worse[:-2], 1 / 4)
+
+
+def test_splits_of_one_size_share_one_compiled_program(monkeypatch):
+  config = bandit.get_config()
+  config.task.num_prompts = 8
+  made = training.make_train(config)
+  states = jax.vmap(made.init)(jax.random.split(jax.random.key(0), 1))
+  traced = []
+  metrics = evaluation._coverage.metrics
+  monkeypatch.setattr(
+    evaluation._coverage,
+    "metrics",
+    lambda *arguments: traced.append(1) or metrics(*arguments),
+  )
+  evaluate = evaluation.make_evaluate(made, (1,))
+  scores = [evaluate(name, states)["pass@1"] for name in ("validation", "test")]
+  assert len(traced) == 1
+  assert np.shape(scores) == (2, 1)

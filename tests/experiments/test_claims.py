@@ -1,0 +1,73 @@
+"""Claims of figures hold, fail, and fail on NaN, by made-up numbers."""
+
+import numpy as np
+import pytest
+
+from experiments.reports.results import larger
+from experiments.runs import maze_runs
+from tests.support.claim_cases import CASES
+
+
+@pytest.fixture(autouse=True)
+def _shares_for_counts(monkeypatch):
+  """Counts are integers and cannot be NaN; nor does this compile anything."""
+  shares = lambda counts, k: (1 - (1 - counts / 256) ** k).mean(-1)  # noqa: E731
+  monkeypatch.setattr(maze_runs, "pass_at_k", shares)
+
+
+def _spoilt(tree):
+  """The same with a NaN at the end of every array, where few look first."""
+  if isinstance(tree, dict):
+    return {name: _spoilt(value) for name, value in tree.items()}
+  if isinstance(tree, tuple | list):
+    return type(tree)(_spoilt(value) for value in tree)
+  array = np.array(tree, float)
+  array.flat[-1] = np.nan
+  return array if array.ndim else np.nan
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_claims_follow_the_numbers(name):
+  judge, numbers = CASES[name](True, 1.0)
+  held = judge(*numbers)
+  assert held and all(claim.holds is True for claim in held), held
+  judge, numbers = CASES[name](False, 1.0)
+  failed = judge(*numbers)
+  assert [claim.id for claim in failed] == [claim.id for claim in held]
+  assert all(claim.holds is False for claim in failed), failed
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_claim_holds_on_nan(name):
+  judge, numbers = CASES[name](True, 1.0)
+  assert not any(claim.holds for claim in judge(*_spoilt(numbers)))
+
+
+@pytest.mark.parametrize(
+  ("name", "place", "method"),
+  [
+    ("heteroscedastic", 2, "MaxRL"),
+    ("low_snr", 0, ("VIMCO", 8, 0.7)),
+  ],
+)
+def test_one_method_that_is_nan_is_enough(name, place, method):
+  judge, numbers = CASES[name](True, 1.0)
+  lost = numbers[place] | {method: _spoilt(numbers[place][method])}
+  claims = judge(*numbers[:place], lost, *numbers[place + 1 :])
+  assert not all(claim.holds for claim in claims)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_interval_of_no_width_establishes_a_claim(name):
+  """Seeds that are all alike say nothing of how another one would end."""
+  judge, numbers = CASES[name](True, 0.0)
+  for claim in judge(*numbers):
+    assert claim.holds is ("interval" not in claim.threshold), claim
+
+
+def test_three_seeds_that_are_all_alike_are_told():
+  claim = larger("a", "b", "c", np.full(3, 0.979), np.full(3, 0.958))
+  assert not claim.holds
+  assert claim.measured == (
+    "0.979 against 0.958, difference 0.021, and no seed differs"
+  )

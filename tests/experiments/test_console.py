@@ -1,0 +1,303 @@
+"""Entry points as a shell sees them: output, help, what they will take."""
+
+import fcntl
+import json
+import os
+import pathlib
+import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+
+import pytest
+
+from experiments.figures import ALL, FIGURES, expected
+from tests.support.entry_points import ROOT, outcomes, process
+
+_BANDIT = "--config=configs/bandit.py"
+_SMALL = tuple(
+  f"--config.{field}"
+  for field in ("steps=6", "log_every=2", "eval_every=4", "batch_size=4")
+)
+_ORDERS = "--grid=estimator.order=1,2"
+
+
+# Exit
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_ctrl_c_leaves_without_taking_python_down(folder):
+  """JAX's threads may be at work, and crash with what is taken from them."""
+  script = (
+    "import atexit; from experiments.shell import console\n"
+    "from absl import flags\n"
+    f"if {folder}: flags.DEFINE_string('workdir', '', '')\n"
+    "def main(argv):\n"
+    "  atexit.register(print, 'taken down'); print('said')\n"
+    "  raise KeyboardInterrupt\n"
+    "console.run(main)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == (75 if folder else 1) and done.stdout == "said\n"
+  kept = "; what is finished is kept" if folder else ""
+  assert done.stderr == f"stopped{kept}\n"
+
+
+@pytest.mark.parametrize(
+  ("line", "said"),
+  [
+    ("raise ValueError('steps = 0: must be at least 1')", None),
+    ("np.stack([])", "ValueError: need at least one array to stack"),
+    ("jax.vmap(max)(jnp.ones(3), jnp.ones(2))", "inconsistent sizes for array"),
+    ("jax.jit(check)(1)", None),
+  ],
+)
+def test_an_error_of_other_packages_is_a_bug_with_its_traceback(line, said):
+  """One that we raise ourselves says what to mend, and no more is told."""
+  script = (
+    "import jax, jax.numpy as jnp, numpy as np\n"
+    "from experiments.shell import console\n"
+    "def check(x):\n"
+    "  raise ValueError('steps = 0: must be at least 1')\n"
+    f"def main(argv):\n  {line}\n"
+    "console.run(main)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+  )
+  if said is None:
+    assert done.returncode == 2
+    assert done.stderr == "error: steps = 0: must be at least 1\n"
+  else:
+    assert done.returncode == 1 and said in done.stderr
+    assert done.stderr.startswith("Traceback")
+
+
+def test_a_full_disk_where_there_is_no_folder():
+  script = (
+    "import errno; from experiments.shell import console\n"
+    "def main(argv):\n  raise OSError(errno.ENOSPC, 'x')\n"
+    "console.run(main)"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.returncode == 1
+  assert done.stderr == "error: no space left on the disk\n"
+
+
+def test_training_does_not_wait_for_what_draws():
+  script = (
+    "import sys, experiments.runs.single_run\n"
+    "sys.exit('matplotlib.pyplot' in sys.modules)"
+  )
+  done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+  assert done.returncode == 0
+
+
+# Output
+
+
+@pytest.mark.long
+def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
+  work = {
+    "train": [_BANDIT, *_SMALL],
+    "sweep": [_BANDIT, *_SMALL, _ORDERS, "--seeds=1"],
+    "gradient_study": ["--rollouts=2", "--estimators=rloo"],
+    "reproduce": ["--figure=scale"],
+  }
+  commands = [
+    [module, f"--workdir={tmp_path / module}", f"--output={how}", *flags]
+    for module, flags in work.items()
+    for how in ("json", "quiet")
+  ]
+  found = outcomes(commands)
+  for (module, *_), outcome in zip(commands[::2], found[::2], strict=True):
+    assert outcome["code"] == 0, outcome["stderr"]
+    (line,) = outcome["stdout"].splitlines()
+    record = json.loads(line)
+    if module == "train":
+      summary = (tmp_path / module / "summary.json").read_text()
+      assert record == json.loads(summary) | {"workdir": str(tmp_path / module)}
+      assert re.fullmatch(
+        r"step 4 of 6: about \d+ s left; \d\.\d GiB of memory so far\n",
+        outcome["stderr"],
+      )
+    if module == "sweep":
+      assert (record["runs"], record["diverged"]) == (2, 0)
+      assert outcome["stderr"].startswith("2 runs in 1 program:")
+      assert all(pathlib.Path(record[f]).exists() for f in ("data", "report"))
+    if module == "gradient_study":
+      (row,) = record["rows"]
+      assert row["estimator"] == "rloo" and 0 <= row["bias"] < 1e-5
+    if module == "reproduce":
+      assert record["claims"] == {"scale.ends": True, "scale.expansion": True}
+      assert outcome["stderr"].startswith("1 figure, less than a minute on")
+  for (module, *_), outcome in zip(commands[1::2], found[1::2], strict=True):
+    assert outcome["code"] == 0 and outcome["stderr"] == ""
+    (path,) = outcome["stdout"].splitlines()
+    assert pathlib.Path(path).exists() and str(tmp_path / module) in path
+
+
+def test_numbers_that_json_lacks_are_null():
+  tell = (
+    "import pathlib; from experiments.shell import output; import sys\n"
+    "from absl import flags; flags.FLAGS(['x', '--output=json'])\n"
+    "output.result(pathlib.Path('p'), 't', {'a': [float('nan'), 1.5]})"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", tell], cwd=ROOT, capture_output=True, text=True
+  )
+  assert done.stdout == '{"a": [null, 1.5]}\n', done.stderr
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_reader_that_leaves_is_no_error(together, tmp_path):
+  """`command | head -0`, and `command 2>&1 | head -0`."""
+  reading, writing = os.pipe()
+  os.close(reading)
+  with os.fdopen(writing, "w") as pipe:
+    done = subprocess.run(
+      [
+        *(sys.executable, "-m", "experiments.gradient_study"),
+        *("--rollouts=2", f"--workdir={tmp_path}"),
+        *(["--baselines=nan"] if together else []),
+      ],
+      cwd=ROOT,
+      stdout=pipe,
+      stderr=pipe if together else subprocess.PIPE,
+      text=True,
+    )
+  assert done.returncode == (2 if together else 0)
+  assert not done.stderr
+  assert together or (tmp_path / "study.png").exists()
+
+
+def test_what_figures_take():
+  quick = [FIGURES[name].minutes["quick"] for name in ALL]
+  words = expected(ALL, "quick", 1)
+  assert words.startswith(f"{len(ALL)} figures, about {sum(quick):.0f} minutes")
+  assert f"about {sum(quick) / 2:.0f} minutes" in expected(ALL, "quick", 2)
+  # Nine jobs wait for the longest figure.
+  assert f"about {max(quick):.0f} minutes" in expected(ALL, "quick", 9)
+  short = FIGURES["bounds"].minutes["quick"]
+  assert expected(["bounds"], "quick", 1) == (
+    f"1 figure, less than a minute on two CPU cores (bounds {short:g})"
+  )
+  words = expected(["bounds", "digits"], "full", 1)
+  assert words == (
+    "2 figures, about 48 minutes on two CPU cores (digits 48); not timed with"
+    " preset full: bounds"
+  )
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+  "module", ["train", "sweep", "gradient_study", "reproduce", "gsm8k"]
+)
+def test_help_fits_a_screen(module):
+  done = process(f"experiments.{module}", "--help")
+  assert done.returncode == 0 and not done.stderr
+  lines = done.stdout.splitlines()
+  assert len(lines) <= 24 and max(map(len, lines)) <= 80
+  source = (ROOT / "experiments" / f"{module}.py").read_text()
+  for name in ("workdir", "output", "platform"):
+    assert f"--{name}=" in done.stdout
+  assert done.stdout.count("\n  --") == source.count("flags.DEFINE_") + 1
+  assert "75 stopped" in lines[-1]
+
+
+@pytest.mark.parametrize("module", ["scaling", "conditioning", "groups"])
+def test_benchmarks_only_print(module):
+  done = process(f"benchmarks.{module}", "--help")
+  assert done.returncode == 0 and not done.stderr
+  assert "--platform=" in done.stdout and "0 done, 2 wrong" in done.stdout
+  assert "--output" not in done.stdout and "75" not in done.stdout
+  done = process(f"benchmarks.{module}", "--output=json")
+  assert done.returncode == 2 and not done.stdout
+  assert done.stderr == "error: --output: means nothing here; leave it out\n"
+
+
+def test_a_terminal_without_a_width_has_a_progress_bar():
+  """As `docker exec -t` and `script` give one: 0 columns."""
+  code = """
+from absl import flags
+from experiments.shell import output
+flags.FLAGS(["x"])
+for _ in output.bar(range(3), desc="at work", mininterval=0):
+  pass
+"""
+  master, slave = os.openpty()
+  fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 0, 0, 0, 0))
+  environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+  subprocess.run(
+    [sys.executable, "-c", code],
+    stderr=slave,
+    check=True,
+    env=environment,
+    cwd=ROOT,
+  )
+  os.close(slave)
+  assert b"at work: 100%" in os.read(master, 2**16)
+  os.close(master)
+
+
+def test_a_log_file_gets_a_line_now_and_then():
+  """Here every 0.1 s instead of a minute; what takes less says nothing."""
+  code = """
+import time
+from absl import flags
+from experiments.shell import output
+flags.FLAGS(["x"])
+for _ in output.bar(range(3), desc="short"):
+  pass
+often = {"mininterval": 0.1, "delay": 0.1}
+with output.bar(total=40, unit="step", desc="at work", **often) as bar:
+  for i in range(40):
+    time.sleep(0.02)
+    bar.set_postfix_str(f"score {i}", refresh=False)
+    bar.update()
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    capture_output=True,
+    check=True,
+    text=True,
+    cwd=ROOT,
+  )
+  lines = done.stderr.splitlines()
+  assert 2 <= len(lines) <= 9 and done.stderr.count("\n") == len(lines)
+  for line in lines:
+    assert re.fullmatch(
+      r"at work \d+ %, \d+ of 40 \[00:0\d so far, 00:0\d left, .*, score \d+\]",
+      line,
+    )
+
+
+def test_ctrl_c_after_all_is_saved_changes_nothing():
+  code = """
+import sys
+from experiments.shell import console, devices
+from experiments.shell.interruptions import Stopped
+def leave(code):
+  input()
+  sys.exit(code)
+def main(argv):
+  raise Stopped("stopped; the same command goes on")
+devices.leave = leave
+console.run(main)
+"""
+  pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE}
+  with subprocess.Popen(
+    [sys.executable, "-c", code], cwd=ROOT, **pipes
+  ) as process:
+    assert b"goes on" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(b"\n")
+  assert (process.returncode, said) == (75, b"")

@@ -1,0 +1,236 @@
+"""Wrong input of every entry point: one line with the fix, and exit code 2."""
+
+import importlib.util
+import json
+
+from tests.support.entry_points import outcomes
+
+_BANDIT = "--config=configs/bandit.py"
+
+
+# Of get_config(), on line 5.
+_CONFIGS = {
+  "number": "config.steps = int('x1')",
+  "field": "config.stepz = 3",
+  "package": "np.stack([])",
+  "reading": "open('/nowhere')",
+  "good": "config.steps = 3",
+}
+
+
+def _wrong(tmp_path):
+  """(command, words of its one line)."""
+  file, full = tmp_path / "file", tmp_path / "full"
+  full.mkdir()
+  for path in (file, full / "something"):
+    path.touch()
+  (tmp_path / "syntax.py").write_text("\ndef get_config(:\n")
+  (tmp_path / "imports.py").write_text("import not_there")
+  (tmp_path / "empty.py").touch()
+  for name, line in _CONFIGS.items():
+    (tmp_path / f"{name}.py").write_text(
+      "import numpy as np\nfrom configs import bandit\n"
+      f"def get_config():\n  config = bandit.get_config()\n  {line}\n"
+      "  return config\n"
+    )
+  good = (tmp_path / "good.py").read_text()
+  sweep = "def get_sweep():\n  return int('x1')\n"
+  (tmp_path / "good.py").write_text(good + sweep)
+  for name in ("train", "test"):
+    line = json.dumps({"question": "1 + 1?", "answer": "#### 2"})
+    (tmp_path / f"{name}.jsonl").write_text(f"{line}\n" * 3)
+  model = tmp_path / "model"
+  model.mkdir()
+  for name in ("config.json", "model.safetensors", "tokenizer.json"):
+    (model / name).touch()
+  train, swept = ("train", _BANDIT), ("sweep", _BANDIT)
+  gsm8k = ("gsm8k", f"--model={model}", f"--data={tmp_path}")
+  return [
+    # The command line.
+    (("train",), "--config must be given; --help says what for"),
+    ((*train, "stray"), "'stray' is not a flag: all options start with --"),
+    ((*train, "--stepz=1"), "'stepz'; see --help, and --config.FIELD=VALUE"),
+    ((*train, "--fresh=maybe"), "--fresh=maybe: must be true or false"),
+    ((*train, "--output=xml"), "should be one of <text|quiet|json>"),
+    ((*train, "--platform=gpu"), "should be one of <cpu|cuda|tpu>"),
+    ((*train, "--compilation_cache=/proc/x"), "choose another folder"),
+    (("sweep", _BANDIT, "--seeds=two"), "--seeds=two: must be a whole number"),
+    # Config files.
+    (("train", "--config=nope.py"), "nope.py: no such file; configs/ has band"),
+    (("sweep", "--config=nope.py"), "nope.py: no such file; configs/ has band"),
+    (
+      ("train", "--config=nope.py", "--config.steps=1"),
+      "--config=nope.py: no such file",
+    ),
+    (("train", "--config", "configs"), "--config=configs: no such file"),
+    (("train", f"--config={tmp_path}/syntax.py"), "syntax.py, line 2: invalid"),
+    (
+      ("train", f"--config={tmp_path}/imports.py"),
+      "imports.py, line 1: No mod",
+    ),
+    (("train", f"--config={tmp_path}/empty.py"), "has no get_config()"),
+    (
+      ("train", f"--config={tmp_path}/number.py"),
+      f"--config: ValueError in {tmp_path}/number.py, line 5: invalid literal",
+    ),
+    (
+      ("train", f"--config={tmp_path}/number.py", "--config.steps=3"),
+      f"--config: ValueError in {tmp_path}/number.py, line 5: invalid literal",
+    ),
+    (
+      ("train", f"--config={tmp_path}/field.py"),
+      f"--config: AttributeError in {tmp_path}/field.py, line 5:",
+    ),
+    (
+      ("train", f"--config={tmp_path}/package.py"),
+      f"--config: ValueError in {tmp_path}/package.py, line 5: need at least",
+    ),
+    (
+      ("train", f"--config={tmp_path}/reading.py"),
+      f"--config: FileNotFoundError in {tmp_path}/reading.py, line 5:",
+    ),
+    (
+      ("sweep", f"--config={tmp_path}/good.py"),
+      f"--config: ValueError in {tmp_path}/good.py, line 8: invalid literal",
+    ),
+    (
+      ("train", "--config=configs/maze.py:rll"),
+      "error: configs/maze.py:rll: choose from ['rl', 'warmup']",
+    ),
+    # Fields.
+    (
+      (*train, "--config.estimator.ordre=1"),
+      "--config.estimator.ordre=1: the config has no field ordre; did you mean"
+      " order?",
+    ),
+    ((*train, "--config.stepz=1"), "no field stepz; did you mean steps?"),
+    (
+      (*train, "--config.learning_rate=1"),
+      "no field learning_rate; did you mean optimizer.learning_rate?",
+    ),
+    ((*train, "--config.steps=None"), "steps = None: must be at least 1"),
+    ((*train, "--config.task=None"), "--config.task=None: is a block"),
+    ((*train, "--config.steps=many"), "steps=many: must be a whole number"),
+    ((*train, "--config.steps=1.5"), "steps=1.5: must be a whole number"),
+    ((*train, "--config.steps=-1"), "steps = -1: must be at least 1"),
+    (
+      (*train, "--config.optimizer.learning_rate=fast"),
+      "learning_rate=fast: must be a number",
+    ),
+    (
+      (*train, "--config.estimator=maxrl"),
+      "is a block: set one of its fields, --config.estimator.NAME",
+    ),
+    ((*train, "--config.estimator.name=ppo"), "name = 'ppo': choose from"),
+    ((*train, "--config.task.name=chess"), "name = 'chess': choose from"),
+    (
+      (*train, "--config.estimator.order=33"),
+      "order = 33: must be an integer from 1 to 32",
+    ),
+    (
+      ("train", "--config=configs/maze.py", "--config.policy.checkpoint=/no"),
+      "policy.checkpoint = '/no': cannot read /no/config.json",
+    ),
+    # Folders; `none` must not be made by any of the others.
+    (("train", _BANDIT, f"--workdir={file}"), "file': cannot write there"),
+    (
+      ("train", _BANDIT, f"--workdir={file}/x"),
+      "cannot write there (Not a dir",
+    ),
+    (("train", _BANDIT, f"--workdir={full}"), "is not empty and has no config"),
+    (("train", _BANDIT, "--workdir=/proc/x"), "choose another folder"),
+    # Grids.
+    ((*swept, "--grid="), "the grid is empty: give at least one field=values"),
+    ((*swept, "--grid=rollouts"), "is not field=values, as rollouts=8,16"),
+    (
+      (*swept, "--grid=estimator.order=1,64"),
+      "grid point estimator.order=64: estimator.name = 'maxrl', rollouts = 32",
+    ),
+    ((*swept, "--grid=estimator.ordre=1"), "did you mean estimator.order?"),
+    ((*swept, "--grid=order=1"), "did you mean estimator.order?"),
+    (
+      (*swept, "--config.runs=4", "--grid=estimator.order=1"),
+      "runs = 4: a sweep takes its seeds from --seeds; --seeds=4",
+    ),
+    (
+      (*swept, "--grid=rollouts=log(1"),
+      "type int, or range(first,last[,step])",
+    ),
+    ((*swept, "--grid=rollouts=logspace(1,8,3)"), "or log(first,last,count)"),
+    ((*swept, "--grid=rollouts=lin(1,8,0)"), "a whole number, 2 or more)"),
+    ((*swept, "--grid=rollouts=lin(1,8,2.7)"), "a whole number, 2 or more)"),
+    (
+      ("sweep", "--config=configs/digits.py"),
+      "grid is not given, and configs/digits.py has no get_sweep()",
+    ),
+    # Estimators.
+    (("gradient_study", "--estimators=maxrl,ppo"), "'ppo' is none of"),
+    (("gradient_study", "--estimators="), "estimators is empty"),
+    (("gradient_study", "--estimators=series"), "needs coefficients"),
+    (("gradient_study", "--estimators=vimco"), "a sum over all groups"),
+    (("gradient_study", "--orders=x"), "orders = x: must be whole numbers"),
+    (
+      ("gradient_study", "--orders=9"),
+      "order = 9: must be an integer from 1 to",
+    ),
+    (("gradient_study", "--baselines=mean"), "baseline = 'mean': choose from"),
+    (("gradient_study", "--baselines=nan"), "baselines: nan: must be finite"),
+    (("gradient_study", "--pass_rate=0"), "pass_rate = 0.0: must be between"),
+    (
+      ("gradient_study", "--groups=1500"),
+      "groups = 1500: must be a multiple of 1024, such as 2048",
+    ),
+    # Figures.
+    (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
+    (
+      ("reproduce", "--figure=weights", "--preset=paper"),
+      "preset = 'paper': figure 'weights' has quick, full; only",
+    ),
+    (
+      ("reproduce", "--figure=mazes,maze_rates", "--preset=paper"),
+      "preset = 'paper': figure 'maze_rates' has quick, full, long; only",
+    ),
+    (
+      ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),
+      "'maze_scarce' has quick, full, paper; only ['mazes', 'maze_baselines',",
+    ),
+    (
+      ("reproduce", "--figure=weights", "--fresh"),
+      "--fresh: deletes the runs of all figures, not only of 'weights'",
+    ),
+    (("reproduce", "--jobs=0"), "--jobs=0: 0 is not a positive integer"),
+    # GSM8K.
+    ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),
+    ((*gsm8k, "--order=17"), "order = 17: must be an integer from 1 to 16"),
+    ((*gsm8k, "--order=2", "--estimator=grpo"), "order = 2: means nothing to"),
+    ((*gsm8k, "--prompts=3"), "micro_batch = 4: must divide prompts = 3"),
+    ((*gsm8k, "--prompts=4"), "prompts = 4: the data set has 3 problems"),
+    (
+      ("gsm8k", f"--model={tmp_path}", f"--data={tmp_path}"),
+      "has no config.json; it must be a Hugging Face folder",
+    ),
+    (
+      ("gsm8k", f"--model={model}", f"--data={full}"),
+      "cannot read train.jsonl",
+    ),
+  ]
+
+
+def test_wrong_input_is_one_line_that_says_the_fix(tmp_path):
+  cases = _wrong(tmp_path)
+  if importlib.util.find_spec("tunix") is None:
+    cases = [case for case in cases if case[0][0] != "gsm8k"]
+  none = f"--workdir={tmp_path / 'none'}"
+  commands = [
+    command
+    if any("--workdir" in word for word in command)
+    else (*command, none)
+    for command, _ in cases
+  ]
+  for (command, words), outcome in zip(cases, outcomes(commands), strict=True):
+    told = outcome["stderr"]
+    assert outcome["code"] == 2, (command, told)
+    assert told.startswith("error: ") and told.count("\n") == 1, (command, told)
+    assert words in told, (command, told)
+    assert outcome["stdout"] == "", command
+  assert not (tmp_path / "none").exists()

@@ -1,0 +1,306 @@
+"""Advantages of flat, grouped rewards against loops over the groups."""
+
+import functools
+import math
+import os
+import subprocess
+import sys
+import uuid
+
+import numpy as np
+import pytest
+
+from maxrl_jax.estimators import ESTIMATORS
+from maxrl_jax.integrations import groups
+from maxrl_jax.integrations.groups import advantages
+from tests.support import oracles
+
+# Formulas of one group, by hand: rewards [n] → advantages [n].
+
+
+def algorithm_1(r):
+  return (r - r.mean()) / r.mean() if r.any() else 0 * r
+
+
+def rloo(r):
+  n = len(r)
+  return r - (r.sum() - r) / (n - 1) if n > 1 else 0 * r
+
+
+def grpo(r):
+  return (r - r.mean()) / r.std() if np.ptp(r) else 0 * r
+
+
+def by_series(a, r):
+  """Σ_k a_k (ē_{k+1}^j − q_j ē_k^j), subsets and all, in fractions."""
+  if len(r) == 1:
+    return 0 * r
+  weights, baselines = oracles.exact_loo(r).series(a[: len(r)])
+  return weights * r - baselines
+
+
+def maxrl(order, r):
+  return by_series([1] * (order or len(r) - 1), r)
+
+
+def pass_at_k(k, r):
+  return by_series([0] * (k - 1) + [k], r)
+
+
+def power(alpha, r):
+  terms = range(len(r) - 1)
+  a = [math.prod((i - alpha) / i for i in range(1, k + 1)) for k in terms]
+  return by_series(a, r)
+
+
+def tail_rl(r):
+  levels = np.unique([0, *r])
+  rises = zip(levels[1:], np.diff(levels), strict=True)
+  return sum((d * algorithm_1(1.0 * (r >= t)) for t, d in rises), 0 * r)
+
+
+CASES = {
+  "maxrl": ({}, functools.partial(maxrl, None)),
+  "maxrl order 1": ({"order": 1}, rloo),
+  "maxrl order 3": ({"order": 3}, functools.partial(maxrl, 3)),
+  "maxrl order 7": ({"order": 7}, functools.partial(maxrl, 7)),
+  "rloo": ({}, rloo),
+  "grpo": ({}, grpo),
+  "pass_at_k k 2": ({"k": 2}, functools.partial(pass_at_k, 2)),
+  "pass_at_k k 5": ({"k": 5}, functools.partial(pass_at_k, 5)),
+  "power": ({"alpha": 0.5}, functools.partial(power, 0.5)),
+  "tail_rl": ({}, tail_rl),
+  "self_normalized": ({}, algorithm_1),
+}
+SIZES = [3, 1, 7, 4, 2, 5, 6, 7, 2, 4, 3]
+each = pytest.mark.parametrize("name", CASES)
+
+
+@pytest.fixture
+def batch():
+  """Ragged groups, interleaved, with the ids that verl gives."""
+  rng = np.random.default_rng(0)
+  ids = np.array([str(uuid.UUID(int=i, version=4)) for i in range(11)], object)
+  ids = rng.permutation(np.repeat(ids, SIZES))
+  return rng.random(len(ids)), ids, rng.random(len(ids)) < 0.7
+
+
+def by_loop(formula, rewards, ids, mask=None):
+  present = np.ones(len(ids), bool) if mask is None else mask
+  found = np.zeros(len(ids))
+  for i in set(ids):
+    group = (ids == i) & present
+    if group.any():
+      found[group] = formula(rewards[group])
+  return found
+
+
+def assert_close(got, expected, tolerance=1e-5):
+  assert got.dtype == np.float32
+  np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@each
+@pytest.mark.parametrize("kind", ["graded", "binary"])
+def test_ragged_interleaved_groups(name, kind, batch):
+  rewards, ids, mask = batch
+  if kind == "binary":
+    rewards = 1.0 * (rewards < 0.4)
+  options, formula = CASES[name]
+  call = functools.partial(advantages, estimator=name.split()[0], **options)
+  assert_close(call(rewards, ids), by_loop(formula, rewards, ids))
+  masked = np.where(mask, rewards, np.nan)
+  got = call(masked, ids, mask=mask)
+  assert_close(got, by_loop(formula, rewards, ids, mask))
+  assert not got[~mask].any() and got.flags.writeable
+
+
+def test_no_baseline_and_a_group_of_one(batch):
+  rewards, ids, _ = batch
+  alone = ids == ids[[np.sum(ids == i) == 1 for i in ids]][0]
+  assert alone.sum() == 1 and advantages(rewards, ids)[alone] == 0
+  for options, expected in (
+    ({"estimator": "reinforce"}, rewards[alone]),
+    ({"baseline": "none"}, rewards[alone]),
+    ({"baseline": 0.25}, rewards[alone] - 0.25),
+  ):
+    assert_close(advantages(rewards, ids, **options)[alone], expected)
+
+
+def test_any_hashable_id_and_any_order_of_rollouts(batch):
+  rewards, ids, _ = batch
+  numbers = np.unique(ids, return_inverse=True)[1]
+  expected = advantages(rewards, ids)
+  for same in (
+    numbers,
+    numbers - 2.5,
+    list(map(int, numbers)),
+    [("prompt", int(i)) for i in numbers],
+    ids.astype(str),
+  ):
+    np.testing.assert_array_equal(advantages(rewards, same), expected)
+  shuffled = np.random.default_rng(1).permutation(len(ids))
+  got = advantages(rewards[shuffled], ids[shuffled])
+  assert_close(got, expected[shuffled])
+
+
+def test_num_is_groups_of_rollouts_in_a_row():
+  rewards = np.array([1, 0, 0, 0, 1, 1, 0, 0, 0])
+  assert_close(
+    advantages(rewards, num=3), [2, -1, -1, -1, 0.5, 0.5, 0, 0, 0], 1e-6
+  )
+
+
+def test_rewards_are_divided_by_their_ceiling():
+  rewards = np.array([0.3, 0.7, 0.1, 0.7])
+  got = advantages(rewards, num=4, order=2, ceiling=0.7)
+  assert_close(got, maxrl(2, rewards / 0.7))
+  # Float32 sums that end a rounding above what they should.
+  rounded = np.nextafter(np.float32(0.7), np.float32(1))
+  assert rounded > 0.7
+  assert_close(
+    advantages([0, rounded], num=2, ceiling=0.7), [-1, 1], tolerance=1e-6
+  )
+
+
+def test_score_estimators_take_any_finite_reward():
+  rewards = np.array([-3.0, 5.0, 100.0])
+  for name, formula in (("rloo", rloo), ("grpo", grpo)):
+    assert_close(advantages(rewards, num=3, estimator=name), formula(rewards))
+
+
+def test_unbiased_by_enumeration():
+  logits, values = np.array([0.4, -0.6, 0.9]), np.array([0.15, 0.95, 0.4])
+  policy, N = oracles.softmax(logits), 4
+  actions, chance, scores = oracles.outcomes(logits, N)
+  p = policy @ values
+  slope = policy * (values - p)
+  for order in (2, 3):
+    found = advantages(values[actions].ravel(), num=N, order=order)
+    estimate = np.einsum("g,gn,gna->a", chance, found.reshape(-1, N), scores)
+    exact = (1 - (1 - p) ** order) / p * slope
+    np.testing.assert_allclose(estimate / N, exact, rtol=1e-5)
+
+
+def test_a_loop_of_changing_groups_compiles_a_bounded_number(monkeypatch):
+  traces, programs = [], set()
+
+  def counted(likelihoods, *, mask):
+    traces.append(likelihoods.shape)
+    return ESTIMATORS["rloo"](likelihoods, mask=mask)
+
+  monkeypatch.setitem(ESTIMATORS, "counted", counted)
+  rng = np.random.default_rng(0)
+  for _ in range(200):
+    sizes = rng.integers(2, 17, rng.integers(1, 33))
+    ids = np.repeat(np.arange(len(sizes)), sizes)
+    advantages(rng.random(len(ids)), ids, estimator="counted")
+    bits = (int(x - 1).bit_length() for x in (len(sizes), sizes.max()))
+    programs.add(tuple(bits))
+  # 1, 2, 4 … 32 groups of 2, 4, 8 or 16: one trace of each that came up.
+  assert 4 < len(traces) == len(programs) <= 6 * 4
+
+
+@pytest.mark.parametrize(
+  ("changed", "message"),
+  [
+    ({"estimator": "ppo"}, r"estimator = 'ppo': choose from .*maxrl"),
+    ({"ordr": 2}, r"ordr = 2: 'maxrl' takes \['baseline', 'order'\]"),
+    ({"method": "scan"}, r"method = 'scan': 'maxrl' takes"),
+    ({"estimator": "grpo", "order": 2}, r"order = 2: 'grpo' takes"),
+    ({"order": 5}, r"order = 5: .* 1 to 4 with N = 4 .*largest group; lower"),
+    ({"order": 1.5}, r"order = 1\.5: must be an integer"),
+    ({"order": "4"}, r"order = '4': must be finite, and a number"),
+    ({"estimator": "pass_at_k"}, r"k is not set: 'pass_at_k' needs it"),
+    ({"estimator": "pass_at_k", "k": 9}, r"k = 9: .* 1 to 4"),
+    ({"estimator": "power", "alpha": 2}, r"alpha = 2: must be in \[0, 1\]"),
+    ({"baseline": "mean"}, r"baseline = 'mean': choose from"),
+    ({"baseline": math.nan}, r"baseline = nan: must be finite"),
+    ({"estimator": "series", "coefficients": [1] * 5}, r"coefficients: 5 term"),
+    ({"ceiling": 0}, r"ceiling = 0: must be finite and above 0"),
+    ({"ceiling": 0.5}, r"rewards\[1\] = 1\.0: above ceiling = 0\.5"),
+    ({"rewards": [0, 1, 1, 0, 0, 3]}, r"rewards\[5\] = 3\.0: .*pass ceiling="),
+    ({"rewards": [0, 1, 1, -1, 0, 0]}, r"rewards\[3\] = -1\.0: .*0 or more"),
+    ({"rewards": [0, 1, math.nan, 0, 0, 0]}, r"rewards\[2\] = nan: .*mask="),
+    (
+      {"rewards": [0, 1, math.inf, 0, 0, 0], "estimator": "rloo"},
+      r"rewards\[2\] = inf: must be finite",
+    ),
+    ({"rewards": []}, r"rewards: shape \(0,\), must be \[R\], R ≥ 1"),
+    ({"rewards": [[0, 1]] * 3}, r"rewards: shape \(3, 2\)"),
+    ({"mask": [True]}, r"mask: shape \(1,\), must be \[R\], R = 6"),
+    ({"groups": None}, r"groups, num: neither given"),
+    ({"num": 3}, r"groups, num: both given"),
+    ({"groups": None, "num": 4}, r"num = 4: .* divides the 6 rewards"),
+    ({"groups": "abc"}, r"groups: shape \(\), must be"),
+    ({"groups": [[0]] * 6}, r"groups: .*hashable"),
+    ({"groups": range(6)}, r"groups: each has one rollout only.*same id"),
+  ],
+)
+def test_what_cannot_be_meant_is_named(changed, message):
+  call = {"rewards": [0, 1, 1, 0, 0, 0], "groups": [0, 0, 0, 0, 1, 1]}
+  with pytest.raises(ValueError, match=message):
+    advantages(**(call | changed))
+
+
+def test_a_masked_group_does_not_change_which_orders_are_allowed():
+  mask = np.array([1, 1, 0, 0])
+  got = advantages([0, 1, 1, 1], num=4, order=3, mask=mask)
+  assert_close(got, [*maxrl(3, np.array([0.0, 1])), 0, 0])
+
+
+_OTHER_BACKEND = """
+import sys
+import numpy as np
+import jax
+from jax.extend import backend
+
+def start():
+  print("the GPU was started")
+  raise RuntimeError("PyTorch has it")
+
+backend.register_backend_factory("gpu_of_pytorch", start, priority=500)
+if sys.argv[1] == "ours":
+  from maxrl_jax.integrations.groups import advantages
+  assert advantages([0, 1], num=2).tolist() == [-1, 1]
+  assert not {"maxrl_jax.tasks", "maxrl_jax.policies"} & set(sys.modules)
+else:
+  jax.devices("cpu")
+print("done")
+"""
+
+
+@pytest.mark.parametrize(
+  ("who", "printed"),
+  [("ours", "done\n"), ("jax", "the GPU was started\ndone\n")],
+)
+def test_no_gpu_is_started(who, printed):
+  """And no task is imported."""
+  environment = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"}
+  done = subprocess.run(
+    [sys.executable, "-c", _OTHER_BACKEND, who],
+    env=environment,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.stdout == printed, done.stderr
+
+
+def test_platforms_without_a_cpu_are_named(monkeypatch):
+  def no_cpu(backend):
+    raise RuntimeError("Unknown backend cpu")
+
+  monkeypatch.setattr(groups.jax, "local_devices", no_cpu)
+  with pytest.raises(RuntimeError, match=r"JAX_PLATFORMS = .*add ',cpu'"):
+    advantages([0, 1], num=2)
+
+
+def test_platforms_without_a_cpu_are_named_before_there_are_rewards(
+  monkeypatch,
+):
+  monkeypatch.setattr(groups, "_platforms", lambda: "cuda")
+  with pytest.raises(RuntimeError, match=r"'cuda': .*add ',cpu'"):
+    groups.check(2)
+  monkeypatch.setattr(groups, "_platforms", lambda: "cuda,cpu")
+  groups.check(2)

@@ -1,0 +1,236 @@
+"""TRL's GRPOTrainer, run for real on a tiny model: whose advantages it uses."""
+
+import pathlib
+import re
+import warnings
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+with warnings.catch_warnings():
+  warnings.simplefilter("ignore")  # TRL's own, while it is imported.
+  trl = pytest.importorskip("trl", reason="TRL is not installed: extra `trl`")
+  import datasets
+  import tokenizers
+  import transformers
+
+  from maxrl_jax.integrations import trl as adapter
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Hugging Face's own.
+
+_WORDS = ["<pad>", "<eos>", *"abcdefgh"]
+_PAGE = pathlib.Path(__file__).parents[2] / "docs/integrations.md"
+
+
+def tokenizer():
+  vocab = {word: i for i, word in enumerate(_WORDS)}
+  words = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, "<pad>"))
+  words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=words, pad_token="<pad>", eos_token="<eos>"
+  )
+
+
+def model():
+  torch.manual_seed(0)
+  config = transformers.Qwen2Config(
+    vocab_size=len(_WORDS),
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    max_position_embeddings=32,
+    pad_token_id=0,
+    eos_token_id=1,
+    bos_token_id=None,
+  )
+  return transformers.Qwen2ForCausalLM(config)
+
+
+def worth(ids):
+  """One where the first token is in the first half of the alphabet."""
+  return float(2 <= ids[0] < 6)
+
+
+def reward(completion_ids, **_):
+  return [worth(ids) for ids in completion_ids]
+
+
+def arguments(folder, **changed):
+  fields = {
+    "per_device_train_batch_size": 12,
+    "num_generations": 6,
+    "max_completion_length": 3,
+    "max_steps": 2,
+    "loss_type": "dr_grpo",
+    "learning_rate": 1e-2,
+    "use_cpu": True,
+    "bf16": False,
+    "report_to": [],
+    "save_strategy": "no",
+    "disable_tqdm": True,
+  }
+  return trl.GRPOConfig(output_dir=str(folder), **(fields | changed))
+
+
+def prompts():
+  return datasets.Dataset.from_dict({"prompt": ["a b", "c d", "e f", "g h"]})
+
+
+def trainer(folder, changed=None, **options):
+  options = {"reward_funcs": reward} | options
+  return adapter.MaxRLTrainer(
+    model(),
+    args=arguments(folder, **(changed or {})),
+    train_dataset=prompts(),
+    processing_class=tokenizer(),
+    **options,
+  )
+
+
+@pytest.fixture
+def batches(monkeypatch):
+  """What the loss gets, step by step."""
+  seen = []
+  loss = trl.GRPOTrainer._compute_loss
+
+  def spy(self, model, inputs):
+    tensors = {k: v for k, v in inputs.items() if torch.is_tensor(v)}
+    seen.append({k: v.numpy(force=True) for k, v in tensors.items()})
+    return loss(self, model, inputs)
+
+  monkeypatch.setattr(trl.GRPOTrainer, "_compute_loss", spy)
+  return seen
+
+
+def check(batch, formula, kept=None):
+  """A loop over prompts, from the tokens that the loss gets."""
+  r = np.array([worth(ids) for ids in batch["completion_ids"]])
+  kept = np.ones(len(r), bool) if kept is None else kept
+  expected = np.zeros(len(r))
+  for prompt in np.unique(batch["prompt_ids"], axis=0):
+    group = (batch["prompt_ids"] == prompt).all(1)
+    assert group.sum() == 6
+    expected[group & kept] = formula(r[group & kept])
+  np.testing.assert_allclose(batch["advantages"], expected, atol=1e-5)
+  return expected
+
+
+def algorithm_1(r):
+  return (r - r.mean()) / r.mean() if r.any() else 0 * r
+
+
+def rloo(r):
+  return r - (r.sum() - r) / (len(r) - 1)
+
+
+def test_the_run_of_the_docs_uses_our_advantages(tmp_path, batches):
+  (block,) = re.findall(
+    r"```python\n([^`]*MaxRLTrainer[^`]*)```", _PAGE.read_text()
+  )
+  names = {
+    "model": model(),
+    "reward": reward,
+    "config": arguments(tmp_path),
+    "prompts": prompts(),
+    "tokenizer": tokenizer(),
+  }
+  before = {k: v.clone() for k, v in names["model"].state_dict().items()}
+  exec(compile(block, _PAGE, "exec"), names)
+  assert len(batches) == 2
+  found = [check(batch, algorithm_1) for batch in batches]
+  assert np.abs(found).max() > 1  # There was something to learn,
+  after = names["model"].state_dict()
+  assert any(not torch.equal(before[k], after[k]) for k in before)  # and it did
+  # The table of completions shows the last batch, before it was shuffled.
+  log = names["trainer"]._logs["advantages"]
+  np.testing.assert_allclose(sorted(log), np.sort(found[-1]), atol=1e-5)
+
+
+def test_several_rewards_and_completions_left_out(tmp_path, batches):
+  def double(completion_ids, **_):  # Gives no reward to what begins with a.
+    return [None if i[0] == 2 else 3 * worth(i) for i in completion_ids]
+
+  def nothing(completion_ids, **_):
+    return [None if i[0] == 2 else 0.0 for i in completion_ids]
+
+  run = trainer(
+    tmp_path,
+    {"mask_truncated_completions": True, "reward_weights": [0.5, 1.0]},
+    reward_funcs=[double, nothing],
+    estimator_options={"order": 1, "ceiling": 1.5},
+  )
+  run.train()
+  left_out = 0
+  for batch in batches:
+    kept = batch["completion_mask"].any(1) & (
+      batch["completion_ids"][:, 0] != 2
+    )
+    left_out += np.sum(~kept)
+    check(batch, lambda r: rloo(r) if len(r) > 1 else 0, kept)
+  assert 0 < left_out < 24
+
+
+def test_processes_take_their_own_part(tmp_path):
+  run = trainer(tmp_path, {"max_steps": 1})
+  rewards = np.array([1.0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0])
+  run._rewards_per_func = torch.tensor(rewards)[:, None]
+
+  class Second:  # Of three processes with four completions each.
+    process_index, num_processes = 1, 3
+
+    def gather(self, tensor):
+      return tensor.repeat(3)
+
+  run.accelerator = Second()
+  output = {
+    "completion_mask": torch.ones(4, 3),
+    "advantages": torch.zeros(4),
+  }
+  run._replace(output)
+  expected = np.concatenate([algorithm_1(r) for r in rewards.reshape(2, 6)])
+  np.testing.assert_allclose(output["advantages"], expected[4:8], atol=1e-6)
+  with pytest.raises(ImportError, match=r"trl = .*shapes .* 5 completions"):
+    run._replace(output | {"completion_mask": torch.ones(5, 3)})
+
+
+def test_evaluation_keeps_trl_s_own(tmp_path):
+  changed = {"num_generations_eval": 1, "per_device_eval_batch_size": 2}
+  run = trainer(tmp_path, changed, eval_dataset=prompts())
+  assert np.isfinite(run.evaluate()["eval_reward"])
+
+
+@pytest.mark.parametrize(
+  ("options", "changed", "message"),
+  [
+    ({"estimator": "ppo"}, {}, "estimator = 'ppo': choose from"),
+    ({"estimator_options": {"order": 7}}, {}, r"order = 7: .* 1 to 6 with N"),
+    (
+      {},
+      {"multi_objective_aggregation": "normalize_then_sum"},
+      "multi_objective_aggregation = .* must be 'sum_then_normalize'",
+    ),
+  ],
+)
+def test_options_are_checked_before_training(
+  tmp_path, options, changed, message
+):
+  with pytest.raises(ValueError, match=message):
+    trainer(tmp_path, changed, **options)
+
+
+def test_a_trainer_without_the_hooks_is_refused():
+  class Other:
+    def _calculate_rewards(self):
+      pass
+
+  with pytest.raises(ImportError, match=r"Other has no method _generate_and"):
+    adapter.check_hooks(Other)
+
+
+def test_rewards_that_never_came_are_named(tmp_path):
+  run = trainer(tmp_path)
+  with pytest.raises(ImportError, match="no rewards, or no advantages"):
+    run._replace({"completion_mask": torch.ones(2, 3)})

@@ -1,0 +1,211 @@
+"""Regression runs: each task, policy and way to learn; what is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import bimodal
+from maxrl_jax import evaluation, likelihoods
+from maxrl_jax.learning import training
+from maxrl_jax.tasks import REGRESSION, base, regression
+from maxrl_jax.tasks.regression import Data
+from tests.support.regression_cases import short_config
+
+
+@pytest.mark.parametrize("policy", ["grid", "normal", "mixture", "digits"])
+@pytest.mark.parametrize("name", sorted(REGRESSION))
+@pytest.mark.long
+def test_every_policy_trains_on_every_task(name, policy):
+  fields = {"task.name": name, "policy.name": policy}
+  fields["likelihood.scale"] = 2.0
+  config = short_config(**fields)
+  if name == "diabetes":
+    config.task.eval_size = None
+  made = training.make_train(config)
+  *_, (step, states, metrics) = training.chunks(made, config)
+  assert step == 4 and np.isfinite(metrics["gradient_norm"]).all()
+  found = evaluation.make_evaluate(made, (1,))("test", states)
+  assert all(np.isfinite(value).all() for value in found.values())
+
+
+_WAYS = [
+  {"estimator.name": "mse", "policy.policy_scale": 0.5},
+  {"estimator.name": "cross_entropy"},
+  {"estimator.name": "grpo", "estimator.signal": "reward"},
+  {"estimator.name": "tail_rl"},
+  {"estimator.name": "self_normalized"},
+  {"estimator.name": "exact_maxrl", "estimator.order": 3}
+  | {"estimator.factorized": True, "task.num_dims": 3},
+  {"likelihood.learned": "global", "likelihood.smallest_scale": 0.1}
+  | {"estimator.name": "vimco"},
+  {"likelihood.name": "student_t", "likelihood.degrees": 4.0},
+  {"likelihood.per_prompt": True, "likelihood.scale": 0.001}
+  | {"policy.name": "grid"},
+]
+_MORE_WAYS = [
+  {"estimator.name": "exact_maxrl", "estimator.order": 3},
+  {"estimator.name": "rloo", "estimator.signal": "reward"},
+  {"estimator.name": "grpo"},
+  {"estimator.name": "vimco"},
+  {"estimator.factorized": True, "task.num_dims": 3},
+  {"likelihood.learned": "input", "likelihood.smallest_scale": 0.1},
+  {"likelihood.per_prompt": True, "likelihood.smallest_scale": 0.4},
+]
+
+
+@pytest.mark.parametrize(
+  "fields",
+  [
+    *_WAYS,
+    *(pytest.param(way, marks=pytest.mark.long) for way in _MORE_WAYS),
+  ],
+  ids=str,
+)
+def test_every_way_to_learn_runs(fields):
+  config = short_config(
+    **{"policy.name": "normal", "likelihood.scale": 0.5} | fields
+  )
+  made = training.make_train(config)
+  *_, (_, _, metrics) = training.chunks(made, config)
+  assert np.isfinite(metrics["gradient_norm"]).all()
+  assert (metrics["gradient_norm"] > 0).any()
+
+
+@pytest.mark.parametrize(
+  ("fields", "message"),
+  [
+    ({"likelihood.scale": 0.0}, "scale = 0.0: must be above 0"),
+    ({"likelihood.width": 1.0}, "likelihood.width = 1.0: 'gaussian' takes"),
+    ({"task.noise": 1.0}, "task.noise = 1.0: 'teacher' takes .*'num_dims'"),
+    ({"likelihood.name": "cauchy"}, "likelihood.name = 'cauchy': choose from"),
+    ({"likelihood.scale": None}, "likelihood.scale is not set"),
+    ({"likelihood.learned": "input"}, "needs smallest_scale below scale"),
+    (
+      {"likelihood.per_prompt": True, "likelihood.scale": 0.9},
+      "a training prompt has noise of scale 0.5",
+    ),
+    (
+      {"policy.name": "grid", "policy.low": -0.1, "policy.high": 0.1},
+      "between policy.low = -0.1 and policy.high = 0.1",
+    ),
+    ({"policy.name": "mlp"}, "policy.name = 'mlp': task 'teacher' takes"),
+    ({"estimator.signal": "reward"}, "'maxrl' needs likelihoods in"),
+    (
+      {"likelihood.smallest_scale": 0.1},
+      "likelihood.smallest_scale = 0.1: means nothing but",
+    ),
+    (
+      {"estimator.name": "mse", "likelihood.learned": "input"}
+      | {"likelihood.smallest_scale": 0.1},
+      "'mse' has no gradient for a noise scale",
+    ),
+    (
+      {"estimator.name": "mse", "policy.name": "normal"},
+      "no gradient for the scale of policy 'normal'",
+    ),
+    (
+      {"estimator.name": "mse", "policy.name": "mixture"},
+      "no gradient for the scale of policy 'mixture'",
+    ),
+    ({"task.tolerance": 0.0}, "tolerance = 0.0: must be above 0"),
+    (
+      {"task.name": "digits", "task.tolerance": 0.5, "likelihood.scale": None},
+      "task.tolerance = 0.5: 'digits' takes",
+    ),
+    (
+      {"estimator.name": "mse", "estimator.factorized": True},
+      "'mse' is a sum over dimensions anyway",
+    ),
+    (
+      {"estimator.name": "cross_entropy", "estimator.factorized": True},
+      "'cross_entropy' is a sum over dimensions anyway",
+    ),
+    (
+      {"likelihood.name": "tolerance", "likelihood.width": 0.5}
+      | {"likelihood.scale": None, "likelihood.learned": "input"},
+      "'tolerance' has no noise scale to learn",
+    ),
+    (
+      {"policy.name": "grid", "policy.bins": 3, "likelihood.scale": 0.01},
+      "a validation target is|a train target is|a test target is",
+    ),
+    (
+      {"likelihood.name": "exact_match", "likelihood.scale": None}
+      | {"policy.name": "grid"},
+      "from the nearest of 64 values",
+    ),
+    (
+      {"likelihood.name": "exact_match", "likelihood.scale": None}
+      | {"policy.name": "normal"},
+      "likelihood.name = 'exact_match': no draw of policy 'normal'",
+    ),
+    (
+      {"likelihood.name": "exact_match", "likelihood.scale": None}
+      | {"policy.name": "mixture", "estimator.name": "cross_entropy"},
+      "take policy.name = 'grid' or 'digits'",
+    ),
+    (
+      {"likelihood.per_prompt": True, "likelihood.smallest_scale": 0.4}
+      | {"likelihood.scale": 100.0, "policy.name": "grid"}
+      | {"policy.low": -0.1, "policy.high": 0.1},
+      "its likelihood is 0 at likelihood scale 0.5",
+    ),
+    ({"estimator.signal": "regret"}, "estimator.signal = 'regret'"),
+    (
+      {"likelihood.learned": "input", "likelihood.smallest_scale": 0.1}
+      | {"estimator.name": "grpo"},
+      "likelihood.learned = 'input': only",
+    ),
+    (
+      {"task.name": "digits", "estimator.factorized": True}
+      | {"likelihood.scale": None},
+      "estimator.factorized = True: this task",
+    ),
+    (
+      {"task.name": "digits", "likelihood.scale": 0.5},
+      "likelihood.scale = 0.5: task 'digits' is right or wrong",
+    ),
+  ],
+  ids=str,
+)
+def test_a_wrong_config_names_the_field(fields, message):
+  config = short_config(**{"likelihood.scale": 0.2} | fields)
+  with pytest.raises(ValueError, match=message):
+    training.make_train(config)
+
+
+def test_bimodal_learns_both_modes_by_likelihood_and_one_by_rl():
+  """A short form of the experiment: NLL of order N − 1 against order 1."""
+  nll = {}
+  for order in (1, 31):
+    config = bimodal.get_config()
+    config.steps, config.estimator.order = 600, order
+    made = training.make_train(config)
+    *_, (_, states, _) = training.chunks(made, config)
+    found = evaluation.make_evaluate(made, (1,))("test", states)
+    nll[order] = float(found["nll"][0])
+  assert nll[31] < 1.35 and nll[1] > 2.5
+
+
+def test_a_likelihood_above_its_ceiling_stops_the_run_and_is_named():
+  """A noise model of one's own whose peak is wrong."""
+  prompts = regression.prompts(jnp.zeros((4, 1)), jnp.zeros((4, 1)))
+  wrong = likelihoods.Likelihood(
+    log_shape=lambda u: 0.5 - u * u / 2,
+    cdf=jax.scipy.special.ndtr,
+    log_peak=-0.9,
+    scale=1.0,
+    smallest_scale=1.0,
+  )
+
+  def draw(key, batch):
+    return base.uniform_rows(key, prompts, batch)
+
+  data = Data(draw, {"validation": prompts})
+  task = regression.task(data, wrong)
+  config = short_config(**{"policy.name": "normal", "batch_size": 4})
+  made = training.make_train(config, task)
+  message = r"likelihood_max = 1\.\d+, must be in \[0, 1\] \(prompt \d of"
+  with pytest.raises(FloatingPointError, match=message + ".*ceiling .* -0.9"):
+    list(training.chunks(made, config))

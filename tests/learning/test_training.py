@@ -1,0 +1,233 @@
+"""Steps, objectives, runs side by side, and runs that cannot go on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import digits
+from maxrl_jax import config as configuration
+from maxrl_jax import objectives
+from maxrl_jax.config import default
+from maxrl_jax.learning import rollouts, training
+from maxrl_jax.learning.update import RATE
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.tasks import TASKS, Prompts, Task, base
+from tests.support import oracles
+from tests.support.bandit_configs import short_bandit
+
+
+def _run(config, **kwargs):
+  made = training.make_train(config)
+  *_, last = training.chunks(made, config, **kwargs)
+  return made, last
+
+
+@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("order", [1, 3, 6])
+def test_one_step_is_the_pseudocode(continuous, order):
+  """Rollouts as the step draws them, then loops over prompts and rollouts."""
+  config = short_bandit(
+    **{
+      "task.continuous": continuous,
+      "estimator.order": order,
+      "estimator.baseline": 1 / 6,
+    }
+  )
+  made = training.make_train(config)
+  state, key = made.init(jax.random.key(3)), jax.random.key(4)
+  after, _ = jax.jit(made.step)(state, key)
+
+  draw_key, rollout_key = jax.random.split(jax.random.fold_in(key, 0))
+  prompts = made.task.draw(draw_key, 5)
+  table = np.float64(state.params["params"]["logits"])
+  gradient = np.zeros_like(table)
+  keys = jax.random.split(rollout_key, 5)
+  for b, x in enumerate(np.asarray(prompts.inputs)):
+    drawn = rollouts.sample(
+      keys[b],
+      made.policy,
+      state.params,
+      jnp.asarray(table[x]),
+      prompts.targets[b],
+      made.task,
+      6,
+    )
+    l = np.float64(drawn.likelihoods)
+    policy = np.exp(table[x]) / np.exp(table[x]).sum()
+    advantages = oracles.maxrl_advantages(l, order)
+    for z, advantage in zip(np.asarray(drawn.actions), advantages, strict=True):
+      gradient[x] += advantage * (np.eye(4)[z] - policy) / 6 / 5
+  expected = table + 0.3 * gradient
+  found = after.params["params"]["logits"]
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "value"),
+  [
+    ("cross_entropy", objectives.maximum_likelihood().value),
+    ("exact_rl", objectives.rl().value),
+    ("exact_maxrl", objectives.maxrl(3).value),
+    ("exact_grpo", objectives.grpo().value),
+  ],
+)
+def test_exact_objectives_are_the_mean_of_j(name, value):
+  options = {"estimator.order": 3} if name == "exact_maxrl" else {}
+  config = short_bandit(**{"estimator.name": name, **options})
+  made = training.make_train(config)
+  loss = configuration.make_loss(config, made.task, made.policy)
+  prompts = made.task.splits["train"]
+  logits = jnp.asarray(made.task.policy_options["initial_logits"])
+  params = made.init(jax.random.key(0)).params
+  found, _ = loss(params, jax.random.key(0), prompts)
+  p = jnp.sum(jax.nn.softmax(logits) * prompts.targets, -1)
+  np.testing.assert_allclose(found, -jnp.mean(value(p)), rtol=1e-5)
+
+
+def test_cross_entropy_survives_an_underflowing_pass_rate():
+  config = digits.get_config()
+  config.estimator.name = "cross_entropy"
+  logits = np.array([[300.0, 0.0] + [0.0] * 8], np.float32)
+  policy = POLICIES["tabular"](10, logits)
+  prompts = Prompts(jnp.array([0]), jnp.array([1]))
+  loss = configuration.make_loss(
+    config, TASKS["digits"](num_digits=1, eval_size=1), policy
+  )
+  params = policy.init(jax.random.key(0), prompts.inputs)
+  value, gradient = jax.value_and_grad(
+    lambda params: loss(params, jax.random.key(0), prompts)[0]
+  )(params)
+  assert float(value) == pytest.approx(300)
+  np.testing.assert_allclose(
+    gradient["params"]["logits"][0, :2], [1, -1], atol=1e-6
+  )
+
+
+def test_a_run_does_not_depend_on_its_neighbours():
+  config = short_bandit(runs=3)
+  _, (_, together, metrics) = _run(config)
+  for run in range(3):
+    _, (_, alone, own) = _run(config, seeds=[run])
+    np.testing.assert_allclose(
+      together.params["params"]["logits"][run],
+      alone.params["params"]["logits"][0],
+      rtol=1e-5,
+      atol=1e-6,
+    )
+    np.testing.assert_allclose(
+      metrics["pass_rate"][:, run], own["pass_rate"][:, 0], rtol=1e-6
+    )
+
+
+def test_runs_may_differ_in_learning_rate():
+  config = short_bandit(runs=2)
+  rate = RATE
+  _, (_, states, _) = _run(config, seeds=[0, 0], varied={rate: [0.3, 0.6]})
+  a, b = states.params["params"]["logits"]
+  assert not np.allclose(a, b)
+  _, (_, alone, _) = _run(config, seeds=[0], varied={rate: [0.6]})
+  np.testing.assert_allclose(b, alone.params["params"]["logits"][0], atol=1e-6)
+
+
+def test_same_seed_same_bits():
+  config = short_bandit()
+  (_, (_, a, _)), (_, (_, b, _)) = _run(config), _run(config)
+  np.testing.assert_array_equal(
+    a.params["params"]["logits"], b.params["params"]["logits"]
+  )
+
+
+def test_many_chunks_compile_once():
+  config = short_bandit(steps=20)
+  made = training.make_train(config)
+  for seeds in ([0], [1]):
+    steps = [step for step, _, _ in training.chunks(made, config, seeds)]
+  assert steps == list(range(2, 21, 2))
+  assert made.advance._cache_size() == 1
+
+
+def _digits():
+  config = digits.get_config()
+  config.batch_size, config.rollouts, config.policy.hidden = 8, 16, (16,)
+  config.log_every, config.task.num_digits = 2, 1
+  return config
+
+
+@pytest.mark.parametrize("config", [short_bandit(runs=2), _digits()])
+def test_a_chunk_takes_over_its_states_and_asks_nothing_of_the_host(config):
+  made = training.make_train(config)
+  seeds = np.arange(config.runs, dtype=np.uint32)
+  start_keys, keys = made.keys(seeds)
+  states = made.start(start_keys, {})
+  compiled = made.advance.lower(states, keys).compile()
+  text = compiled.as_text()
+  for word in ("callback", "infeed", "outfeed", " send(", " recv("):
+    assert word not in text
+  size = sum(x.nbytes for x in jax.tree.leaves(states))
+  assert compiled.memory_analysis().alias_size_in_bytes == size
+  with jax.transfer_guard("disallow"):
+    after, _ = made.advance(states, keys)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+      made.keys(seeds)  # What it would say.
+  assert all(x.is_deleted() for x in jax.tree.leaves(states))
+  assert int(after.step[0]) == config.log_every
+
+
+def _leaky_task(bad: float):
+  """Likelihoods of ½, but `bad` for the prompts whose input is 0."""
+  inputs = np.arange(40, dtype=np.int32)
+  everything = Prompts(inputs, np.where(inputs == 0, bad, 0.5))
+  return Task(
+    draw=lambda key, batch: base.uniform_rows(key, everything, batch),
+    likelihoods=lambda y, z: jnp.full(z.shape, y, jnp.float32),
+    log_pass_rate=lambda y, components: jnp.log(y),
+    splits={"validation": everything},
+    policies=("tabular",),
+    policy_options={
+      "num_actions": 3,
+      "initial_logits": np.zeros((40, 3), np.float32),
+    },
+  )
+
+
+@pytest.mark.parametrize("bad", [1.7, -0.2, np.nan])
+def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
+  monkeypatch.setitem(TASKS, "leaky", lambda: _leaky_task(bad))
+  config = default()
+  config.task.name, config.policy.name = "leaky", "tabular"
+  config.steps, config.log_every, config.eval_every = 60, 20, 20
+  config.rollouts, config.batch_size = 4, 2
+  key = jax.random.split(jax.random.key(0))[1]
+  first = next(
+    step
+    for step in range(60)
+    if 0
+    in _leaky_task(bad)
+    .draw(jax.random.split(jax.random.fold_in(key, step))[0], 2)
+    .inputs
+  )
+  message = f"step {first + 1}, run 0: likelihood_.* = {bad}, must be in"
+  with pytest.raises(FloatingPointError, match=message):
+    _run(config)
+
+
+def test_an_impossible_exact_pass_rate_stops_the_run(monkeypatch):
+  monkeypatch.setitem(TASKS, "leaky", lambda: _leaky_task(3.0))
+  config = default()
+  config.task.name, config.policy.name = "leaky", "tabular"
+  config.estimator.name, config.optimizer.learning_rate = "exact_rl", 10.0
+  config.steps = config.log_every = config.eval_every = 20
+  with pytest.raises(FloatingPointError, match=r"pass_rate.*\[0, 1\]"):
+    _run(config)
+
+
+def test_divergence_is_named():
+  config = digits.get_config()
+  config.steps = config.log_every = config.eval_every = 10
+  config.optimizer.warmup, config.batch_size, config.rollouts = 0, 4, 4
+  config.estimator.name = "cross_entropy"
+  config.optimizer.name, config.policy.hidden = "sgd", (4,)
+  config.optimizer.learning_rate = 1e30
+  with pytest.raises(FloatingPointError, match=r"step \d+, run 0: .* finite"):
+    _run(config)

@@ -1,0 +1,216 @@
+"""The residual network: sizes, statistics, and the same numbers elsewhere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maxrl_jax import config as configuration
+from maxrl_jax.config import default
+from maxrl_jax.learning import rollouts, training
+from maxrl_jax.policies import POLICIES, ResNet
+from maxrl_jax.tasks import Prompts, Task, base
+
+
+def _small(**fields):
+  policy = ResNet(5, **{"stages": (2, 1), "channels": (4, 8)} | fields)
+  policy.check()
+  return policy
+
+
+def _count(tree) -> int:
+  return sum(np.prod(x.shape, dtype=int) for x in jax.tree.leaves(tree))
+
+
+def test_resnet50_has_its_25_557_032_parameters():
+  found = jax.eval_shape(
+    POLICIES["resnet"](1000).init,
+    jax.random.key(0),
+    jnp.zeros((1, 224, 224, 3)),
+  )
+  assert _count(found["params"]) == 25_557_032
+  # A mean and a variance for each of 26 560 channels.
+  assert _count(found["batch_stats"]) == 2 * 26_560
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_parameters_statistics_and_logits_are_float32(dtype):
+  policy = _small(dtype=dtype)
+  images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
+  params = jax.jit(policy.init)(jax.random.key(1), images)
+  assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  outputs, after = jax.jit(lambda params, x: rollouts.read(policy, params, x))(
+    params, images
+  )
+  assert outputs.dtype == jnp.float32
+  assert {x.dtype for x in jax.tree.leaves(after)} == {jnp.dtype("float32")}
+
+
+def _convolved(x, kernel, stride, padding):
+  """[B, H, W, C] by loops over the kernel's places, in float64."""
+  size = kernel.shape[0]
+  margin = (padding, padding)
+  padded = np.pad(np.float64(x), [(0, 0), margin, margin, (0, 0)])
+  side = (x.shape[1] + 2 * padding - size) // stride + 1
+  total = 0.0
+  for i in range(size):
+    for j in range(size):
+      rows = slice(i, i + stride * (side - 1) + 1, stride)
+      columns = slice(j, j + stride * (side - 1) + 1, stride)
+      total = total + padded[:, rows, columns] @ np.float64(kernel[i, j])
+  return total
+
+
+class _Oracle:
+  """The network of `_small`, in NumPy, with a batch's or given statistics."""
+
+  def __init__(self, variables, training):
+    self.weights, self.given = variables["params"], variables["batch_stats"]
+    self.training, self.seen = training, {}
+
+  def norm(self, x, *path):
+    weights, given = self.weights, self.given
+    for name in path:
+      weights, given = weights[name], given[name]
+    mean, var = np.float64(given["mean"]), np.float64(given["var"])
+    if self.training:
+      mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+      self.seen[path] = mean, var
+    y = (x - mean) / np.sqrt(var + 1e-5)
+    return y * np.float64(weights["scale"]) + np.float64(weights["bias"])
+
+  def block(self, x, name, stride):
+    own = self.weights[name]
+
+    def part(x, layer, stride=1, padding=0):
+      y = _convolved(x, own[layer]["kernel"], stride, padding)
+      return self.norm(y, name, f"{layer}_norm")
+
+    y = np.maximum(part(x, "reduce"), 0)
+    y = np.maximum(part(y, "middle", stride, 1), 0)
+    y = part(y, "expand")
+    if "shortcut" in own:
+      x = part(x, "shortcut", stride)
+    return np.maximum(x + y, 0)
+
+  def __call__(self, x, stem):
+    stride, padding = (2, 3) if stem == "imagenet" else (1, 1)
+    kernel = self.weights["stem"]["kernel"]
+    x = self.norm(_convolved(x, kernel, stride, padding), "stem_norm")
+    x = np.maximum(x, 0)
+    if stem == "imagenet":
+      side = x.shape[1] // 2
+      padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+      x = np.max(
+        [
+          padded[:, i : i + 2 * side : 2, j : j + 2 * side : 2]
+          for i in range(3)
+          for j in range(3)
+        ],
+        0,
+      )
+    for name, stride in (
+      ("stage0_block0", 1),
+      ("stage0_block1", 1),
+      ("stage1_block0", 2),
+    ):
+      x = self.block(x, name, stride)
+    head = self.weights["head"]
+    return x.mean((1, 2)) @ np.float64(head["kernel"]) + head["bias"]
+
+
+@pytest.mark.parametrize("stem", ["imagenet", "cifar"])
+def test_the_network_is_that_of_loops(stem):
+  """In training and after it; running statistics move a tenth of the way."""
+  policy = _small(stem=stem)
+  images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
+  params = jax.jit(policy.init)(jax.random.key(1), images)
+  noise = iter(jax.random.split(jax.random.key(2), 100))
+  params = jax.tree.map(
+    lambda x: x + 0.1 * jax.random.uniform(next(noise), x.shape), params
+  )
+  variables = jax.tree.map(np.asarray, params)
+  read = jax.jit(lambda params, x: rollouts.read(policy, params, x))
+  outputs, after = read(params, images)
+  oracle = _Oracle(variables, training=True)
+  expected = oracle(np.asarray(images), stem)
+  np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
+  assert len(oracle.seen) == len(jax.tree.leaves(after)) / 2
+  for path, (mean, var) in oracle.seen.items():
+    found, given = after["batch_stats"], variables["batch_stats"]
+    for name in path:
+      found, given = found[name], given[name]
+    for name, value in (("mean", mean), ("var", var)):
+      moved = 0.9 * np.float64(given[name]) + 0.1 * value
+      np.testing.assert_allclose(found[name], moved, rtol=1e-3, atol=1e-4)
+  outputs = jax.jit(policy.apply)(params, images)
+  expected = _Oracle(variables, training=False)(np.asarray(images), stem)
+  np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
+
+
+def _task() -> Task:
+  def draw(key, batch):
+    labels = jnp.arange(batch) % 5
+    images = (
+      jax.random.normal(key, (batch, 8, 8, 1)) + labels[:, None, None, None]
+    )
+    return Prompts(images, labels)
+
+  return Task(
+    draw=draw,
+    splits={"validation": draw(jax.random.key(0), 4)},
+    likelihoods=base.exact_match,
+    log_pass_rate=base.exact_match_log_pass_rate,
+    policies=("resnet",),
+    policy_options={"num_actions": 5},
+  )
+
+
+@pytest.mark.parametrize("name", ["maxrl", "cross_entropy"])
+def test_a_step_moves_weights_by_gradient_and_statistics_by_the_batch(name):
+  """Weight decay too leaves the statistics alone, and norms are of weights."""
+  config = default()
+  config.policy.stages, config.policy.channels = (1,), (4,)
+  config.policy.stem, config.estimator.name = "cifar", name
+  config.batch_size, config.rollouts = 10, 8
+  config.optimizer.name, config.optimizer.weight_decay = "adamw", 0.1
+  made = training.make_train(config, _task())
+  state = jax.jit(made.init)(jax.random.key(0))
+  key = jax.random.key(1)
+  after, metrics = jax.jit(made.step)(state, key)
+  loss = configuration.make_loss(config, made.task, made.policy)
+
+  @jax.jit
+  def again(params):
+    draw_key, rollout_key = jax.random.split(jax.random.fold_in(key, 0))
+    prompts = made.task.draw(draw_key, 10)
+    _, statistics = rollouts.read(made.policy, params, prompts.inputs)
+    gradient = jax.grad(lambda p: loss(p, rollout_key, prompts)[0])(params)
+    return statistics, gradient
+
+  expected, gradient = again(state.params)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+    after.params["batch_stats"],
+    expected["batch_stats"],
+  )
+  assert "batch_stats" not in metrics
+  weights = jax.tree.leaves(after.params["params"])
+  norm = np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in weights))
+  np.testing.assert_allclose(metrics["parameter_norm"], norm, rtol=1e-5)
+  assert all(not x.any() for x in jax.tree.leaves(gradient["batch_stats"]))
+  assert all(x.any() for x in jax.tree.leaves(gradient["params"]))
+
+
+@pytest.mark.parametrize(
+  ("shape", "fields", "message"),
+  [
+    ((1, 8), {}, "must be images"),
+    ((1, 31, 64, 3), {"stages": (1,) * 4}, "31 × 64 pixels are too small.* 32"),
+    ((1, 7, 7, 3), {"stages": (1,) * 4, "stem": "cifar"}, "at least 8"),
+  ],
+)
+def test_what_cannot_be_read(shape, fields, message):
+  policy = _small(channels=(4,) * 4, **fields) if fields else _small()
+  with pytest.raises(ValueError, match=message):
+    policy.init(jax.random.key(0), jnp.zeros(shape))

@@ -1,0 +1,219 @@
+"""Runs that are interrupted end as if they had not been."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from experiments.runs import resumable, single_run
+from experiments.shell import workdirs
+from experiments.shell.interruptions import Interruptions, Stopped
+from maxrl_jax import evaluation
+from maxrl_jax.learning import training
+from maxrl_jax.learning.update import RATE
+from maxrl_jax.runs.resume import Resumable
+from tests.support.resumable_cases import final, small
+
+
+def _same_runs(config, one, other):
+  assert (one / "metrics.jsonl").read_bytes() == (
+    other / "metrics.jsonl"
+  ).read_bytes()
+  a, b = (final(config, workdir) for workdir in (one, other))
+  assert a.step == b.step == config.steps
+  jax.tree.map(np.testing.assert_array_equal, a.states, b.states)
+  a, b = (json.loads((w / "summary.json").read_text()) for w in (one, other))
+  assert a | {"seconds": 0} == b | {"seconds": 0}
+
+
+def _signalled(monkeypatch, number, at: int):
+  """The process gets a signal while it evaluates for the `at`-th time."""
+  count, make = 0, evaluation.make_evaluate
+
+  def made(*arguments):
+    evaluate = make(*arguments)
+
+    def once(split, states):
+      nonlocal count
+      count += 1
+      if count == at:
+        os.kill(os.getpid(), number)
+      return evaluate(split, states)
+
+    return once
+
+  monkeypatch.setattr(evaluation, "make_evaluate", made)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_stopped_run_goes_on_to_the_same_bits(
+  monkeypatch, tmp_path, capsys, number, runs
+):
+  config = small(runs=runs)
+  single_run.train(config, tmp_path / "whole")
+  _signalled(monkeypatch, number, at=2)
+  with pytest.raises(Stopped, match="stopped; the same command"):
+    single_run.train(config, tmp_path / "stopped")
+  assert "once more to stop at once" in capsys.readouterr().err
+  assert not (tmp_path / "stopped" / "summary.json").exists()
+  single_run.train(config, tmp_path / "stopped")
+  assert "going on from step 40 of 60" in capsys.readouterr().err
+  _same_runs(config, tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_lines_after_the_last_checkpoint_are_written_once(tmp_path):
+  """A run killed between a line, torn at that, and the next checkpoint."""
+  config = small(**{"checkpoint.every": 20})
+  single_run.train(config, tmp_path / "whole")
+  single_run.train(config, tmp_path / "torn")
+  folder = tmp_path / "torn"
+  for place in (folder / "checkpoints").iterdir():
+    if place.name == "60":
+      place.rename(folder / "gone")
+  (folder / "summary.json").unlink()
+  with open(folder / "metrics.jsonl", "a") as file:
+    file.write('{"step": 70, "pass_ra')
+  single_run.train(config, folder)
+  _same_runs(config, tmp_path / "whole", folder)
+
+
+def test_after_the_last_step_only_the_summary_is_made(monkeypatch, tmp_path):
+  config = small()
+  first = single_run.train(config, tmp_path)
+  (tmp_path / "summary.json").unlink()
+  never = training.make_train(config)._replace(advance=None)
+  monkeypatch.setattr(training, "make_train", lambda _: never)
+  again = single_run.train(config, tmp_path)
+  assert again | {"seconds": 0} == first | {"seconds": 0}
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
+  config = small()
+  first = single_run.train(config, tmp_path)
+  assert single_run.train(config, tmp_path) == first
+  assert "is finished" in capsys.readouterr().err
+  (tmp_path / "mine.json").write_text("{}")
+  fresh = single_run.train(config, tmp_path, fresh=True)
+  assert fresh | {"seconds": 0} == first | {"seconds": 0}
+  assert (tmp_path / "mine.json").exists()
+
+
+def test_damage_is_told_and_the_run_ends_the_same(tmp_path, capsys):
+  config = small()
+  for name in ("whole", "harmed"):
+    single_run.train(config, tmp_path / name)
+  (tmp_path / "harmed" / "summary.json").unlink()
+  newest = tmp_path / "harmed" / "checkpoints" / "60"
+  (newest / "_CHECKPOINT_METADATA").write_text("")
+  with pytest.warns(UserWarning, match=f"{newest} is damaged"):
+    single_run.train(config, tmp_path / "harmed")
+  assert "going on from step 40" in capsys.readouterr().err
+  _same_runs(config, tmp_path / "whole", tmp_path / "harmed")
+
+
+def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
+  config = small()
+  single_run.train(config, tmp_path)
+  about = final(config, tmp_path).about
+  assert about["config"] == json.loads(config.to_json())
+  environment = json.loads((tmp_path / "environment.json").read_text())
+  assert about["environment"] == environment
+  assert environment["versions"]["jax"] == jax.__version__
+  other = environment | {"device": "abacus"}
+  other["versions"] = environment["versions"] | {"jax": "99.0"}
+  monkeypatch.setattr(workdirs, "environment", lambda: other)
+  (tmp_path / "summary.json").unlink()
+  single_run.train(config, tmp_path)
+  told = capsys.readouterr().err
+  assert f"jax was {jax.__version__} and is 99.0" in told
+  assert "and is abacus: numbers may not be those" in told
+
+
+def test_the_best_policy_is_given_back(tmp_path):
+  config = small(**{"optimizer.learning_rate": 0.01})
+  run = Resumable(training.make_train(config), config, tmp_path / "run")
+  with pytest.raises(ValueError, match="has no checkpoint"):
+    run.best()
+  scores = iter([0.2, 0.7, 0.3])
+
+  def measure(step, states, metrics):
+    if step % 20:
+      return {}
+    return {"validation/pass@1": np.array([next(scores)])}
+
+  kept = {}
+  for step in run.chunks(measure):
+    kept[step] = jax.tree.map(np.array, run.states)
+  assert run.step == 60
+  jax.tree.map(np.testing.assert_array_equal, run.best(), kept[40])
+
+
+def test_a_second_signal_is_not_kept():
+  before = signal.getsignal(signal.SIGINT)
+  with Interruptions() as interruptions:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert interruptions.asked_to_stop
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_an_ignored_signal_stays_so():
+  """As Ctrl-C is in workers, whose parent asks them by SIGTERM."""
+  before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+  try:
+    with Interruptions() as interruptions:
+      os.kill(os.getpid(), signal.SIGINT)
+      assert not interruptions.asked_to_stop
+      os.kill(os.getpid(), signal.SIGTERM)
+      assert interruptions.asked_to_stop
+      assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
+def test_json_has_null_where_there_is_no_number():
+  line = {"step": 3, "a": np.array([np.nan]), "b": np.array([1.0])}
+  assert resumable.plain(line, 1) == {"step": 3, "a": None, "b": 1.0}
+  line = {"a": np.array([np.inf, 2.0])}
+  assert json.dumps(resumable.plain(line, 2)) == '{"a": [null, 2.0]}'
+
+
+def _states_after(config, step, **options):
+  made = training.make_train(config)
+  for done, states, _ in training.chunks(made, config, **options):
+    if done == step:
+      return made, jax.tree.map(np.asarray, states)
+  raise AssertionError(step)
+
+
+@pytest.mark.parametrize(
+  ("changes", "options", "message"),
+  [
+    ({"optimizer.learning_rate": 0.7}, {}, r"learning_rate = 0.7: the states"),
+    ({}, {"varied": {RATE: [0.7]}}, "rate = 0.7: .* have 0.3;"),
+    (
+      {"steps": 50, "log_every": 50, "eval_every": 50},
+      {},
+      "log_every = 50: must divide the 40 steps that are left after step 10",
+    ),
+  ],
+)
+def test_states_of_another_run_are_not_gone_on_with(changes, options, message):
+  made, states = _states_after(small(), 10)
+  with pytest.raises(ValueError, match=message):
+    next(training.chunks(made, small(**changes), states=states, **options))
+
+
+def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
+  config = small()
+  made = training.make_train(config)
+  run = Resumable(made, config, tmp_path, seeds=[3])
+  for _ in run.chunks(lambda step, states, metrics: {}):
+    pass
+  assert Resumable(made, config, tmp_path, seeds=[3]).step == 60
+  with pytest.raises(ValueError, match=r"seeds = \[0\]: .* seeds \[3\]"):
+    Resumable(made, config, tmp_path)

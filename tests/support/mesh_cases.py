@@ -1,0 +1,176 @@
+"""Trains on meshes: `python -m tests.support.mesh_cases NAME`.
+
+Prints one JSON object a mesh: the parameters after 50 steps as one flat list,
+which devices' shapes they had, and what the compiled step communicates.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import bandit, bimodal, digits, maze
+from maxrl_jax import config as configuration
+from maxrl_jax.devices.mesh import AXES
+from maxrl_jax.learning import training
+from maxrl_jax.runs import finished, grid, programs, running
+
+STEPS = 50
+
+
+def _digits():
+  config = digits.get_config()
+  config.batch_size, config.rollouts, config.policy.hidden = 16, 32, (32,)
+  config.task.num_digits = 2
+  return config
+
+
+def _graded():
+  """Likelihoods between 0 and 1, order 3: what a group's weights need is l."""
+  config = bandit.get_config()
+  config.task.continuous, config.estimator.order = True, 3
+  config.batch_size, config.rollouts = 8, 16
+  return config
+
+
+def _one_prompt():
+  config = _graded()
+  config.batch_size, config.rollouts = 1, 64
+  return config
+
+
+def _regression():
+  config = bimodal.get_config()
+  config.batch_size, config.rollouts, config.policy.hidden = 16, 8, (16,)
+  # Adam would make steps of rounding where a gradient is no more than that.
+  config.runs, config.optimizer.name = 4, "sgd"
+  config.optimizer.learning_rate = 0.1
+  return config
+
+
+def _maze(name: str):
+  config = maze.get_config(name)
+  config.task.size, config.task.random_ends = 7, True
+  config.task.max_length, config.task.eval_size = 8, 16
+  config.policy.hidden_size, config.policy.intermediate_size = 32, 64
+  config.policy.checkpoint = None
+  config.batch_size, config.rollouts = 8, 8
+  return config
+
+
+def _maze_rl():
+  config = _maze("rl")
+  config.estimator.entropy_bonus = 0.01  # Hardly any answer is right.
+  return config
+
+
+# config, and meshes of (runs, data, rollouts, model); None is what is there.
+CASES = {
+  "digits": (_digits, [(1, 2, 1, 1), (1, 4, 1, 1), (1, 2, 4, 1)]),
+  "graded": (_graded, [(1, 8, 1, 1), (1, 4, 2, 1)]),
+  "one_prompt": (_one_prompt, [(1, 1, 8, 1)]),
+  "regression": (_regression, [(2, 2, 2, 1), None]),
+  "maze_supervised": (lambda: _maze("warmup"), [(1, 4, 1, 2)]),
+  "maze_rl": (_maze_rl, [(1, 2, 2, 2)]),
+}
+
+
+def _on_mesh(config, mesh, steps):
+  """In one chunk of steps; mesh None is what is there."""
+  config.steps = config.log_every = config.eval_every = steps
+  config.optimizer.warmup = 0
+  if mesh is not None:
+    config.mesh.update(dict(zip(AXES, mesh, strict=True)))
+  return config
+
+
+def train(config, mesh):
+  """The parameters, and what was communicated for them, on one mesh."""
+  config = _on_mesh(config, mesh, STEPS)
+  made = training.make_train(config)
+  ((_, states, metrics),) = training.chunks(made, config)
+  keys = jax.random.split(jax.random.key(0), config.runs)
+  text = made.advance.lower(states, keys).compile().as_text()
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
+  leaves = {name(p): x for p, x in jax.tree.leaves_with_path(states.params)}
+  return {
+    "mesh": mesh,
+    "sizes": None if made.layout.mesh is None else made.layout.mesh.shape,
+    "traces": made.advance._cache_size(),
+    "params": np.concatenate([*map(np.ravel, leaves.values())]).tolist(),
+    "loss": metrics["loss"].tolist(),
+    "shards": {
+      path: x.addressable_shards[0].data.shape for path, x in leaves.items()
+    },
+    "gathered": _gathered(text),
+  }
+
+
+def _gathered(text: str) -> list[str]:
+  """Shapes of what all-gathers give, [runs …]."""
+  return sorted(set(re.findall(r"= (\S+?)(?:\{\S*)? all-gather", text)))
+
+
+def sweep(folder: pathlib.Path) -> dict:
+  """Twelve runs in one program, and where its states are."""
+  config = bandit.get_config()
+  config.steps = config.log_every = config.eval_every = 10
+  config.batch_size, config.rollouts, config.task.num_prompts = 7, 8, 16
+  points = grid.points(grid.parse("estimator.order=1,2,4,7", config))
+  (program,) = programs.plan(config, points, range(3))
+  ready = running.prepare(program, np.arange(12), 2**40)
+  for _ in running.run(ready, folder):
+    pass
+  found = finished.load(folder)
+  seeds, varied = program.seeds, program.varied
+  # And as many runs as do not divide over the devices.
+  few = {name: values[:5] for name, values in varied.items()}
+  made = training.make_train(config, varying=list(varied))
+  ((_, states, _),) = training.chunks(made, config, seeds[:5], few)
+  return {
+    "size": ready.size,
+    "devices": jax.device_count(),
+    "mesh": ready.made.layout.mesh and ready.made.layout.mesh.shape,
+    "pass@1": found["test/pass@1"].tolist(),
+    "few": np.ravel(jax.tree.leaves(states.params)[0]).tolist(),
+    "gradient_norm": found["train/gradient_norm"].tolist(),
+  }
+
+
+def impossible(mesh) -> dict:
+  """What a run says in which the best arm's likelihood is NaN."""
+  config = _on_mesh(_graded(), mesh, steps=10)
+  whole = configuration.make_task(config)
+
+  def likelihoods(table, arms):
+    l = whole.likelihoods(table, arms)
+    return jnp.where(l == 1, jnp.nan, l)
+
+  task = dataclasses.replace(whole, likelihoods=likelihoods)
+  try:
+    list(training.chunks(training.make_train(config, task), config))
+  except FloatingPointError as error:
+    return {"error": str(error)}
+
+
+def main() -> None:
+  if sys.argv[1] == "sweep":
+    print(json.dumps(sweep(pathlib.Path(sys.argv[2]))))
+    return
+  if sys.argv[1] == "impossible":
+    for mesh in [(1, 1, 1, 1), (1, 4, 2, 1)]:
+      print(json.dumps(impossible(mesh)), flush=True)
+    return
+  make, meshes = CASES[sys.argv[1]]
+  for mesh in [(1, 1, 1, 1), *meshes]:
+    print(json.dumps(train(make(), mesh)), flush=True)
+
+
+if __name__ == "__main__":
+  main()

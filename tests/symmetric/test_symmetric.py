@@ -1,0 +1,290 @@
+"""Leave-one-out weights against rational arithmetic and hand calculation."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maxrl_jax import symmetric
+from tests.support import oracles
+
+SIZES = [1, 2, 3, 8, 64, 256, 1024, 4096]
+METHODS = sorted(symmetric.METHODS)
+SERIES_METHODS = sorted(symmetric.SERIES_METHODS)
+RTOL = {np.float32: 1e-5, np.float64: 1e-12}
+
+# Compiled once for all orders, or once for each.
+traced = jax.jit(symmetric.leave_one_out, static_argnames="method")
+static = jax.jit(symmetric.leave_one_out, static_argnames=("order", "method"))
+series = jax.jit(symmetric.series_leave_one_out, static_argnames="method")
+
+
+def draw(size):
+  """Groups that are hard in different ways [7, N], the last one binary.
+
+  Large groups repeat eight levels in random order: equal likelihoods make
+  equal rounding errors, and there are only eight truths to compute.
+  """
+  rng = np.random.default_rng(size)
+  level = rng.random((3, size))
+  if size > 64:
+    level = np.stack([rng.choice(x[:8], size) for x in level])
+  spread, small, large = level
+  # 1 − 3e-8 rounds to 1 in float32.
+  equal = np.full((3, size), [[0.3], [2e-5], [3e-8]])
+  few = rng.random(size) < 0.2
+  groups = [spread, 1 - 1e-6 * large, 1e-6 * small, *equal, few]
+  return np.stack(groups).astype(np.float32)
+
+
+@functools.cache
+def truth(size):
+  loo = oracles.exact_loo if size <= 64 else oracles.extended_loo
+  return [loo(l) for l in draw(size)]
+
+
+def orders(size, method=None):
+  last = [max(size - 1, 1), size]
+  if method == "quadrature":
+    return last if size <= 64 else last[:1]  # every order is a compilation
+  return sorted({1, min(2, size), max(size // 4, 1), *last})
+
+
+def compute(l, order, method, mask=None):
+  run = static if method == "quadrature" else traced
+  return run(l, order, method=method, mask=mask)
+
+
+def assert_close(found, expected, rtol=RTOL[np.float32]):
+  for got, exact in zip(found, expected, strict=True):
+    np.testing.assert_allclose(got, exact, rtol=rtol)
+
+
+def test_oracles_agree():
+  for l in draw(64):
+    exact, extended = oracles.exact_loo(l), oracles.extended_loo(l)
+    for x, y in zip(exact[:2], extended[:2], strict=True):
+      np.testing.assert_allclose(y, x.astype(float), rtol=1e-14, atol=1e-300)
+  # The last group is binary.
+  others = np.sum(l) - l
+  for order in orders(64):
+    closed = [oracles.binary_loo(64, int(c), order) for c in others]
+    assert_close(np.transpose(closed), exact.maxrl(order), 1e-14)
+  # Subset by subset.
+  l = draw(8)[0].astype(float)
+  for order in range(1, 9):
+    weights, _ = oracles.exact_loo(l).maxrl(order)
+    by_definition = [
+      oracles.estimate_wT(np.delete(l, j), order) for j in (0, 5)
+    ]
+    np.testing.assert_allclose(by_definition, weights[[0, 5]], rtol=1e-14)
+
+
+@pytest.mark.parametrize(
+  ("method", "size", "dtype"),
+  [
+    case
+    for case in itertools.product(METHODS, SIZES, RTOL)
+    if case[2] == np.float32 or case[1] in (8, 64, 1024, 4096)
+    if case != ("scan", 4096, np.float64)  # slow
+  ],
+)
+def test_every_method_is_exact_to_rounding(method, size, dtype):
+  groups = np.s_[-1:] if method == "binary" else np.s_[:]
+  if method == "scan" and size == 4096:
+    groups = np.s_[2:5:2]  # the hardest, to save time
+  with jax.enable_x64(dtype == np.float64):
+    for order in orders(size, method):
+      for l, table in zip(draw(size)[groups], truth(size)[groups], strict=True):
+        found = compute(l.astype(dtype), order, method)
+        assert found.weights.dtype == found.baselines.dtype == dtype
+        assert_close(found, table.maxrl(order), RTOL[dtype])
+
+
+# l = (1, 1/2, 0, 1/4), q = (0, 1/2, 1, 3/4). Without rollout
+#   1: 1/2, 1, 3/4:  ē_1 = 3/4,  ē_2 = (1/2 + 3/8 + 3/4)/3 = 13/24,  ē_3 = 3/8
+#   2: 0, 1, 3/4:    ē_1 = 7/12, ē_2 = (3/4)/3 = 1/4,                ē_3 = 0
+#   3: 0, 1/2, 3/4:  ē_1 = 5/12, ē_2 = (3/8)/3 = 1/8,                ē_3 = 0
+#   4: 0, 1/2, 1:    ē_1 = 1/2,  ē_2 = (1/2)/3 = 1/6,                ē_3 = 0
+@pytest.mark.parametrize(
+  ("order", "weights", "baselines"),
+  [
+    (1, [1, 1, 1, 1], [1 / 4, 5 / 12, 7 / 12, 1 / 2]),
+    (2, [7 / 4, 19 / 12, 17 / 12, 3 / 2], [11 / 24, 3 / 4, 7 / 8, 5 / 6]),
+    (3, [55 / 24, 11 / 6, 37 / 24, 5 / 3], [5 / 8, 1, 1, 1]),
+    (4, [8 / 3, 11 / 6, 37 / 24, 5 / 3], [5 / 8, 1, 1, 1]),
+  ],
+)
+def test_four_rollouts_by_hand(order, weights, baselines):
+  l = jnp.array([1, 1 / 2, 0, 1 / 4])
+  for method in ["scan"] + ["quadrature"] * (order >= 3):
+    assert_close(compute(l, order, method), (weights, baselines), 1e-6)
+
+
+# l = (1, 0, 0): a failure sees (1, 0), ē_1 = 1/2, ē_2 = 0; the success sees
+# (0, 0), ē_1 = ē_2 = 1.
+@pytest.mark.parametrize("dtype", [bool, int, float])
+@pytest.mark.parametrize(
+  ("order", "weights", "baselines"),
+  [
+    (1, [1, 1, 1], [0, 1 / 2, 1 / 2]),
+    (2, [2, 3 / 2, 3 / 2], [0, 1, 1]),
+    (3, [3, 3 / 2, 3 / 2], [0, 1, 1]),
+  ],
+)
+def test_one_success_in_three_by_hand(order, weights, baselines, dtype):
+  l = np.array([1, 0, 0], dtype)
+  for method in (None, "binary", "scan"):
+    assert_close(compute(l, order, method), (weights, baselines), 1e-6)
+
+
+@pytest.mark.parametrize("method", ["binary", "quadrature"])
+def test_binary_groups_of_thousands(method):
+  N = 4096
+  sweep = [N] if method == "quadrature" else orders(N)
+  for K, order in itertools.product((0, 1, 2, N // 2, N - 1, N), sweep):
+    found = compute(np.arange(N) < K, order, method)
+    for j in {min(K, N - 1), max(K - 1, 0)}:  # a failure and a success
+      exact = oracles.binary_loo(N, K - (j < K), order)
+      assert_close((found.weights[j], found.baselines[j]), exact)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 64])
+@pytest.mark.parametrize("method", METHODS)
+def test_no_success_and_nothing_but_success(method, size):
+  for order in orders(size, method):
+    failures, successes = (
+      compute(np.full(size, l, np.float32), order, method) for l in (0, 1)
+    )
+    all_equal = np.ones(size)
+    assert_close(failures, (order * all_equal, 0 * all_equal))
+    # Alone, a success has nobody to compare with.
+    assert_close(successes, (all_equal, (size > 1) * all_equal))
+
+
+def test_weights_average_to_the_pass_rate_of_the_whole_group(x64):
+  l = draw(8)[0].astype(float)
+  # Without the rollout that was added, the table has ē_k of all eight.
+  table = oracles.exact_loo([*l, 0])
+  for order in range(1, 9):
+    weights, _ = traced(l, order, method="scan")
+    expected = float(table.passes[table.which[-1], order])
+    np.testing.assert_allclose(np.mean(weights * l), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_binary_weights_at_order_N_are_N_over_K(method):
+  N = 5
+  for K in range(N + 1):
+    l = np.arange(N) < K
+    weights = compute(1.0 * l, N, method).weights
+    # K of the group for a success, and a failure counts itself.
+    np.testing.assert_allclose(weights, N / np.where(l, K, K + 1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("garbage", [0.5, 1, np.nan, np.inf, -3])
+@pytest.mark.parametrize("method", METHODS)
+def test_masked_rollouts_change_nothing(method, garbage):
+  rng = np.random.default_rng(0)
+  group = rng.random(5).astype(np.float32)
+  if method == "binary":
+    group = (group < 0.5).astype(np.float32)
+  mask = np.isin(np.arange(9), rng.permutation(9)[:5])
+  l = np.full(9, garbage, np.float32)
+  l[mask] = group
+  table = oracles.exact_loo(group)
+  # An order above the five counts as five; None is four.
+  for order in [None, *range(8 if method == "quadrature" else 1, 10)]:
+    found = compute(l, order, method, mask)
+    assert not any(np.any(x[~mask]) for x in found)
+    expected = table.maxrl(min(order or 4, 5))
+    assert_close([x[mask] for x in found], expected)
+
+
+@pytest.mark.parametrize("method", SERIES_METHODS)
+@pytest.mark.parametrize("size", [1, 2, 8, 64, 1024])
+def test_series_with_any_coefficients(size, method):
+  rng = np.random.default_rng(size)
+  a = rng.random(size).astype(np.float32)
+  for row in [-1] if method == "binary" else range(7):
+    l, table = draw(size)[row], truth(size)[row]
+    assert_close(series(l, a, method=method), table.series(a))
+
+
+@pytest.mark.parametrize("method", SERIES_METHODS)
+def test_short_and_masked_series(method):
+  group = draw(8)[-1 if method == "binary" else 0, :5]
+  mask = np.array([1, 0, 1, 1, 0, 0, 1, 1], bool)
+  l = np.full(8, np.nan, np.float32)
+  l[mask] = group
+  for terms in (1, 3, 5):
+    a = np.linspace(0, 2, terms, dtype=np.float32)
+    expected = oracles.exact_loo(group).series(a)
+    assert_close(series(group, a, method=method), expected)
+    found = series(l, a, mask=mask, method=method)
+    assert_close([x[mask] for x in found], expected)
+    assert not any(np.any(x[~mask]) for x in found)
+
+
+def test_methods_are_chosen_from_the_type_and_the_order():
+  def program(function, *arguments, **options):
+    def call(l):
+      return function(l, *arguments, **options)
+
+    return lambda l: str(jax.make_jaxpr(call)(l))
+
+  graded, binary = np.zeros(8), np.zeros(8, bool)
+  for l, order, method in (
+    (graded, None, "quadrature"),
+    (graded, 7, "quadrature"),
+    (graded, 6, "scan"),
+    (binary, 6, "binary"),
+    (binary, 8, "binary"),
+  ):
+    chosen = program(symmetric.loo_weights, order)(l)
+    assert chosen == program(symmetric.loo_weights, order, method=method)(l)
+  for l, method in ((graded, "scan"), (binary, "binary")):
+    chosen = program(symmetric.series_weights, np.ones(3))(l)
+    named = program(symmetric.series_weights, np.ones(3), method=method)(l)
+    assert chosen == named
+
+
+def test_weights_alone():
+  @jax.jit
+  def pairs(l):
+    return [
+      (symmetric.loo_weights(l, 8), symmetric.leave_one_out(l, 8)),
+      (
+        symmetric.series_weights(l, np.ones(3)),
+        symmetric.series_leave_one_out(l, np.ones(3)),
+      ),
+    ]
+
+  for weights, both in pairs(draw(8)[0]):
+    np.testing.assert_array_equal(weights, both.weights)
+
+
+@pytest.mark.parametrize(
+  ("method", "order"), [("binary", 3), ("quadrature", 8), ("scan", 3)]
+)
+def test_jit_vmap_and_traced_orders_change_nothing(method, order):
+  l = draw(8)[[-1, -1] if method == "binary" else [0, 1]]
+  one = functools.partial(symmetric.leave_one_out, order=order, method=method)
+  eager = [one(x) for x in l]
+  batch = jax.jit(jax.vmap(one))(l)
+  for i in range(2):
+    assert_close([x[i] for x in batch], eager[i], 1e-6)
+    assert_close(compute(l[i], order, method), eager[i], 1e-6)
+    assert_close(static(l[i], order, method=method), eager[i], 1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("method", METHODS)
+def test_half_precision_is_computed_in_single(method, dtype):
+  l = draw(8)[-1 if method == "binary" else 0].astype(dtype)
+  half = compute(l, 7, method)
+  assert half.weights.dtype == half.baselines.dtype == np.float32
+  assert_close(half, compute(l.astype(np.float32), 7, method), 0)
