@@ -18,17 +18,17 @@
   const NOTES = {
     maxrl: (s) =>
       s.T === s.N && s.baseline === "centred"
-        ? "Unbiased for ∇J<sub>T</sub>. At T = N the baseline is that of order N − 1: the" +
-          " advantages do not sum to zero."
+        ? "Unbiased for ∇J<sub>T</sub>. At T = N the baseline is that of order N − 1, so" +
+          " the advantages do not sum to zero."
         : "Unbiased for ∇J<sub>T</sub>, with every baseline. Centred, T = 1 is RLOO and" +
           " T = N − 1 is Algorithm 1.",
     maxrl_paper: () => "A = (r − r̄)/r̄. Unbiased for order N − 1, not N.",
-    rloo: () => "Unbiased for ∇p. It has no order; T is that of the MaxRL curves.",
-    reinforce: () => "A = r. It has no order; T is that of the MaxRL curves.",
+    rloo: () => "Unbiased for ∇p. It has no order; T only sets the MaxRL curves.",
+    reinforce: () => "A = r. It has no order; T only sets the MaxRL curves.",
     dr_grpo: () =>
-      "A = r − r̄: (1 − 1/N) times RLOO. T is that of the MaxRL curves.",
+      "A = r − r̄: (1 − 1/N) times RLOO. T only sets the MaxRL curves.",
     grpo: () =>
-      "A = (r − r̄)/σ. Biased: w(p) is its limit for large N. T is that of the" +
+      "A = (r − r̄)/σ. Biased: w(p) is its limit for large N. T only sets the" +
       " MaxRL curves.",
     pass_at_k: () => "Unbiased for ∇(1 − (1 − p)<sup>T</sup>): T is the k of pass@k.",
   };
@@ -127,7 +127,7 @@
     byId("estimator").value = s.estimator;
     byId("baseline").value = s.baseline;
     byId("baseline").disabled = !["maxrl", "pass_at_k"].includes(s.estimator);
-    const nothing = "At p = 1 every rollout is right and ∇p = 0: there is nothing to estimate.";
+    const nothing = "At p = 1 every rollout succeeds and ∇p = 0: there is nothing to estimate.";
     const note = s.p === 1 ? nothing : NOTES[s.estimator](s);
     // Set only where it changes, as changes are read out.
     if (byId("note").dataset.shown !== note) byId("note").innerHTML = note;

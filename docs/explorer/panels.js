@@ -133,7 +133,7 @@ const panels = (() => {
       ["bias", "bias", s.p === 1 ? NaN : known ? "0 to rounding" : percent],
       ["variance", "variance of ŵ", m.variance],
       ["deviation", "standard deviation", m.deviation],
-      ["nothing", "chance of K = 0", m.chance[0]],
+      ["nothing", "probability of K = 0", m.chance[0]],
     ]);
   }
 
@@ -150,7 +150,7 @@ const panels = (() => {
       };
       return counts.map(one).join("");
     };
-    const description = `Chance of K = ${s.K} right: ${number(m.chance[s.K])}`;
+    const description = `Probability of K = ${s.K} successes: ${number(m.chance[s.K])}`;
     draw(byId("chance"), { height: 130, x, y, marks, description });
   }
 
@@ -189,7 +189,7 @@ const panels = (() => {
       ].join("");
     };
     const description = `Mean estimate ${number(m.mean)}, w(p) ${number(target)}`;
-    const labelled = { ...x, label: "K, right rollouts of N" };
+    const labelled = { ...x, label: "K, successes of N rollouts" };
     draw(byId("estimate"), { height: 230, x: labelled, y, marks, description });
   }
 
@@ -199,8 +199,8 @@ const panels = (() => {
     const { right, wrong } = maths.advantages(s);
     const [good, bad] = [right[s.K], wrong[s.K]];
     legend("group-legend", [
-      { colour: s.estimator, block: true, text: `${s.K} right` },
-      { colour: "wrong", block: true, text: `${s.N - s.K} wrong` },
+      { colour: s.estimator, block: true, text: `${s.K} successes` },
+      { colour: "wrong", block: true, text: `${s.N - s.K} failures` },
     ]);
     const known = [good, bad, 0].filter(Number.isFinite);
     let [low, high] = [Math.min(...known), Math.max(...known)];
@@ -221,16 +221,16 @@ const panels = (() => {
       });
       return all.join("") + level(at, 0, { class: "axis" });
     };
-    const description = `Right ${number(good)}, wrong ${number(bad)}`;
+    const description = `Success ${number(good)}, failure ${number(bad)}`;
     draw(byId("group"), { height: 360, x, y, marks, description });
     const sum = (s.K && s.K * good) + (s.K < s.N && (s.N - s.K) * bad);
     const scale = s.N * Math.max(...known.map(Math.abs));
     list("group-numbers", [
-      ["right", "a right rollout", good],
-      ["wrong", "a wrong rollout", bad],
+      ["right", "a success", good],
+      ["wrong", "a failure", bad],
       ["sum", "sum over the group", Math.abs(sum) <= 1e-12 * scale ? 0 : sum],
       ["this", `ŵ(${s.K})`, m.estimate[s.K]],
-      ["chance-K", `chance of K = ${s.K}`, m.chance[s.K]],
+      ["chance-K", `probability of K = ${s.K}`, m.chance[s.K]],
     ]);
   }
 

@@ -101,12 +101,12 @@ const spread = (() => {
         dot(at, s.T, own.total, here),
       ].join("");
     };
-    const description = `Relative spread ${number(own.total)} at T = ${s.T}`;
+    const description = `Relative standard deviation ${number(own.total)} at T = ${s.T}`;
     const svg = document.getElementById("spread");
     draw(svg, { height: 330, x: orderAxis(s.N), y, marks, description });
     panels.list("spread-numbers", [
       ["spread-total", "this setting", own.total],
-      ["spread-count", "from the luck of K", own.count],
+      ["spread-count", "from the randomness of K", own.count],
       ["spread-scores", "from the scores", own.scores],
       ["spread-groups", "groups needed for 10 %", 100 * own.total ** 2],
     ]);
