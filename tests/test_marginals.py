@@ -80,10 +80,8 @@ def test_a_window_far_narrower_than_the_policy(width, target):
   """The density is N(target; 0, 1), with slopes −y and y² − 1."""
   noise = likelihoods.tolerance(width=width)
   value, slopes = _value_and_slopes(noise, target)
-  curvature = (width * target) ** 2 / 6  # The next term of log sinh(wy)/(wy).
-  assert value == pytest.approx(
-    stats.norm.logpdf(target) + curvature, 1e-5, 1e-3
-  )
+  bend = (width * target) ** 2 / 6  # The next term of log sinh(wy)/(wy).
+  assert value == pytest.approx(stats.norm.logpdf(target) + bend, 1e-5, 1e-3)
   assert slopes == pytest.approx((-target, target**2 - 1), 2e-2, 1e-3)
 
 
@@ -109,13 +107,13 @@ def test_tails_of_student_t_stay_heavy(
   value, slopes = _value_and_slopes(noise, residual, policy_scale)
   reference = stats.t(degrees, 0, scale)
 
-  def truth(residual, policy_scale):
+  def expected(residual, policy_scale):
     return _by_convolution(reference, residual, scale, policy_scale)
 
-  assert value == pytest.approx(truth(residual, policy_scale), 2e-6, 2e-5)
+  assert value == pytest.approx(expected(residual, policy_scale), 2e-6, 2e-5)
   for of, along in ((0, (scale, 0)), (1, (0, policy_scale))):
     plus, minus = (
-      truth(residual + sign * along[0], policy_scale + sign * along[1])
+      expected(residual + sign * along[0], policy_scale + sign * along[1])
       for sign in (1e-3, -1e-3)
     )
     slope = (plus - minus) / (2e-3 * max(along))
@@ -152,8 +150,8 @@ def test_laplace_noise_of_any_width(share, deviations, policy_scale):
     integrate.quad(density, *ends, epsabs=1e-9, limit=200)[0]
     for ends in itertools.pairwise(edges)
   )
-  truth = np.log(mass) + stats.norm.logpdf(deviations) - np.log(policy_scale)
-  assert value == pytest.approx(truth, 2e-6, 1e-5)
+  expected = np.log(mass) + stats.norm.logpdf(deviations) - np.log(policy_scale)
+  assert value == pytest.approx(expected, 2e-6, 1e-5)
   assert np.isfinite(slopes).all()
   if share <= 1e-3 and abs(deviations) < 5:
     u = deviations

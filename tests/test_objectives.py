@@ -256,15 +256,15 @@ def test_a_series_of_ones_is_maxrl():
 
 
 @pytest.mark.parametrize(
-  ("make", "name", "wrong"),
+  ("make", "name", "invalid"),
   [
     (objectives.maxrl, "order", [0, -1, 0.5, math.nan]),
     (objectives.pass_at_k, "k", [0, -3, math.nan]),
     (objectives.power, "alpha", [-0.1, 1.1, math.nan]),
   ],
 )
-def test_error_names_a_parameter_out_of_range(make, name, wrong):
-  for value in wrong:
+def test_error_names_a_parameter_out_of_range(make, name, invalid):
+  for value in invalid:
     with pytest.raises(ValueError, match=rf"^{name} = {value}:"):
       make(value)
 

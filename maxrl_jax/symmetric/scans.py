@@ -18,9 +18,7 @@ def leave_one_out(
   likelihoods: Array, order: int | Array | None, mask: Array
 ) -> LeaveOneOut:
   """Any order, static or traced: `series` with a_k = 1 for k < T."""
-  return series(
-    likelihoods, _maxrl_coefficients(likelihoods, order, mask), mask
-  )
+  return series(likelihoods, _coefficients(likelihoods, order, mask), mask)
 
 
 def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
@@ -109,7 +107,7 @@ def _unshift(x: Array) -> Array:
   return jnp.concatenate([x[1:], jnp.zeros(1, x.dtype)])
 
 
-def _maxrl_coefficients(
+def _coefficients(
   likelihoods: Array, order: int | Array | None, mask: ArrayLike
 ) -> Array:
   """a_k of MaxRL: T terms for a static order, else N."""

@@ -191,10 +191,10 @@ def test_half_precision_is_computed_in_single(name):
 
 
 @each
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.5, -0.25])
-def test_error_names_an_invalid_likelihood(name, wrong):
-  l = np.array([0.5, 0.1, wrong, 0.5])
-  match = rf"^likelihoods\[2\] = {wrong}: must be in \[0, 1\]"
+@pytest.mark.parametrize("invalid", [np.nan, np.inf, 1.5, -0.25])
+def test_error_names_an_invalid_likelihood(name, invalid):
+  l = np.array([0.5, 0.1, invalid, 0.5])
+  match = rf"^likelihoods\[2\] = {invalid}: must be in \[0, 1\]"
   with pytest.raises(ValueError, match=match):
     CALLS[name](l)
 

@@ -41,7 +41,7 @@ def draw(size):
 
 
 @functools.cache
-def exact_values(size):
+def tables(size):
   loo = oracles.exact_loo if size <= 64 else oracles.extended_loo
   return [loo(l) for l in draw(size)]
 
@@ -99,7 +99,7 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
   with jax.enable_x64(dtype == np.float64):
     for order in orders(size, method):
       for l, table in zip(
-        draw(size)[groups], exact_values(size)[groups], strict=True
+        draw(size)[groups], tables(size)[groups], strict=True
       ):
         actual = compute(l.astype(dtype), order, method)
         assert actual.weights.dtype == actual.baselines.dtype == dtype
@@ -212,7 +212,7 @@ def test_series_with_any_coefficients(size, method):
   rng = np.random.default_rng(size)
   a = rng.random(size).astype(np.float32)
   for row in [-1] if method == "binary" else range(7):
-    l, table = draw(size)[row], exact_values(size)[row]
+    l, table = draw(size)[row], tables(size)[row]
     assert_close(series(l, a, method=method), table.series(a))
 
 
