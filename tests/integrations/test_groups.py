@@ -217,7 +217,7 @@ def test_number_of_compilations_is_bounded(monkeypatch):
     ({"estimator": "pass_at_k", "k": 9}, r"k = 9: .* 1 to 4"),
     ({"estimator": "power", "alpha": 2}, r"alpha = 2: must be in \[0, 1\]"),
     ({"baseline": "mean"}, r"baseline = 'mean': choose from"),
-    ({"baseline": math.nan}, r"baseline = nan: must be finite"),
+    ({"baseline": math.nan}, r"baseline = nan: must be a finite"),
     ({"estimator": "series", "coefficients": [1] * 5}, r"coefficients: 5 term"),
     ({"ceiling": 0}, r"ceiling = 0: must be finite and above 0"),
     ({"ceiling": 0.5}, r"rewards\[1\] = 1\.0: above ceiling = 0\.5"),
@@ -236,7 +236,7 @@ def test_number_of_compilations_is_bounded(monkeypatch):
     ({"groups": None, "num": 4}, r"num = 4: .* divides the 6 rewards"),
     ({"groups": "abc"}, r"groups: shape \(\), must be"),
     ({"groups": [[0]] * 6}, r"groups: .*hashable"),
-    ({"groups": range(6)}, r"groups: each has one rollout only.*same id"),
+    ({"groups": range(6)}, r"groups: each has only one rollout.*same id"),
   ],
 )
 def test_error_names_an_invalid_argument(changed, message):
