@@ -1,10 +1,10 @@
-"""Digits that each way to the leave-one-out means keeps, as markdown tables.
+"""Relative errors of algorithms for leave-one-out means, as markdown tables.
 
     python -m benchmarks.conditioning
 
 Worst relative error over the rollouts of a group and over five kinds of group,
-against rational arithmetic on the same floats. The first three ways are the
-library's. The others subtract: they stand here only to show when that fails
+against rational arithmetic on the same floats. The first three algorithms are
+the library's. The others subtract, and show when subtraction fails
 (docs/theory/algorithms.md).
 """
 
@@ -22,11 +22,11 @@ from maxrl_jax import symmetric
 
 SIZES = (8, 32, 128)
 _DTYPES = (np.float32, np.float64)
-_KINDS = ("spread", "near 0", "near 1", "one failure", "right or wrong")
+_KINDS = ("uniform", "near 0", "near 1", "one failure", "binary")
 
 
 class Quantity(NamedTuple):
-  """What is wanted of one group, from its means [N, k] and by the library."""
+  """A quantity of one group, from its means [N, k] and by the library."""
 
   title: str
   of_means: Callable[[np.ndarray], np.ndarray]
@@ -93,23 +93,23 @@ def _digits(error: float) -> str:
 
 
 def _worst(quantity: Quantity, name: str, size: int, dtype) -> float:
-  """Largest relative error over the groups; inf where there is no number.
+  """Largest relative error over the groups; inf if it is not finite.
 
-  Below the smallest normal number the error is relative to that.
+  Errors of subnormal values are relative to the smallest normal number.
   """
   worst = 0.0
   for kind in quantity.kinds:
-    if name == "binary" and kind != "right or wrong":
+    if name == "binary" and kind != "binary":
       continue
-    exact = _truth(quantity, kind, size)
+    exact = _exact_value(quantity, kind, size)
     with jax.enable_x64(dtype == np.float64), np.errstate(all="ignore"):
       if name in SUBTRACTIVE:
-        found = quantity.of_means(_subtracted(name, kind, size, dtype))
+        value = quantity.of_means(_subtracted(name, kind, size, dtype))
       else:
-        found = _compiled(quantity, name)(groups(size)[kind].astype(dtype))
-      found = np.asarray(found, np.longdouble)
+        value = _compiled(quantity, name)(groups(size)[kind].astype(dtype))
+      value = np.asarray(value, np.longdouble)
     floor = np.longdouble(np.finfo(dtype).tiny)
-    error = np.max(np.abs(found - exact) / np.maximum(exact, floor))
+    error = np.max(np.abs(value - exact) / np.maximum(exact, floor))
     worst = max(worst, float(error) if np.isfinite(error) else math.inf)
   return worst
 
@@ -126,7 +126,7 @@ def _compiled(quantity: Quantity, method: str):
 
 @functools.cache
 def groups(size: int) -> dict[str, np.ndarray]:
-  """Likelihoods [N] that are hard in different ways, at most nine distinct."""
+  """Numerically hard likelihoods [N] of five kinds, at most nine distinct."""
   rng = np.random.default_rng(size)
   level = rng.choice(rng.random(8), (4, size))
   values = (
@@ -142,8 +142,8 @@ def groups(size: int) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def _truth(quantity: Quantity, kind: str, size: int) -> np.ndarray:
-  """The quantity in rational arithmetic, once for equal likelihoods [N]."""
+def _exact_value(quantity: Quantity, kind: str, size: int) -> np.ndarray:
+  """The quantity [N] in rational arithmetic, once per distinct likelihood."""
   l = groups(size)[kind]
   _, first, which = np.unique(l, return_index=True, return_inverse=True)
   means = np.array([exact_means(l, j) for j in first])
@@ -163,12 +163,12 @@ def _exact(others: tuple[float, ...]) -> list[Fraction]:
 
 
 def exact_means(l: np.ndarray, j: int) -> list[Fraction]:
-  """ē_k^j = e_k/C(n, k) of the failures of all but rollout j, k = 0 … n."""
+  """ē_k^j = e_k/C(n, k) of the failures without rollout j, k = 0 … n."""
   return _exact(tuple(np.delete(l, j).tolist()))
 
 
 def _means(x: np.ndarray) -> np.ndarray:
-  """ē_0 … ē_N of all x [N], one after the other, positive terms only."""
+  """ē_0 … ē_N of all x [N], by a recursion of positive terms."""
   k = np.arange(len(x) + 1, dtype=x.dtype)
   means = np.zeros_like(k)
   means[0] = 1
@@ -179,7 +179,7 @@ def _means(x: np.ndarray) -> np.ndarray:
 
 
 def peeled(l: np.ndarray) -> np.ndarray:
-  """Rollout j divided out of ē of all N, upwards in k.
+  """Divides rollout j out of ē of all N, upwards in k.
 
   ē_k^j = (N ē_k − k q_j ē_{k−1}^j)/(N−k).
   """
@@ -192,7 +192,7 @@ def peeled(l: np.ndarray) -> np.ndarray:
 
 
 def peeled_from_both_ends(l: np.ndarray) -> np.ndarray:
-  """The same, downwards in k where an error would grow upwards.
+  """The same, but downwards in k where errors would grow upwards.
 
   ē_{k−1}^j = (N ē_k − (N−k) ē_k^j)/(k q_j) from ē_{N−1}^j = ē_N/q_j.
   """
@@ -235,7 +235,7 @@ def inclusion_exclusion(l: np.ndarray) -> np.ndarray:
 
 
 def _each(means_of, x: np.ndarray) -> np.ndarray:
-  """means_of(the others) [N, N], once for all that are equal."""
+  """means_of(the others) [N, N], once per distinct value."""
   _, first, which = np.unique(x, return_index=True, return_inverse=True)
   return np.stack([means_of(np.delete(x, j)) for j in first])[which]
 

@@ -1,9 +1,9 @@
-"""Advantages for PyTorch trainers beside GRPO in NumPy, in milliseconds.
+"""Time of advantages for PyTorch trainers, against GRPO in NumPy, in ms.
 
     python -m benchmarks.groups
 
-1024 prompts with 16 and with 128 rollouts, rewards and group ids as a trainer
-has them: float32, uuid strings. Calls take turns; medians, after compilation.
+1024 prompts with 16 and 128 rollouts; float32 rewards and uuid group ids, as in
+trainers. Interleaved calls; medians without compilation.
 """
 
 import functools
@@ -34,15 +34,15 @@ def _calls(num: int) -> dict:
   binary = (graded < 0.3).astype(np.float32)
   ids = np.array([str(uuid.uuid4()) for _ in range(_GROUPS)], object)
   ids = rng.permutation(np.repeat(ids, num))
-  ours = functools.partial(functools.partial, advantages)
+  call = functools.partial(functools.partial, advantages)
   return {
-    "maxrl, right or wrong, num=N": ours(binary, num=num),
-    "maxrl, right or wrong, uuids": ours(binary, ids),
-    "maxrl, right or wrong, order=8, uuids": ours(binary, ids, order=8),
-    "maxrl, graded, uuids": ours(graded, ids),
-    "maxrl, graded, order=8, uuids": ours(graded, ids, order=8),
-    "tail_rl, graded, uuids": ours(graded, ids, estimator="tail_rl"),
-    "grpo, graded, uuids": ours(graded, ids, estimator="grpo"),
+    "maxrl, binary, num=N": call(binary, num=num),
+    "maxrl, binary, uuids": call(binary, ids),
+    "maxrl, binary, order=8, uuids": call(binary, ids, order=8),
+    "maxrl, graded, uuids": call(graded, ids),
+    "maxrl, graded, order=8, uuids": call(graded, ids, order=8),
+    "tail_rl, graded, uuids": call(graded, ids, estimator="tail_rl"),
+    "grpo, graded, uuids": call(graded, ids, estimator="grpo"),
     "NumPy GRPO, rows of N": functools.partial(_grpo, graded, num),
     "NumPy GRPO, loop over uuids": functools.partial(_grpo_by_id, graded, ids),
   }
@@ -58,11 +58,11 @@ def _grpo_by_id(rewards, ids):
   rows: dict[int, list[int]] = {}
   for row, i in enumerate(ids.tolist()):
     rows.setdefault(i, []).append(row)
-  found = np.empty_like(rewards)
+  advantages = np.empty_like(rewards)
   for group in rows.values():
     r = rewards[group]
-    found[group] = (r - r.mean()) / (r.std() + 1e-6)
-  return found
+    advantages[group] = (r - r.mean()) / (r.std() + 1e-6)
+  return advantages
 
 
 if __name__ == "__main__":

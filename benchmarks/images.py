@@ -1,12 +1,12 @@
-"""Images a second: reading and cropping them at 224 against a ResNet-50 step.
+"""Images per second: reading and cropping to 224 against a ResNet-50 step.
 
     python -m benchmarks.images [--images=512] [--workers=0,1,2] [--batch=16]
 
-Writes JPEGs of ImageNet's usual size (500 × 375) to a temporary array_record
-data set, reads training batches of it, trains the network of
-`configs/imagenet.py` on a batch that is there already, and then on what is read
-meanwhile. Input keeps up where the first numbers are above the second; the
-third is then the second, less what reading takes of the cores that train.
+Writes JPEGs of ImageNet's typical size (500 × 375) to a temporary array_record
+data set and measures reading training batches, training the network of
+`configs/imagenet.py` on one batch in memory, and training on batches read at
+the same time. Input keeps up if the first rate exceeds the second; the third is
+then the second minus the share of the cores that reading takes.
 """
 
 import io
@@ -29,13 +29,13 @@ from maxrl_jax.learning import training
 from maxrl_jax.tasks import TASKS
 from tests.support.image_sets import write
 
-_IMAGES = flags.DEFINE_integer("images", 512, "Different images.", 32)
+_IMAGES = flags.DEFINE_integer("images", 512, "Distinct images.", 32)
 _WORKERS = flags.DEFINE_list(
-  "workers", ["0", "1", "2"], "Processes; 0: threads"
+  "workers", ["0", "1", "2"], "Reader processes; 0 uses threads."
 )
-_BATCH = flags.DEFINE_integer("batch", 16, "Images a step.", 1)
+_BATCH = flags.DEFINE_integer("batch", 16, "Images per step.", 1)
 _STEPS = flags.DEFINE_integer("steps", 4, "Timed steps.", 1)
-_DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Of activations.")
+_DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Dtype of activations.")
 
 
 def main(argv) -> None:
@@ -47,15 +47,15 @@ def main(argv) -> None:
     for workers in map(int, _WORKERS.value):
       how = f"{workers} workers" if workers else "threads"
       print(
-        f"read, {how}: {_reading(folder, workers):.0f} images/s", flush=True
+        f"reading, {how}: {_reading(folder, workers):.0f} images/s", flush=True
       )
-    alone, fed = _training(folder)
-    print(f"step, batch {_BATCH.value}, {_DTYPE.value}: {alone:.2f} images/s")
-    print(f"step while the next are read: {fed:.2f} images/s")
+    cached, streamed = _training(folder)
+    print(f"step, batch {_BATCH.value}, {_DTYPE.value}: {cached:.2f} images/s")
+    print(f"step while reading the next batch: {streamed:.2f} images/s")
 
 
 def _write(root: pathlib.Path) -> float:
-  """Clouds with grain; returns bytes an image."""
+  """Writes smooth noise with grain; returns bytes per image."""
   rng, examples = np.random.default_rng(0), []
   for _ in range(_IMAGES.value):
     coarse = rng.integers(0, 256, (47, 63, 3), dtype=np.uint8)
@@ -74,14 +74,14 @@ def _write(root: pathlib.Path) -> float:
 
 
 def _reading(folder: str, workers: int) -> float:
-  """Images a second, once all who read have begun."""
+  """Images per second, once all readers have started."""
   task = TASKS["streamed_images"](
     data_name="tiny", data_dir=folder, eval_size=1, workers=workers
   )
   batch, ahead, count = 32, 16, 48
   assert task.stream is not None
   reader = task.stream.train(batch, np.arange(batch), 0)
-  for _ in itertools.islice(reader, ahead):  # What was read before we asked.
+  for _ in itertools.islice(reader, ahead):  # Read ahead.
     pass
   start = time.perf_counter()
   for _ in itertools.islice(reader, count):
@@ -92,35 +92,35 @@ def _reading(folder: str, workers: int) -> float:
 
 
 def _training(folder: str) -> tuple[float, float]:
-  """Images a second of the step alone, and of the step that is fed."""
+  """Images per second of the step on a batch in memory, and while reading."""
   config = imagenet.get_config()
   config.task.data_name, config.task.data_dir = "tiny", folder
   config.task.eval_size, config.task.workers = 1, 0
   config.policy.dtype = _DTYPE.value
   config.batch_size = _BATCH.value
-  made = training.make_train(config)
-  state, key = jax.jit(made.init)(jax.random.key(0)), jax.random.key(1)
-  step = jax.jit(made.step)  # XLA on a CPU is slow at convolutions in a loop.
+  trainer = training.make_train(config)
+  state, key = jax.jit(trainer.init)(jax.random.key(0)), jax.random.key(1)
+  step = jax.jit(trainer.step)  # XLA is slow at convolutions in a loop on CPUs.
 
   def batches(count):
-    assert made.task.stream is not None
+    assert trainer.task.stream is not None
     sizes = config.batch_size, 1, 0, count
-    for chunk in feeding.training(made.task.stream, made.layout, *sizes):
+    for chunk in feeding.training(trainer.task.stream, trainer.layout, *sizes):
       yield jax.tree.map(lambda x: x[0], chunk)
 
   (batch,) = batches(1)
-  times, begun = [], time.perf_counter()
-  for fed in itertools.chain(
+  times, start = [], time.perf_counter()
+  for images in itertools.chain(
     [batch] * (_STEPS.value + 1), batches(_STEPS.value)
   ):
-    state, metrics = step(state, key, fed)
+    state, metrics = step(state, key, images)
     jax.block_until_ready((state, metrics))
-    times.append(time.perf_counter() - begun)  # The wait for input included.
-    begun = time.perf_counter()
+    times.append(time.perf_counter() - start)  # Includes waiting for input.
+    start = time.perf_counter()
   # The first call compiled.
-  alone, fed = times[1 : _STEPS.value + 1], times[_STEPS.value + 1 :]
+  cached, streamed = times[1 : _STEPS.value + 1], times[_STEPS.value + 1 :]
   rate = lambda x: _BATCH.value / float(np.median(x))  # noqa: E731
-  return rate(alone), rate(fed)
+  return rate(cached), rate(streamed)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Sampling and an RL step of a maze policy against Hugging Face transformers.
 
-The same weights on both sides, 3.9 M parameters, 32 mazes of 9 × 9 with 32
-rollouts of 32 tokens. The yardstick is what the paper's code does: `generate`
-with its KV cache, the prompt repeated for every rollout, then a forward and a
-backward pass over prompts and answers, and AdamW; eager PyTorch on the CPU.
+Both use the same weights, 3.9 M parameters, on 32 mazes of 9 × 9 with 32
+rollouts of 32 tokens. The baseline follows the paper's code: `generate` with a
+KV cache, the prompt repeated for every rollout, then a forward and a backward
+pass over prompts and answers, and AdamW; eager PyTorch on the CPU.
 """
 
 import tempfile
@@ -20,41 +20,41 @@ _LENGTH = 32
 
 
 def comparisons():
-  """(name, ours, yardstick, wanted ratio, whether larger is better)."""
+  """(name, library call, baseline call, target ratio, larger is better)."""
   try:
     import torch
     import transformers
   except ImportError:  # The extra `benchmark` is not installed.
-    print("mazes: torch or transformers is not there, rows left out")
+    print("mazes: torch or transformers is not installed, skipping rows")
     return
   config = maze_paper.get_config()
   config.task.size, config.task.max_length = 9, _LENGTH
   config.rollouts, config.policy.dtype = 32, "float32"
-  made = training.make_train(config)
-  state = jax.jit(made.init)(jax.random.key(0))
-  assert made.task.draw is not None
-  assert isinstance(made.policy, Transformer)
-  prompts = made.task.draw(jax.random.key(1), config.batch_size).inputs
+  trainer = training.make_train(config)
+  state = jax.jit(trainer.init)(jax.random.key(0))
+  assert trainer.task.draw is not None
+  assert isinstance(trainer.policy, Transformer)
+  prompts = trainer.task.draw(jax.random.key(1), config.batch_size).inputs
   with tempfile.TemporaryDirectory() as folder:
-    qwen2.save(folder, made.policy, state.params)
+    qwen2.save(folder, trainer.policy, state.params)
     model = transformers.Qwen2ForCausalLM.from_pretrained(folder)
   repeated = torch.tensor(np.repeat(prompts, config.rollouts, 0)).long()
-  theirs = _Theirs(torch, model, repeated)
-  sample = _sampler(made.policy, prompts, config.rollouts)
-  step, key = jax.jit(made.step), jax.random.key(2)
+  baseline = _Baseline(torch, model, repeated)
+  sample = _sampler(trainer.policy, prompts, config.rollouts)
+  step, key = jax.jit(trainer.step), jax.random.key(2)
   count = config.batch_size * config.rollouts * _LENGTH
-  what = f"{config.batch_size} × {config.rollouts} rollouts, transformers"
+  setup = f"{config.batch_size} × {config.rollouts} rollouts, transformers"
   yield (
-    f"{count} tokens sampled, {what}",
+    f"{count} tokens sampled, {setup}",
     lambda: blocked(sample, state.params, key),
-    theirs.sample,
+    baseline.sample,
     5.0,
     True,
   )
   yield (
-    f"RL step, {what}",
+    f"RL step, {setup}",
     lambda: blocked(step, state, key),
-    theirs.step,
+    baseline.step,
     3.0,
     True,
   )
@@ -72,13 +72,13 @@ def _sampler(policy, prompts, rollouts: int):
   return sample
 
 
-class _Theirs:
-  """The yardstick's sampling and update; prompts [B · N, P]."""
+class _Baseline:
+  """Sampling and update of the baseline; prompts [B · N, P]."""
 
   def __init__(self, torch, model, prompts):
     self.torch, self.model, self.prompts = torch, model.train(), prompts
     self.optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
-    # Any advantages cost the same.
+    # The cost does not depend on the advantages.
     self.advantages = torch.randn(len(prompts))
 
   def sample(self):

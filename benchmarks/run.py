@@ -1,10 +1,10 @@
-"""One table of the library's speed against yardsticks, measured in one run.
+"""A table of the library's speed against baselines, measured in one run.
 
     python -m benchmarks.run [--rows=weights,step,mazes] [--table=FILE.json]
 
-Competitors take turns (A B A B …), so that a machine whose speed drifts slows
-both; the figures are medians and their ratio. PyTorch rows need the extra
-`benchmark` and are left out without it; those of mazes take ten minutes.
+Calls are interleaved (A B A B …), so that drift in machine speed affects both;
+the numbers are medians and their ratio. PyTorch rows require the extra
+`benchmark` and are skipped without it; the maze rows take ten minutes.
 """
 
 import json
@@ -17,16 +17,16 @@ from benchmarks import mazes, steps, timing, weights
 from experiments.shell import console, workdirs
 
 _ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
-_REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each side.", 3)
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each.", 3)
 _TABLE = flags.DEFINE_string("table", None, "JSON file for the table.")
 
 
 class Row(NamedTuple):
-  """Two sides of a comparison, in milliseconds, and the ratio asked for."""
+  """Times of library and baseline in ms, their ratio and its target."""
 
   name: str
-  ours_ms: float
-  yardstick_ms: float
+  library_ms: float
+  baseline_ms: float
   ratio: float
   target: str
   met: bool
@@ -42,7 +42,7 @@ def main(argv) -> None:
   names = _ROWS.value or list(suites)
   for name in names:
     if name not in suites:
-      raise ValueError(f"rows: {name!r} is none of {sorted(suites)}")
+      raise ValueError(f"rows: {name!r}: choose from {sorted(suites)}")
   print(workdirs.machine())
   rows = []
   for name in names:
@@ -59,20 +59,20 @@ def main(argv) -> None:
 
 
 def _measure(
-  name: str, ours: Callable, yardstick: Callable, wanted: float, faster: bool
+  name: str, library: Callable, baseline: Callable, goal: float, faster: bool
 ) -> Row:
-  """Times both in turns."""
-  sides = {"ours": ours, "yardstick": yardstick}
-  a, b = timing.medians(sides, _REPEATS.value).values()
+  """Times both, interleaved."""
+  calls = {"library": library, "baseline": baseline}
+  a, b = timing.medians(calls, _REPEATS.value).values()
   ratio = b / a if faster else a / b
-  target = f"{'≥' if faster else '≤'} {wanted:g}"
-  met = ratio >= wanted if faster else ratio <= wanted
+  target = f"{'≥' if faster else '≤'} {goal:g}"
+  met = ratio >= goal if faster else ratio <= goal
   return Row(name, a, b, ratio, target, met)
 
 
 def _line(row: Row) -> str:
   return (
-    f"| {row.name} | {row.ours_ms:.2f} | {row.yardstick_ms:.2f} |"
+    f"| {row.name} | {row.library_ms:.2f} | {row.baseline_ms:.2f} |"
     f" {row.ratio:.2f}× | {row.target}× | {'met' if row.met else 'NOT met'} |"
   )
 

@@ -1,7 +1,7 @@
-"""What a step costs on D devices, on paper: python -m benchmarks.scaling
+"""Theoretical cost of a step on D devices: python -m benchmarks.scaling
 
-Flops, bytes and the published figures of machines → seconds and efficiency.
-Nothing is measured here; docs/scale.md says what is assumed.
+Computes seconds and efficiency from flops, bytes and published machine figures.
+Nothing is measured; docs/scale.md states the assumptions.
 """
 
 import math
@@ -11,14 +11,14 @@ from experiments.shell import console
 
 
 class Machine(NamedTuple):
-  """One device and what connects it; per second, per device."""
+  """A device and its interconnect; rates per second and device."""
 
   name: str
   flops: float  # bfloat16, dense.
   memory: float  # Bytes.
   near: float  # Bytes to devices of the same host or slice, one direction.
   far: float  # Bytes to others.
-  island: int  # Devices that are near.
+  island: int  # Devices connected at the `near` rate.
 
 
 class Work(NamedTuple):
@@ -26,12 +26,12 @@ class Work(NamedTuple):
 
   name: str
   parameters: float
-  forward: float  # Flops of reading one token, or one image.
+  forward: float  # Flops of the forward pass for one token or image.
   prompts: int
   prompt_tokens: int
   rollouts: int
-  tokens: int  # L, of each rollout, written one after the other.
-  cache: float  # Bytes that a token leaves for those after it, bfloat16.
+  tokens: int  # L, of each rollout, generated sequentially.
+  cache: float  # Bytes per token of the KV cache, bfloat16.
 
 
 MACHINES = (
@@ -44,29 +44,29 @@ WORKS = (
   Work("1.7 B on GSM8K, N = 16", 1.7e9, 3.4e9, 256, 150, 16, 400, 114_688),
 )
 DEVICES = (1, 8, 64, 256, 1024)
-SHARE = 0.4  # Of peak flops and of memory bandwidth that code reaches.
+SHARE = 0.4  # Achieved fraction of peak flops and memory bandwidth.
 
 
 def seconds(work: Work, machine: Machine, devices: int, scale: float = 1.0):
-  """(arithmetic, writing tokens, communication) of a step, not overlapped.
+  """(arithmetic, token generation, communication) of a step, not overlapped.
 
   `scale` multiplies the prompts: `devices` for weak scaling.
   """
   prompts = work.prompts * scale
-  read = prompts * (work.prompt_tokens + work.rollouts * work.tokens)
-  # Forward and twice that backward; what is written was read once before.
-  written = prompts * work.rollouts * work.tokens
-  flops = work.forward * (3 * read + written) / devices
+  trained = prompts * (work.prompt_tokens + work.rollouts * work.tokens)
+  # The backward pass costs twice the forward; generation is another forward.
+  generated = prompts * work.rollouts * work.tokens
+  flops = work.forward * (3 * trained + generated) / devices
   arithmetic = flops / (SHARE * machine.flops)
-  # For every token all weights are read, whatever the batch, and the cache.
+  # Each token reads all weights, once per batch, and the cache.
   weights = work.tokens * 2 * work.parameters
-  cache = written * work.tokens / 2 * work.cache / devices
-  writing = (weights + cache) / (SHARE * machine.memory)
-  return arithmetic, writing, _communication(work, machine, devices, prompts)
+  cache = generated * work.tokens / 2 * work.cache / devices
+  generation = (weights + cache) / (SHARE * machine.memory)
+  return arithmetic, generation, _communication(work, machine, devices, prompts)
 
 
 def _communication(work, machine, devices, prompts) -> float:
-  """A ring's sum of float32 gradients, and a gather of likelihoods."""
+  """Ring all-reduce of float32 gradients and all-gather of likelihoods."""
   if devices == 1:
     return 0.0
   speed = machine.near if devices <= machine.island else machine.far
@@ -75,16 +75,16 @@ def _communication(work, machine, devices, prompts) -> float:
 
 
 def gathered_bytes(work: Work, devices: int, prompts: float) -> float:
-  """Of likelihoods to each device, if 8 devices share each group."""
+  """Bytes of likelihoods gathered per device, if 8 devices share a group."""
   return 4 * work.rollouts * prompts * min(devices, 8) / devices
 
 
 def efficiency(work: Work, machine: Machine, devices: int, weak: bool) -> float:
-  """Useful work a device, relative to one device."""
+  """Useful work per device, relative to a single device."""
   scale = devices if weak else 1
-  alone = sum(seconds(work, machine, 1))
-  together = sum(seconds(work, machine, devices, scale))
-  return alone * scale / (devices * together)
+  single = sum(seconds(work, machine, 1))
+  parallel = sum(seconds(work, machine, devices, scale))
+  return single * scale / (devices * parallel)
 
 
 def main(argv) -> None:
@@ -110,14 +110,14 @@ def head() -> str:
 
 
 def _row(work: Work, machine: Machine) -> str:
-  alone = sum(seconds(work, machine, 1))
-  digits = max(0, 2 - math.floor(math.log10(alone)))
+  single = sum(seconds(work, machine, 1))
+  digits = max(0, 2 - math.floor(math.log10(single)))
   cells = [
     f"{efficiency(work, machine, devices, weak):.0%}"
     for weak in (False, True)
     for devices in DEVICES[1:]
   ]
-  return f"| {work.name} | {alone:.{digits}f} s | " + " | ".join(cells) + " |"
+  return f"| {work.name} | {single:.{digits}f} s | " + " | ".join(cells) + " |"
 
 
 if __name__ == "__main__":

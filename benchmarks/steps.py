@@ -7,14 +7,14 @@ import jax
 from configs import digits
 from maxrl_jax.learning import training
 
-_STEPS = 20  # A timed call.
+_STEPS = 20  # Per timed call.
 
 
 def comparisons():
-  """(name, ours, yardstick, wanted ratio, whether larger is better)."""
+  """(name, library call, baseline call, target ratio, larger is better)."""
   for optimizer in ("adam", "sgd"):
     reference = _steps("cross_entropy", 1, optimizer)
-    for estimator, num, wanted in (
+    for estimator, num, target in (
       ("maxrl", 128, 1.5),
       ("maxrl", 1024, 1.5),
       ("grpo", 1024, 1.5),
@@ -24,7 +24,7 @@ def comparisons():
         " against cross-entropy",
         _steps(estimator, num, optimizer),
         reference,
-        wanted,
+        target,
         False,
       )
 
@@ -34,12 +34,12 @@ def _steps(estimator: str, num: int, optimizer: str):
   config.estimator.name = estimator
   config.rollouts = num
   config.optimizer.name = optimizer
-  made = training.make_train(config)
-  state = jax.jit(made.init)(jax.random.key(0))
+  trainer = training.make_train(config)
+  state = jax.jit(trainer.init)(jax.random.key(0))
 
   @jax.jit
   def run(state, key):
-    return jax.lax.scan(lambda s, _: made.step(s, key), state, None, _STEPS)
+    return jax.lax.scan(lambda s, _: trainer.step(s, key), state, None, _STEPS)
 
   return functools.partial(blocked, run, state, jax.random.key(1))
 

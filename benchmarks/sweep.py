@@ -1,10 +1,10 @@
-"""One sweep against its runs as processes of their own, one after another.
+"""One sweep against the same runs as sequential processes.
 
     python -m benchmarks.sweep [--singles=96]
 
-96 bandit runs (6 orders × 16 seeds, 2000 steps), start-up and compilation
-included, nothing kept between processes. With fewer `--singles` the sum is
-scaled up from as many, spread over the orders.
+96 bandit runs (6 orders × 16 seeds, 2000 steps), including start-up and
+compilation, without a cache between processes. With fewer `--singles`, evenly
+distributed over the orders, their total time is extrapolated.
 """
 
 import os
@@ -46,16 +46,16 @@ def main(argv) -> None:
       for order, seed in tqdm(runs[: _SINGLES.value], unit="run")
     ]
   total = sum(singles) * len(runs) / len(singles)
-  scaled = "" if len(singles) == len(runs) else f", from {len(singles)} of them"
+  scaled = "" if len(singles) == len(runs) else f", scaled from {len(singles)}"
   print(
-    f"single runs one after another: {total:.1f} s{scaled};"
+    f"sequential single runs: {total:.1f} s{scaled};"
     f" ratio {total / sweep:.1f}× (≥ 5×"
     f" {'met' if total >= 5 * sweep else 'NOT met'})"
   )
 
 
 def _seconds(module: str, *arguments) -> float:
-  """Wall-clock time of a whole process on configs/bandit.py."""
+  """Wall-clock time of a process that runs configs/bandit.py."""
   environment = {
     name: value
     for name, value in os.environ.items()

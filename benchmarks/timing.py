@@ -1,4 +1,4 @@
-"""Calls timed in turns."""
+"""Timing of interleaved calls."""
 
 import statistics
 import time
@@ -6,11 +6,10 @@ from collections.abc import Callable
 
 
 def medians(calls: dict[str, Callable], repeats: int) -> dict[str, float]:
-  """Milliseconds of each call: the median, taken A B A B …
+  """Median milliseconds of each call, interleaved as A B A B …
 
-  A machine whose speed drifts slows all alike. Each blocks until its result is
-  there. The first call compiles, the second touches its memory: they do not
-  count.
+  Drift in machine speed then affects all equally. Calls must block until their
+  result is ready. The first two are not timed: they compile and allocate.
   """
   times: dict[str, list[float]] = {name: [] for name in calls}
   for repeat in range(repeats + 2):
@@ -19,4 +18,4 @@ def medians(calls: dict[str, Callable], repeats: int) -> dict[str, float]:
       call()
       if repeat >= 2:
         times[name].append(1e3 * (time.perf_counter() - start))
-  return {name: statistics.median(found) for name, found in times.items()}
+  return {name: statistics.median(x) for name, x in times.items()}

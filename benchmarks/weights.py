@@ -1,4 +1,4 @@
-"""Leave-one-out weights against the formulas written down plainly."""
+"""Leave-one-out weights against direct implementations of the formulas."""
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,14 @@ _PROMPTS = 256
 
 
 def comparisons():
-  """(name, ours, yardstick, wanted ratio, whether larger is better)."""
+  """(name, library call, baseline call, target ratio, larger is better)."""
   rng = np.random.default_rng(0)
 
   def draw(num):
     return rng.uniform(size=(_PROMPTS, num)).astype(np.float32)
 
   l = draw(1024)
-  full = _ours(l, 1024)
+  full = _library(l, 1024)
   yield (
     "weights T = N = 1024: plain quadrature, JAX",
     full,
@@ -38,9 +38,9 @@ def comparisons():
     )
   l = draw(64)
   yield (
-    "weights T = N = 64: a fresh pass a rollout, JAX",
-    _ours(l, 64),
-    _jax(lambda x: fresh_passes(x, 64), l),
+    "weights T = N = 64: one pass per rollout, JAX",
+    _library(l, 64),
+    _jax(lambda x: pass_per_rollout(x, 64), l),
     50,
     True,
   )
@@ -48,7 +48,7 @@ def comparisons():
     l = draw(256)
     yield (
       "weights N = 256, T = 64: two scans, PyTorch",
-      _ours_in_cache(l, 64),
+      _library_in_cache(l, 64),
       lambda: scans(l, 64),
       3,
       True,
@@ -61,12 +61,12 @@ def _jax(function, l):
   return lambda: jax.block_until_ready(compiled(x))
 
 
-def _ours(l, order: int):
+def _library(l, order: int):
   return _jax(lambda x: symmetric.loo_weights(x, order), l)
 
 
-def _ours_in_cache(l, order: int):
-  """Prompts in batches of 16, as `symmetric` advises for scans on a CPU."""
+def _library_in_cache(l, order: int):
+  """Prompts in batches of 16, as `symmetric` recommends for scans on CPUs."""
   compiled = jax.jit(
     lambda x: lax.map(
       lambda row: symmetric.loo_weights(row, order), x, batch_size=16
@@ -86,8 +86,8 @@ def plain_quadrature(l):
   return jnp.exp(jax.nn.logsumexp((w + total)[None] - logs, axis=1))
 
 
-def fresh_passes(l, order: int):
-  """The pseudocode, vmapped: ē_k of the others anew for every rollout."""
+def pass_per_rollout(l, order: int):
+  """The pseudocode, vmapped: recomputes ē_k for every rollout."""
   num = l.shape[0]
   others = np.array([np.delete(np.arange(num), j) for j in range(num)])
   k = jnp.arange(order, dtype=l.dtype)

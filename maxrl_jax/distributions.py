@@ -1,4 +1,4 @@
-"""What one prompt's policy is: draws, log-probabilities, components."""
+"""Distributions of one prompt: draws, log-probabilities, mixtures."""
 
 from typing import NamedTuple
 
@@ -13,13 +13,13 @@ Array = jax.Array
 
 
 class Components(NamedTuple):
-  """A distribution over values as a mixture: how anything is summed exactly.
+  """A distribution over values as a mixture, for exact expectations.
 
   Attributes:
-    log_weights: [C], they sum to one.
-    locations: [C], where each component is; an action's index for classes.
+    log_weights: [C], of weights that sum to one.
+    locations: [C], means of the components; action indices for classes.
     scales: [C], standard deviations of normal components; None for atoms.
-    noise_scale: σ of the noise model, where the policy learns it.
+    noise_scale: σ of the noise model, if the policy learns it.
   """
 
   log_weights: Array
@@ -35,17 +35,17 @@ class Components(NamedTuple):
 def categorical(key: Array, logits: Array, num: int) -> Array:
   """N independent draws from softmax(logits) by inverse CDF, [N] int32.
 
-  One uniform a draw and a binary search: N log C, where a Gumbel maximum takes
+  One uniform and a binary search per draw cost N log C; Gumbel-max would cost
   N·C. A class of probability 0 is never drawn. Uniforms are multiples of 2⁻²⁴,
-  so probabilities below about 1e-7 are resolved no finer than that.
+  so the resolution of probabilities is about 1e-7.
 
   Args:
     key: a typed random key.
-    logits: [C], any additive constant.
+    logits: [C], up to an additive constant.
     num: N.
   """
   chex.assert_rank(logits, 1)
-  # Half precision would round the boundaries between classes away.
+  # In half precision, boundaries between classes would coincide.
   logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
   cdf = _cumulative_sum(jax.nn.softmax(logits))
   return _search(cdf, uniforms(key, num, logits.dtype) * cdf[-1])
@@ -61,12 +61,12 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
 def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   """One draw from each of many small distributions, and its log-probability.
 
-  Compares a uniform with all C boundaries: for vocabularies of tens, and as
-  many logits as draws; `categorical` is for many draws from one distribution.
+  Compares each uniform with all C boundaries, for vocabularies of tens of
+  tokens. Use `categorical` for many draws from one distribution.
 
   Args:
     uniforms: [...], in [0, 1).
-    logits: [..., C] float32, any additive constant.
+    logits: [..., C] float32, up to an additive constant.
 
   Returns:
     Draws int32 and their log-probabilities, each [...].
@@ -76,21 +76,21 @@ def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   triangle = jnp.triu(jnp.ones((size, size), log_probs.dtype))
   cdf = jnp.dot(jnp.exp(log_probs), triangle, precision="highest")
   passed = cdf <= (uniforms * cdf[..., -1])[..., None]
-  # Rounding may leave the last boundary a hair below the largest uniform.
+  # Rounding can put the last boundary just below the largest uniform.
   drawn = jnp.minimum(jnp.sum(passed, -1, dtype=jnp.int32), size - 1)
   taken = jnp.take_along_axis(log_probs, drawn[..., None], -1)[..., 0]
   return drawn, taken
 
 
 def _cumulative_sum(x: Array, width: int = 32) -> Array:
-  """cumsum [C] as products with triangles: faster than a scan."""
+  """cumsum [C] as products with triangular matrices, faster than a scan."""
   size = x.shape[0]
   blocks = jnp.pad(x, (0, -size % width)).reshape(-1, width)
   inside = jnp.dot(
     blocks, jnp.triu(jnp.ones((width, width), x.dtype)), precision="highest"
   )
   count, totals = blocks.shape[0], inside[:, -1]
-  if count > 1024:  # Where a triangle of them all would take most of the time.
+  if count > 1024:  # One triangular matrix would dominate the cost.
     before = jnp.pad(_cumulative_sum(totals, width)[:-1], (1, 0))
   else:
     before = jnp.dot(
@@ -102,24 +102,24 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
 
 
 def uniforms(key: Array, num: int, dtype: DTypeLike) -> Array:
-  """N multiples of 2⁻²⁴ in [0, 1), at half the price of jax.random.uniform.
+  """N multiples of 2⁻²⁴ in [0, 1), at half the cost of jax.random.uniform.
 
-  That keeps one of the two words that the cipher makes of every counter.
+  That uses only one of the two words that Threefry computes per counter.
   """
   if jax.random.key_impl(key) != "threefry2x32":
     return jax.random.uniform(key, (num,), dtype)
   counters = jnp.arange(num, dtype=jnp.uint32)
   words = threefry_2x32(jax.random.key_data(key), counters)
-  # A CPU converts signed integers faster; 24 bits fit either way.
+  # CPUs convert signed integers faster; 24 bits fit.
   return (words >> 8).astype(jnp.int32).astype(dtype) * 2.0**-24
 
 
 def _search(sorted_values: Array, x: Array) -> Array:
-  """How many of sorted_values [C] are ≤ x [N].
+  """Number of sorted_values [C] that are ≤ x, for each x [N].
 
-  Eight pivots are compared with every x, which takes no gather; bisection in
-  the eighth that they leave does the rest. It is a loop because XLA on a CPU
-  fuses unrolled steps so that each repeats all before it.
+  Compares every x with eight pivots, which needs no gather, then bisects within
+  one eighth. The bisection is a loop because XLA on a CPU fuses unrolled steps
+  so that each recomputes all before it.
   """
   size = sorted_values.shape[0]
   steps = max((size - 1).bit_length() - 3, 0)
@@ -128,13 +128,13 @@ def _search(sorted_values: Array, x: Array) -> Array:
     sorted_values, (0, 8 * eighth - size), constant_values=jnp.inf
   )
   passed = [padded[i] <= x for i in range(eighth - 1, 8 * eighth, eighth)]
-  found = eighth * sum(p.astype(jnp.int32) for p in passed)
+  index = eighth * sum(p.astype(jnp.int32) for p in passed)
 
-  def halve(i: Array, found: Array) -> Array:
+  def halve(i: Array, index: Array) -> Array:
     step = jnp.int32(eighth) >> (i + 1)
-    pivot = padded.at[found + (step - 1)].get(mode="promise_in_bounds")
-    return jnp.where(pivot <= x, found + step, found)
+    pivot = padded.at[index + (step - 1)].get(mode="promise_in_bounds")
+    return jnp.where(pivot <= x, index + step, index)
 
-  found = lax.fori_loop(0, steps, halve, found)
-  # Rounding may leave the last boundary a hair below the largest uniform.
-  return jnp.minimum(found, size - 1)
+  index = lax.fori_loop(0, steps, halve, index)
+  # Rounding can put the last boundary just below the largest uniform.
+  return jnp.minimum(index, size - 1)

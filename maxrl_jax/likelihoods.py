@@ -1,16 +1,16 @@
-"""What a rollout is worth: the density it gives to the target, within [0, 1].
+"""Likelihoods in [0, 1]: densities of the target given a rollout's prediction.
 
-A rollout z predicts ŷ(z), and its noise model f says how likely the target y is
-about that prediction. The likelihood is
+A rollout z predicts ŷ(z), and a noise model f is the density of the target y
+around that prediction. The likelihood is
 
     l(y, z) = f(y − ŷ(z); σ) / c,    c = f(0; smallest σ)
 
-The ceiling c does not depend on the policy and is the largest that the density
-can be, so that 0 ≤ l ≤ 1. Maximum likelihood does not see it; J_T of a finite
-order does, which is why `log_ceiling` is reported: log f = log l + log c.
+The ceiling c is the maximum of the density and does not depend on the policy,
+so that 0 ≤ l ≤ 1. It has no effect on maximum likelihood but affects J_T of
+finite order, so `log_ceiling` is reported: log f = log l + log c.
 
-Everything is computed in log space: a log-likelihood of −1e4 stays what it is,
-and its likelihood is 0.
+All computation is in log space: a log-likelihood of −1e4 is exact, although its
+likelihood is 0.
 """
 
 import math
@@ -31,17 +31,17 @@ Array = jax.Array
 
 
 class Likelihood(NamedTuple):
-  """A noise model f(y − ŷ; σ) = f₁((y − ŷ)/σ)/σ and the ceiling that scales it.
+  """A noise model f(y − ŷ; σ) = f₁((y − ŷ)/σ)/σ and its ceiling.
 
   Attributes:
     log_shape: u → log f₁(u)/f₁(0) ≤ 0, elementwise.
-    cdf: u → the chance of standard noise at or below u.
+    cdf: u → P(U ≤ u) of standard noise U.
     log_peak: log f₁(0).
-    scale: σ where neither the prompt nor the policy has its own.
-    smallest_scale: σ is never below it; this is where the ceiling comes from.
-    log_under_normal: (y − m, σ, s) → log f averaged over ŷ ~ N(m, s), in closed
-      form or close to it; None sums slices of the normal, which needs a noise
-      that is not much narrower than the policy.
+    scale: default σ, if neither the prompt nor the policy has one.
+    smallest_scale: lower bound of σ, which determines the ceiling.
+    log_under_normal: (y − m, σ, s) → log E[f] over ŷ ~ N(m, s), in closed form
+      or nearly so; None averages over slices of the normal, which requires
+      noise that is not much narrower than the policy.
   """
 
   log_shape: Callable[[Array], Array]
@@ -53,7 +53,7 @@ class Likelihood(NamedTuple):
 
   @property
   def log_ceiling(self) -> float | Array:
-    """log c: what is to be added to log l for a density, in nats."""
+    """log c in nats; log l + log c is a log-density."""
     if isinstance(self.smallest_scale, jax.core.Tracer):
       return self.log_peak - jnp.log(self.smallest_scale)
     return self.log_peak - math.log(self.smallest_scale)
@@ -63,7 +63,7 @@ class Likelihood(NamedTuple):
   ) -> Array:
     """log l = log f(y − ŷ; σ) − log c ≤ 0, elementwise."""
     scale = self.scale if scale is None else scale
-    # No density is formed: at a residual of 0 and the smallest σ, l is 1.
+    # Not via the density, so that l = 1 at residual 0 and the smallest σ.
     relative = jnp.log(self.smallest_scale / scale)
     return self.log_shape(residuals / scale) + relative
 
@@ -75,7 +75,7 @@ def gaussian(
 
   Args:
     scale: σ > 0, in units of the target.
-    smallest_scale: where σ is per prompt or learned, its lower bound; None is
+    smallest_scale: lower bound of a per-prompt or learned σ; None means
       `scale`.
 
   Raises:
@@ -107,8 +107,8 @@ def laplace(
 
 def _laplace_under_normal(r: Array, b: Array, s: Array) -> Array:
   """log of e^{s²/2b²} (e^{−r/b} Φ(r/s − s/b) + e^{r/b} Φ(−r/s − s/b)) / 2b."""
-  # Where b is far below s, s²/2b² is far above what is left in the end: each
-  # side is −r²/2s² and the logarithm of Mills' ratio instead.
+  # If b is far below s, s²/2b² nearly cancels: each side is then computed as
+  # −r²/2s² plus the logarithm of Mills' ratio.
   ratio, normal = s / b, densities.norm.logpdf(r / s)
 
   def side(u: Array) -> Array:
@@ -133,7 +133,7 @@ def student_t(
   degrees: float = 3.0,
   smallest_scale: float | Array | None = None,
 ) -> Likelihood:
-  """f ∝ (1 + (y−ŷ)²/νσ²)^{−(ν+1)/2}: tails that forgive outliers.
+  """f ∝ (1 + (y−ŷ)²/νσ²)^{−(ν+1)/2}: heavy tails, robust to outliers.
 
   Args:
     scale: σ > 0.
@@ -168,15 +168,15 @@ def student_t(
 
 
 def _log_precisions(degrees: float) -> tuple[np.ndarray, np.ndarray]:
-  """log g and their log weights: t is normals of precision g/σ² mixed by these.
+  """log g and log weights of t as a mixture of normals of precision g/σ².
 
-  g ~ Gamma(ν/2, ν/2). Its quantiles would leave out the smallest g, which alone
-  explain a far residual u, near ν/(ν + u²). In log g all integrands are smooth
-  bumps, hardly narrower than √(2/(ν+1)), of which even steps of half of that
-  miss nothing that float32 sees. They reach u = 500 for every ν, and 10¹² for
-  ν ≤ 30; beyond that the density falls like a normal one.
+  g ~ Gamma(ν/2, ν/2). Quantiles of g would omit the small g near ν/(ν + u²),
+  which alone explain a large residual u. As functions of log g the integrands
+  are smooth bumps of width √(2/(ν+1)) or slightly less, so even steps of half
+  that width are exact in float32. The nodes reach u = 500 for every ν, and 10¹²
+  for ν ≤ 30; beyond that the density decays like a normal one.
   """
-  # Beyond 1e9, t is normal, and this density a difference of large numbers.
+  # Above 1e9, t is normal, and its density formula cancels.
   shape = min(degrees, 1e9) / 2
   # P(g > highest) ≤ e⁻⁴⁰ (Laurent and Massart 2000, lemma 1).
   highest = math.log1p(40 / shape + math.sqrt(2 * 40 / shape))
@@ -188,7 +188,7 @@ def _log_precisions(degrees: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def tolerance(*, width: float) -> Likelihood:
-  """Right or wrong: l = 1[|y − ŷ| ≤ width], as a density 1/(2 width)."""
+  """Binary: l = 1[|y − ŷ| ≤ width], a uniform density 1/(2 width)."""
   ranges.above_zero(width=width)
   return Likelihood(
     lambda u: jnp.where(jnp.abs(u) <= 1, 0.0, -jnp.inf),
@@ -203,7 +203,7 @@ def tolerance(*, width: float) -> Likelihood:
 def _window_under_normal(r: Array, width: Array, s: Array) -> Array:
   """log of (Φ((w−|r|)/s) − Φ((−w−|r|)/s)) / 2w, by logarithms of tails."""
   r = jnp.abs(r)
-  # Where both tails are one number in float32, the window sees one density.
+  # If both tails are equal in float32, the density is constant in the window.
   narrow = width < jnp.maximum(1e-3 * s, 1e-6 * r)
   w, at = jnp.where(narrow, s, width), jnp.where(narrow, 0.0, r)
   upper = special.log_ndtr((w - at) / s)
@@ -213,7 +213,7 @@ def _window_under_normal(r: Array, width: Array, s: Array) -> Array:
 
 
 def exact_match() -> Likelihood:
-  """l = 1[y = ŷ]: for targets that are values of a grid, to float equality."""
+  """l = 1[y = ŷ], by float equality, for targets on a grid."""
   return Likelihood(
     lambda u: jnp.where(u == 0, 0.0, -jnp.inf),
     lambda u: (u >= 0).astype(u.dtype),
@@ -235,15 +235,15 @@ LIKELIHOODS: dict[str, Callable[..., Likelihood]] = {
 def from_log_likelihood(
   log_likelihoods: Array, log_ceiling: ArrayLike = 0.0
 ) -> Array:
-  """l = exp(log l' − log c) for a log-likelihood of your own, [B, N] or [N].
+  """l = exp(log l' − log c) for custom log-likelihoods, [B, N] or [N].
 
   Args:
     log_likelihoods: log l'; −inf is a likelihood of 0.
-    log_ceiling: log c, the largest that log l' can be, whatever the policy.
+    log_ceiling: log c, the largest value of log l' under any policy.
 
   Raises:
     ValueError: NaN, or above the ceiling; names the prompt, value and ceiling.
-      Under `jit` nothing can be raised: training watches for l > 1 instead.
+      Not raised under `jit`, where training checks for l > 1 instead.
   """
   log_l = jnp.asarray(log_likelihoods)
   traced = any(isinstance(x, jax.core.Tracer) for x in (log_l, log_ceiling))

@@ -1,4 +1,4 @@
-"""The surrogate whose gradient is the estimate."""
+"""The surrogate loss, whose gradient is the policy-gradient estimate."""
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +19,14 @@ def surrogate(
 
       L = −mean_j ( sg(A_j) log m_θ(z_j|x) + sg(ω_j) l_θ(y, z_j) )
 
-  The second, pathwise term belongs there when the likelihood itself depends on
-  the parameters (a learned decoder), since ∇E[l] = E[l S + ∇l]; it needs both
-  `weights` and `likelihoods`. The value of L means nothing: only its gradient
-  does.
+  The second, pathwise term is needed if the likelihood depends on the
+  parameters (a learned decoder), since ∇E[l] = E[l S + ∇l]; it requires both
+  `weights` and `likelihoods`. The value of L has no meaning; its gradient has.
 
   Args:
     log_probs: log m(z_j|x) [N], differentiable.
     advantages: A [N] from an estimator.
-    mask: [N], False where there is no rollout; the mean runs over the others.
+    mask: [N], False for rollouts to ignore; the mean excludes them.
     weights: ω [N] from `symmetric.loo_weights`.
     likelihoods: l [N], differentiable.
 
@@ -35,7 +34,7 @@ def surrogate(
     The scalar to minimize.
 
   Raises:
-    ValueError: shapes that are not all [N], or half of the pathwise term.
+    ValueError: shapes are not all [N], or only one of weights and likelihoods.
   """
   if (weights is None) != (likelihoods is None):
     raise ValueError("the pathwise term needs both weights and likelihoods")
@@ -54,10 +53,10 @@ def surrogate(
     raise ValueError(
       f"shapes {shapes}: all must be [N], of one prompt; vmap over prompts"
     )
-  if mask is not None:  # Not even a NaN passes from a masked place.
+  if mask is not None:  # Masked values are ignored, even NaN.
     advantages = jnp.where(mask, advantages, 0)
     weights = None if weights is None else jnp.where(mask, weights, 0)
-  # Nothing flows through how good a rollout was found to be.
+  # Advantages and weights are constants for the gradient.
   terms = lax.stop_gradient(advantages) * log_probs
   if weights is not None and likelihoods is not None:
     terms = terms + lax.stop_gradient(weights) * likelihoods

@@ -1,4 +1,4 @@
-"""A policy and a noise model together: what can be known without sampling."""
+"""Marginals of a policy and a noise model, without sampling."""
 
 import math
 
@@ -20,18 +20,18 @@ def log_pass_rate(
   policy: Components,
   noise_scale: ArrayLike | None = None,
 ) -> Array:
-  """log E[l] of a policy that is a mixture, exactly where there is a formula.
+  """log E[l] of a mixture policy, exact where a closed form exists.
 
       log Σ_c π_c ∫ N(ŷ; m_c, s_c) l(y, ŷ) dŷ
 
-  Sums over atoms are exact. Normal components are averaged by the noise model's
-  own formula, or over 1024 slices of equal chance where it has none.
+  Sums over atoms are exact. Normal components use the noise model's closed form
+  or, if it has none, an average over 1024 slices of equal probability.
 
   Args:
     likelihood: the noise model.
     target: y, a scalar.
-    policy: of one target dimension, fields [C].
-    noise_scale: σ, a scalar; None is the likelihood's own.
+    policy: mixture for one target dimension, fields [C].
+    noise_scale: σ, a scalar; None means `likelihood.scale`.
   """
   noise = likelihood.scale if noise_scale is None else noise_scale
   residuals = target - policy.locations
@@ -52,7 +52,7 @@ def predictive_cdf(
   policy: Components,
   noise_scale: ArrayLike | None = None,
 ) -> Array:
-  """P(Y ≤ y) under policy and noise: uniform over prompts if calibrated (PIT).
+  """P(Y ≤ y) under policy and noise (PIT); uniform if calibrated.
 
   Arguments as in `log_pass_rate`.
   """
@@ -65,14 +65,14 @@ def predictive_cdf(
 
 
 def _slices(policy: Components, num: int = 1024) -> Array:
-  """Middles of `num` slices of equal probability of each normal, [num, C]."""
+  """Midpoints of `num` equal-probability slices of each normal, [num, C]."""
   assert policy.scales is not None
   quantiles = special.ndtri((np.arange(num) + 0.5) / num)
   return policy.locations[None] + policy.scales[None] * quantiles[:, None]
 
 
 def _log_sum(terms: Array) -> Array:
-  """logsumexp over the first axis, whose gradient is 0 where all are −inf."""
+  """logsumexp over the first axis, with gradient 0 where all are −inf."""
   some = jnp.max(terms, 0) > -jnp.inf
   safe = special.logsumexp(jnp.where(some, terms, 0.0), axis=0)
   return jnp.where(some, safe, -jnp.inf)

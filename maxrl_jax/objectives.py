@@ -1,8 +1,8 @@
 """Exact objectives J(p) of one prompt, their weights w(p) and series.
 
 A method that sees only the pass rate p = E[l] of a prompt maximizes some
-J(p), and its gradient is w(p) ∇p with w = J'. What separates RL from maximum
-likelihood is only how w treats hard prompts:
+J(p), and its gradient is w(p) ∇p with w = J'. RL and maximum likelihood
+differ only in how w weights hard prompts:
 
     name                J(p)                   w(p)           a_k
     rl                  p                      1              1, 0, 0, …
@@ -12,11 +12,10 @@ likelihood is only how w treats hard prompts:
     power(α)            (p^α−1)/α              p^{α−1}        C(k−α, k)
     grpo                2 arcsin √p            1/√(p(1−p))    (not a series)
 
-A series objective has w(p) = Σ_k a_k (1−p)^k with a_k ≥ 0, and it is the
-series that rollouts can estimate without bias (`symmetric`). Everything
-here is accurate to rounding for p from 1e-12 to 1: (1−p)^k is always formed
-as exp(k log1p(−p)), and differences of nearly equal numbers are replaced by
-their series.
+A series objective has w(p) = Σ_k a_k (1−p)^k with a_k ≥ 0; rollouts can
+estimate its gradient without bias (`symmetric`). All functions are accurate to
+rounding for p from 1e-12 to 1: (1−p)^k is computed as exp(k log1p(−p)), and
+differences of nearly equal numbers are replaced by their series.
 """
 
 from collections.abc import Callable
@@ -34,9 +33,9 @@ _Function = Callable[[Array], Array]
 class Objective(NamedTuple):
   """J(p) and w(p) = J'(p), elementwise on arrays of pass rates in [0, 1].
 
-  `coefficients(length)` are a_0 … a_{length−1} of w(p) = Σ_k a_k (1−p)^k; it
-  is None where there is no such series. `value` differentiates to `weight`
-  and `weight` to its exact slope, at every p including the ends.
+  `coefficients(length)` returns a_0 … a_{length−1} of w(p) = Σ_k a_k (1−p)^k;
+  it is None if the objective is not a series. The derivative of `value` is
+  `weight`, and that of `weight` is exact, at every p including 0 and 1.
   """
 
   value: Callable[[ArrayLike], Array]
@@ -50,7 +49,7 @@ def _objective(
   slope: _Function,
   coefficients: Callable[[int], Array] | None,
 ) -> Objective:
-  """Ties J, w = J' and w' together, so that no derivative has to cancel."""
+  """Sets w = J' and w' as custom derivatives, which avoids cancellation."""
   w = _with_derivative(weight, slope)
   return Objective(_with_derivative(value, w), w, coefficients)
 
@@ -76,23 +75,23 @@ def _as_float(x: ArrayLike) -> Array:
 
 
 def _log_failure(p: Array) -> Array:
-  """log(1−p) to a rounding or two: XLA's own log1p loses six bits near 0.4."""
+  """log(1−p) within two roundings; XLA's log1p loses six bits near 0.4."""
   q = 1 - p
   return jnp.where(q == 1, -p, jnp.log(q) * (p / jnp.where(q == 1, 1, 1 - q)))
 
 
-def _power_of_failure(k: ArrayLike, p: Array) -> Array:
-  """k log(1−p), 0 for k = 0 even at p = 1."""
+def _log_failure_power(k: ArrayLike, p: Array) -> Array:
+  """k log(1−p); 0 for k = 0, even at p = 1."""
   return jnp.where(k == 0, 0, jnp.where(k == 0, 1, k) * _log_failure(p))
 
 
-def _failures_to_the(k: ArrayLike, p: Array) -> Array:
+def _failure_power(k: ArrayLike, p: Array) -> Array:
   """(1−p)^k without rounding 1−p first; 0^0 = 1."""
-  return jnp.exp(_power_of_failure(k, p))
+  return jnp.exp(_log_failure_power(k, p))
 
 
 def rl() -> Objective:
-  """The pass rate: J(p) = p, w(p) = 1. The order-1 series, up to a constant."""
+  """Pass rate: J(p) = p, w(p) = 1; `maxrl` of order 1 up to a constant."""
   return _objective(
     lambda p: p,
     jnp.ones_like,
@@ -102,10 +101,10 @@ def rl() -> Objective:
 
 
 def maxrl(order: float | Array) -> Objective:
-  """Truncated likelihood: J_T(p) = −Σ_{k=1..T} (1−p)^k/k (2602.02710, eq. 7).
+  """Truncated log p: J_T(p) = −Σ_{k=1..T} (1−p)^k/k (arXiv 2602.02710, eq. 7).
 
   Args:
-    order: T ≥ 1, a number or a traced scalar; `jnp.inf` is log p.
+    order: T ≥ 1, a number or a traced scalar; `jnp.inf` gives log p.
   """
   _require(order, "order", lambda t: t >= 1, "at least 1")
   return _objective(
@@ -122,7 +121,7 @@ def maximum_likelihood() -> Objective:
 
 
 def pass_at_k(k: int | Array) -> Objective:
-  """At least one success in K: J(p) = 1−(1−p)^K (PKPO, arXiv 2505.15201).
+  """P(a success in K rollouts): J(p) = 1−(1−p)^K (PKPO, arXiv 2505.15201).
 
   Args:
     k: K ≥ 1, a number or a traced scalar.
@@ -130,11 +129,11 @@ def pass_at_k(k: int | Array) -> Objective:
   _require(k, "k", lambda k: k >= 1, "at least 1")
 
   def slope(p: Array) -> Array:
-    return -k * (k - 1) * _failures_to_the(jnp.maximum(k - 2, 0), p)
+    return -k * (k - 1) * _failure_power(jnp.maximum(k - 2, 0), p)
 
   return _objective(
-    lambda p: -jnp.expm1(_power_of_failure(k, p)),
-    lambda p: k * _failures_to_the(k - 1, p),
+    lambda p: -jnp.expm1(_log_failure_power(k, p)),
+    lambda p: k * _failure_power(k - 1, p),
     slope,
     lambda length: jnp.where(jnp.arange(length) == k - 1, 1.0 * k, 0.0),
   )
@@ -143,7 +142,7 @@ def pass_at_k(k: int | Array) -> Objective:
 def power(alpha: float | Array) -> Objective:
   """Box–Cox pass rate: J(p) = (p^α−1)/α, w(p) = p^{α−1}.
 
-  α = 1 is RL, α → 0 is log p, α = ½ is the series relative of GRPO. The
+  α = 1 is RL, α → 0 is log p, α = ½ is the series closest to GRPO. The
   coefficients are a_k = C(k−α, k) = Π_{i≤k} (i−α)/i.
 
   Args:
@@ -170,10 +169,10 @@ def power(alpha: float | Array) -> Objective:
 
 
 def grpo() -> Objective:
-  """What dividing by the group's deviation optimizes: J(p) = 2 arcsin √p.
+  """Objective of GRPO, which divides by the group's σ: J(p) = 2 arcsin √p.
 
-  w(p) = 1/√(p(1−p)), infinite at both ends; not a series in 1−p with
-  finite value at p = 1, so no finite group estimates it without bias.
+  w(p) = 1/√(p(1−p)) is infinite at p = 0 and p = 1. It is not a series in 1−p
+  that is finite at p = 1, so no finite group estimates ∇J without bias.
   """
 
   def value(p: Array) -> Array:
@@ -188,8 +187,8 @@ def grpo() -> Objective:
 def series(coefficients: Array) -> Objective:
   """Any series: w(p) = Σ_k a_k (1−p)^k and J(p) = −Σ_k a_k (1−p)^{k+1}/(k+1).
 
-  This is the exact counterpart of `symmetric.series_weights`: a series cut at
-  T terms, such as `power(α).coefficients(T)`.
+  The exact counterpart of `symmetric.series_weights`, for a series truncated
+  to T terms, such as `power(α).coefficients(T)`.
 
   Args:
     coefficients: a [T], a_k ≥ 0.
@@ -198,7 +197,7 @@ def series(coefficients: Array) -> Objective:
   k = jnp.arange(a.shape[0])
 
   def weighted(p: Array, exponents: Array, factors: ArrayLike) -> Array:
-    powers = jax.vmap(_failures_to_the, (0, None), -1)(exponents, p)
+    powers = jax.vmap(_failure_power, (0, None), -1)(exponents, p)
     terms = a.astype(p.dtype) * factors
     return jnp.dot(powers, terms.astype(p.dtype), precision="highest")
 
@@ -221,34 +220,34 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 
 
 def _require(
-  value: Any, name: str, holds: Callable[[Any], Any], wanted: str
+  value: Any, name: str, is_valid: Callable[[Any], Any], requirement: str
 ) -> None:
-  if not isinstance(value, jax.core.Tracer) and not holds(value):
-    raise ValueError(f"{name} = {value}: must be {wanted}")
+  if not isinstance(value, jax.core.Tracer) and not is_valid(value):
+    raise ValueError(f"{name} = {value}: must be {requirement}")
 
 
 def _truncated_log(p: Array, order: float | Array) -> Array:
   """J_T(p) = −∫_a^∞ (1−e^{−Ts})/(e^s−1) ds with a = −log(1−p).
 
-  The sum over k done under the integral sign: the cost does not depend on T,
-  which may be traced or infinite. Substituting s = a + e^x makes the integrand
-  analytic in a strip, so that the trapezoidal rule reaches rounding with
-  steps of about ¼ (400 of them reach p = 1e-38).
+  Summing over k inside the integral makes the cost independent of T, which may
+  be traced or infinite. With s = a + e^x the integrand is analytic in a strip,
+  so the trapezoidal rule with steps of about ¼ is accurate to rounding (400
+  steps cover p ≥ 1e-38).
   """
   eps = jnp.finfo(p.dtype).eps
   start = -_log_failure(p)
-  # The integrand is flat below max(a, 1/T), or 1, and gone beyond 40.
-  flat = jnp.clip(jnp.maximum(start, 1 / order), 1e-37, 1.0)
-  low = jnp.log(eps * flat)
+  # Constant below min(max(a, 1/T), 1), negligible above 40.
+  knee = jnp.clip(jnp.maximum(start, 1 / order), 1e-37, 1.0)
+  low = jnp.log(eps * knee)
   low = jnp.where(jnp.isfinite(low), low, 0.0)
   step = (jnp.log(40.0).astype(p.dtype) - low) / 400
 
-  # A loop, not the sum of an array of nodes: XLA (jaxlib 0.10.2, CPU) compiles
-  # that sum to wrong numbers from about a dozen pass rates on.
+  # A loop, because XLA (jaxlib 0.10.2, CPU) miscompiles the sum over an array
+  # of nodes for about a dozen or more pass rates.
   def add(i: Array, area: Array) -> Array:
     v = jnp.exp(low + step * i)
     s = start + v
-    # Divided by e^s, so that large s underflows quietly; e^{−s} = (1−p) e^{−v}.
+    # Divided by e^s, so that large s underflows to 0; e^{−s} = (1−p) e^{−v}.
     density = (1 - p) * jnp.exp(-v) * jnp.expm1(-order * s) / -jnp.expm1(-s)
     return area + step * density * v
 
@@ -257,7 +256,7 @@ def _truncated_log(p: Array, order: float | Array) -> Array:
 
 
 def _truncated_inverse(p: Array, order: float | Array) -> Array:
-  """w_T(p) = (1−(1−p)^T)/p, T at p = 0."""
+  """w_T(p) = (1−(1−p)^T)/p; T at p = 0."""
   safe = jnp.where(p == 0, 1.0, p)
   return jnp.where(p == 0, order, -jnp.expm1(order * _log_failure(safe)) / safe)
 
@@ -265,7 +264,7 @@ def _truncated_inverse(p: Array, order: float | Array) -> Array:
 def _truncated_inverse_slope(p: Array, order: float | Array) -> Array:
   """w_T'(p) = (T(1−p)^{T−1} − w_T)/p, by its binomial series where T p < ¼."""
   finite = jnp.where(jnp.isinf(order), 1.0, order)
-  last = finite * _failures_to_the(finite - 1, p)
+  last = finite * _failure_power(finite - 1, p)
   last = jnp.where(jnp.isinf(order), 0.0, last)
   small = order * p < 0.25
   safe = jnp.where(p == 0, 1.0, p)

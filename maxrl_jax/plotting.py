@@ -1,8 +1,8 @@
-"""Arrays → Axes: nothing is computed here, and a method has one look.
+"""Drawing arrays on Axes: no computation, and one style per method.
 
-Colours can be told apart with any colour vision and stand out from white; each
-has dashes of its own, for grey prints. The order T of one method goes from
-light to dark.
+Colours are distinguishable with any colour vision and contrast with white; each
+has a dash pattern, for grey prints. Orders T of one method go from light to
+dark.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ COLOURS = {
   "vimco": "#9E196A",
   "mse": "#5A5A3C",
 }
-_DASHES = {  # Of the same methods: points on, points off.
+_DASHES = {  # Points on, points off, …
   "cross_entropy": (4, 2),
   "maxrl": (),
   "maxrl_paper": (8, 1),
@@ -47,7 +47,7 @@ _DASHES = {  # Of the same methods: points on, points off.
   "vimco": (3, 1, 1, 1),
   "mse": (5, 1, 1, 1),
 }
-_OF_COLOUR = {COLOURS[name]: dashes for name, dashes in _DASHES.items()}
+_DASHES_BY_COLOUR = {COLOURS[name]: dashes for name, dashes in _DASHES.items()}
 
 STYLE: dict[str, Any] = {
   "figure.dpi": 110,
@@ -70,29 +70,29 @@ STYLE: dict[str, Any] = {
 
 
 def styled() -> contextlib.AbstractContextManager[None]:
-  """Drawn inside of it, a figure has this project's style."""
+  """Context in which figures are drawn in this project's style."""
   return plt.rc_context(STYLE)  # type: ignore[arg-type]  # Keys are literals.
 
 
 def axes(
   columns: int = 1, rows: int = 1, width: float = 4.2, height: float = 3.2
 ) -> tuple[Figure, Any]:
-  """A styled figure and its Axes, an array unless there is only one."""
+  """A styled figure and its Axes, an array if more than one."""
   with styled():
     return plt.subplots(rows, columns, figsize=(width * columns, height * rows))
 
 
 def shade(position: float) -> tuple[float, ...]:
-  """MaxRL's blue, from light (0) to dark (1), at all places dark enough."""
+  """MaxRL's blue from light (0) to dark (1), always with enough contrast."""
   colour = np.array(to_rgb(COLOURS["maxrl"]))
   light, dark = 1 - 0.78 * (1 - colour), 0.4 * colour
-  place = float(np.clip(position, 0, 1))
-  return tuple((1 - place) * light + place * dark)
+  x = float(np.clip(position, 0, 1))
+  return tuple((1 - x) * light + x * dark)
 
 
 def dashes(colour: Any) -> Any:
-  """The line style of a method's colour; solid for all others."""
-  pattern = _OF_COLOUR.get(to_hex(colour).upper())
+  """Line style of a method, by its colour; solid for other colours."""
+  pattern = _DASHES_BY_COLOUR.get(to_hex(colour).upper())
   return (0, pattern) if pattern else "-"
 
 
@@ -107,7 +107,7 @@ def curve(
   high: npt.ArrayLike | None = None,
   **kwargs: Any,
 ) -> None:
-  """A line in its method's dashes, with a band where there is an interval."""
+  """A line in the method's dashes, with a band for its interval if given."""
   kwargs = {"linestyle": dashes(colour)} | kwargs
   ax.plot(x, y, color=colour, label=label, **kwargs)
   if low is not None and high is not None and np.isfinite(low).any():
@@ -117,7 +117,7 @@ def curve(
 def marked_curve(
   ax: Axes, x: npt.ArrayLike, y: npt.ArrayLike, **kwargs: Any
 ) -> None:
-  """A line with a mark at each of a few points."""
+  """A line with a marker at each point."""
   style: dict[str, Any] = {"marker": "o", "markersize": 3}
   curve(ax, x, y, **style, **kwargs)
 
@@ -125,7 +125,7 @@ def marked_curve(
 def interval_curve(
   ax: Axes, x: npt.ArrayLike, interval: Sequence[npt.ArrayLike], **kwargs: Any
 ) -> None:
-  """Marked means with the band of their `stats.Interval`, each [len(x)]."""
+  """Means with markers and the band of a `stats.Interval`, each [len(x)]."""
   mean, low, high = interval
   marked_curve(ax, x, mean, low=low, high=high, **kwargs)
 
@@ -133,7 +133,7 @@ def interval_curve(
 def every_tick(
   ax: Axes, values: Sequence[float], base: float | None = None
 ) -> None:
-  """A logarithmic x axis with a tick at each of the values, and no other."""
+  """Sets a logarithmic x axis with ticks at exactly these values."""
   ax.set_xscale("log", base=base or 10)
   ax.set_xticks(values, [f"{value:g}" for value in values])
   ax.minorticks_off()
@@ -148,21 +148,21 @@ def maze(
   *,
   colour: Any,
 ) -> None:
-  """A maze seen from above and a walk through it.
+  """Draws a maze and a path through it.
 
   Args:
     ax: where to draw.
-    is_open: [S, S], where one can walk.
+    is_open: [S, S], True for free cells.
     start: row and column.
-    goal: likewise.
-    path: [moves, 2] places after each move; those outside are left out.
+    goal: row and column.
+    path: [moves, 2], cell after each move; drawn until it leaves the maze.
     colour: of the path.
   """
   ax.imshow(is_open, cmap="gray", vmin=-1.2, vmax=1)
-  places = np.vstack([np.asarray(start)[None], np.reshape(path, (-1, 2))])
-  inside = np.all((places >= 0) & (places < len(is_open)), 1)
-  length = len(places) if inside.all() else int(np.argmin(inside))
-  ax.plot(places[:length, 1], places[:length, 0], color=colour, linewidth=2)
+  cells = np.vstack([np.asarray(start)[None], np.reshape(path, (-1, 2))])
+  inside = np.all((cells >= 0) & (cells < len(is_open)), 1)
+  length = len(cells) if inside.all() else int(np.argmin(inside))
+  ax.plot(cells[:length, 1], cells[:length, 0], color=colour, linewidth=2)
   marks: dict[str, Any] = {"color": "#000000", "markersize": 7, "linestyle": ""}
   ax.plot(start[1], start[0], marker="o", **marks)
   ax.plot(goal[1], goal[0], marker="*", **marks)

@@ -1,6 +1,6 @@
-"""Numbers that must be in a range, or a ValueError that names the field.
+"""Range checks that raise a ValueError naming the field.
 
-What is known only when the program runs passes: there is nothing to look at.
+Traced values are not checked.
 """
 
 import math
@@ -10,7 +10,7 @@ import jax
 
 
 def at_least(least: float, of: str = "", **fields: Any) -> None:
-  """Raises at the first field below `least`; `of` is put before its name."""
+  """Raises at the first field below `least`; `of` is a prefix of its name."""
   for name, value in fields.items():
     if not is_traced(value) and not value >= least:
       raise ValueError(f"{of}{name} = {value}: must be at least {least}")
@@ -23,7 +23,7 @@ def above_zero(of: str = "", **fields: Any) -> None:
       raise ValueError(f"{of}{name} = {value}: must be above 0 and finite")
 
 
-def fraction(**fields: Any) -> None:
+def open_unit_interval(**fields: Any) -> None:
   """Raises at the first field that is not between 0 and 1."""
   for name, value in fields.items():
     if not is_traced(value) and not 0 < value < 1:
@@ -31,5 +31,5 @@ def fraction(**fields: Any) -> None:
 
 
 def is_traced(value: Any) -> bool:
-  """Whether a number is known only when the program runs."""
+  """Whether a value is a JAX tracer."""
   return isinstance(value, jax.core.Tracer)

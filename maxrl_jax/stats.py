@@ -1,4 +1,4 @@
-"""Means over runs and their intervals; the run axis comes first."""
+"""Statistics over runs, with intervals; the run axis comes first."""
 
 import warnings
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from scipy import stats
 
 
 class Interval(NamedTuple):
-  """A mean over runs with its confidence interval, each of shape […]."""
+  """A mean over runs and its confidence interval, each of shape […]."""
 
   mean: np.ndarray
   low: np.ndarray
@@ -20,8 +20,8 @@ class Interval(NamedTuple):
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
   """Student-t interval of the mean over the run axis.
 
-  With a handful of seeds a bootstrap interval is too narrow; Student's is exact
-  for normal scores. One run has no interval: low and high are NaN.
+  With few seeds a bootstrap interval is too narrow; Student's is exact for
+  normal scores. With one run, low and high are NaN.
 
   Args:
     values: [runs, …].
@@ -31,8 +31,8 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
   runs = values.shape[0]
   mean = values.mean(0)
   if runs < 2:
-    nothing = np.full_like(mean, np.nan)
-    return Interval(mean, nothing, nothing)
+    nan = np.full_like(mean, np.nan)
+    return Interval(mean, nan, nan)
   error = values.std(0, ddof=1) / np.sqrt(runs)
   half = stats.t.ppf((1 + confidence) / 2, runs - 1) * error
   return Interval(mean, mean - half, mean + half)
@@ -41,9 +41,9 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
 def difference_interval(
   first: np.ndarray, second: np.ndarray, confidence: float = 0.95
 ) -> Interval:
-  """Welch interval of mean(first) − mean(second), runs unpaired.
+  """Welch interval of mean(first) − mean(second), for unpaired runs.
 
-  NaN bounds with one run of either; of no width where neither varies.
+  Bounds are NaN if either has one run; the width is 0 if both are constant.
 
   Args:
     first: [runs].
@@ -55,7 +55,7 @@ def difference_interval(
     return Interval(np.asarray(mean), *(np.asarray(np.nan),) * 2)
   if not np.ptp(first) and not np.ptp(second):
     return Interval(*(np.asarray(mean),) * 3)
-  with warnings.catch_warnings():  # Runs that all collapsed are alike.
+  with warnings.catch_warnings():  # Equal scores, as of collapsed runs.
     warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
     test = stats.ttest_ind(first, second, equal_var=False)
   low, high = test.confidence_interval(confidence)
@@ -63,11 +63,11 @@ def difference_interval(
 
 
 def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
-  """Mean of the middle half of the runs: outliers of either side do not count.
+  """Mean of the middle half of the runs, robust to outliers on either side.
 
   Args:
     scores: [runs, …].
-    axis: of the runs; with tasks too, flatten both into it
+    axis: the run axis; with several tasks, flatten runs and tasks into it
       (arXiv 2108.13264, section 4.3).
   """
   return stats.trim_mean(scores, 0.25, axis=axis)
@@ -76,7 +76,7 @@ def interquartile_mean(scores: np.ndarray, axis: int = 0) -> np.ndarray:
 def optimality_gap(
   scores: np.ndarray, target: float = 1.0, axis: int = 0
 ) -> np.ndarray:
-  """What is missing to the target on average: mean max(target − score, 0)."""
+  """Mean shortfall from the target: mean max(target − score, 0)."""
   return np.mean(np.maximum(target - np.asarray(scores), 0), axis)
 
 
@@ -90,16 +90,16 @@ def bootstrap_interval(
 ) -> Interval:
   """Percentile bootstrap interval of a statistic, stratified by task.
 
-  Runs are drawn anew within every task, so that each keeps its number of runs
-  (arXiv 2108.13264). With fewer than about ten runs a task it is too narrow:
-  prefer `mean_interval` there.
+  Runs are resampled within every task, so that each keeps its number of runs
+  (arXiv 2108.13264). With fewer than about ten runs per task the interval is
+  too narrow: prefer `mean_interval`.
 
   Args:
     scores: [runs], or [runs, tasks].
     statistic: (scores […, runs × tasks], axis) → […].
-    rng: what makes the interval reproducible.
+    rng: random generator for the resamples.
     confidence: two-sided, in (0, 1).
-    resamples: how many.
+    resamples: number of bootstrap resamples.
 
   Raises:
     ValueError: fewer than two runs.
@@ -107,14 +107,14 @@ def bootstrap_interval(
   scores = np.asarray(scores, np.float64)
   tasks = scores[:, None] if scores.ndim == 1 else scores
   if tasks.shape[0] < 2:
-    raise ValueError(f"scores: {tasks.shape[0]} run a task; two are needed")
+    raise ValueError(f"scores: {tasks.shape[0]} run per task; needs at least 2")
 
-  def of_all(*strata: np.ndarray, axis: int = -1) -> Any:
+  def pooled_statistic(*strata: np.ndarray, axis: int = -1) -> Any:
     return statistic(np.concatenate(strata, axis), axis=axis)
 
-  found = stats.bootstrap(
+  interval = stats.bootstrap(
     tuple(tasks.T),
-    of_all,
+    pooled_statistic,
     n_resamples=resamples,
     confidence_level=confidence,
     method="percentile",
@@ -122,29 +122,29 @@ def bootstrap_interval(
     rng=rng,
   ).confidence_interval
   point = statistic(tasks.T.ravel(), axis=-1)
-  return Interval(np.asarray(point), *map(np.asarray, found))
+  return Interval(np.asarray(point), *map(np.asarray, interval))
 
 
-def probability_of_improvement(ours: np.ndarray, theirs: np.ndarray) -> float:
-  """P(a run of ours beats one of theirs), ties counting half, over tasks.
+def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float:
+  """P(a first run beats a second one), ties counting half; mean over tasks.
 
   Args:
-    ours: [runs], or [runs, tasks].
-    theirs: [other runs], or [other runs, tasks].
+    first: [runs], or [runs, tasks].
+    second: [other runs], or [other runs, tasks].
   """
-  ours, theirs = np.asarray(ours), np.asarray(theirs)
-  wins = stats.mannwhitneyu(ours, theirs, axis=0).statistic
-  return float(np.mean(wins / (ours.shape[0] * theirs.shape[0])))
+  first, second = np.asarray(first), np.asarray(second)
+  wins = stats.mannwhitneyu(first, second, axis=0).statistic
+  return float(np.mean(wins / (first.shape[0] * second.shape[0])))
 
 
 class Comparison(NamedTuple):
   """A method against a reference on shared seeds.
 
   Attributes:
-    difference: mean of theirs − reference with its interval.
-    p_value: of the paired t test, two-sided; where all seeds differ by the same
-      amount, of the sign test.
-    corrected: the same after Holm's correction for all comparisons made.
+    difference: mean of method − reference with its interval.
+    p_value: two-sided, of the paired t test, or of the sign test if all seeds
+      differ by the same amount.
+    corrected: p_value after Holm's correction for all comparisons.
   """
 
   difference: Interval
@@ -157,47 +157,47 @@ def paired_comparisons(
   reference: Any,
   confidence: float = 0.95,
 ) -> dict[Any, Comparison]:
-  """Every method against the reference, seed by seed.
+  """Compares every method with the reference, paired by seed.
 
   Args:
-    scores: by method, [seeds] in the same order.
+    scores: method → scores [seeds], in the same order of seeds.
     reference: one of the methods.
-    confidence: of each interval, on its own.
+    confidence: of each interval separately.
 
   Raises:
     ValueError: methods with unequal numbers of seeds.
   """
   counts = {name: len(values) for name, values in scores.items()}
   if len(set(counts.values())) > 1:
-    raise ValueError(f"scores: {counts} seeds; pairs need the same ones")
-  found, p_values = {}, []
+    raise ValueError(f"scores: {counts} seeds; must be equal to form pairs")
+  intervals, p_values = {}, []
   for name, values in scores.items():
     if name == reference:
       continue
-    apart = np.asarray(values) - np.asarray(scores[reference])
-    found[name] = mean_interval(apart, confidence)
-    p_values.append(_paired_p_value(apart))
+    differences = np.asarray(values) - np.asarray(scores[reference])
+    intervals[name] = mean_interval(differences, confidence)
+    p_values.append(_paired_p_value(differences))
   corrected = holm(p_values)
   return {
     name: Comparison(interval, p, q)
     for (name, interval), p, q in zip(
-      found.items(), p_values, corrected, strict=True
+      intervals.items(), p_values, corrected, strict=True
     )
   }
 
 
-def _paired_p_value(apart: np.ndarray) -> float:
-  """Student's; without any spread, which says nothing, that of the signs."""
-  if np.ptp(apart) > 0:
-    return float(stats.ttest_1samp(apart, 0).pvalue)
-  return 1.0 if apart[0] == 0 else 0.5 ** (len(apart) - 1)
+def _paired_p_value(differences: np.ndarray) -> float:
+  """p-value of the t test, or of the sign test if differences are equal."""
+  if np.ptp(differences) > 0:
+    return float(stats.ttest_1samp(differences, 0).pvalue)
+  return 1.0 if differences[0] == 0 else 0.5 ** (len(differences) - 1)
 
 
 def holm(p_values: npt.ArrayLike) -> list[float]:
-  """P-values corrected for their number by Holm's step-down procedure.
+  """P-values corrected for multiple comparisons by Holm's procedure.
 
-  The i-th smallest of m is multiplied by m − i + 1 and kept above those before
-  it: the chance of any false finding stays below the level (Holm, 1979).
+  The i-th smallest of m is multiplied by m − i + 1 and raised to the previous
+  one if smaller; this controls the family-wise error rate (Holm, 1979).
   """
   p = np.asarray(p_values, np.float64)
   order = np.argsort(p)
@@ -210,7 +210,7 @@ def holm(p_values: npt.ArrayLike) -> list[float]:
 def performance_profile(
   scores: np.ndarray, thresholds: np.ndarray
 ) -> np.ndarray:
-  """Share of runs above each threshold, [thresholds] (arXiv 2108.13264).
+  """Fraction of runs above each threshold, [thresholds] (arXiv 2108.13264).
 
   Args:
     scores: [runs], or [runs, tasks].

@@ -1,4 +1,4 @@
-"""Draws of classes by their probabilities, and the numbers they are made of."""
+"""Sampling from categorical distributions, and the uniforms it uses."""
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +24,8 @@ def test_draws_have_the_distribution(size):
   if common.sum() > 1:
     observed = np.append(counts[common], counts[~common].sum())
     expected = np.append(p[common], p[~common].sum()) * num
-    kept = expected > 0
-    test = stats.chisquare(observed[kept], expected[kept])
+    possible = expected > 0
+    test = stats.chisquare(observed[possible], expected[possible])
     assert test.pvalue > 1e-4
 
 
@@ -43,7 +43,7 @@ def test_rare_classes_are_drawn_at_their_rate():
 
 
 def test_draws_are_independent():
-  """Pairs of neighbours are as frequent as the product of their chances."""
+  """Frequencies of adjacent pairs are products of probabilities."""
   logits = jnp.log(jnp.array([0.5, 0.3, 0.2]))
   draws = np.asarray(
     distributions.categorical(jax.random.key(3), logits, 90_000)
@@ -55,8 +55,8 @@ def test_draws_are_independent():
 
 def test_log_prob_by_hand():
   logits = jnp.log(jnp.array([1.0, 2.0, 5.0])) + 100.0
-  found = distributions.categorical_log_prob(logits, jnp.array([2, 0, 2]))
-  np.testing.assert_allclose(found, np.log([5 / 8, 1 / 8, 5 / 8]), rtol=1e-5)
+  actual = distributions.categorical_log_prob(logits, jnp.array([2, 0, 2]))
+  np.testing.assert_allclose(actual, np.log([5 / 8, 1 / 8, 5 / 8]), rtol=1e-5)
 
 
 def test_gradient_of_log_prob_is_the_score():
@@ -69,25 +69,25 @@ def test_gradient_of_log_prob_is_the_score():
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 17, 64, 1000, 1025])
-def test_search_counts_as_numpy_does(size):
-  """Exactly, on every boundary and a rounding to either side of it."""
+def test_search_equals_numpys(size):
+  """At every boundary and one rounding to either side of it."""
   values = np.random.default_rng(size).uniform(size=size)
   cdf = np.cumsum(values / values.sum()).astype(np.float32)
   x = np.concatenate([cdf, np.nextafter(cdf, 0), np.nextafter(cdf, 2), [0]])
   expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
-  found = distributions._search(jnp.asarray(cdf), jnp.asarray(x, jnp.float32))
-  np.testing.assert_array_equal(found, expected)
+  actual = distributions._search(jnp.asarray(cdf), jnp.asarray(x, jnp.float32))
+  np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize("size", [5, 1000, 32 * 1024 + 1, 100_000])
-def test_sums_are_numpys(size):
+def test_cumulative_sum_equals_numpys(size):
   x = np.random.default_rng(size).exponential(size=size).astype(np.float32)
-  found = distributions._cumulative_sum(jnp.asarray(x))
-  np.testing.assert_allclose(found, np.cumsum(np.float64(x)), rtol=1e-6)
+  actual = distributions._cumulative_sum(jnp.asarray(x))
+  np.testing.assert_allclose(actual, np.cumsum(np.float64(x)), rtol=1e-6)
 
 
-def test_sums_of_many_classes_multiply_by_no_large_triangle():
-  """Of 10⁵ they took a product with 3125 × 3125 ones."""
+def test_cumulative_sum_uses_no_large_triangular_matrix():
+  """For 10⁵ classes it would have 3125 × 3125 entries."""
   sizes = jax.make_jaxpr(distributions._cumulative_sum)(jnp.ones(100_000))
   widest = max(
     np.prod(variable.aval.shape)
@@ -109,11 +109,11 @@ def test_uniforms_are_uniform(kind, num):
     assert stats.kstest(u, "uniform").pvalue > 1e-4
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 5 / num**0.5
     assert abs(np.corrcoef(u[::2], u[1::2])[0, 1]) < 5 / (num / 2) ** 0.5
-    # The cipher's two words of a counter end up half a group apart.
+    # Threefry's two words of a counter would be half a group apart.
     assert abs(np.corrcoef(u[: num // 2], u[num // 2 :])[0, 1]) < 0.02
 
 
-def test_inverse_cdf_draws_the_classes_by_hand():
+def test_inverse_cdf_by_hand():
   logits = jnp.log(jnp.array([0.25, 0.0, 0.5, 0.25, 0.0])) + 3.0
   uniforms = jnp.array([0.0, 0.125, 0.2499, 0.2501, 0.7, 0.7499, 0.7501])
   uniforms = jnp.append(uniforms, 1 - 2.0**-24)
@@ -125,8 +125,8 @@ def test_inverse_cdf_draws_the_classes_by_hand():
   np.testing.assert_allclose(log_probs, np.log(p), rtol=1e-5)
 
 
-def test_inverse_cdf_never_draws_what_cannot_be():
-  """At the ends, and at each boundary and a rounding to either side."""
+def test_inverse_cdf_never_draws_impossible_classes():
+  """At the ends, at each boundary, and one rounding to either side."""
   rng = np.random.default_rng(0)
   p = rng.dirichlet(np.full(32, 0.3), size=500).astype(np.float32)
   p[rng.uniform(size=p.shape) < 0.5] = 0
@@ -143,7 +143,7 @@ def test_inverse_cdf_never_draws_what_cannot_be():
   )
   rows = np.arange(500)[:, None]
   assert (p[rows, drawn] > 0).all() and np.isfinite(log_probs).all()
-  near = np.searchsorted  # Within a rounding, the class that NumPy finds.
+  near = np.searchsorted  # NumPy's class, up to a rounding of the uniform.
   for row in range(500):
     double = np.cumsum(np.float64(p[row]))
     low = near(double, u[row] - 1e-6, side="right")
@@ -162,6 +162,6 @@ def test_inverse_cdf_has_the_distribution():
   assert stats.chisquare(counts, p / p.sum() * num).pvalue > 1e-4
 
 
-def test_a_batch_is_refused():
+def test_a_batch_raises():
   with pytest.raises(AssertionError, match="rank"):
     distributions.categorical(jax.random.key(0), jnp.zeros((2, 3)), 4)

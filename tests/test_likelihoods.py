@@ -21,30 +21,30 @@ each = pytest.mark.parametrize("name", FAMILIES)
 
 
 @each
-def test_density_and_distribution_are_scipys(name, x64):
-  ours, theirs = FAMILIES[name]
+def test_density_and_cdf_equal_scipys(name, x64):
+  noise, reference = FAMILIES[name]
   x = np.array([-40.0, -3.0, -0.69, -0.1, 0.0, 0.3, 0.69, 2.0, 25.0])
-  log_density = ours.log_likelihoods(jnp.asarray(x)) + ours.log_ceiling
-  np.testing.assert_allclose(log_density, theirs.logpdf(x), rtol=1e-12)
-  np.testing.assert_allclose(ours.cdf(x / 0.7), theirs.cdf(x), atol=1e-12)
+  log_density = noise.log_likelihoods(jnp.asarray(x)) + noise.log_ceiling
+  np.testing.assert_allclose(log_density, reference.logpdf(x), rtol=1e-12)
+  np.testing.assert_allclose(noise.cdf(x / 0.7), reference.cdf(x), atol=1e-12)
 
 
 @each
-def test_likelihoods_stay_within_the_ceiling(name):
-  ours, _ = FAMILIES[name]
+def test_likelihoods_are_at_most_one(name):
+  noise, _ = FAMILIES[name]
   x = np.concatenate([[0.0, 1e-30, -1e-8], np.geomspace(1e-6, 1e6, 40)])
-  log_l = np.asarray(ours.log_likelihoods(jnp.asarray(x, jnp.float32)))
+  log_l = np.asarray(noise.log_likelihoods(jnp.asarray(x, jnp.float32)))
   assert log_l[0] == 0 and (log_l <= 0).all() and not np.isnan(log_l).any()
 
 
-def test_exact_match_is_right_or_wrong():
-  found = likelihoods.exact_match().log_likelihoods(jnp.array([0.0, 1e-6]))
-  np.testing.assert_array_equal(found, [0, -np.inf])
+def test_exact_match_is_binary():
+  actual = likelihoods.exact_match().log_likelihoods(jnp.array([0.0, 1e-6]))
+  np.testing.assert_array_equal(actual, [0, -np.inf])
 
 
 @pytest.mark.parametrize("make", [likelihoods.gaussian, likelihoods.laplace])
-def test_another_scale_keeps_the_ceiling(make):
-  """A quieter prompt may reach l = 1, a louder one σ_min/σ."""
+def test_ceiling_does_not_depend_on_the_scale(make):
+  """At residual 0, l is σ_min/σ: 1 for the least noisy prompt."""
   family = make(scale=1.0, smallest_scale=0.5)
   at_zero = family.log_likelihoods(jnp.zeros(3), jnp.array([0.5, 1.0, 2.0]))
   np.testing.assert_allclose(np.exp(at_zero), [1, 0.5, 0.25], rtol=1e-6)
@@ -58,14 +58,14 @@ def test_another_scale_keeps_the_ceiling(make):
 
 
 def test_very_unlikely_rollouts_have_finite_weights():
-  """log l = −1e4: the likelihood is 0, and the weights those of failures."""
+  """At log l = −1e4 the likelihood is 0 and weights are those of failures."""
   family = likelihoods.gaussian(scale=0.1)
   residuals = jnp.array([0.0, 14.2, 14.1, 20.0])
   log_l = family.log_likelihoods(residuals)
   assert log_l[1] < -1e4
   weights = symmetric.loo_weights(jnp.exp(log_l), 3)
-  # One success among N = 4, T = 3, in l: ω = 3 for it; for a failure, the
-  # other three hold one success: (4/2)(1 − C(2,3)/C(4,3)) = 2.
+  # N = 4, T = 3, one success: its ω is 3; a failure has one success among the
+  # other three: (4/2)(1 − C(2,3)/C(4,3)) = 2.
   np.testing.assert_allclose(weights, [3, 2, 2, 2], rtol=1e-6)
 
 
@@ -83,22 +83,22 @@ def test_very_unlikely_rollouts_have_finite_weights():
     (lambda: likelihoods.tolerance(width=0.0), "width = 0.0"),
   ],
 )
-def test_wrong_scales_are_named(make, message):
+def test_error_names_an_invalid_scale(make, message):
   with pytest.raises(ValueError, match=message):
     make()
 
 
-def test_a_log_likelihood_of_ones_own():
+def test_custom_log_likelihoods():
   log_l = jnp.array([[0.5, -1e4], [-np.inf, 1.5]])
-  found = likelihoods.from_log_likelihood(log_l, 1.5)
-  np.testing.assert_allclose(found, [[np.exp(-1), 0], [0, 1]], rtol=1e-6)
+  actual = likelihoods.from_log_likelihood(log_l, 1.5)
+  np.testing.assert_allclose(actual, [[np.exp(-1), 0], [0, 1]], rtol=1e-6)
   np.testing.assert_array_equal(
-    jax.jit(likelihoods.from_log_likelihood)(log_l, 1.5), found
+    jax.jit(likelihoods.from_log_likelihood)(log_l, 1.5), actual
   )
 
 
 @pytest.mark.parametrize("bad", [1.6, np.nan])
-def test_a_ceiling_that_is_exceeded_names_prompt_value_and_ceiling(bad):
+def test_error_names_prompt_value_and_exceeded_ceiling(bad):
   log_l = jnp.array([[0.0, 0.0], [0.0, bad]])
   message = rf"\[1, 1\] \(prompt 1\) = {bad}, above log_ceiling = 1.5"
   with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The surrogate's gradient is the estimate, and nothing else."""
+"""The gradient of the surrogate is the policy-gradient estimate."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from maxrl_jax import estimators, losses, objectives, symmetric
 from tests.support import oracles
 
 
-def test_one_update_is_the_step_of_the_pseudocode(x64):
+def test_one_update_equals_the_pseudocode(x64):
   rng = np.random.default_rng(0)
   logits = rng.normal(size=(3, 4))
   actions = rng.integers(4, size=(3, 5))
@@ -35,8 +35,8 @@ def test_one_update_is_the_step_of_the_pseudocode(x64):
 
 
 @pytest.mark.parametrize("T", [1, 3, 4])
-def test_with_a_learned_decoder_the_gradient_is_that_of_the_objective(T, x64):
-  # Two parameters move both the policy and what its actions are worth.
+def test_gradient_with_a_learned_decoder_is_unbiased(T, x64):
+  # Policy and likelihoods share two parameters.
   theta = np.array([0.3, -0.8])
   to_logits = np.array([[1.0, 0.5], [-0.7, 1.2], [0.2, -1.0]])
   to_values = np.array([[-0.4, 1.0], [0.9, 0.3], [-1.5, 0.6]])
@@ -83,7 +83,7 @@ def test_gradients_by_hand():
   gradients = jax.grad(loss, range(4))(
     log_probs, advantages, weights, likelihoods
   )
-  # −A/N, −ω/N, and nothing through A and ω.
+  # −A/N, −ω/N, and no gradient through A and ω.
   for got, expected in zip(
     gradients, ([-1.5, 0.5], [0, 0], [0, 0], [-1, -2]), strict=True
   ):
@@ -91,7 +91,7 @@ def test_gradients_by_hand():
 
 
 @pytest.mark.parametrize("garbage", [7.0, np.inf, np.nan])
-def test_a_masked_rollout_changes_nothing(garbage):
+def test_a_masked_rollout_has_no_effect(garbage):
   mask = np.array([True, False, True])
 
   def loss(log_probs, likelihoods, advantages, weights, mask=None):
@@ -114,7 +114,7 @@ def test_a_masked_rollout_changes_nothing(garbage):
     np.testing.assert_allclose(got, np.insert(small, 1, 0), rtol=1e-6)
 
 
-def test_nobody_there_is_no_loss():
+def test_fully_masked_group_has_zero_loss():
   x = jnp.ones(2)
   value, gradient = jax.value_and_grad(losses.surrogate)(
     x, x, mask=np.zeros(2, bool)
@@ -124,13 +124,13 @@ def test_nobody_there_is_no_loss():
 
 
 @pytest.mark.parametrize("name", ["weights", "likelihoods"])
-def test_half_a_pathwise_term_is_refused(name):
+def test_half_a_pathwise_term_raises(name):
   x = jnp.ones(2)
   with pytest.raises(ValueError, match="needs both weights and likelihoods"):
     losses.surrogate(x, x, **{name: x})
 
 
-def test_shapes_that_do_not_fit_are_named():
+def test_error_names_mismatched_shapes():
   ones = jnp.ones(3)
   with pytest.raises(ValueError, match=r"'advantages': \(2,\).*must be \[N\]"):
     losses.surrogate(ones, jnp.ones(2))

@@ -1,4 +1,4 @@
-"""Sums over a policy and a noise model against SciPy's integrals."""
+"""Marginals of a policy and a noise model against SciPy's integrals."""
 
 import itertools
 
@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
-from test_likelihoods import FAMILIES, each
 
 from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
+from tests.test_likelihoods import FAMILIES, each
 
 
 def _integral(name, target, weights, means, scales, of):
@@ -31,30 +31,32 @@ def _integral(name, target, weights, means, scales, of):
 
 @each
 def test_marginals_of_normal_policies_are_integrals(name):
-  ours, theirs = FAMILIES[name]
+  noise, reference = FAMILIES[name]
   weights, means, scales = [0.3, 0.7], [-1.0, 0.5], [0.4, 1.3]
   log_weights = jnp.log(jnp.array(weights))
   for target in (-2.0, 0.1, 3.0):
     policy = Components(log_weights, jnp.array(means), jnp.array(scales))
-    p = _integral(name, target, weights, means, scales, theirs.pdf)
-    found = marginals.log_pass_rate(ours, target, policy) + ours.log_ceiling
-    assert float(found) == pytest.approx(np.log(p), abs=1e-4)
-    below = _integral(name, target, weights, means, scales, theirs.cdf)
-    cdf = marginals.predictive_cdf(ours, target, policy)
+    p = _integral(name, target, weights, means, scales, reference.pdf)
+    actual = marginals.log_pass_rate(noise, target, policy) + noise.log_ceiling
+    assert float(actual) == pytest.approx(np.log(p), abs=1e-4)
+    below = _integral(name, target, weights, means, scales, reference.cdf)
+    cdf = marginals.predictive_cdf(noise, target, policy)
     assert float(cdf) == pytest.approx(below, abs=2e-3)
 
 
 @each
 def test_marginals_of_atoms_are_sums(name):
-  ours, theirs = FAMILIES[name]
+  noise, reference = FAMILIES[name]
   weights, values = np.array([0.2, 0.5, 0.3]), np.array([-1.0, 0.0, 2.0])
   policy = Components(jnp.log(weights), jnp.asarray(values))
   for target in (-0.5, 0.1):
-    found = marginals.log_pass_rate(ours, target, policy)
-    p = np.sum(weights * theirs.pdf(target - values))
-    assert float(found) + ours.log_ceiling == pytest.approx(np.log(p), abs=1e-5)
-    cdf = marginals.predictive_cdf(ours, target, policy)
-    expected = np.sum(weights * theirs.cdf(target - values))
+    actual = marginals.log_pass_rate(noise, target, policy)
+    p = np.sum(weights * reference.pdf(target - values))
+    assert float(actual) + noise.log_ceiling == pytest.approx(
+      np.log(p), abs=1e-5
+    )
+    cdf = marginals.predictive_cdf(noise, target, policy)
+    expected = np.sum(weights * reference.cdf(target - values))
     assert float(cdf) == pytest.approx(expected, abs=1e-6)
 
 
@@ -65,26 +67,26 @@ def _value_and_slopes(noise, residual, policy_scale=1.0):
     policy = Components(jnp.zeros(1), jnp.zeros(1), scale[None])
     return marginals.log_pass_rate(noise, residual, policy) + noise.log_ceiling
 
-  found = jax.value_and_grad(log_density, (0, 1))(
+  actual = jax.value_and_grad(log_density, (0, 1))(
     jnp.float32(residual), jnp.float32(policy_scale)
   )
-  value, slopes = jax.tree.map(float, found)
+  value, slopes = jax.tree.map(float, actual)
   return value, slopes
 
 
 @pytest.mark.parametrize("width", [1e-30, 1e-7, 1e-6, 1e-3, 2e-3, 0.01])
 @pytest.mark.parametrize("target", [0.0, 0.3, 2.5, 3.5, 30.0])
 def test_a_window_far_narrower_than_the_policy(width, target):
-  """Sees one density, N(target; 0, 1), and its slopes −y and y² − 1."""
+  """The density is N(target; 0, 1), with slopes −y and y² − 1."""
   noise = likelihoods.tolerance(width=width)
   value, slopes = _value_and_slopes(noise, target)
-  bent = (width * target) ** 2 / 6  # The next term of log sinh(wy)/(wy).
-  assert value == pytest.approx(stats.norm.logpdf(target) + bent, 1e-5, 1e-3)
+  bend = (width * target) ** 2 / 6  # The next term of log sinh(wy)/(wy).
+  assert value == pytest.approx(stats.norm.logpdf(target) + bend, 1e-5, 1e-3)
   assert slopes == pytest.approx((-target, target**2 - 1), 2e-2, 1e-3)
 
 
 def _by_convolution(noise, residual, scale, policy_scale):
-  """log ∫ N(ŷ; 0, s) f(residual − ŷ) dŷ by a sum on a fine even grid."""
+  """log ∫ N(ŷ; 0, s) f(residual − ŷ) dŷ by a sum on a fine uniform grid."""
   step = min(scale, policy_scale) / 16
   low, high = -14 * policy_scale, max(residual, 0) + 14 * policy_scale
   z = np.arange(low, high, step)
@@ -103,15 +105,15 @@ def test_tails_of_student_t_stay_heavy(
   residual = deviations * scale
   noise = likelihoods.student_t(scale=scale, degrees=degrees)
   value, slopes = _value_and_slopes(noise, residual, policy_scale)
-  theirs = stats.t(degrees, 0, scale)
+  reference = stats.t(degrees, 0, scale)
 
-  def truth(residual, policy_scale):
-    return _by_convolution(theirs, residual, scale, policy_scale)
+  def expected(residual, policy_scale):
+    return _by_convolution(reference, residual, scale, policy_scale)
 
-  assert value == pytest.approx(truth(residual, policy_scale), 2e-6, 2e-5)
+  assert value == pytest.approx(expected(residual, policy_scale), 2e-6, 2e-5)
   for of, along in ((0, (scale, 0)), (1, (0, policy_scale))):
     plus, minus = (
-      truth(residual + sign * along[0], policy_scale + sign * along[1])
+      expected(residual + sign * along[0], policy_scale + sign * along[1])
       for sign in (1e-3, -1e-3)
     )
     slope = (plus - minus) / (2e-3 * max(along))
@@ -131,14 +133,14 @@ def test_student_t_of_few_and_many_degrees(degrees):
 @pytest.mark.parametrize("policy_scale", [0.01, 1.0])
 @pytest.mark.parametrize("deviations", [0.0, 0.5, -2.5, 30.0])
 @pytest.mark.parametrize("share", [1e-8, 1e-4, 1e-3, 0.1, 10.0])
-def test_laplace_noise_of_every_width(share, deviations, policy_scale):
+def test_laplace_noise_of_any_width(share, deviations, policy_scale):
   """Against SciPy's integral in units of the policy's σ, over both tails."""
   noise = likelihoods.laplace(scale=share * policy_scale)
   value, slopes = _value_and_slopes(
     noise, deviations * policy_scale, policy_scale
   )
 
-  def density(z):  # Of the residual, over that at the policy's own.
+  def density(z):  # Of the residual, relative to the policy's density there.
     ratio = (deviations**2 - z**2) / 2 - abs(deviations - z) / share
     return np.exp(ratio) / (2 * share)
 
@@ -148,8 +150,8 @@ def test_laplace_noise_of_every_width(share, deviations, policy_scale):
     integrate.quad(density, *ends, epsabs=1e-9, limit=200)[0]
     for ends in itertools.pairwise(edges)
   )
-  truth = np.log(mass) + stats.norm.logpdf(deviations) - np.log(policy_scale)
-  assert value == pytest.approx(truth, 2e-6, 1e-5)
+  expected = np.log(mass) + stats.norm.logpdf(deviations) - np.log(policy_scale)
+  assert value == pytest.approx(expected, 2e-6, 1e-5)
   assert np.isfinite(slopes).all()
   if share <= 1e-3 and abs(deviations) < 5:
     u = deviations
@@ -157,8 +159,8 @@ def test_laplace_noise_of_every_width(share, deviations, policy_scale):
     assert slopes == pytest.approx(expected, 1e-3, 1e-3 / policy_scale)
 
 
-def test_nothing_explains_the_target():
-  """log E[l] = −inf, and its gradient 0 rather than NaN."""
+def test_impossible_target_has_zero_gradient():
+  """log E[l] = −inf, and its gradient is 0, not NaN."""
   window = likelihoods.tolerance(width=0.5)
 
   def log_p(logits):

@@ -1,4 +1,4 @@
-"""Objectives against sixty-digit arithmetic, and against each other."""
+"""Objectives against sixty-digit arithmetic and against each other."""
 
 import math
 
@@ -10,9 +10,8 @@ import pytest
 from maxrl_jax import objectives
 from tests.support import oracles
 
-# From hopeless to solved. Between 0.29 and 0.41 lies the weakest stretch of
-# log1p(−p) in double precision; the last ones are as close to 1 as float32
-# and float64 come.
+# log1p(−p) in double precision is least accurate between 0.29 and 0.41; the
+# last rates are the float32 and float64 numbers closest to 1.
 PASS_RATES = np.concatenate(
   [
     np.logspace(-12, -1, 45),
@@ -28,7 +27,7 @@ def series(_):
   return objectives.series(COEFFICIENTS)
 
 
-# make(parameter) is the objective, and here is its truth.
+# name: (make, parameter, exact value, weight and slope of make(parameter)).
 CASES = {
   "rl": (lambda _: objectives.rl(), 0, oracles.rl()),
   "ml": (
@@ -57,7 +56,7 @@ def evaluate(make, parameter, p):
   return objective.value(p), objective.weight(p), slope(p)
 
 
-# Compiled once for all parameters, or once for each.
+# Compiled once for all parameters (traced), or once per parameter (static).
 traced = jax.jit(evaluate, static_argnums=0)
 static = jax.jit(evaluate, static_argnums=(0, 1))
 
@@ -70,18 +69,18 @@ def test_value_weight_and_slope_are_accurate_to_rounding(case, dtype):
   if case == "grpo":  # infinite at 1
     p = p[p < 1]
   with jax.enable_x64(dtype == np.float64):
-    found = traced(make, parameter, p)
-  truth = np.array([exact(x) for x in p]).T
+    actual = traced(make, parameter, p)
+  wanted = np.array([exact(x) for x in p]).T
   eps, tiny = np.finfo(dtype).eps, np.finfo(dtype).tiny
   bounds, floor = (20, 20, 40), tiny
-  # Beside w' stands (T(1−p)^{T−1} − w)/p: at T p = ¼ and T = 2, where it is
-  # worst, a rounding of w is 16 of the slope.
+  # w' is computed as (T(1−p)^{T−1} − w)/p: at worst, for T p = ¼ and T = 2,
+  # one rounding of w is 16 roundings of the slope.
   if case.startswith("pass_at_k"):
-    # (1−p)^K = exp(K log(1−p)) is known as well as that exponent, to a rounding
-    # or two of its size, and flushes to zero before it is multiplied by K².
+    # (1−p)^K = exp(K log(1−p)) is as accurate as its exponent, one or two
+    # roundings, and underflows to zero before the multiplication by K².
     exponent = np.log1p(-np.minimum(p.astype(float), 1 - eps)) * -parameter
     bounds, floor = (20, *[20 + 2 * exponent] * 2), tiny * parameter**2
-  for got, expected, bound in zip(found, truth, bounds, strict=True):
+  for got, expected, bound in zip(actual, wanted, bounds, strict=True):
     assert got.dtype == dtype
     allowed = bound * eps * np.where(expected == 0, 1, np.abs(expected))
     error = np.abs(np.asarray(got, float) - expected)
@@ -106,13 +105,13 @@ def test_value_weight_and_slope_are_accurate_to_rounding(case, dtype):
     ("grpo", 0, math.inf, -math.inf),
   ],
 )
-def test_no_success_at_all(case, value, weight, slope):
+def test_pass_rate_of_zero(case, value, weight, slope):
   make, parameter, _ = CASES[case]
-  found = np.ravel(traced(make, parameter, jnp.zeros(1)))
-  np.testing.assert_allclose(found, [value, weight, slope], rtol=1e-6)
+  actual = np.ravel(traced(make, parameter, jnp.zeros(1)))
+  np.testing.assert_allclose(actual, [value, weight, slope], rtol=1e-6)
 
 
-def test_grpo_at_the_ends_and_between():
+def test_grpo_by_hand():
   p = jnp.array([0, 0.25, 0.5, 0.75, 1])
   value, weight, _ = traced(*CASES["grpo"][:2], p)
   thirds = np.array([0, 1 / 3, 1 / 2, 2 / 3, 1])
@@ -125,7 +124,7 @@ def test_grpo_at_the_ends_and_between():
   "case",
   ["rl", "ml", "grpo", "series", "maxrl 16", "pass_at_k 16", "power 0.5"],
 )
-def test_value_differentiates_to_weight_through_the_chain_rule(case):
+def test_gradient_of_value_follows_the_chain_rule(case):
   make, parameter, _ = CASES[case]
   objective = make(parameter)
   logit = jnp.linspace(-5, 2, 8)
@@ -145,8 +144,7 @@ def test_value_differentiates_to_weight_through_the_chain_rule(case):
 def test_jit_and_vmap_change_nothing(case):
   make, parameter, _ = CASES[case]
   objective = make(parameter)
-  # More than 12 rates: that is where a compiler began to fuse the integral of
-  # J_T, and to get it wrong.
+  # More than 12 rates, for which XLA miscompiled the integral of J_T.
   p = jnp.linspace(0.01, 0.99, 40).reshape(2, 20)
   for f in (objective.value, objective.weight):
     eager = f(p)
@@ -166,13 +164,13 @@ def test_jit_and_vmap_change_nothing(case):
 def test_traced_parameters_equal_static_ones(make, parameters):
   p = jnp.array([1e-6, 0.01, 0.2, 0.5, 1])
   sweep = jax.jit(jax.vmap(lambda x: evaluate(make, x, p)))
-  found = zip(*sweep(jnp.array(parameters, float)), strict=True)
-  for parameter, swept in zip(parameters, found, strict=True):
+  actual = zip(*sweep(jnp.array(parameters, float)), strict=True)
+  for parameter, swept in zip(parameters, actual, strict=True):
     for x, y in zip(swept, static(make, parameter, p), strict=True):
       np.testing.assert_allclose(x, y, rtol=5e-6, atol=1e-6)
 
 
-def test_more_terms_tighten_the_bound_on_the_likelihood():
+def test_higher_orders_tighten_the_bound_on_log_p():
   p = np.array([1e-6, 0.01, 0.3, 0.9], np.float32)
   ladder = jnp.array([*ORDERS, math.inf])
   values, weights, _ = map(
@@ -186,7 +184,7 @@ def test_more_terms_tighten_the_bound_on_the_likelihood():
   assert np.all(values >= np.log(p) * rounding)
   assert np.all(weights[1:] * rounding >= weights[:-1])
   assert np.all(weights <= rounding / p)
-  # Where p = 1e-6, every order is far from the next.
+  # At p = 1e-6, consecutive orders differ clearly.
   assert np.all(values[1:, 0] < values[:-1, 0] - 0.1)
   assert np.all(weights[1:, 0] > weights[:-1, 0] + 0.9)
 
@@ -241,7 +239,7 @@ def test_coefficients_by_hand():
     ("maxrl inf", "ml", 0),
   ],
 )
-def test_one_family_runs_into_another(case, same, shift):
+def test_special_cases_coincide(case, same, shift):
   p = jnp.array([0.01, 0.3, 0.8])
   value, *derivatives = traced(*CASES[case][:2], p)
   expected, *same_derivatives = traced(*CASES[same][:2], p)
@@ -252,25 +250,25 @@ def test_one_family_runs_into_another(case, same, shift):
 
 def test_a_series_of_ones_is_maxrl():
   p = jnp.array([0.01, 0.3, 0.8])
-  found = traced(objectives.series, np.ones(7), p)
-  for x, y in zip(found, traced(objectives.maxrl, 7, p), strict=True):
+  actual = traced(objectives.series, np.ones(7), p)
+  for x, y in zip(actual, traced(objectives.maxrl, 7, p), strict=True):
     np.testing.assert_allclose(x, y, rtol=5e-6)
 
 
 @pytest.mark.parametrize(
-  ("make", "name", "wrong"),
+  ("make", "name", "invalid"),
   [
     (objectives.maxrl, "order", [0, -1, 0.5, math.nan]),
     (objectives.pass_at_k, "k", [0, -3, math.nan]),
     (objectives.power, "alpha", [-0.1, 1.1, math.nan]),
   ],
 )
-def test_parameters_out_of_range_are_named(make, name, wrong):
-  for value in wrong:
+def test_error_names_a_parameter_out_of_range(make, name, invalid):
+  for value in invalid:
     with pytest.raises(ValueError, match=rf"^{name} = {value}:"):
       make(value)
 
 
-def test_every_objective_has_its_name():
+def test_objective_names_are_function_names():
   for name, make in objectives.OBJECTIVES.items():
     assert make is getattr(objectives, name)

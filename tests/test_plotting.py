@@ -1,4 +1,4 @@
-"""Colours that any eye can tell apart, and dashes for those that see none."""
+"""Colours are distinguishable with any colour vision, dashes in grey."""
 
 import itertools
 
@@ -54,7 +54,7 @@ def _linear(colour):
 
 
 def _lab(colour, vision="normal"):
-  """CIELAB as seen."""
+  """CIELAB coordinates as perceived with this colour vision."""
   seen = np.clip(_VISIONS[vision] @ _linear(colour), 0, 1)
   x, y, z = (
     np.cbrt(t) if t > (6 / 29) ** 3 else t / (3 * (6 / 29) ** 2) + 4 / 29
@@ -69,13 +69,13 @@ def _closest(colours, vision):
 
 
 def _contrast(colour):
-  """On white, as WCAG 2 has it."""
+  """WCAG 2 contrast ratio on white."""
   return 1.05 / (_XYZ[1] @ _linear(colour) + 0.05)
 
 
-def test_the_ruler_measures():
+def test_colour_measures_by_hand():
   np.testing.assert_allclose(_lab("#ffffff"), [100, 0, 0], atol=1e-3)
-  # Published CIELAB of sRGB's red, and a red and a green that few confuse.
+  # Published CIELAB of sRGB's red; a red and a green that few confuse.
   np.testing.assert_allclose(_lab("#ff0000"), [53.24, 80.09, 67.20], atol=0.01)
   assert _closest(["#b04000", "#507000"], "normal") > 50
   assert _closest(["#b04000", "#507000"], "deuteranopia") < 25
@@ -94,13 +94,13 @@ _SETS = {
 
 @pytest.mark.parametrize("vision", _VISIONS)
 @pytest.mark.parametrize("name", _SETS)
-def test_any_eye_tells_methods_apart(name, vision):
+def test_methods_are_distinguishable(name, vision):
   # A difference of 2.3 is just noticeable side by side; lines are thin.
   assert _closest(set(_SETS[name].values()), vision) > 12
 
 
 @pytest.mark.parametrize("name", _SETS)
-def test_colours_stand_out_from_the_plate(name):
+def test_colours_contrast_with_the_background(name):
   for label, colour in _SETS[name].items():
     assert _contrast(colour) >= 3, label
 
@@ -111,13 +111,13 @@ def test_sweeps_have_enough_colours():
 
 @pytest.mark.parametrize("vision", _VISIONS)
 def test_orders_go_from_light_to_dark(vision):
-  shades = [plotting.shade(place) for place in np.linspace(0, 1, 8)]
+  shades = [plotting.shade(x) for x in np.linspace(0, 1, 8)]
   lightness = [_lab(shade, vision)[0] for shade in shades]
   assert max(np.diff(lightness)) < -4
   assert _contrast(shades[0]) >= 3
 
 
-def test_dashes_tell_methods_apart_in_grey():
+def test_dash_patterns_are_unique_per_method():
   colours = set(plotting.COLOURS.values())
   styles = {plotting.dashes(colour) for colour in colours}
   assert len(styles) == len(colours)
@@ -127,6 +127,7 @@ def test_dashes_tell_methods_apart_in_grey():
   plotting.curve(
     ax, [0, 1], [0, 1], colour=plotting.COLOURS["grpo"], linestyle="-"
   )
-  solid, dashed, asked = ax.lines
-  assert not solid.is_dashed() and dashed.is_dashed() and not asked.is_dashed()
+  solid, dashed, override = ax.lines
+  assert not solid.is_dashed() and dashed.is_dashed()
+  assert not override.is_dashed()
   plt.close(ax.figure)

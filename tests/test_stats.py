@@ -13,7 +13,7 @@ def test_mean_interval_by_hand():
   assert interval.low == pytest.approx(2 - 4.302653 / np.sqrt(3), rel=1e-6)
 
 
-def test_mean_interval_covers_as_often_as_it_says():
+def test_mean_interval_has_nominal_coverage():
   scores = np.random.default_rng(0).normal(3.0, 2.0, size=(5, 4000))
   interval = stats.mean_interval(scores)
   covered = np.mean((interval.low <= 3.0) & (interval.high >= 3.0))
@@ -36,10 +36,10 @@ def test_difference_interval():
   assert interval.high == pytest.approx(3 + half, rel=1e-6)
 
 
-def test_difference_interval_of_runs_that_are_all_alike():
+def test_difference_interval_of_constant_scores():
   same = stats.difference_interval(np.zeros(3), np.full(4, 0.25))
   assert [float(x) for x in same] == [-0.25] * 3
-  # One side constant: Student's interval of the other's mean, two degrees.
+  # If one is constant: Student's interval of the other's mean, 2 degrees.
   first = np.array([3.0, 4.0, 5.0])
   interval = stats.difference_interval(first, np.zeros(3))
   half = 4.302653 * np.sqrt(1 / 3)
@@ -47,21 +47,21 @@ def test_difference_interval_of_runs_that_are_all_alike():
   assert interval.high == pytest.approx(4 + half, rel=1e-6)
 
 
-def test_one_run_makes_no_difference_certain():
+def test_difference_interval_of_one_run_is_nan():
   for first, second in (([0.5], [0.7]), ([0.5], [0.7, 0.8])):
-    found = stats.difference_interval(np.array(first), np.array(second))
-    assert float(found.mean) == pytest.approx(0.5 - np.mean(second))
-    assert np.isnan(found.low) and np.isnan(found.high)
+    actual = stats.difference_interval(np.array(first), np.array(second))
+    assert float(actual.mean) == pytest.approx(0.5 - np.mean(second))
+    assert np.isnan(actual.low) and np.isnan(actual.high)
 
 
-def test_pairs_need_the_same_seeds():
+def test_unequal_numbers_of_seeds_raise():
   scores = {"a": np.arange(4.0), "b": np.array([9.0])}
   with pytest.raises(ValueError, match="'b': 1"):
     stats.paired_comparisons(scores, "a")
 
 
 def test_interquartile_mean_by_hand():
-  """Of eight runs the middle four count."""
+  """The mean of the middle four of eight runs."""
   scores = np.array([100.0, 1, 2, 3, 4, 5, 6, -50])
   assert stats.interquartile_mean(scores) == pytest.approx((2 + 3 + 4 + 5) / 4)
 
@@ -71,37 +71,37 @@ def test_optimality_gap_by_hand():
   np.testing.assert_allclose(stats.optimality_gap(scores), [0.3, 0.0])
 
 
-def test_bootstrap_interval_is_that_of_a_loop():
+def test_bootstrap_interval_equals_a_loop():
   scores = np.random.default_rng(3).normal(size=30)
-  found = stats.bootstrap_interval(
+  actual = stats.bootstrap_interval(
     scores, np.mean, rng=np.random.default_rng(0), resamples=20_000
   )
   rng = np.random.default_rng(1)
   means = [rng.choice(scores, 30).mean() for _ in range(20_000)]
   low, high = np.quantile(means, (0.025, 0.975))
-  assert float(found.mean) == pytest.approx(scores.mean())
-  assert float(found.low) == pytest.approx(low, abs=0.01)
-  assert float(found.high) == pytest.approx(high, abs=0.01)
+  assert float(actual.mean) == pytest.approx(scores.mean())
+  assert float(actual.low) == pytest.approx(low, abs=0.01)
+  assert float(actual.high) == pytest.approx(high, abs=0.01)
 
 
 def test_bootstrap_is_stratified_and_reproducible():
-  """Tasks differ, runs of a task do not: nothing is left to be unsure of."""
+  """If all runs of a task are equal, the stratified interval has width 0."""
   scores = np.tile([0.1, 0.9, 0.4], (5, 1))
-  found = stats.bootstrap_interval(
+  actual = stats.bootstrap_interval(
     scores, np.mean, rng=np.random.default_rng(0)
   )
-  np.testing.assert_allclose(found, scores.mean())
+  np.testing.assert_allclose(actual, scores.mean())
   scores = np.random.default_rng(0).normal(size=(10, 2))
   one, two = (
     stats.bootstrap_interval(scores, rng=np.random.default_rng(7))
     for _ in range(2)
   )
   assert one.low == two.low and one.high == two.high and one.low < one.high
-  with pytest.raises(ValueError, match="two are needed"):
+  with pytest.raises(ValueError, match="needs at least 2"):
     stats.bootstrap_interval(scores[:1], rng=np.random.default_rng(0))
 
 
-def test_bootstrap_covers_as_often_as_it_says():
+def test_bootstrap_has_nominal_coverage():
   rng = np.random.default_rng(0)
   covered = []
   for _ in range(300):
@@ -113,14 +113,14 @@ def test_bootstrap_covers_as_often_as_it_says():
 
 
 def test_probability_of_improvement_counts_pairs():
-  ours, theirs = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
+  first, second = np.array([1.0, 2.0, 3.0]), np.array([2.0, 0.0])
   # 1: beats 0. 2: beats 0, ties 2. 3: beats both.
   expected = (1 + 1.5 + 2) / 6
-  assert stats.probability_of_improvement(ours, theirs) == pytest.approx(
+  assert stats.probability_of_improvement(first, second) == pytest.approx(
     expected
   )
   both = stats.probability_of_improvement(
-    np.stack([ours, ours], 1), np.stack([theirs, theirs + 10], 1)
+    np.stack([first, first], 1), np.stack([second, second + 10], 1)
   )
   assert both == pytest.approx(expected / 2)
 
@@ -133,24 +133,24 @@ def test_holm_by_hand():
   assert stats.holm([]) == []
 
 
-def test_paired_comparisons_see_through_seeds_that_differ():
-  """A difference of 1 beside seeds that differ by 100."""
+def test_paired_comparisons_remove_differences_between_seeds():
+  """A difference of 1 between methods, and of 100 between seeds."""
   rng = np.random.default_rng(0)
   seeds = rng.normal(0, 100, 8)
   noise = rng.normal(0, 0.1, 8)
   scores = {"a": seeds, "b": seeds + 1 + noise, "c": seeds.copy()}
-  found = stats.paired_comparisons(scores, "a")
-  apart = 1 + noise
-  t = apart.mean() / (apart.std(ddof=1) / np.sqrt(8))
+  actual = stats.paired_comparisons(scores, "a")
+  differences = 1 + noise
+  t = differences.mean() / (differences.std(ddof=1) / np.sqrt(8))
   p = 2 * scipy_stats.t.sf(t, 7)
-  assert found["b"].p_value == pytest.approx(p, rel=1e-6)
-  assert found["b"].corrected == pytest.approx(2 * p, rel=1e-6)
-  assert found["b"].difference.low > 0.8
-  assert found["c"].p_value == 1.0 and found["c"].difference.mean == 0
+  assert actual["b"].p_value == pytest.approx(p, rel=1e-6)
+  assert actual["b"].corrected == pytest.approx(2 * p, rel=1e-6)
+  assert actual["b"].difference.low > 0.8
+  assert actual["c"].p_value == 1.0 and actual["c"].difference.mean == 0
 
 
-def test_seeds_that_all_differ_alike_are_no_certainty():
-  """Four that all rise have the two-sided sign test's 2 / 2⁴; one has none."""
+def test_equal_differences_use_the_sign_test():
+  """Four equal increases have p = 2 / 2⁴ (two-sided); one has p = 1."""
   for count, p in ((4, 0.125), (1, 1.0)):
     scores = {"a": np.zeros(count), "b": np.ones(count)}
     assert stats.paired_comparisons(scores, "a")["b"].p_value == p

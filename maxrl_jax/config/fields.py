@@ -13,7 +13,7 @@ from maxrl_jax.config import option_names
 _OF_POLICIES = {
   *("name", "parent", "num_actions", "initial_logits", "num_dims"),
   *("learned_scale", "smallest_scale", "initial_scale"),
-  *("spread", "least_policy_scale", "width"),
+  *("mean_range", "least_policy_scale", "width"),
   *("vocab_size", "max_length", "eos", "rope_theta", "epsilon"),
   "prompts_apart",
 }

@@ -1,4 +1,4 @@
-"""One group of likelihoods, checked; means over those that are there."""
+"""Checks of one group of likelihoods, and means over unmasked rollouts."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def prepare(
   smallest: int = 1,
   bounded: bool = True,
 ) -> tuple[Array, Array]:
-  """Checked likelihoods in at least float32, and a mask that is there."""
+  """Checked likelihoods in at least float32, and a mask that is not None."""
   size = symmetric.group_size(likelihoods)
   if size < smallest:
     raise ValueError(
@@ -26,28 +26,28 @@ def prepare(
       f" rollouts and needs N ≥ {smallest}"
     )
   symmetric.check_mask(mask, size)
-  # NumPy's where it is all there: known while tracing, and constant.
+  # A NumPy mask is a constant under tracing.
   present: Any = (
     np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
   )
   check_likelihoods(likelihoods, present, bounded)
   l = jnp.asarray(likelihoods)
-  # Whatever stands in a masked place, NaN too, is none of our business.
+  # Masked values are ignored, even NaN.
   return jnp.where(present, l.astype(symmetric.compute_dtype(l)), 0), present
 
 
 def check_likelihoods(
   likelihoods: ArrayLike, mask: ArrayLike = True, bounded: bool = True
 ) -> None:
-  """Raises ValueError at a NaN or a value outside [0, 1]; traced ones pass.
+  """Raises ValueError at NaN or values outside [0, 1], unless traced.
 
-  With `bounded` false any finite number passes.
+  With `bounded=False`, any finite value is valid.
   """
   if any(isinstance(x, jax.core.Tracer) for x in (likelihoods, mask)):
     return
   l = np.asarray(likelihoods, np.float64)
-  good = (l >= 0) & (l <= 1) if bounded else np.isfinite(l)
-  bad = np.flatnonzero(~good & np.asarray(mask))
+  valid = (l >= 0) & (l <= 1) if bounded else np.isfinite(l)
+  bad = np.flatnonzero(~valid & np.asarray(mask))
   if bad.size and bounded:
     raise ValueError(
       f"likelihoods[{bad[0]}] = {l[bad[0]]}: must be in [0, 1]; divide by the"
@@ -66,7 +66,7 @@ def mean(x: Array, mask: ArrayLike) -> Array:
 
 
 def loo_mean(l: Array, mask: ArrayLike) -> Array:
-  """mean_{i≠j} l_i [N]; l_j itself where rollout j has no company."""
+  """mean_{i≠j} l_i [N]; l_j if j is the only unmasked rollout."""
   total = jnp.sum(jnp.where(mask, l, 0))
   others = jnp.sum(mask).astype(l.dtype) - 1
   return jnp.where(others > 0, (total - l) / jnp.maximum(others, 1), l)

@@ -1,4 +1,4 @@
-"""Estimators from ratios of likelihoods and from their ranks."""
+"""Estimators based on ratios or ranks of likelihoods."""
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,11 @@ Array = jax.Array
 def maxrl_paper(
   likelihoods: ArrayLike, *, mask: ArrayLike | None = None
 ) -> Array:
-  """Algorithm 1 of arXiv 2602.02710 as shipped: A_j = (r_j − r̄)/r̄.
+  """Algorithm 1 of arXiv 2602.02710: A_j = (r_j − r̄)/r̄.
 
-  For binary r, unbiased for ∇J_{N−1}: dropping the group at K = 0 costs one
-  order of the N that eq. 9 has (order N keeps A_j = −1 at K = 0). For other l
-  it is `self_normalized`, biased. K = 0 and K = N: 0. N = 1: ValueError.
+  Unbiased for ∇J_{N−1} if r is binary: A_j = 0 instead of −1 at K = 0 lowers
+  the order from the N of eq. 9 to N−1. For other l it equals `self_normalized`,
+  which is biased. K = 0 and K = N: 0. N = 1: ValueError.
   """
   return self_normalized(likelihoods, mask=mask)
 
@@ -26,7 +26,7 @@ def maxrl_paper(
 def self_normalized(
   likelihoods: ArrayLike, *, mask: ArrayLike | None = None
 ) -> Array:
-  """Normalized importance weights, the IWAE plug-in: A_j = l_j / l̄ − 1.
+  """Normalized importance weights (IWAE): A_j = l_j / l̄ − 1.
 
   Biased for ∇ log p, with a bias of order 1/N: both ∇p and p are estimated
   from the same rollouts (arXiv 1509.00519). For binary l it is `maxrl_paper`,
@@ -34,49 +34,49 @@ def self_normalized(
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   largest = jnp.max(jnp.where(mask, l, 0))
-  # Relative to the largest, so that tiny likelihoods do not underflow.
-  some = largest >= jnp.finfo(l.dtype).tiny  # Below that, quotients are lost.
+  # Divided by the largest first, so that tiny likelihoods do not underflow.
+  some = largest >= jnp.finfo(l.dtype).tiny  # Subnormal quotients are inexact.
   relative = l / jnp.where(some, largest, 1)
   ratio = relative / jnp.where(some, mean(relative, mask), 1)
   return jnp.where(mask & some, ratio - 1, 0)
 
 
 def tail_rl(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
-  """Likelihood of every threshold (arXiv 2609.02987), by ranks.
+  """TailRL: Algorithm 1 integrated over thresholds (arXiv 2609.02987).
 
       A_(k) = N Σ_{j≤k} (r_(j) − r_(j−1))/(N−j+1) − mean,  r_(0) = 0
 
-  in ascending order: the integral over thresholds τ of Algorithm 1 for the
-  binary reward 1[r ≥ τ]. Unbiased for ∇ ∫₀¹ J_{N−1}(P(r ≥ τ)) dτ; biased for
-  log E[l] unless l is binary, where it is `maxrl` of order N−1. All equal
+  for rewards in ascending order: the integral over thresholds τ of Algorithm 1
+  with binary reward 1[r ≥ τ]. Unbiased for ∇ ∫₀¹ J_{N−1}(P(r ≥ τ)) dτ; biased
+  for log E[l] unless l is binary, where it is `maxrl` of order N−1. All equal
   (K = 0, K = N): 0. N = 1: ValueError.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   l = jnp.where(mask, l, 0)
   rank = jnp.argsort(jnp.argsort(l))
   ordered = jnp.sort(l)
-  rise = jnp.diff(ordered, prepend=jnp.zeros(1, l.dtype))
-  # A masked rollout sorts first as a zero and shares in no rise.
+  increments = jnp.diff(ordered, prepend=jnp.zeros(1, l.dtype))
+  # Masked rollouts are zeros, which sort first and have no increment.
   at_least = jnp.arange(l.shape[0], 0, -1, dtype=l.dtype)
-  advantages = count(mask, l) * jnp.cumsum(rise / at_least)[rank]
+  advantages = count(mask, l) * jnp.cumsum(increments / at_least)[rank]
   return jnp.where(mask, advantages - mean(advantages, mask), 0)
 
 
 def log_self_normalized(
   log_likelihoods: ArrayLike, *, mask: ArrayLike | None = None
 ) -> Array:
-  """`self_normalized` of log l [N] ≤ 0: A_j = N softmax(log l)_j − 1.
+  """`self_normalized` from log l [N] ≤ 0: A_j = N softmax(log l)_j − 1.
 
-  Nothing underflows: at log-likelihoods of −1e4 the best rollout still leads.
+  Does not underflow, even at log-likelihoods of −1e4.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
-  nothing = jnp.max(log_l) == -jnp.inf  # Not so for NaN, which is passed on.
-  share = jax.nn.softmax(jnp.where(nothing, 0, log_l))
-  return jnp.where(mask & ~nothing, count(mask, log_l) * share - 1, 0)
+  all_zero = jnp.max(log_l) == -jnp.inf  # False for NaN, which propagates.
+  share = jax.nn.softmax(jnp.where(all_zero, 0, log_l))
+  return jnp.where(mask & ~all_zero, count(mask, log_l) * share - 1, 0)
 
 
 def vimco(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
-  """`log_vimco` of l [N] in [0, 1]; zeros count as the smallest float."""
+  """`log_vimco` from l [N] in [0, 1]; replaces 0 by the smallest float."""
   l, mask = prepare(likelihoods, mask, smallest=2)
   smallest = jnp.finfo(l.dtype).tiny
   return log_vimco(jnp.log(jnp.maximum(l, smallest)), mask=mask)
@@ -89,15 +89,14 @@ def log_vimco(
 
       A_j = N (L − L_{−j}),  L = log mean_i l_i
 
-  L_{−j} has, in place of l_j, the geometric mean of the others. Unbiased for
-  ∇E[L], the importance-weighted bound on log p (arXiv 1509.00519), which is
-  below log p by about Var(l)/(2N p²): biased for ∇ log p. Not centred. All
-  equal: 0. It is meant for l > 0: zeros count as the smallest float or the
-  smallest l of the group, and a single success among them has a huge advantage.
-  N = 1: ValueError.
+  L_{−j} replaces l_j by the geometric mean of the others. Unbiased for ∇E[L],
+  the importance-weighted bound on log p (arXiv 1509.00519), which is below
+  log p by about Var(l)/(2N p²): biased for ∇ log p. Not centred. All equal: 0.
+  N = 1: ValueError. Meant for l > 0: zeros are replaced by the smallest float
+  or the smallest l of the group, so one success among zeros has a huge A_j.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
-  # Only differences count: near 0 they keep their digits.
+  # Only differences matter; they are most accurate near 0.
   largest = jnp.max(log_l)
   log_l = log_l - jnp.where(largest == -jnp.inf, 0, largest)
   zero = mask & (log_l == -jnp.inf)
@@ -107,15 +106,15 @@ def log_vimco(
   finite = jnp.where(mask, log_l, 0)
   num = count(mask, log_l)
   geometric = (jnp.sum(finite) - finite) / jnp.maximum(num - 1, 1)
-  nothing = jnp.full(1, -jnp.inf, log_l.dtype)
+  log_zero = jnp.full(1, -jnp.inf, log_l.dtype)
   before = lax.associative_scan(jnp.logaddexp, log_l)
   after = lax.associative_scan(jnp.logaddexp, log_l, reverse=True)
   others = jnp.logaddexp(
-    jnp.concatenate([nothing, before[:-1]]),
-    jnp.concatenate([after[1:], nothing]),
+    jnp.concatenate([log_zero, before[:-1]]),
+    jnp.concatenate([after[1:], log_zero]),
   )
   total = before[-1]
-  # Where l_j is a small part of the sum, its logarithms differ by rounding.
+  # If l_j is a small part of the sum, the difference of logarithms cancels.
   change = jnp.exp(geometric - total) - jnp.exp(log_l - total)
   small = change > -0.5
   advantages = num * jnp.where(
@@ -132,7 +131,7 @@ def _log_prepare(
   """Checked log l in at least float32, −inf where masked; and the mask."""
   log_l = jnp.asarray(log_likelihoods)
   log_l = log_l.astype(jnp.promote_types(log_l.dtype, jnp.float32))
-  # Size and mask are checked as those of likelihoods are.
+  # The same checks of size and mask as for likelihoods.
   _, mask = prepare(jnp.zeros(log_l.shape), mask, smallest=smallest)
   if not any(isinstance(x, jax.core.Tracer) for x in (log_l, mask)):
     bad = np.flatnonzero(~(np.asarray(log_l) <= 0) & np.asarray(mask))

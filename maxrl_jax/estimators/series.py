@@ -1,4 +1,4 @@
-"""MaxRL and every other series objective, with a choice of baselines."""
+"""MaxRL and the other series objectives, with a choice of baselines."""
 
 from collections.abc import Callable
 
@@ -25,20 +25,20 @@ def maxrl(
       A_j = Σ_{k<T} (ē_{k+1}^j − q_j ē_k^j),  ω_j = Σ_{k<T} ē_k^j
 
   Unbiased for ∇J_T(p) = w_T(p) ∇p, w_T = (1−(1−p)^T)/p (arXiv 2602.02710
-  eq. 7, generalized from binary rewards): for every order 1 ≤ T ≤ N, every
-  baseline below, and rollouts that are independent given the prompt. Order 1 is
-  RLOO; order N−1 with binary l is the paper's Algorithm 1.
+  eq. 7, generalized from binary rewards), for every order 1 ≤ T ≤ N and every
+  baseline below, if rollouts are independent given the prompt. Order 1 is RLOO;
+  order N−1 with binary l is the paper's Algorithm 1.
 
-  With the centred baseline K = 0 (all l = 0) and K = N (all l = 1) give 0, with
-  'none' 0 and 1. N = 1: ValueError with 'centred' and 'loo_mean', which compare
-  rollouts; with the other baselines l_1 − b, REINFORCE.
+  K = 0 (all l = 0) and K = N (all l = 1): 0 with the centred baseline, 0 and 1
+  with 'none'. N = 1: ValueError with 'centred' and 'loo_mean', which compare
+  rollouts; l_1 − b (REINFORCE) with the other baselines.
 
   Args:
-    likelihoods: l [N] in [0, 1]; boolean ones take the closed form.
-    order: T, a number or a traced scalar; None is N−1.
+    likelihoods: l [N] in [0, 1]; boolean ones use the closed form.
+    order: T, a number or a traced scalar; None means N−1.
     baseline: one of `BASELINES` or a number, subtracted as a constant.
-      'centred' sums to zero over the group for T < N.
-    mask: [N], False where there is no rollout.
+      With 'centred', advantages sum to zero over the group for T < N.
+    mask: [N], False for rollouts to ignore.
     method: see `symmetric.METHODS`.
 
   Raises:
@@ -46,7 +46,7 @@ def maxrl(
   """
   l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.leave_one_out(likelihoods, order, mask=mask, method=method)
-  return _weigh(l, loo, baseline, mask)
+  return _advantages(l, loo, baseline, mask)
 
 
 def pass_at_k(
@@ -58,9 +58,9 @@ def pass_at_k(
 ) -> Array:
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
 
-  Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. With no success among
-  N, or with N, centred: 0. N = 1: as `maxrl`. At K = N there is no rollout
-  left for the centred baseline, which is then 0: unbiased, not centred.
+  Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. All l = 0 or all l = 1: 0
+  if centred. N = 1: as `maxrl`. At K = N the centred baseline needs one more
+  rollout, so it is 0: unbiased, not centred.
 
   Raises:
     ValueError: k outside 1..N.
@@ -85,15 +85,15 @@ def power(
   baseline: str | float = "centred",
   mask: ArrayLike | None = None,
 ) -> Array:
-  """Box–Cox pass rate of power α, its series cut at T.
+  """Box–Cox pass rate (p^α − 1)/α, with its series truncated to T terms.
 
   Unbiased for the gradient with w(p) = Σ_{k<T} C(k−α, k) (1−p)^k, which tends
-  to ∇ (p^α − 1)/α as T grows (`objectives.series` is the exact value of the cut
-  one). α = 1 is RLOO, α = 0 is `maxrl`. K = 0, K = N, N = 1: as `maxrl`.
+  to ∇ (p^α − 1)/α as T grows (`objectives.series` has the exact truncated
+  objective). α = 1 is RLOO, α = 0 is `maxrl`. K = 0, K = N, N = 1: as `maxrl`.
 
   Args:
     alpha: α in [0, 1], a number or a traced scalar.
-    order: T from 1 to N, static; None is N−1.
+    order: T from 1 to N, static; None means N−1.
 
   Raises:
     ValueError: alpha outside [0, 1], order outside 1..N.
@@ -115,10 +115,10 @@ def power(
 # Baselines of the series estimators: (l, leave-one-out means, mask) → b [N].
 
 BASELINES: dict[str, Callable[..., Array]] = {
-  # Σ_k a_k (ē_k^j − ē_{k+1}^j): sums with ω_j l_j to zero over the group.
+  # Σ_k a_k (ē_k^j − ē_{k+1}^j): Σ_j (ω_j l_j − b_j) = 0.
   "centred": lambda l, loo, mask: loo.baselines,
   "none": lambda l, loo, mask: jnp.zeros_like(l),
-  # Eq. 10 of the MaxRL paper subtracts the mean score: 1 inside the mean.
+  # Eq. 10 of the MaxRL paper subtracts the mean score: b = 1.
   "average_score": lambda l, loo, mask: jnp.ones_like(l),
   "loo_mean": lambda l, loo, mask: loo.weights * loo_mean(l, mask),
 }
@@ -143,24 +143,24 @@ def series(
   """Any series objective: A_j = Σ_k a_k (ē_{k+1}^j − q_j ē_k^j).
 
   Unbiased for the gradient with w(p) = Σ_{k<T} a_k (1−p)^k, for every T ≤ N;
-  `maxrl`, `pass_at_k` and `power` are this with their own a_k. K = 0, K = N,
-  N = 1: as `maxrl`.
+  `maxrl`, `pass_at_k` and `power` are special cases. K = 0, K = N, N = 1: as
+  `maxrl`.
 
   Args:
     coefficients: a [T], a_k ≥ 0; may be traced, so that one compiled program
       serves every order and objective.
     baseline: as in `maxrl`.
-    mask: [N], False where there is no rollout.
+    mask: [N], False for rollouts to ignore.
 
   Raises:
     ValueError: more than N coefficients, or a negative one.
   """
   l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.series_leave_one_out(likelihoods, coefficients, mask=mask)
-  return _weigh(l, loo, baseline, mask)
+  return _advantages(l, loo, baseline, mask)
 
 
-def _weigh(
+def _advantages(
   l: Array, loo: symmetric.LeaveOneOut, baseline: str | float, mask: ArrayLike
 ) -> Array:
   if isinstance(baseline, str):
@@ -168,6 +168,6 @@ def _weigh(
   else:
     b = baseline
   advantages = jnp.where(mask, loo.weights * l - b, 0)
-  # A masked group of one has nothing to compare with, as `rloo` has not.
+  # With one unmasked rollout there is nothing to compare: 0, as in `rloo`.
   enough = jnp.sum(mask) >= _smallest_group(baseline)
   return jnp.where(enough, advantages, 0)

@@ -1,4 +1,4 @@
-"""Many prompts, some at a time: what is between does not fill the memory."""
+"""Evaluation of many prompts in batches, with bounded memory."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,54 +11,54 @@ from jax import lax
 
 from maxrl_jax.tasks.base import Prompts
 
-MANY = 2048  # Prompts whose activations are in memory at a time.
+BATCH_SIZE = 2048  # Prompts whose activations are in memory at a time.
 
 
 def count(prompts: Prompts, size: int) -> int:
-  """How many batches of at most `size` prompts there are."""
+  """Number of batches of at most `size` prompts."""
   return -(-prompts.inputs.shape[0] // size)
 
 
 def in_batches(
-  f: Callable[[Prompts, Any], Any], prompts: Prompts, size: int = MANY
+  f: Callable[[Prompts, Any], Any], prompts: Prompts, size: int = BATCH_SIZE
 ) -> Any:
-  """f of all prompts, one batch after another.
+  """Applies f to all prompts, batch by batch.
 
   Args:
-    f: (prompts [m, …], number of the batch) → a tree of [m, …], of each prompt
-      by itself.
-    prompts: M of them.
-    size: of a batch, at most.
+    f: (prompts [m, …], index of the batch) → a pytree of [m, …]; it must treat
+      prompts independently.
+    prompts: M prompts.
+    size: largest batch size.
 
   Returns:
-    a tree of [M, …].
+    A pytree of [M, …].
   """
   batches, total = count(prompts, size), prompts.inputs.shape[0]
   if batches == 1:
     return f(prompts, 0)
-  # The last one is filled up with the first prompts.
+  # The last batch is padded with the first prompts.
   rows = (np.arange(batches * size) % total).reshape(batches, size)
 
   def batch(arguments: tuple[jax.Array, jax.Array]) -> Any:
-    rows, number = arguments
-    return f(jax.tree.map(lambda x: jnp.asarray(x)[rows], prompts), number)
+    rows, index = arguments
+    return f(jax.tree.map(lambda x: jnp.asarray(x)[rows], prompts), index)
 
-  found = lax.map(batch, (jnp.asarray(rows), jnp.arange(batches)))
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], found)
+  results = lax.map(batch, (jnp.asarray(rows), jnp.arange(batches)))
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:total], results)
 
 
-def judged(
+def map_components(
+  f: Callable[[Any, Any], Any],
   policy: nn.Module,
   params: Any,
   prompts: Prompts,
-  judge: Callable[[Any, Any], Any],
 ) -> Any:
-  """(Components, target) → `judge` of every prompt: a tree of [M, …]."""
+  """Maps f(components, target) over M prompts: a pytree of [M, …]."""
 
   def one(outputs: Any, target: Any) -> Any:
-    return judge(policy.apply(params, outputs, method="components"), target)
+    return f(policy.apply(params, outputs, method="components"), target)
 
-  def batch(some: Prompts, _: Any) -> Any:
-    return jax.vmap(one)(policy.apply(params, some.inputs), some.targets)
+  def evaluate(batch: Prompts, _: Any) -> Any:
+    return jax.vmap(one)(policy.apply(params, batch.inputs), batch.targets)
 
-  return in_batches(batch, prompts)
+  return in_batches(evaluate, prompts)

@@ -16,11 +16,11 @@ Array = jax.Array
 
 
 class Moments(NamedTuple):
-  """Of a gradient estimate with respect to the C logits.
+  """Moments of a gradient estimate ĝ with respect to C logits.
 
   Attributes:
     mean: E[ĝ] [C].
-    standard_error: of the mean [C]; 0 where it is exact.
+    standard_error: of the mean [C]; 0 if exact.
     variance: the trace of Cov[ĝ], a scalar.
   """
 
@@ -62,11 +62,11 @@ def enumerated_moments(
     raise ValueError(f"num = {num}: {size}^{num} outcomes; sample instead")
   outcomes = np.indices((size,) * num).reshape(num, -1).T
   policy = jax.nn.softmax(logits)
-  chance = jnp.prod(policy[outcomes], -1)
+  probability = jnp.prod(policy[outcomes], -1)
   estimates = _estimates(estimator, policy, likelihoods, jnp.asarray(outcomes))
-  mean = jnp.sum(chance[:, None] * estimates, 0)
-  spread = jnp.sum((estimates - mean[None]) ** 2, -1)
-  return Moments(mean, jnp.zeros_like(mean), jnp.sum(chance * spread))
+  mean = jnp.sum(probability[:, None] * estimates, 0)
+  squares = jnp.sum((estimates - mean[None]) ** 2, -1)
+  return Moments(mean, jnp.zeros_like(mean), jnp.sum(probability * squares))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4, 5))
@@ -86,10 +86,10 @@ def sampled_moments(
     logits: [C].
     likelihoods: l(z) [C].
     num: N.
-    groups: how many, from 2 to 1024 or a multiple of 1024.
+    groups: number of groups, from 2 to 1024 or a multiple of 1024.
 
   Raises:
-    ValueError: another number of groups.
+    ValueError: an invalid number of groups.
   """
   batch = min(groups, 1024)
   if groups < 2 or groups % batch:

@@ -1,4 +1,4 @@
-"""How many prompts a policy solves, from rollouts, where p is not known."""
+"""pass@k of prompts from rollouts, if p is not known."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
 
-# Rollouts in memory at a time.
+# Prompts, and rollouts of each, in memory at a time.
 _PROMPTS, _ROLLOUTS = 16, 256
 
 
@@ -27,18 +27,18 @@ def success_counts(
   key: Array,
   num: int,
 ) -> Array:
-  """How many of n rollouts of every prompt are right: c [M], int32.
+  """Number of successes in n rollouts of every prompt: c [M], int32.
 
   Arguments as in `sampled_likelihoods`.
 
   Raises:
-    ValueError: the task grades its rollouts, and none is simply right.
+    ValueError: the task's likelihoods are not boolean.
   """
   l = sampled_likelihoods(policy, params, prompts, task, key, num)
   if l.dtype != bool:
     raise ValueError(
-      f"task.likelihoods: {l.dtype}, must be boolean to count successes; graded"
-      " ones have `sampled_likelihoods` and `graded_pass_at_k`"
+      f"task.likelihoods: {l.dtype}, must be boolean to count successes; for"
+      " graded ones use `sampled_likelihoods` and `graded_pass_at_k`"
     )
   return jnp.sum(l, -1, dtype=jnp.int32)
 
@@ -51,25 +51,25 @@ def sampled_likelihoods(
   key: Array,
   num: int,
 ) -> Array:
-  """What n rollouts of every prompt are worth: l [M, n], as the task gives it.
+  """Likelihoods of n rollouts of every prompt: l [M, n], in the task's dtype.
 
   Args:
     policy: a module of `policies`.
     params: its parameters.
-    prompts: M of them.
-    task: says what a rollout is worth.
+    prompts: M prompts.
+    task: defines the likelihoods.
     key: a typed random key.
     num: n.
   """
   full, rest = divmod(num, _ROLLOUTS)
   keys = jax.random.split(key, batches.count(prompts, _PROMPTS))
 
-  def batch(some: Prompts, number: Any) -> Array:
+  def evaluate(batch: Prompts, index: Any) -> Array:
     def draw(key: Array, size: int) -> Array:
-      drawn = rollouts.sample_batch(key, policy, params, some, task, size)
+      drawn = rollouts.sample_batch(key, policy, params, batch, task, size)
       return drawn.likelihoods
 
-    first, last = jax.random.split(keys[number], 2)
+    first, last = jax.random.split(keys[index], 2)
     parts = []
     if full:
       many = lax.map(
@@ -80,7 +80,7 @@ def sampled_likelihoods(
       parts.append(draw(last, rest))
     return jnp.concatenate(parts, 1)
 
-  return batches.in_batches(batch, prompts, _PROMPTS)
+  return batches.in_batches(evaluate, prompts, _PROMPTS)
 
 
 def metrics(
@@ -91,28 +91,28 @@ def metrics(
   ks: Sequence[int],
   num: int,
 ) -> dict[str, Array]:
-  """Means over prompts of one run, from n rollouts each.
+  """Means over the prompts of one run, from n rollouts each.
 
-  pass@k for each k ≤ n, without bias, where a graded rollout counts as right
-  with chance l; `solved`, the share of prompts with any l > 0 among n; for
-  policies that write sequences `length` in tokens and `entropy` of the next
-  token in nats, from at most 16 rollouts. The rollouts' key is always the same.
+  pass@k for each k ≤ n, unbiased, where a graded rollout succeeds with
+  probability l; `solved`, the fraction of prompts with any l > 0; for sequence
+  policies `length` in tokens and `entropy` of the next token in nats, from at
+  most 16 rollouts. The random key is always the same.
   """
   key, other = jax.random.split(jax.random.key(0))
   l = sampled_likelihoods(policy, params, prompts, task, key, num)
-  found = {f"pass@{k}": jnp.mean(_pass_at(l, k)) for k in ks}
-  found["solved"] = jnp.mean((l > 0).any(-1).astype(jnp.float32))
+  values = {f"pass@{k}": jnp.mean(_pass_at(l, k)) for k in ks}
+  values["solved"] = jnp.mean((l > 0).any(-1).astype(jnp.float32))
   if getattr(policy, "is_sequence", False):
     few = min(num, 16)
     drawn = rollouts.sample_batch(other, policy, params, prompts, task, few)
     assert drawn.lengths is not None
-    found["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
-    found["entropy"] = drawn.token_entropy()
-  return found
+    values["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
+    values["entropy"] = drawn.token_entropy()
+  return values
 
 
 def _pass_at(l: Array, k: int) -> Array:
-  """pass@k of prompts with l [M, n] each."""
+  """pass@k [M] of prompts with likelihoods l [M, n]."""
   if l.dtype == bool:
     return pass_at_k(jnp.sum(l, -1, dtype=jnp.int32), l.shape[-1], k)
-  return jax.vmap(lambda of_one: graded_pass_at_k(of_one, k))(l)
+  return jax.vmap(lambda row: graded_pass_at_k(row, k))(l)

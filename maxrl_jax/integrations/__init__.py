@@ -1,1 +1,1 @@
-"""Other libraries' formats and interfaces; each module needs its library."""
+"""Adapters for other libraries; each module requires its library."""

@@ -1,4 +1,4 @@
-"""What a trainer hands over, checked before anything is compiled."""
+"""Checks of a trainer's arguments, before anything is compiled."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from maxrl_jax import symmetric
 from maxrl_jax.config import option_names
 from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS, GIVEN
 
-# A sum of weighted rewards may end this much above its ceiling, in float32.
+# A weighted sum of rewards may exceed its ceiling by this much in float32.
 _ROUNDING = 4 * np.finfo(np.float32).eps
 
 
@@ -25,22 +25,22 @@ def flat(
 ) -> np.ndarray:
   """An array [R]; raises ValueError at another shape."""
   array = np.asarray(values, dtype)
-  right = array.ndim == 1 and array.size > 0
-  if not right or size not in (None, array.size):
-    wanted = "R ≥ 1" if size is None else f"R = {size}, as rewards"
-    raise ValueError(f"{name}: shape {array.shape}, must be [R], {wanted}")
+  valid = array.ndim == 1 and array.size > 0
+  if not valid or size not in (None, array.size):
+    required = "R ≥ 1" if size is None else f"R = {size}, as rewards"
+    raise ValueError(f"{name}: shape {array.shape}, must be [R], {required}")
   return array
 
 
 def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
-  """0, 1, … for the groups, in order of appearance, [R]."""
+  """Group indices 0, 1, … in order of appearance, [R]."""
   if (groups is None) == (num is None):
-    given = "neither" if groups is None else "both"
-    raise ValueError(f"groups, num: {given} given; pass one of them")
+    count = "neither" if groups is None else "both"
+    raise ValueError(f"groups, num: {count} given; pass one of them")
   if num is not None:
     if num not in range(1, size + 1) or size % num:
       raise ValueError(
-        f"num = {num}: must be a whole number that divides the {size} rewards"
+        f"num = {num}: must be an integer that divides the {size} rewards"
       )
     return np.arange(size) // int(num)
   ids = groups.tolist() if hasattr(groups, "tolist") else list(groups)
@@ -58,7 +58,7 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
 
 
 def options(estimator: str, given: dict, largest: int) -> dict:
-  """The options given, hashable; None is not. ValueError at an invalid one."""
+  """Checked, hashable options without None. ValueError at an invalid one."""
   given = {name: x for name, x in given.items() if x is not None}
   if estimator not in ESTIMATORS:
     raise ValueError(
@@ -71,10 +71,10 @@ def options(estimator: str, given: dict, largest: int) -> dict:
       value = tuple(flat(name, value, float).tolist())
       finite = all(map(math.isfinite, value))
     else:
-      named = name == "baseline" and isinstance(value, str)
-      finite = named or is_finite(value)
+      by_name = name == "baseline" and isinstance(value, str)
+      finite = by_name or is_finite(value)
     if not finite:
-      raise ValueError(f"{name} = {value!r}: must be finite, and a number")
+      raise ValueError(f"{name} = {value!r}: must be a finite number")
     if name in ("order", "k"):
       _check_order(name, value, largest)
       value = int(value)
@@ -83,10 +83,10 @@ def options(estimator: str, given: dict, largest: int) -> dict:
   if terms > largest:
     raise ValueError(
       f"coefficients: {terms} terms, but the largest group has {largest}"
-      f" rollouts; give at most {largest}, or sample more of each prompt"
+      f" rollouts; give at most {largest}, or sample more per prompt"
     )
   if largest == 1:
-    _check_alone(estimator, checked)
+    _check_group_of_one(estimator, checked)
   return checked
 
 
@@ -99,36 +99,36 @@ def _check_order(name: str, value: Any, largest: int) -> None:
     symmetric.check_order(value, largest, name)
   except ValueError as error:
     raise ValueError(
-      f"{error} in the largest group; lower {name}, or sample more rollouts of"
-      " each prompt"
+      f"{error} in the largest group; lower {name}, or sample more rollouts"
+      " per prompt"
     ) from None
 
 
-def _check_alone(estimator: str, checked: dict) -> None:
+def _check_group_of_one(estimator: str, checked: dict) -> None:
   function = functools.partial(ESTIMATORS[estimator], **checked)
   try:
     jax.eval_shape(function, jax.ShapeDtypeStruct((1,), np.float32))
   except ValueError as error:
     raise ValueError(
-      f"groups: each has one rollout only ({error}); sample more of each prompt"
-      " and give them the same id"
+      f"groups: each has only one rollout ({error}); sample more per prompt and"
+      " give them the same id"
     ) from None
 
 
 def likelihoods(
   rewards: np.ndarray, mask: np.ndarray, estimator: str, ceiling: float | None
 ) -> np.ndarray:
-  """Rewards over their ceiling, float32 [R], 0 where masked."""
+  """Rewards divided by their ceiling, float32 [R], 0 where masked."""
   if ceiling is not None and not (is_finite(ceiling) and ceiling > 0):
     raise ValueError(f"ceiling = {ceiling!r}: must be finite and above 0")
-  with np.errstate(over="ignore"):  # Infinities are found below.
+  with np.errstate(over="ignore"):  # Infinities raise below.
     l = np.where(mask, rewards, 0).astype(np.float32)
     l = l / np.float32(1 if ceiling is None else ceiling)
   bounded = estimator not in ANY_REWARD
-  good = np.isfinite(l)
+  valid = np.isfinite(l)
   if bounded:
-    good &= (l >= 0) & (l <= 1 + _ROUNDING)
-  bad = np.flatnonzero(~good)
+    valid &= (l >= 0) & (l <= 1 + _ROUNDING)
+  bad = np.flatnonzero(~valid)
   if bad.size:
     fix = _fix(rewards[bad[0]], estimator, ceiling)
     raise ValueError(f"rewards[{bad[0]}] = {rewards[bad[0]]}: {fix}")
@@ -137,14 +137,14 @@ def likelihoods(
 
 def _fix(reward: float, estimator: str, ceiling: float | None) -> str:
   if not math.isfinite(reward):
-    return "must be finite; leave the rollout out with mask="
+    return "must be finite; exclude the rollout with mask="
   if estimator in ANY_REWARD:
     return "too large for float32; divide rewards by a ceiling="
   if reward < 0:
-    return f"{estimator!r} needs 0 or more; add what makes the smallest 0"
+    return f"{estimator!r} needs rewards of 0 or more; add a constant to all"
   if ceiling is None:
     return (
       f"{estimator!r} needs rewards in [0, 1]; pass ceiling=, the largest"
-      " reward there can be: rewards are divided by it"
+      " possible reward, to divide by it"
     )
-  return f"above ceiling = {ceiling}, which must be the largest there can be"
+  return f"above ceiling = {ceiling}, which must be the largest possible reward"

@@ -1,17 +1,16 @@
-"""Advantages of many prompts at once, for trainers that are not in JAX.
+"""Advantages of many prompts at once, for trainers outside JAX.
 
-Rewards come in flat, as PyTorch trainers have them, with the group (prompt) of
-each rollout; advantages go back in the same order, both as NumPy arrays.
-Groups may be ragged and interleaved: they are padded to [groups, N], both
-rounded up to powers of two, and given to the estimator vmapped and jitted. A
-loop whose groups change in size and number compiles log G · log N programs at
-most for each set of options, twice as many where rewards are sometimes all 0
-or 1: those take the closed form.
+Rewards are flat, as in PyTorch trainers, with the group (prompt) of each
+rollout; advantages are in the same order; both are NumPy arrays. Groups may be
+ragged and interleaved: they are padded to [groups, N], both rounded up to
+powers of two, for the vmapped and jitted estimator. If groups vary in size and
+number, at most log G · log N programs are compiled per set of options, or twice
+as many if rewards are sometimes all 0 or 1, which use the closed form.
 
-It all happens on JAX's CPU device. Where JAX has not started yet and
-JAX_PLATFORMS is not set, JAX is told to start the CPU alone, so that no GPU
-gets a context or loses memory to it. Who wants JAX on the GPU too, in the same
-process, sets JAX_PLATFORMS=cuda,cpu or starts JAX before the first call.
+Everything runs on JAX's CPU device. If JAX has not been initialized and
+JAX_PLATFORMS is not set, JAX initializes only the CPU, so that it allocates no
+GPU memory. To use JAX on the GPU too, in the same process, set
+JAX_PLATFORMS=cuda,cpu or initialize JAX before the first call.
 """
 
 import functools
@@ -26,7 +25,7 @@ import numpy.typing as npt
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.integrations import checks
 
-# Rewards that are all 0 or 1 go to these as booleans.
+# Rewards that are all 0 or 1 are passed to these as booleans.
 _CLOSED_FORM = ("maxrl", "pass_at_k", "power", "series")
 
 
@@ -40,42 +39,41 @@ def advantages(
   ceiling: float | None = None,
   **options: Any,
 ) -> np.ndarray:
-  """Advantages A_j of R rollouts, each estimated from its own group.
+  """Advantages A_j of R rollouts, each estimated within its group.
 
-  The gradient of one prompt is mean_j A_j ∇log m(z_j|x), the logarithm summed
-  over tokens: which ∇J that is, `maxrl_jax.estimators` says of each estimator.
-  In a group of n rollouts, order None is T = n − 1. An order T > n counts as n
-  there, unbiased for ∇J_n but not centred; `pass_at_k` with k > n gives 0. A
-  group of one, beside larger ones, gets 0, but with `reinforce` or a baseline
-  that does not compare ('none', 'average_score', a number).
+  The gradient of one prompt is mean_j A_j ∇log m(z_j|x), with log-probabilities
+  summed over tokens; `maxrl_jax.estimators` states which ∇J it estimates. In a
+  group of n rollouts, order None means T = n − 1, and an order T > n acts as n,
+  unbiased for ∇J_n but not centred; `pass_at_k` with k > n gives 0. A group of
+  one, beside larger ones, gets 0, except with `reinforce` or a baseline that
+  does not compare rollouts ('none', 'average_score', a number).
 
   Args:
-    rewards: r [R]; in [0, 1] once divided by the ceiling, any finite number
-      for `ANY_REWARD` (rloo, grpo, dr_grpo, reinforce). Anything `np.asarray`
-      takes; computed in float32.
-    groups: [R] ids, equal for rollouts of the same prompt: anything hashable.
-    num: instead of ids, N: every N rewards in a row are a group.
-    mask: [R], False where a rollout is to be left out (truncated, filtered,
-      without a reward): its advantage is 0 and the others are as if it had
-      never been drawn.
+    rewards: r [R]; in [0, 1] once divided by the ceiling, or any finite number
+      for `ANY_REWARD` (rloo, grpo, dr_grpo, reinforce). Any argument of
+      `np.asarray`; computed in float32.
+    groups: [R] hashable ids, equal for rollouts of the same prompt.
+    num: N, instead of ids: every N consecutive rewards are a group.
+    mask: [R], False for rollouts to ignore (truncated, filtered, without a
+      reward): their advantage is 0 and they do not affect the others.
     estimator: a name in `ESTIMATORS`.
-    ceiling: the largest reward there can be, by which rewards are divided.
-    **options: those of the estimator, such as order, baseline, k or alpha; None
-      is not set. A program is compiled for each set of values.
+    ceiling: the largest possible reward, by which rewards are divided.
+    **options: of the estimator, such as order, baseline, k or alpha; None means
+      the default. A program is compiled for each set of values.
 
   Returns:
     A [R], float32.
 
   Raises:
-    ValueError: naming the argument, its value and what it must be; before
-      anything is compiled.
+    ValueError: names the invalid argument, its value and the requirement;
+      raised before anything is compiled.
   """
   rewards = checks.flat("rewards", rewards, float)
   size = len(rewards)
   present = np.ones(size, bool)
   if mask is not None:
     present = checks.flat("mask", mask, bool, size)
-  group, column, sizes = _places(groups, num, size)
+  group, column, sizes = _positions(groups, num, size)
   options = checks.options(estimator, options, sizes.max())
   l = checks.likelihoods(rewards, present, estimator, ceiling)
   if estimator in _CLOSED_FORM and np.all((l == 0) | (l == 1)):
@@ -85,8 +83,8 @@ def advantages(
   for array, values in zip(padded, (l, present), strict=True):
     array[group, column] = values
   with jax.default_device(_cpu()):
-    found = _compiled(estimator, tuple(sorted(options.items())))(*padded)
-  return np.asarray(found, np.float32)[group, column]
+    result = _compiled(estimator, tuple(sorted(options.items())))(*padded)
+  return np.asarray(result, np.float32)[group, column]
 
 
 def check(
@@ -96,10 +94,10 @@ def check(
   ceiling: float | None = None,
   **options: Any,
 ) -> None:
-  """Raises what `advantages` would of groups of N; JAX does not start."""
+  """Raises the errors of `advantages` for groups of N; does not start JAX."""
   platforms = _platforms()
   if platforms and "cpu" not in platforms.split(","):
-    raise _without_cpu("not among them")
+    raise _no_cpu_error("it is not listed")
   options = checks.options(estimator, options, num)
   checks.likelihoods(np.zeros(num), np.ones(num, bool), estimator, ceiling)
   group = (1, _round_up(num))
@@ -110,10 +108,10 @@ def check(
   )
 
 
-def _places(
+def _positions(
   groups: Any, num: int | None, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Of each rollout its group and its place in it, [R]; the groups' sizes."""
+  """Group of each rollout and position in it, [R] each; sizes of groups."""
   group = checks.group_numbers(groups, num, size)
   sizes = np.bincount(group)
   by_group = np.argsort(group, kind="stable")
@@ -124,7 +122,7 @@ def _places(
 
 
 def _round_up(size: int) -> int:
-  """The next power of two; 1 stays 1, which estimators that compare refuse."""
+  """The next power of two; 1 for 1, where comparing estimators raise."""
   return 2 ** math.ceil(math.log2(size))
 
 
@@ -135,22 +133,22 @@ def _compiled(estimator: str, options: tuple) -> Callable[..., jax.Array]:
 
 
 def _cpu() -> jax.Device:
-  """JAX's first CPU device; starts no other backend if none was asked for."""
-  # Any look at devices starts every platform allowed: a CUDA client takes most
-  # of each visible GPU. Once JAX has started, the setting changes nothing.
+  """JAX's first CPU device; initializes no other backend by default."""
+  # Querying devices initializes all allowed platforms, and a CUDA client takes
+  # most memory of each visible GPU. Has no effect once JAX is initialized.
   if not _platforms():
     jax.config.update("jax_platforms", "cpu")
   try:
     return jax.local_devices(backend="cpu")[0]
   except RuntimeError as error:
-    raise _without_cpu(error) from None
+    raise _no_cpu_error(error) from None
 
 
 def _platforms() -> str | None:
   return jax.config.jax_platforms  # type: ignore[attr-defined]
 
 
-def _without_cpu(reason: Any) -> RuntimeError:
+def _no_cpu_error(reason: Any) -> RuntimeError:
   return RuntimeError(
     f"JAX_PLATFORMS = {_platforms()!r}: advantages are computed on the CPU; add"
     f" ',cpu' ({reason})"

@@ -1,21 +1,21 @@
 """Policies as Flax Linen modules.
 
-A policy reads a batch of prompts once, inputs [B, …] → outputs [B, …]; what
-follows is for one prompt (vmap it) and starts from that prompt's outputs:
+A policy maps a batch of prompts to outputs once, inputs [B, …] → outputs
+[B, …]. The other methods take the outputs of one prompt (vmap them):
 
     sample(key, outputs, num)     → actions [N]
     log_prob(outputs, actions)    → log m(z_j|x) [N]
     decode(actions)               → predictions ŷ(z_j) [N]
-    components(outputs)           → the whole distribution, for exact sums
+    components(outputs)           → a mixture, for exact expectations
 
-Policies that write sequences (`is_sequence`) decode those of all prompts
-together: their methods are `sample(keys [B], outputs, num)` → answers [B, N, L]
-and `score(outputs, answers)` → log-probabilities, entropies and lengths [B, N].
+Sequence policies (`is_sequence`) decode all prompts together: their methods are
+`sample(keys [B], outputs, num)` → answers [B, N, L] and
+`score(outputs, answers)` → log-probabilities, entropies and lengths [B, N].
 
 Policies with batch normalization (a collection `batch_stats` beside `params`)
-take `training=True` where they are trained.
+take `training=True` during training.
 
-They are methods of the module, since a policy may need its parameters for them:
+All are methods of the module, since they may need the policy's parameters:
 `policy.apply(params, outputs, actions, method="log_prob")`.
 """
 

@@ -1,8 +1,8 @@
-"""Attention of many rollouts to the one prompt that they share.
+"""Attention of rollouts to a shared prompt.
 
-Shapes: B prompts, N rollouts, P prompt tokens, L answer tokens, K heads of keys
-and values, G query heads to each of them, D numbers a head. Scores and their
-softmax are float32 whatever the dtype.
+Shapes: B prompts, N rollouts, P prompt tokens, L answer tokens, K key-value
+heads, G query heads per key-value head, head size D. Scores and softmax are
+float32 for every dtype.
 """
 
 import jax
@@ -12,11 +12,11 @@ Array = jax.Array
 
 
 def rotate(x: Array, positions: Array, theta: float) -> Array:
-  """Rotary positions: pairs (i, i + D/2) of x [..., D] turned by an angle.
+  """Rotary position embedding of x [..., D]: rotates the pairs (i, i + D/2).
 
   Args:
     x: [..., D].
-    positions: integers that broadcast against x less its last axis.
+    positions: integers that broadcast against x without its last axis.
     theta: base of the wavelengths, 2π theta^(i/half).
   """
   half = x.shape[-1] // 2
@@ -32,7 +32,7 @@ def rotate(x: Array, positions: Array, theta: float) -> Array:
 
 
 def causal(queries: Array, keys: Array, values: Array) -> Array:
-  """Each token attends to itself and those before it.
+  """Causal attention: each token attends to itself and earlier tokens.
 
   Args:
     queries: [..., T, K, G, D].
@@ -44,7 +44,7 @@ def causal(queries: Array, keys: Array, values: Array) -> Array:
   """
   scores = _scores("...tkgd,...skd->...kgts", queries, keys)
   weights = jax.nn.softmax(
-    jnp.where(_lower(queries.shape[-4]), scores, -jnp.inf)
+    jnp.where(_lower_triangle(queries.shape[-4]), scores, -jnp.inf)
   )
   return _mix("...kgts,...skd->...tkgd", weights, values)
 
@@ -52,36 +52,36 @@ def causal(queries: Array, keys: Array, values: Array) -> Array:
 def shared(
   queries: Array,
   prompt: tuple[Array, Array],
-  own: tuple[Array, Array],
+  answer: tuple[Array, Array],
 ) -> Array:
   """Answers attend to their prompt and, causally, to themselves.
 
-  The prompt's keys and values are there once, not once a rollout: its scores
-  are one matrix product a prompt and head.
+  Keys and values of the prompt are stored once, not per rollout: scores of the
+  prompt are one matrix product per prompt and head.
 
   Args:
     queries: [B, N, L, K, G, D].
     prompt: keys and values [B, P, K, D].
-    own: keys and values [B, N, L, K, D].
+    answer: keys and values [B, N, L, K, D].
 
   Returns:
     [B, N, L, K, G, D].
   """
   prompts, num, length, heads, group, size = queries.shape
-  # Heads first, and rows of one matrix: XLA would do it less well.
+  # Heads first, rows in one matrix: faster than the layout XLA would choose.
   q = jnp.transpose(queries, (0, 3, 1, 2, 4, 5))
   q = q.reshape(prompts, heads, num, length * group, size)
-  together = (prompts, heads, num * length * group, -1)
+  merged = (prompts, heads, num * length * group, -1)
   prompt_keys, prompt_values = (jnp.swapaxes(x, 1, 2) for x in prompt)
-  own_keys, own_values = (jnp.moveaxis(x, 3, 1) for x in own)
-  to_prompt = _scores("bkrd,bkpd->bkrp", q.reshape(together), prompt_keys)
-  to_own = _scores("bknrd,bknld->bknrl", q, own_keys)
-  seen = jnp.repeat(_lower(length), group, 0)
-  to_own = jnp.where(seen, to_own, -jnp.inf)
-  to_prompt, to_own = _weights(to_prompt, to_own.reshape(together))
-  to_own = to_own.reshape(*q.shape[:-1], length)
+  answer_keys, answer_values = (jnp.moveaxis(x, 3, 1) for x in answer)
+  to_prompt = _scores("bkrd,bkpd->bkrp", q.reshape(merged), prompt_keys)
+  to_answer = _scores("bknrd,bknld->bknrl", q, answer_keys)
+  causal_mask = jnp.repeat(_lower_triangle(length), group, 0)
+  to_answer = jnp.where(causal_mask, to_answer, -jnp.inf)
+  to_prompt, to_answer = _joint_softmax(to_prompt, to_answer.reshape(merged))
+  to_answer = to_answer.reshape(*q.shape[:-1], length)
   mixed = _mix("bkrp,bkpd->bkrd", to_prompt, prompt_values).reshape(q.shape)
-  mixed += _mix("bknrl,bknld->bknrd", to_own, own_values)
+  mixed += _mix("bknrl,bknld->bknrd", to_answer, answer_values)
   mixed = mixed.reshape(prompts, heads, num, length, group, size)
   return jnp.transpose(mixed, (0, 2, 3, 1, 4, 5))
 
@@ -89,16 +89,16 @@ def shared(
 def decode(
   queries: Array,
   prompt: tuple[Array, Array],
-  own: tuple[Array, Array],
+  answer: tuple[Array, Array],
   step: Array,
 ) -> Array:
-  """`shared` for the one token of every rollout at place `step`.
+  """`shared` for one token of every rollout, at position `step`.
 
   Args:
     queries: [B, N, K, G, D].
     prompt: keys and values [B, P, K, D].
-    own: the cache, keys [B, K, N, D, L] and values [B, K, N, L, D], of which
-      only places up to `step` count.
+    answer: the cache, keys [B, K, N, D, L] and values [B, K, N, L, D], of which
+      only positions up to `step` are used.
     step: scalar.
 
   Returns:
@@ -106,17 +106,17 @@ def decode(
   """
   prompts, num, heads, group, size = queries.shape
   q = jnp.swapaxes(queries, 1, 2)
-  together = (prompts, heads, num * group, -1)
+  merged = (prompts, heads, num * group, -1)
   prompt_keys, prompt_values = (jnp.swapaxes(x, 1, 2) for x in prompt)
-  to_prompt = _scores("bkrd,bkpd->bkrp", q.reshape(together), prompt_keys)
-  # Memory-bound: products and sums that fuse, along the contiguous axis.
+  to_prompt = _scores("bkrd,bkpd->bkrp", q.reshape(merged), prompt_keys)
+  # Memory-bound, so multiply and sum, which fuse, along the contiguous axis.
   scaled = q[..., None].astype(jnp.float32) * size**-0.5
-  to_own = jnp.sum(scaled * own[0][:, :, :, None], -2)
-  past = jnp.arange(to_own.shape[-1]) <= step
-  to_own = jnp.where(past, to_own, -jnp.inf)
-  to_prompt, weights = _weights(to_prompt, to_own.reshape(together))
-  weights = weights.reshape(to_own.shape)[..., None]
-  mixed = jnp.sum(weights * own[1][:, :, :, None], -2)
+  to_answer = jnp.sum(scaled * answer[0][:, :, :, None], -2)
+  past = jnp.arange(to_answer.shape[-1]) <= step
+  to_answer = jnp.where(past, to_answer, -jnp.inf)
+  to_prompt, weights = _joint_softmax(to_prompt, to_answer.reshape(merged))
+  weights = weights.reshape(to_answer.shape)[..., None]
+  mixed = jnp.sum(weights * answer[1][:, :, :, None], -2)
   from_prompt = _mix("bkrp,bkpd->bkrd", to_prompt, prompt_values)
   mixed = from_prompt.reshape(q.shape) + mixed.astype(from_prompt.dtype)
   return jnp.swapaxes(mixed, 1, 2)
@@ -127,12 +127,12 @@ def _scores(spec: str, queries: Array, keys: Array) -> Array:
   return scores * queries.shape[-1] ** -0.5
 
 
-def _lower(size: int) -> Array:
+def _lower_triangle(size: int) -> Array:
   return jnp.tril(jnp.ones((size, size), bool))
 
 
-def _weights(first: Array, second: Array) -> tuple[Array, Array]:
-  """Softmax over the last axes of both together."""
+def _joint_softmax(first: Array, second: Array) -> tuple[Array, Array]:
+  """Softmax over the concatenated last axes, split again."""
   top = jnp.maximum(
     jnp.max(first, -1, keepdims=True), jnp.max(second, -1, keepdims=True)
   )

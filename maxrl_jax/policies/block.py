@@ -1,4 +1,4 @@
-"""A layer of the transformer: what it computes around the attention."""
+"""A transformer layer without its attention."""
 
 import functools
 
@@ -12,11 +12,11 @@ Array = jax.Array
 
 
 def rows(x: Array, prompts_apart: bool) -> Array:
-  """x [B, …, H] as one matrix, or as one a prompt.
+  """x [B, …, H] as one matrix, or as one per prompt.
 
-  XLA transposes what it contracts over several axes: one is faster. But if the
-  rollouts of a prompt are on several devices, they would exchange them all to
-  have those of different prompts in one axis.
+  Contracting over one axis is faster, since XLA transposes for several. But if
+  a prompt's rollouts are on several devices, merging the prompt axis with
+  theirs would make the devices exchange all rollouts.
   """
   lead = (x.shape[0], -1) if prompts_apart else (-1,)
   return x.reshape(*lead, x.shape[-1])
@@ -59,7 +59,7 @@ class Block(nn.Module):
     return pairs, attention.rotate(keys, positions, self.rope_theta), values
 
   def finish(self, x: Array, attended: Array) -> Array:
-    """What was attended to, and the feed-forward part, added to x."""
+    """Adds the projected attention and the feed-forward output to x."""
     flat = rows(x, self.prompts_apart)
     flat = flat + self.output(attended.reshape(flat.shape))
     y = self.output_norm(flat)

@@ -1,4 +1,4 @@
-"""Policies over classes and arms: their outputs are logits."""
+"""Policies over classes or arms, whose outputs are logits."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ class Categorical(nn.Module):
     return distributions.categorical_log_prob(outputs, actions)
 
   def decode(self, actions: Array) -> Array:
-    return actions  # An action is its own prediction.
+    return actions  # The prediction is the action.
 
   def components(self, outputs: Array) -> Components:
     return Components(
@@ -47,8 +47,8 @@ class MLP(Categorical):
 class CNN(Categorical):
   """Small convolutional classifier: [B, H, W, channels] → [B, num_actions].
 
-  Each entry of `channels` is a 3×3 convolution, a ReLU and a 2×2 mean pool
-  (as long as both sides are at least 2), then a hidden layer.
+  Each entry of `channels` is a 3×3 convolution, a ReLU and a 2×2 mean pool (if
+  both sides are at least 2). An MLP follows.
   """
 
   num_actions: int
@@ -71,7 +71,7 @@ class CNN(Categorical):
 
 
 class Tabular(Categorical):
-  """One row of free logits for every prompt: indices [B] → [B, num_actions].
+  """A table with one row of logits per prompt: indices [B] → [B, num_actions].
 
   Args:
     num_actions: A.

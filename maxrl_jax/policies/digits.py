@@ -1,4 +1,4 @@
-"""A policy that writes its prediction digit by digit."""
+"""A policy that predicts a number digit by digit."""
 
 import flax.linen as nn
 import jax
@@ -13,11 +13,11 @@ Array = jax.Array
 
 
 class Digits(Regression):
-  """Writes a number digit by digit, each given those before it.
+  """Autoregressive policy over the digits of a number.
 
   An action is the `length` digits of (ŷ − low)/(high − low) in `base`, most
-  significant first; ŷ is the middle of the interval that they leave. What has
-  been written enters the decoder as a sum of one vector a digit and place.
+  significant first; ŷ is the midpoint of their interval. The decoder input is
+  the sum of one embedding per earlier digit and place.
   """
 
   base: int = 10
@@ -35,9 +35,9 @@ class Digits(Regression):
     check_range(self.low, self.high)
     if self.base**self.length > 4096:
       raise ValueError(
-        f"policy.base = {self.base}, policy.length = {self.length}:"
-        f" {self.base**self.length} numbers, more than the 4096 that exact"
-        " sums run over"
+        f"policy.base = {self.base}, policy.length = {self.length}: base **"
+        f" length = {self.base**self.length}, must be at most 4096 for exact"
+        " sums"
       )
 
   def setup(self) -> None:
@@ -79,7 +79,7 @@ class Digits(Regression):
     return total
 
   def _components(self, head: Array) -> Components:
-    # The tree of prefixes, a level a place: each is decoded once.
+    # The tree of prefixes, one level per place; each prefix is decoded once.
     prefix, log_p = jnp.zeros((1, self.width), head.dtype), jnp.zeros((1, 1))
     for place in range(self.length):
       log_probs = jax.nn.log_softmax(self._logits(head, place, prefix))
@@ -91,11 +91,11 @@ class Digits(Regression):
 
   def values(self) -> np.ndarray:
     count = self.base**self.length
-    middles = (np.arange(count) + 0.5) / count
-    values = self.low + (self.high - self.low) * middles
+    midpoints = (np.arange(count) + 0.5) / count
+    values = self.low + (self.high - self.low) * midpoints
     return values.astype(np.float32)
 
   def decode(self, actions: Array) -> Array:
-    worth = self.base ** np.arange(self.length)[::-1]
-    # Looked up, not computed anew: equal to a component to the last bit.
-    return jnp.asarray(self.values())[jnp.dot(actions, worth)]
+    place_values = self.base ** np.arange(self.length)[::-1]
+    # A table lookup, so that predictions are bit-identical to components.
+    return jnp.asarray(self.values())[jnp.dot(actions, place_values)]

@@ -17,7 +17,7 @@ from safetensors.flax import load_file, save_file
 
 from maxrl_jax.policies.transformer import Transformer
 
-# Fields of config.json by the name they have in the policy.
+# Fields of the policy → fields of config.json.
 _FIELDS = {
   "vocab_size": "vocab_size",
   "num_layers": "num_hidden_layers",
@@ -46,14 +46,14 @@ _NORMS = {
 
 
 def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
-  """Options of `Transformer` that a checkpoint's config.json fixes.
+  """Options of `Transformer` given by a checkpoint's config.json.
 
   Raises:
-    ValueError: no such checkpoint, or one of another kind.
+    ValueError: the checkpoint is missing or has another architecture.
   """
   path = pathlib.Path(folder) / "config.json"
   try:
-    found = dict(json.loads(path.read_text(encoding="utf-8")))
+    config = dict(json.loads(path.read_text(encoding="utf-8")))
   except (OSError, TypeError, ValueError) as error:
     raise ValueError(
       f"policy.checkpoint = '{folder}': cannot read {path} ({error}); it must"
@@ -65,22 +65,22 @@ def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
     ("hidden_act", "silu"),
     ("use_sliding_window", False),
   ):
-    # As the format has it, what is not said is so.
-    if found.get(name, wanted) != wanted:
+    # A missing field has this value by default.
+    if config.get(name, wanted) != wanted:
       raise ValueError(
-        f"policy.checkpoint = '{folder}': {name} = {found[name]!r} in its"
+        f"policy.checkpoint = '{folder}': {name} = {config[name]!r} in its"
         f" config.json, must be {wanted!r}"
       )
-  rope = found.get("rope_parameters") or found.get("rope_scaling") or {}
+  rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
   kind = rope.get("rope_type", rope.get("type", "default"))
   if kind != "default":
     raise ValueError(
       f"policy.checkpoint = '{folder}': rotary positions of type {kind!r} in"
       " its config.json, must be 'default'"
     )
-  theta = rope.get("rope_theta", found.get("rope_theta"))
+  theta = rope.get("rope_theta", config.get("rope_theta"))
   try:
-    options = {ours: found[theirs] for ours, theirs in _FIELDS.items()}
+    options = {name: config[field] for name, field in _FIELDS.items()}
   except KeyError as error:
     raise ValueError(
       f"policy.checkpoint = '{folder}': its config.json lacks {error}"
@@ -92,20 +92,20 @@ def _check_architecture(
   folder: str | pathlib.Path, policy: Transformer
 ) -> None:
   for name, value in architecture(folder).items():
-    ours = getattr(policy, name)
-    if ours != value and name != "max_positions":
+    expected = getattr(policy, name)
+    if expected != value and name != "max_positions":
       raise ValueError(
-        f"policy.checkpoint = '{folder}': {name} = {value} in it, but"
-        f" {name} = {ours} here"
+        f"policy.checkpoint = '{folder}': {name} = {value} in the checkpoint,"
+        f" but {name} = {expected} in the policy"
       )
 
 
 def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
-  """The parameters that a checkpoint has for a policy, in float32.
+  """Loads the parameters of a policy from a checkpoint, in float32.
 
   Raises:
-    ValueError: naming the field in which policy and checkpoint differ, or the
-      tensor that is missing, not wanted or of another shape.
+    ValueError: names a field in which policy and checkpoint differ, or a tensor
+      that is missing, unexpected or of another shape.
   """
   _check_architecture(folder, policy)
   path = pathlib.Path(folder) / "model.safetensors"
@@ -117,10 +117,10 @@ def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
     ) from None
   head = tensors.pop("lm_head.weight", None)  # Tied: the embedding again.
   names = _names(policy)
-  strange = sorted(set(names) ^ set(tensors))
-  if strange:
-    kind = "lacks" if strange[0] in names else "also has"
-    raise ValueError(f"policy.checkpoint = '{folder}': {kind} {strange[0]}")
+  different = sorted(set(names) ^ set(tensors))
+  if different:
+    verb = "lacks" if different[0] in names else "has an unexpected"
+    raise ValueError(f"policy.checkpoint = '{folder}': {verb} {different[0]}")
   if head is not None and not jnp.array_equal(head, tensors[_EMBEDDING]):
     raise ValueError(
       f"policy.checkpoint = '{folder}': lm_head.weight is not the embedding"
@@ -128,16 +128,16 @@ def load(folder: str | pathlib.Path, policy: Transformer) -> Any:
   example = jnp.zeros((1, 1), jnp.int32)
   wanted = jax.eval_shape(policy.init, jax.random.key(0), example)
   wanted = traverse_util.flatten_dict(wanted["params"])
-  found = {}
-  for name, place in names.items():
+  leaves = {}
+  for name, key in names.items():
     value = tensors[name].astype(jnp.float32)
-    found[place] = value.T if place[-1] == "kernel" else value
-    if found[place].shape != wanted[place].shape:
+    leaves[key] = value.T if key[-1] == "kernel" else value
+    if leaves[key].shape != wanted[key].shape:
       raise ValueError(
-        f"policy.checkpoint = '{folder}': {name} has the shape {value.shape},"
-        " which does not fit its config.json"
+        f"policy.checkpoint = '{folder}': {name} has shape {value.shape},"
+        " which does not match its config.json"
       )
-  return {"params": traverse_util.unflatten_dict(found)}
+  return {"params": traverse_util.unflatten_dict(leaves)}
 
 
 def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
@@ -146,9 +146,9 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   tensors = {}
   leaves = traverse_util.flatten_dict(params["params"])
-  for name, place in _names(policy).items():
-    value = leaves[place]
-    value = np.asarray(value.T if place[-1] == "kernel" else value)
+  for name, key in _names(policy).items():
+    value = leaves[key]
+    value = np.asarray(value.T if key[-1] == "kernel" else value)
     tensors[name] = jnp.asarray(np.ascontiguousarray(value))
   save_file(tensors, folder / "model.safetensors", {"format": "pt"})
   config = {
@@ -164,23 +164,23 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
     "bos_token_id": 1,
     "eos_token_id": policy.eos,
   }
-  config |= {theirs: getattr(policy, ours) for ours, theirs in _FIELDS.items()}
+  config |= {field: getattr(policy, name) for name, field in _FIELDS.items()}
   text = json.dumps(config, indent=2) + "\n"
   (folder / "config.json").write_text(text, encoding="utf-8")
 
 
 def _names(policy: Transformer) -> dict[str, tuple[str, ...]]:
-  """Where in the parameters each tensor of the file belongs."""
+  """Key in the flattened parameters of each tensor in the file."""
   names: dict[str, tuple[str, ...]] = {
     _EMBEDDING: ("embedding", "embedding"),
     "model.norm.weight": ("norm", "scale"),
   }
   for layer in range(policy.num_layers):
-    theirs, ours = f"model.layers.{layer}.", f"blocks_{layer}"
+    prefix, block = f"model.layers.{layer}.", f"blocks_{layer}"
     for name, (module, bias) in _DENSE.items():
-      names[f"{theirs}{module}.weight"] = (ours, name, "kernel")
+      names[f"{prefix}{module}.weight"] = (block, name, "kernel")
       if bias:
-        names[f"{theirs}{module}.bias"] = (ours, name, "bias")
+        names[f"{prefix}{module}.bias"] = (block, name, "bias")
     for name, module in _NORMS.items():
-      names[f"{theirs}{module}.weight"] = (ours, name, "scale")
+      names[f"{prefix}{module}.weight"] = (block, name, "scale")
   return names

@@ -1,8 +1,9 @@
-"""Policies whose rollouts predict numbers, one distribution a dimension.
+"""Policies that predict numbers, with one distribution per dimension.
 
-All are one MLP and a head. With D target dimensions, actions, log-probabilities
-and predictions of one prompt are [D, N]: given the prompt, the dimensions are
-independent. The MLP may also give the noise model's σ (a learned decoder).
+All consist of an MLP and a head. With D target dimensions, actions,
+log-probabilities and predictions of one prompt are [D, N]; dimensions are
+independent given the prompt. The MLP may also predict the noise model's σ (a
+learned decoder).
 """
 
 from collections.abc import Sequence
@@ -23,22 +24,21 @@ Array = jax.Array
 
 
 class Outputs(NamedTuple):
-  """What a policy says of B prompts: its head's inputs [B, D, …], learned σ."""
+  """Outputs for B prompts: inputs of the head [B, D, …] and learned σ."""
 
   head: Array
   noise_scale: Array | None  # [B, D]
 
 
 class Regression(nn.Module):
-  """What the heads share; a head gives the methods of one dimension.
+  """Base class; a subclass is a head, with methods for one dimension.
 
   Attributes:
     num_dims: D.
     hidden: widths of the MLP's hidden layers.
-    learned_scale: 'input' gives σ(x), 'global' one σ a dimension, None none.
-    smallest_scale: what a learned σ cannot go below.
-    initial_scale: where a learned σ starts, above `smallest_scale`, but for
-      what an untrained MLP adds.
+    learned_scale: 'input' learns σ(x), 'global' one σ per dimension, None no σ.
+    smallest_scale: lower bound of a learned σ.
+    initial_scale: initial learned σ at zero MLP output; above `smallest_scale`.
   """
 
   num_dims: int = 1
@@ -48,11 +48,11 @@ class Regression(nn.Module):
   initial_scale: float = 1.0
 
   def num_outputs(self) -> int:
-    """Numbers that the head needs of the MLP, a dimension."""
+    """MLP outputs that the head needs per dimension."""
     raise NotImplementedError
 
   def check(self) -> None:
-    """Raises ValueError at an invalid field, before any use."""
+    """Raises ValueError at an invalid field."""
 
   def setup(self) -> None:
     by_input = self.learned_scale == "input"
@@ -65,11 +65,11 @@ class Regression(nn.Module):
       )
 
   def has_free_scale(self) -> bool:
-    """Whether it learns its own width, which no mean can teach it."""
+    """Whether the policy learns its width, which an MSE loss cannot train."""
     return False
 
   def values(self) -> np.ndarray | None:
-    """All predictions there are, ascending; None where they are a continuum."""
+    """All possible predictions, ascending; None if they are continuous."""
     return None
 
   def __call__(self, inputs: Array) -> Outputs:
@@ -94,8 +94,8 @@ class Regression(nn.Module):
     return jax.vmap(self._log_prob)(outputs.head, actions)
 
   def components(self, outputs: Outputs) -> Components:
-    found = jax.vmap(self._components)(outputs.head)
-    return found._replace(noise_scale=outputs.noise_scale)
+    mixture = jax.vmap(self._components)(outputs.head)
+    return mixture._replace(noise_scale=outputs.noise_scale)
 
   def decode(self, actions: Array) -> Array:
     return actions
@@ -165,11 +165,11 @@ class Normal(Regression):
 
 
 class Mixture(Regression):
-  """Mixture of `num_components` normals; rollouts do not tell which."""
+  """Mixture of `num_components` normals; actions omit the component drawn."""
 
   num_components: int = 4
   least_policy_scale: float = 0.01
-  spread: float = 2.0  # The initial means lie evenly in ± spread.
+  mean_range: float = 2.0  # Initial means are evenly spaced in ± mean_range.
 
   def has_free_scale(self) -> bool:
     return True
@@ -183,7 +183,7 @@ class Mixture(Regression):
   def _components(self, head: Array) -> Components:
     logits, means, scales = jnp.split(head, 3)
     start = (np.arange(self.num_components) + 0.5) / self.num_components
-    start = self.spread * (2 * start - 1)
+    start = self.mean_range * (2 * start - 1)
     return Components(
       jax.nn.log_softmax(logits),
       means + start.astype(head.dtype),

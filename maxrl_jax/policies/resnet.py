@@ -12,8 +12,8 @@ from maxrl_jax.policies.categorical import Categorical
 
 Array = jax.Array
 
-# Without padding that depends on the size: a convolution is the same at both
-# ends, and the same as in networks that others have trained.
+# Padding is set explicitly, because "SAME" depends on the image size and is
+# asymmetric, unlike the padding of published networks.
 _Conv = partial(
   nn.Conv,
   use_bias=False,
@@ -25,15 +25,15 @@ _STEMS = ("imagenet", "cifar")
 class ResNet(Categorical):
   """Residual network: images [B, H, W, channels] → logits [B, num_actions].
 
-  The defaults are ResNet-50. Batch normalization over the whole batch, on all
-  devices; its running means and variances are the collection `batch_stats`.
+  The defaults are ResNet-50. Batch normalization is over the global batch, on
+  all devices; running means and variances are the collection `batch_stats`.
 
   Attributes:
     num_actions: C.
     stages: blocks of each stage; all but the first halve both sides.
-    channels: of the 3×3 convolutions of each stage; four times as many leave.
-    stem: 'imagenet' is 7×7 with stride 2, then a maximum of 3×3 with stride 2;
-      'cifar' is 3×3 alone.
+    channels: of the 3×3 convolutions per stage; blocks output 4 times as many.
+    stem: 'imagenet' is 7×7 with stride 2, then 3×3 max pooling with stride 2;
+      'cifar' is 3×3 only.
     dtype: of activations, 'float32' or 'bfloat16'; parameters, statistics and
       logits are float32.
   """
@@ -50,8 +50,8 @@ class ResNet(Categorical):
       raise ValueError("policy.stages = (): must have at least one stage")
     if len(self.channels) != len(self.stages):
       raise ValueError(
-        f"policy.channels = {self.channels}: must be as many as policy.stages"
-        f" = {self.stages}"
+        f"policy.channels = {self.channels}: must have one entry for each of"
+        f" policy.stages = {self.stages}"
       )
     for field, value, choices in (
       ("stem", self.stem, _STEMS),
@@ -62,7 +62,7 @@ class ResNet(Categorical):
 
   @nn.compact
   def __call__(self, inputs: Array, training: bool = False) -> Array:
-    """Logits; `training` takes the batch's own statistics."""
+    """Logits; with `training`, normalizes by statistics of the batch."""
     self._check_inputs(inputs)
     dtype = jnp.dtype(self.dtype)
     norm = partial(
@@ -98,18 +98,18 @@ class ResNet(Categorical):
         f"policy.name = 'resnet': inputs have shape {inputs.shape}, must be"
         " images [B, H, W, channels]"
       )
-    least = 2 ** (len(self.stages) - 1) * (4 if self.stem == "imagenet" else 1)
-    if min(inputs.shape[1:3]) < least:
+    side = 2 ** (len(self.stages) - 1) * (4 if self.stem == "imagenet" else 1)
+    if min(inputs.shape[1:3]) < side:
       raise ValueError(
         f"policy.stem = {self.stem!r} with {len(self.stages)} stages: images of"
         f" {inputs.shape[1]} × {inputs.shape[2]} pixels are too small, sides"
-        f" must be at least {least}; set task.image_size, stem 'cifar' or"
+        f" must be at least {side}; set task.image_size, stem 'cifar' or"
         " fewer stages"
       )
 
 
 class Bottleneck(nn.Module):
-  """x + f(x), f of 1×1, 3×3 (which has the stride) and 1×1 convolutions."""
+  """x + f(x), where f is a 1×1, a strided 3×3 and a 1×1 convolution."""
 
   width: int
   stride: int

@@ -13,11 +13,11 @@ from maxrl_jax.policies.block import Block, rows
 
 Array = jax.Array
 
-_BLOCK = 8  # Tokens decoded between two looks whether all have ended.
+_BLOCK = 8  # Tokens decoded between checks whether all answers have ended.
 
 
 class Encoded(NamedTuple):
-  """What a policy makes of prompts once, for all their rollouts.
+  """Encoded prompts, computed once for all rollouts.
 
   Attributes:
     memory: keys and values [B, P, K, D] of each layer.
@@ -32,27 +32,26 @@ class Transformer(nn.Module):
   """Qwen2 architecture: answers of at most L tokens over a vocabulary of V.
 
   RMSNorm, rotary positions, grouped-query attention with biases on queries,
-  keys and values, SiLU gate, tied embeddings. Reads all prompts together, each
-  once; its rollouts are sequences [N, L], and what follows their end-of-answer
-  token is padding (0) without probability or entropy.
+  keys and values, SiLU gate, tied embeddings. Each prompt is encoded once.
+  Rollouts are sequences [N, L]; tokens after the end-of-answer token are
+  padding (0) and add no log-probability or entropy.
 
   Args:
     vocab_size: V.
     max_length: L.
     eos: the token that ends an answer.
     num_layers: blocks.
-    hidden_size: numbers a token, a multiple of 2 · num_heads.
-    intermediate_size: of the feed-forward part.
-    num_heads: of queries, a multiple of num_kv_heads.
-    num_kv_heads: K.
-    max_positions: most tokens of a prompt and its answer.
-    temperature: of the policy itself: logits are divided by it, in sampling
-      and in log-probabilities alike.
+    hidden_size: embedding size, a multiple of 2 · num_heads.
+    intermediate_size: hidden size of the feed-forward network.
+    num_heads: query heads, a multiple of num_kv_heads.
+    num_kv_heads: key-value heads, K.
+    max_positions: limit on the tokens of a prompt plus its answer.
+    temperature: divides the logits in sampling and log-probabilities.
     rope_theta: base of the wavelengths of rotary positions.
     epsilon: of RMSNorm.
     dtype: 'float32' or 'bfloat16', of activations; parameters are float32.
-    remat: compute blocks again in the backward pass, to spare memory.
-    prompts_apart: see `block.rows`; the mesh decides.
+    remat: recompute blocks in the backward pass to save memory.
+    prompts_apart: see `block.rows`; set from the mesh.
   """
 
   vocab_size: int
@@ -72,8 +71,8 @@ class Transformer(nn.Module):
   prompts_apart: bool = False
 
   is_sequence = True
-  # Axis of each layer's weights that several devices share: heads, the inside
-  # of the feed-forward part, the vocabulary. What remains is summed over them.
+  # Axis of each layer's weights that is sharded over devices: heads, hidden
+  # units of the feed-forward network, vocabulary. Partial results are summed.
   split: ClassVar[Any] = nn.FrozenDict(
     dict.fromkeys(("query", "key", "value", "gate", "up"), -1)
     | dict.fromkeys(("output", "down", "embedding"), 0)
@@ -131,7 +130,7 @@ class Transformer(nn.Module):
     self.norm = nn.RMSNorm(epsilon=self.epsilon, dtype=dtype)
 
   def __call__(self, inputs: Array) -> Encoded:
-    """Prompts [B, P] → what all rollouts of a prompt share."""
+    """Encodes prompts [B, P] for all their rollouts."""
     length = inputs.shape[-1]
     if length + self.max_length > self.max_positions:
       raise ValueError(
@@ -153,13 +152,13 @@ class Transformer(nn.Module):
     return logits.reshape(*x.shape[:-1], -1) / self.temperature
 
   def sample(self, keys: Array, outputs: Encoded, num: int) -> Array:
-    """N answers [B, N, L] to each prompt, int32; a key a prompt."""
+    """N answers per prompt, [B, N, L] int32; keys [B]."""
     return self.generate(keys, outputs, num)[0]
 
   def generate(
     self, keys: Array, outputs: Encoded, num: int
   ) -> tuple[Array, Array]:
-    """Answers and, as they were drawn, their log-probabilities [B, N]."""
+    """Samples answers [B, N, L], with their log-probabilities [B, N]."""
     prompts, blocks = keys.shape[0], -(-self.max_length // _BLOCK)
 
     def draws(key: Array) -> Array:
@@ -170,8 +169,8 @@ class Transformer(nn.Module):
     state = self._start(outputs, num, blocks * _BLOCK)
     written = jnp.zeros((blocks, _BLOCK, prompts, num), jnp.int32)
 
-    # A batch of runs decodes them all until the last has ended; to look, and to
-    # hold back those that have, only once a block keeps that cheap.
+    # vmapped runs decode until the last one has ended; checking, and freezing
+    # the runs that have, only once per block keeps this cheap.
     def block(carry: Any) -> Any:
       index, state, written = carry
       token = lambda state, u: self._decode(state, outputs, u)  # noqa: E731
@@ -188,7 +187,7 @@ class Transformer(nn.Module):
     return jnp.moveaxis(tokens, 0, -1), state.log_probs
 
   def _start(self, outputs: Encoded, num: int, room: int) -> "_Decoding":
-    """Before the first token; room is how many tokens a cache holds."""
+    """State before the first token; the cache holds `room` tokens."""
     prompts = outputs.logits.shape[0]
     dtype = outputs.memory[0][0].dtype
     size = self.hidden_size // self.num_heads
@@ -205,24 +204,26 @@ class Transformer(nn.Module):
   def _decode(
     self, state: "_Decoding", outputs: Encoded, uniforms: Array
   ) -> tuple["_Decoding", Array]:
-    """Draws the next token of every answer and reads it: state, tokens."""
+    """Samples the next token of every answer: new state, tokens."""
     step, alive = state.step, state.alive & (state.step < self.max_length)
     tokens, log_probs = distributions.inverse_cdf(uniforms, state.logits)
     tokens = jnp.where(alive, tokens, 0)
     position = outputs.memory[0][0].shape[1] + step
     x = self.embedding(tokens)
     cache = []
-    for block, prompt, own in zip(
+    for block, prompt, answer in zip(
       self.blocks, outputs.memory, state.cache, strict=True
     ):
       queries, keys, values = block.project(x, position)
       keys, values = jnp.swapaxes(keys, 1, 2), jnp.swapaxes(values, 1, 2)
-      own = (
-        lax.dynamic_update_slice_in_dim(own[0], keys[..., None], step, 4),
-        lax.dynamic_update_slice_in_dim(own[1], values[..., None, :], step, 3),
+      answer = (
+        lax.dynamic_update_slice_in_dim(answer[0], keys[..., None], step, 4),
+        lax.dynamic_update_slice_in_dim(
+          answer[1], values[..., None, :], step, 3
+        ),
       )
-      cache.append(own)
-      x = block.finish(x, attention.decode(queries, prompt, own, step))
+      cache.append(answer)
+      x = block.finish(x, attention.decode(queries, prompt, answer, step))
     state = _Decoding(
       step=step + 1,
       logits=self._logits(x),
@@ -233,10 +234,10 @@ class Transformer(nn.Module):
     return state, tokens
 
   def score(self, outputs: Encoded, actions: Array) -> "Scores":
-    """What the policy thinks of answers [B, N, L], differentiable."""
+    """Log-probabilities and entropies of answers [B, N, L], differentiable."""
     logits = jnp.repeat(outputs.logits[:, None, None], actions.shape[1], 1)
     if actions.shape[-1] > 1:
-      later = self._read(outputs, actions[..., :-1])
+      later = self._prefix_logits(outputs, actions[..., :-1])
       logits = jnp.concatenate([logits, later], 2)
     log_probs = jax.nn.log_softmax(logits)
     entropies = -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
@@ -248,8 +249,8 @@ class Transformer(nn.Module):
       jnp.sum(counts, -1),
     )
 
-  def _read(self, outputs: Encoded, actions: Array) -> Array:
-    """Logits after each of some first tokens of answers, [B, N, …, V]."""
+  def _prefix_logits(self, outputs: Encoded, actions: Array) -> Array:
+    """Logits after each token of answer prefixes, [B, N, …, V]."""
     x = self.embedding(actions)
     positions = outputs.memory[0][0].shape[1] + jnp.arange(x.shape[-2])
     for block, prompt in zip(self.blocks, outputs.memory, strict=True):
@@ -259,7 +260,7 @@ class Transformer(nn.Module):
     return self._logits(x)
 
   def counts(self, actions: Array) -> Array:
-    """Which tokens [..., L] are part of the answer: to its eos, no further."""
+    """Whether tokens [..., L] are part of the answer: up to its first eos."""
     ended = actions == self.eos
     return jnp.cumsum(ended, -1) - ended == 0
 
@@ -269,8 +270,8 @@ class Scores(NamedTuple):
 
   Attributes:
     log_probs: log m(z_j|x).
-    entropies: of the next token, at every token.
-    lengths: tokens, eos included.
+    entropies: of the next-token distributions.
+    lengths: number of tokens, including eos.
   """
 
   log_probs: Array
@@ -279,13 +280,13 @@ class Scores(NamedTuple):
 
 
 class _Decoding(NamedTuple):
-  """Answers on the way: what the next token depends on.
+  """State of unfinished answers, on which the next token depends.
 
   Attributes:
     step: tokens so far.
     logits: of the next token [B, N, V].
     cache: keys and values of each layer, as `attention.decode` takes them.
-    alive: [B, N], no eos yet.
+    alive: [B, N], False after eos.
     log_probs: of the answers so far [B, N].
   """
 

@@ -1,4 +1,4 @@
-"""Leave-one-out symmetric means: the unbiased weights of N rollouts.
+"""Leave-one-out symmetric means: unbiased weights of N rollouts.
 
 One prompt, N rollouts with likelihoods l_j in [0, 1] and failures q_j = 1−l_j.
 ē_k^j is the mean, over all k-subsets of the other n = N−1 rollouts, of the
@@ -9,25 +9,25 @@ that is independent of rollout j. For a series objective with coefficients a_k,
     baselines  b_j = Σ_k a_k (ē_k^j − ē_{k+1}^j)
 
 For MaxRL of order T (a_k = 1 for k < T) the baseline is 1 − ē_T^j, the
-leave-one-out pass@T. Neither is ever found by dividing rollout j out of a
-full-sample ē, nor by subtracting nearly equal numbers: near T = N float32 loses
-everything that way by N = 32, and baselines of small likelihoods lose 2 % at
-any N (`benchmarks.conditioning`, docs/theory/algorithms.md). Three algorithms:
+leave-one-out estimate of pass@T. Neither is computed by dividing rollout j out
+of a full-sample ē or by subtracting nearly equal numbers: near T = N float32
+would lose all digits by N = 32, and baselines of small likelihoods 2 % at any N
+(`benchmarks.conditioning`, docs/theory/algorithms.md). Three algorithms:
 
     quadrature  orders N and N−1       O(N √N)
     scan        any order or series    O(N T)
     binary      l in {0, 1}            O(N), the closed form in the count K
 
-`METHODS` has them by name; without a name the choice is made from what is
-known before compilation: boolean likelihoods take the closed form, orders N
-and N−1 the quadrature, anything else (a traced order too) the scan.
+`METHODS` maps names to algorithms. By default, boolean likelihoods use the
+closed form, orders N and N−1 the quadrature, and all other orders, traced ones
+included, the scan.
 
-Masked rollouts change nothing and get weight 0. A group with n ≤ N unmasked
-rollouts behaves as a group of n; an order above n counts as n.
+Masked rollouts have no effect and get weight 0. A group with n ≤ N unmasked
+rollouts behaves as a group of size n; an order above n acts as n.
 
-All functions take one prompt: vmap them. At large N·T on a CPU, prefer
-`jax.lax.map(..., batch_size=16)`, which keeps the scan's N·T floats a prompt
-in cache.
+All functions take one prompt; vmap over prompts. For large N·T on a CPU, prefer
+`jax.lax.map(..., batch_size=16)`: it keeps the scan's N·T floats per prompt in
+cache.
 """
 
 from typing import Any
@@ -89,16 +89,16 @@ def loo_weights(
   Args:
     likelihoods: l [N] in [0, 1], or boolean. float16 and bfloat16 are computed
       in float32.
-    order: T from 1 to N, a number or a traced scalar; None is N−1 (the number
-      of unmasked rollouts less one, at least 1).
-    mask: [N], False where there is no rollout.
-    method: 'quadrature', 'scan' or 'binary'; None chooses.
+    order: T from 1 to N, a number or a traced scalar; None means N−1 (the
+      number of unmasked rollouts minus one, at least 1).
+    mask: [N], False for rollouts to ignore.
+    method: 'quadrature', 'scan' or 'binary'; None selects one as above.
 
   Returns:
     ω [N], 0 where masked.
 
   Raises:
-    ValueError: order out of range, or a method that cannot do this order.
+    ValueError: order out of range, or not supported by the method.
   """
   return leave_one_out(likelihoods, order, mask=mask, method=method).weights
 
@@ -119,7 +119,7 @@ def leave_one_out(
   size = likelihoods.shape[0]
   check_order(order, size)
   if method is None:
-    method = _choose(likelihoods, order)
+    method = _default_method(likelihoods, order)
   if method not in METHODS:
     raise ValueError(f"method = {method!r}: choose from {sorted(METHODS)}")
   return _masked(METHODS[method](likelihoods, order, present), present)
@@ -141,43 +141,43 @@ def series_leave_one_out(
 ) -> LeaveOneOut:
   """Weights and baselines of any series w(p) = Σ_k a_k (1−p)^k.
 
-  E[ω_j] = Σ_k a_k (1−p)^k exactly, for k < N. The baseline leaves out the term
-  k = N−1, for which no rollout is left to compare with.
+  E[ω_j] = Σ_k a_k (1−p)^k exactly, for k < N. The baseline omits the term
+  k = N−1, since ē_N^j does not exist.
 
   Args:
     likelihoods: l [N] in [0, 1], or boolean.
     coefficients: a [T], T ≤ N, a_k ≥ 0; may be traced, so that one compiled
       program serves every order and objective.
-    mask: [N], False where there is no rollout.
-    method: 'scan' or 'binary'; None chooses.
+    mask: [N], False for rollouts to ignore.
+    method: 'scan' or 'binary'; None selects one as above.
 
   Raises:
-    ValueError: more than N coefficients, a negative one, or a method that has
-      no series form.
+    ValueError: more than N coefficients, a negative one, or a method without a
+      series form.
   """
   likelihoods, present = _prepare(likelihoods, mask)
   if not ranges.is_traced(coefficients) and np.min(coefficients, initial=0) < 0:
     raise ValueError(
-      f"coefficients: {np.min(coefficients):g} is among them; none may be"
-      " below 0"
+      f"coefficients: smallest is {np.min(coefficients):g}, all must be at"
+      " least 0"
     )
   coefficients = jnp.asarray(coefficients, compute_dtype(likelihoods))
   terms, size = coefficients.shape[0], likelihoods.shape[0]
   if not 1 <= terms <= size:
     raise ValueError(
-      f"coefficients: {terms} terms for N = {size} rollouts; 1 to N are needed"
+      f"coefficients: {terms} terms for N = {size} rollouts; must be 1 to N"
     )
   if method is None:
     method = "binary" if likelihoods.dtype == bool else "scan"
   if method not in SERIES_METHODS:
     raise ValueError(
-      f"method = {method!r}: a series has {sorted(SERIES_METHODS)}"
+      f"method = {method!r}: choose from {sorted(SERIES_METHODS)} for a series"
     )
-  found = SERIES_METHODS[method](likelihoods, coefficients, present)
-  return _masked(found, present)
+  result = SERIES_METHODS[method](likelihoods, coefficients, present)
+  return _masked(result, present)
 
 
-def _choose(likelihoods: Array, order: int | Array | None) -> str:
+def _default_method(likelihoods: Array, order: int | Array | None) -> str:
   if likelihoods.dtype == bool:
     return "binary"
   if isinstance(order, jax.core.Tracer):
@@ -189,7 +189,7 @@ def _choose(likelihoods: Array, order: int | Array | None) -> str:
 def _prepare(
   likelihoods: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Array, Any]:
-  """The mask is NumPy's where it is all there: known while tracing."""
+  """Arrays; without a mask, a NumPy one, which is constant under tracing."""
   check_mask(mask, group_size(likelihoods))
   likelihoods = jnp.asarray(likelihoods)
   if mask is None:
@@ -197,5 +197,5 @@ def _prepare(
   return likelihoods, jnp.asarray(mask, bool)
 
 
-def _masked(found: LeaveOneOut, mask: ArrayLike) -> LeaveOneOut:
-  return LeaveOneOut(*(jnp.where(mask, x, 0) for x in found))
+def _masked(result: LeaveOneOut, mask: ArrayLike) -> LeaveOneOut:
+  return LeaveOneOut(*(jnp.where(mask, x, 0) for x in result))

@@ -1,4 +1,4 @@
-"""Right or wrong: a closed form in the number of successes, O(N)."""
+"""Binary likelihoods: a closed form in the number of successes, O(N)."""
 
 from typing import Any
 
@@ -27,11 +27,11 @@ def leave_one_out(
 
       ω_j = N/(c+1) · (1 − C(N−c−1, T)/C(N, T)),  b_j = 1 − C(n−c, T)/C(n, T)
 
-  and both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive
-  terms, one table for all prompts.
+  Both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive terms,
+  in one table that all prompts share.
   """
   _require_binary(likelihoods, mask)
-  others, count, dtype = _successes_without(likelihoods, mask)
+  others, count, dtype = _other_successes(likelihoods, mask)
   largest = jnp.maximum(count - 1, 1)
   order = largest if order is None else jnp.asarray(order, dtype)
   size = likelihoods.shape[0]
@@ -60,11 +60,11 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   and does not depend on the prompt's likelihoods.
   """
   _require_binary(l, mask)
-  others, count, dtype = _successes_without(l, mask)
+  others, count, dtype = _other_successes(l, mask)
   n = count - 1
   a = coefficients.astype(dtype)
   k = jnp.arange(a.shape[0], dtype=dtype)
-  # ē_k − ē_{k+1} = (c/(n−k)) ē_k: the next one drawn is a success.
+  # ē_k − ē_{k+1} = (c/(n−k)) ē_k: the next draw is a success.
   hit = jnp.where(k < n, 1 / jnp.maximum(n - k, 1), 0)
 
   def next_row(ratio: Array, c: Array) -> tuple[Array, LeaveOneOut]:
@@ -79,7 +79,7 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
 
 
 def _require_binary(likelihoods: Array, mask: ArrayLike) -> None:
-  """Raises ValueError at a likelihood that is neither 0 nor 1, if concrete."""
+  """Raises ValueError if a concrete likelihood is neither 0 nor 1."""
   if isinstance(likelihoods, jax.core.Tracer) or likelihoods.dtype == bool:
     return
   if isinstance(mask, jax.core.Tracer):
@@ -92,10 +92,10 @@ def _require_binary(likelihoods: Array, mask: ArrayLike) -> None:
     )
 
 
-def _successes_without(
+def _other_successes(
   likelihoods: Array, mask: ArrayLike
 ) -> tuple[Array, Array, Any]:
-  """Successes among the others [N], the group's size, the dtype to work in."""
+  """Successes among the other rollouts [N], group size, compute dtype."""
   dtype = compute_dtype(likelihoods)
   successes = values(likelihoods, mask).astype(dtype)
   count = jnp.sum(mask).astype(dtype)

@@ -1,4 +1,4 @@
-"""One group of rollouts: its size, its values, what leaving one out gives."""
+"""One group of rollouts: checks, dtype, and the leave-one-out estimates."""
 
 from typing import Any, NamedTuple
 
@@ -11,14 +11,14 @@ Array = jax.Array
 
 
 class LeaveOneOut(NamedTuple):
-  """What the other rollouts say about w(p): weights [N] and baselines [N]."""
+  """Estimates from the other rollouts: weights ω [N] and baselines b [N]."""
 
   weights: Array
   baselines: Array
 
 
 def group_size(likelihoods: ArrayLike) -> int:
-  """N of one prompt's likelihoods [N]; anything else is a ValueError."""
+  """N of one prompt's likelihoods [N]; raises ValueError at other shapes."""
   shape = np.shape(likelihoods)
   if len(shape) != 1 or shape[0] < 1:
     raise ValueError(
@@ -28,7 +28,7 @@ def group_size(likelihoods: ArrayLike) -> int:
 
 
 def check_mask(mask: ArrayLike | None, size: int) -> None:
-  """Raises ValueError unless mask is [N]; None passes."""
+  """Raises ValueError unless the mask is None or [N]."""
   if mask is not None and np.shape(mask) != (size,):
     raise ValueError(f"mask: shape {np.shape(mask)}, must be [N] = ({size},)")
 
@@ -36,7 +36,7 @@ def check_mask(mask: ArrayLike | None, size: int) -> None:
 def check_order(
   order: int | Array | None, size: int, name: str = "order"
 ) -> None:
-  """Raises ValueError unless 1 ≤ order ≤ N; None and traced orders pass."""
+  """Raises ValueError unless order is in 1..N, None or traced."""
   if order is None or isinstance(order, jax.core.Tracer):
     return
   if not 1 <= order <= size or order != int(order):
@@ -54,10 +54,10 @@ def compute_dtype(likelihoods: Array) -> Any:
 
 
 def values(likelihoods: Array, mask: ArrayLike) -> Array:
-  """l [N] in the dtype to work in, 0 where masked."""
+  """l [N] in the compute dtype, 0 where masked."""
   return jnp.where(mask, likelihoods.astype(compute_dtype(likelihoods)), 0)
 
 
 def either(a: Array, b: Array) -> Array:
-  """The chance that one of two independent events happens."""
+  """P(A or B) of independent events with probabilities a and b."""
   return a + (1 - a) * b

@@ -12,8 +12,8 @@ from maxrl_jax import estimators, objectives
 from tests.support import oracles
 from tests.support.estimator_groups import GRADED, assert_same
 
-# A policy over three actions, and what each action is worth: something, no
-# two the same; anything from 0 to 1; 0 or 1.
+# Logits of three actions, and three sets of likelihoods: distinct and positive,
+# anything from 0 to 1, and binary.
 LOGITS = np.array([0.4, -0.6, 0.9])
 VALUES = np.array([[0.15, 0.95, 0.4], [1.0, 0.0, 0.3], [0.0, 1.0, 0.0]])
 BINARY_VALUES = VALUES[2:]
@@ -67,10 +67,10 @@ def test_maxrl_is_unbiased_at_every_order_with_every_baseline(dtype, N, x64):
 
     return jax.vmap(at, out_axes=1)(orders).T  # [baselines, orders, N]
 
-  found = expected_gradients(every, values.astype(dtype), N)
+  actual = expected_gradients(every, values.astype(dtype), N)
   exact = exact_gradients(objectives.maxrl, orders, values)
   for i in range(len(BASELINES)):
-    assert_same(found[:, i], exact)
+    assert_same(actual[:, i], exact)
 
 
 def test_maxrl_is_unbiased_by_every_method(x64):
@@ -106,10 +106,10 @@ def test_pass_at_k_is_unbiased(k, x64):
     )
     return jnp.stack([*calls])
 
-  found = expected_gradients(both, VALUES, 4)
+  actual = expected_gradients(both, VALUES, 4)
   exact = exact_gradient(objectives.pass_at_k(k))
   for i in range(2):
-    assert_same(found[:, i], exact)
+    assert_same(actual[:, i], exact)
 
 
 @pytest.mark.parametrize("a", [[2.0], [0.0, 1.5], [1.0, 0.5, 2.0, 0.25]])
@@ -124,10 +124,10 @@ def test_series_is_unbiased_for_any_coefficients(a, x64):
       ]
     )
 
-  found = expected_gradients(both, VALUES, 4)
+  actual = expected_gradients(both, VALUES, 4)
   exact = exact_gradient(objectives.series(a))
   for i in range(2):
-    assert_same(found[:, i], exact)
+    assert_same(actual[:, i], exact)
 
 
 @pytest.mark.parametrize("T", [None, 1, 2, 4])
@@ -140,21 +140,21 @@ def test_power_is_unbiased_for_its_series(T, x64):
   def series(alpha):
     return objectives.series(objectives.power(alpha).coefficients(T or 3))
 
-  found = expected_gradients(every, VALUES, 4)
-  assert_same(found, exact_gradients(series, alphas))
+  actual = expected_gradients(every, VALUES, 4)
+  assert_same(actual, exact_gradients(series, alphas))
 
 
 @pytest.mark.parametrize("N", [2, 4])
 def test_algorithm_1_is_unbiased_for_one_order_less_than_N(N, x64):
   exact = exact_gradient(objectives.maxrl(N - 1), BINARY_VALUES)
-  found = expected_gradients(estimators.maxrl_paper, BINARY_VALUES, N)
-  assert_same(found, exact)
+  actual = expected_gradients(estimators.maxrl_paper, BINARY_VALUES, N)
+  assert_same(actual, exact)
 
 
 @pytest.mark.parametrize("N", [2, 4])
 def test_tail_rl_is_unbiased_for_the_mean_over_thresholds(N, x64):
-  found = expected_gradients(estimators.tail_rl, VALUES, N)
-  for got, values in zip(found, VALUES, strict=True):
+  actual = expected_gradients(estimators.tail_rl, VALUES, N)
+  for got, values in zip(actual, VALUES, strict=True):
     # P(r ≥ τ) is constant for τ between two values: the integral is a sum.
     levels = np.unique(values[values > 0])
     above = 1.0 * (values >= levels[:, None])
@@ -164,7 +164,7 @@ def test_tail_rl_is_unbiased_for_the_mean_over_thresholds(N, x64):
 
 @pytest.mark.parametrize("N", [2, 4])
 def test_vimco_is_unbiased_for_the_bound_of_its_group_size(N, x64):
-  """∇ E[log mean l], by differentiating the sum over every outcome."""
+  """∇E[log mean l] by differentiating the sum over all outcomes."""
   values = VALUES[(VALUES > 0).all(1)]
   assert len(values)
 
@@ -183,8 +183,8 @@ def test_self_normalized_is_biased_by_about_one_over_N(x64):
   exact = exact_gradient(objectives.maximum_likelihood(), values)
 
   def bias(N):
-    found = expected_gradients(estimators.self_normalized, values, N)
-    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    actual = expected_gradients(estimators.self_normalized, values, N)
+    return np.linalg.norm(actual - exact) / np.linalg.norm(exact)
 
   biases = [bias(N) for N in (2, 4, 8)]
   assert biases[0] > 0.3
@@ -193,7 +193,7 @@ def test_self_normalized_is_biased_by_about_one_over_N(x64):
 
 
 def test_grpo_is_biased_in_every_finite_group(x64):
-  # Two actions, success and failure: all that matters is how many succeed.
+  # With a success and a failure action, only the number of successes matters.
   logits, values = np.array([0.0, 1.5]), np.array([[1.0, 0.0]])
   p = oracles.softmax(logits)[0]
   exact = exact_gradient(objectives.grpo(), values, logits)[0, 0]
@@ -206,7 +206,7 @@ def test_grpo_is_biased_in_every_finite_group(x64):
     advantages = jax.jit(jax.vmap(estimators.grpo))(l)
     return np.dot(chance, np.mean(advantages * scores, -1)) / exact - 1
 
-  # The same sum as over all outcomes.
+  # Check the binomial sum against the sum over all outcomes.
   enumerated = expected_gradients(estimators.grpo, values, 4, logits)[0, 0]
   assert_same(enumerated, exact * (1 + bias(4)))
   biases = np.abs([bias(N) for N in (4, 64, 256)])
@@ -228,5 +228,5 @@ def test_mean_of_many_groups_of_continuous_likelihoods():
   error = np.abs(estimates.mean(0) - exact)
   standard_error = estimates.std(0, ddof=1) / math.sqrt(groups)
   assert np.all(error < 4 * standard_error), (error, standard_error)
-  # A bias of a few percent has nowhere to hide.
+  # Small enough to reveal a bias of a few percent.
   assert np.all(standard_error < 0.01 * np.linalg.norm(exact))

@@ -1,4 +1,4 @@
-"""Log-likelihoods, and rewards of any size, in place of likelihoods."""
+"""Estimators from log-likelihoods or unbounded rewards."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from tests.support.estimator_groups import assert_same
 
 
 @pytest.mark.parametrize("name", sorted(estimators.LOG_ESTIMATORS))
-def test_log_likelihoods_give_the_same_and_do_not_underflow(name):
+def test_log_likelihoods_give_equal_advantages_without_underflow(name):
   plain = estimators.ESTIMATORS[name]
   logs = estimators.LOG_ESTIMATORS[name]
   l = np.array([0.9, 0.2, 0.05, 0.6], np.float32)
@@ -25,7 +25,7 @@ def test_log_likelihoods_give_the_same_and_do_not_underflow(name):
 
 
 @pytest.mark.parametrize("name", estimators.ANY_REWARD)
-def test_any_reward_will_do_where_it_is_said(name):
+def test_unbounded_rewards(name):
   rewards = np.array([-3.0, 2.0, 7.0], np.float32)
   expected = {
     "reinforce": rewards,
@@ -43,10 +43,10 @@ def test_any_reward_will_do_where_it_is_said(name):
 
 @pytest.mark.parametrize("name", sorted(estimators.LOG_ESTIMATORS))
 @pytest.mark.parametrize("bad", [np.nan, 5.0])
-def test_what_is_no_log_likelihood_is_named(name, bad):
+def test_error_names_an_invalid_log_likelihood(name, bad):
   log_l = np.array([-1.0, bad, -2.0], np.float32)
   logs = estimators.LOG_ESTIMATORS[name]
   with pytest.raises(ValueError, match=rf"log_likelihoods\[1\] = {bad}"):
     logs(log_l)
-  if np.isnan(bad):  # Under jit it must not become a harmless zero.
+  if np.isnan(bad):  # Under jit it must not become zero.
     assert np.isnan(jax.jit(logs)(log_l)).any()

@@ -1,4 +1,4 @@
-"""Advantages by hand, as each other, and to their last digits."""
+"""Advantages by hand, special cases that coincide, and precision."""
 
 import math
 
@@ -12,7 +12,7 @@ from tests.support.estimator_groups import BINARY, GRADED, assert_same
 # By hand
 
 
-def test_rloo_and_its_relatives_by_hand():
+def test_rloo_and_similar_estimators_by_hand():
   # l̄ = 1/2, σ² = (1/4 + 1/16 + 1/16)/3 = 1/8
   l = np.array([0, 3 / 4, 3 / 4])
   assert_same(estimators.reinforce(l), l, 1e-7)
@@ -61,10 +61,10 @@ def test_vimco_by_hand():
   assert_same(estimators.vimco(l), expected, 1e-6)
 
 
-# One family
+# Special cases
 
 
-def test_order_1_is_rloo_whatever_it_is_called(x64):
+def test_order_1_is_rloo(x64):
   @jax.jit
   def order_1(l):
     return (
@@ -108,11 +108,11 @@ def test_power_0_is_maxrl(x64):
     assert_same(power, maxrl, 1e-13)
 
 
-# Digits
+# Precision
 
 
-def test_vimco_keeps_its_digits_in_large_groups():
-  """N (L − L_j) with each mean taken anew in float64."""
+def test_vimco_is_accurate_in_large_groups():
+  """N (L − L_j) with each mean recomputed in float64."""
   l = np.random.default_rng(5).random(1024).astype(np.float32)
   wide = l.astype(np.float64)
   expected = []
@@ -120,17 +120,17 @@ def test_vimco_keeps_its_digits_in_large_groups():
     others = np.delete(wide, j)
     without = (others.sum() + np.exp(np.log(others).mean())) / 1024
     expected.append(1024 * np.log(wide.mean() / without))
-  found = np.asarray(estimators.vimco(l))[::93]
-  np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+  actual = np.asarray(estimators.vimco(l))[::93]
+  np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-124])
-def test_grpo_keeps_its_digits_among_close_likelihoods(scale):
+def test_grpo_is_accurate_for_close_likelihoods(scale):
   rng = np.random.default_rng(6)
   l = (1 - 1e-5 * rng.random(64)).astype(np.float32)
   l = np.where(rng.random(64) < 0.1, l / 2, l) if scale < 1 else l
   l = (scale * l).astype(np.float32)
   wide = l.astype(np.float64)
   expected = (wide - wide.mean()) / wide.std()
-  found = estimators.grpo(l)
-  np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5)
+  actual = estimators.grpo(l)
+  np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5)

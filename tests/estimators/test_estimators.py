@@ -1,4 +1,4 @@
-"""What all estimators share: degenerate groups, masks, precision, errors."""
+"""All estimators: degenerate groups, masks, precision, errors."""
 
 import functools
 import math
@@ -11,7 +11,7 @@ import pytest
 from maxrl_jax import estimators
 from tests.support.estimator_groups import BINARY, GRADED, assert_same
 
-# One call of each estimator, for the properties that all of them share.
+# One call per estimator and set of options.
 _SERIES = np.array([1.0, 0.5, 2.0], np.float32)
 CALLS = {
   "reinforce": estimators.reinforce,
@@ -47,7 +47,7 @@ def test_centred_advantages_sum_to_zero(name):
 
 
 @each
-def test_no_success_and_nothing_but_success_teach_nothing(name):
+def test_all_failures_and_all_successes(name):
   for dtype in (float, bool) if name in CLOSED_FORM else (float,):
     assert_same(COMPILED[name](np.zeros(6, dtype)), np.zeros(6), 0)
     noise = np.full(6, 1.0 if name == "reinforce" else 0.0)
@@ -56,7 +56,7 @@ def test_no_success_and_nothing_but_success_teach_nothing(name):
 
 @pytest.mark.parametrize("name", CENTRED)
 @pytest.mark.parametrize("level", [1e-30, 1e-6, 0.3, 0.7])
-def test_equal_likelihoods_teach_nothing(name, level):
+def test_equal_likelihoods_have_zero_advantages(name, level):
   assert_same(COMPILED[name](np.full(6, level)), np.zeros(6), 1e-6)
   for garbage in (0.5, np.nan):
     mask = np.arange(10) % 5 < 3
@@ -64,19 +64,19 @@ def test_equal_likelihoods_teach_nothing(name, level):
     assert_same(got, np.zeros(10), 1e-6)
 
 
-def test_tiny_likelihoods_keep_their_proportions():
+def test_tiny_likelihoods_by_hand():
   l = 1e-30 * np.array([1, 2, 3], np.float32)
   expected = [-1 / 2, 0, 1 / 2]
   assert_same(estimators.self_normalized(l), expected, 1e-6)
   root = math.sqrt(3 / 2)
   assert_same(estimators.grpo(l), [-root, 0, root], 1e-6)
-  # Beside a rollout that is not there.
+  # With a masked rollout.
   got = estimators.grpo(np.append(l, 1), mask=np.arange(4) < 3)
   assert_same(got, [-root, 0, root, 0], 1e-6)
 
 
 @each
-def test_one_rollout_needs_company(name):
+def test_group_of_one_raises(name):
   one = np.array([0.3])
   if name == "reinforce":
     assert_same(CALLS[name](one), one, 1e-7)
@@ -91,9 +91,9 @@ def test_one_rollout_needs_company(name):
     calls.get(name, CALLS[name])(one)
 
 
-def test_one_rollout_without_comparison_is_reinforce():
+def test_group_of_one_is_reinforce_with_constant_baselines():
   @jax.jit
-  def alone(l):
+  def advantages(l):
     return [
       (
         estimators.maxrl(l, baseline=baseline),
@@ -104,8 +104,8 @@ def test_one_rollout_without_comparison_is_reinforce():
     ]
 
   one = np.array([0.3])
-  for found, b in zip(alone(one), (0, 0.25), strict=True):
-    for got in found:
+  for actual, b in zip(advantages(one), (0, 0.25), strict=True):
+    for got in actual:
       assert_same(got, one - b, 1e-7)
 
 
@@ -114,18 +114,18 @@ def test_one_rollout_without_comparison_is_reinforce():
 
 @each
 @pytest.mark.parametrize("largest", [1e-37, 1e-40, 1e-45])
-def test_likelihoods_about_to_underflow_are_finite(name, largest):
+def test_likelihoods_near_underflow_have_finite_advantages(name, largest):
   l = np.float32(largest) * np.array([1, 0.5, 0, 0, 0.25, 0], np.float32)
   for call in (CALLS[name], COMPILED[name]):
-    found = call(l)
-    assert np.isfinite(found).all()
-    # By ratios or by differences: no larger than N successes of one would be.
-    assert name == "vimco" or np.abs(found).max() <= 6
+    actual = call(l)
+    assert np.isfinite(actual).all()
+    # Ratios or differences: at most N.
+    assert name == "vimco" or np.abs(actual).max() <= 6
 
 
 @each
 @pytest.mark.parametrize("garbage", [0.5, 1.0, np.nan, 1e9, -1.0])
-def test_a_mask_leaves_the_smaller_group(name, garbage):
+def test_masked_group_equals_the_smaller_group(name, garbage):
   mask = np.arange(10) % 5 < 3
   padded = np.full(10, garbage)
   padded[mask] = GRADED
@@ -135,7 +135,7 @@ def test_a_mask_leaves_the_smaller_group(name, garbage):
 
 
 @pytest.mark.parametrize("name", CLOSED_FORM)
-def test_a_mask_of_boolean_rewards(name):
+def test_masked_boolean_group_equals_the_smaller_group(name):
   mask = np.arange(10) % 5 < 3
   padded = np.ones(10, bool)
   padded[mask] = BINARY == 1
@@ -153,7 +153,7 @@ def test_jit_and_vmap_change_nothing(name):
 
 
 @pytest.mark.parametrize("name", ["rloo", "maxrl", "maxrl order 2"])
-def test_what_a_mask_hides_is_not_checked(name):
+def test_masked_values_are_not_checked(name):
   padded = np.append(GRADED, np.nan)
   got = CALLS[name](padded, mask=np.isfinite(padded))
   assert_same(got, np.append(COMPILED[name](GRADED), 0), 2e-6)
@@ -191,17 +191,17 @@ def test_half_precision_is_computed_in_single(name):
 
 
 @each
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.5, -0.25])
-def test_what_is_no_likelihood_is_named(name, wrong):
-  l = np.array([0.5, 0.1, wrong, 0.5])
-  match = rf"^likelihoods\[2\] = {wrong}: must be in \[0, 1\]"
+@pytest.mark.parametrize("invalid", [np.nan, np.inf, 1.5, -0.25])
+def test_error_names_an_invalid_likelihood(name, invalid):
+  l = np.array([0.5, 0.1, invalid, 0.5])
+  match = rf"^likelihoods\[2\] = {invalid}: must be in \[0, 1\]"
   with pytest.raises(ValueError, match=match):
     CALLS[name](l)
 
 
 @each
 @pytest.mark.parametrize("shape", [(), (5, 2)])
-def test_likelihoods_are_one_group(name, shape):
+def test_likelihoods_must_be_one_group(name, shape):
   with pytest.raises(ValueError, match=r"^likelihoods: shape .* vmap"):
     CALLS[name](np.full(shape, 0.5))
 
@@ -232,19 +232,19 @@ def test_likelihoods_are_one_group(name, shape):
     ),
   ],
 )
-def test_arguments_out_of_range_are_named(estimator, arguments, message):
+def test_error_names_an_argument_out_of_range(estimator, arguments, message):
   with pytest.raises(ValueError, match="^" + message):
     estimator(np.array([0.1, 0.2, 0.3]), **arguments)
 
 
-def test_every_estimator_has_its_name():
+def test_estimator_names_are_function_names():
   for name, estimator in estimators.ESTIMATORS.items():
     assert estimator is getattr(estimators, name)
     assert any(call.split()[0] == name for call in CALLS)
 
 
 @pytest.mark.parametrize("name", ["maxrl", "rloo", "pass_at_k", "power"])
-def test_a_masked_group_of_one_teaches_nothing(name):
+def test_group_with_one_unmasked_rollout_has_zero_advantages(name):
   options = {"pass_at_k": {"k": 1}, "power": {"alpha": 0.5}}.get(name, {})
   mask = np.array([False, True, False])
   got = estimators.ESTIMATORS[name](
@@ -254,7 +254,7 @@ def test_a_masked_group_of_one_teaches_nothing(name):
 
 
 @pytest.mark.parametrize("name", sorted(estimators.ESTIMATORS))
-def test_a_mask_of_another_shape_is_named(name):
+def test_error_names_a_mask_of_another_shape(name):
   options = {"pass_at_k": {"k": 2}, "power": {"alpha": 0.5}}
   options = (options | {"series": {"coefficients": _SERIES}}).get(name, {})
   with pytest.raises(ValueError, match="mask: shape"):

@@ -19,41 +19,41 @@ from maxrl_jax.tasks.base import Prompts
 
 
 @pytest.mark.parametrize("n", [1, 5, 64, 4096])
-def test_pass_at_k_is_the_exact_rational(n):
+def test_pass_at_k_equals_rational_arithmetic(n):
   counts = np.unique([0, 1, min(2, n), n // 3, n // 2, n - 1, n])
   for k in {1, max(n // 7, 1), n}:
-    found = evaluation.pass_at_k(jnp.asarray(counts), n, k)
+    actual = evaluation.pass_at_k(jnp.asarray(counts), n, k)
     exact = [
       1 - Fraction(math.comb(n - int(c), k), math.comb(n, k)) for c in counts
     ]
-    np.testing.assert_allclose(found, [float(x) for x in exact], rtol=2e-6)
+    np.testing.assert_allclose(actual, [float(x) for x in exact], rtol=2e-6)
 
 
 @pytest.mark.parametrize("k", [0, 1.5, 9])
-def test_pass_at_k_refuses_more_than_there_are(k):
+def test_k_out_of_range_raises(k):
   with pytest.raises(ValueError, match=f"k = {k}: must be"):
     evaluation.pass_at_k(jnp.array([1]), 8, k)
   with pytest.raises(ValueError, match=f"k = {k}: must be"):
     evaluation.graded_pass_at_k(jnp.zeros(8), k)
 
 
-def test_pass_at_k_is_unbiased_for_the_exact_one():
+def test_pass_at_k_is_unbiased():
   """Σ_c P(c) pass@k(c) over the binomial is 1 − (1−p)^k."""
   n, k, p = 12, 5, 0.3
   c = np.arange(n + 1)
-  chance = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
-  found = np.asarray(evaluation.pass_at_k(jnp.asarray(c), n, k))
-  assert np.dot(chance, found) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+  weights = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
+  actual = np.asarray(evaluation.pass_at_k(jnp.asarray(c), n, k))
+  assert np.dot(weights, actual) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
   exact = objectives.pass_at_k(k).value(jnp.float32(p))
   assert float(exact) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
 
 
 def test_coverage_by_hand():
-  found = evaluation.coverage(jnp.array([0.5, 0.0, 1.0]), (1, 2))
-  np.testing.assert_allclose(found, [1.5 / 3, 1.75 / 3], rtol=1e-6)
+  actual = evaluation.coverage(jnp.array([0.5, 0.0, 1.0]), (1, 2))
+  np.testing.assert_allclose(actual, [1.5 / 3, 1.75 / 3], rtol=1e-6)
 
 
-def test_coverage_of_a_sum_that_rounds_to_above_one():
+def test_coverage_of_a_pass_rate_rounded_above_one():
   above = np.nextafter(np.float32(1), np.float32(2))
   assert evaluation.coverage(jnp.array([above]), (1, 4)).tolist() == [1, 1]
 
@@ -67,42 +67,42 @@ def _exact_graded(likelihoods, k):
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 @pytest.mark.parametrize("k", [1, 2, 5, 7])
-def test_graded_pass_at_k_is_the_exact_rational(k, scale):
+def test_graded_pass_at_k_equals_rational_arithmetic(k, scale):
   l = scale * np.random.default_rng(k).random(7).astype(np.float32)
-  found = evaluation.graded_pass_at_k(jnp.asarray(l, jnp.float32), k)
+  actual = evaluation.graded_pass_at_k(jnp.asarray(l, jnp.float32), k)
   exact = _exact_graded(np.float32(l), k)
-  assert float(found) == pytest.approx(float(exact), rel=1e-6)
+  assert float(actual) == pytest.approx(float(exact), rel=1e-6)
 
 
-def test_graded_pass_at_k_of_right_and_wrong_is_the_closed_form():
+def test_graded_pass_at_k_of_binary_likelihoods():
   l = np.repeat([1.0, 0.0], [3, 297]).astype(np.float32)
   for k in (1, 20, 298):
     counted = evaluation.pass_at_k(3, 300, k)
-    for of_type in (np.float32, np.int32, bool):
-      graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1], of_type), k)
+    for dtype in (np.float32, np.int32, bool):
+      graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1], dtype), k)
       assert float(graded) == pytest.approx(float(counted), rel=2e-5)
 
 
-def test_a_count_that_cannot_be_is_refused():
+def test_impossible_success_count_raises():
   for count in (9, -1):
     with pytest.raises(ValueError, match=f"num_correct = {count}: must be"):
       evaluation.pass_at_k(np.array([0, count]), 8, 2)
 
 
-def test_partial_credit_counts_in_sampled_evaluation():
-  """Answers worth a half each: pass@k is 1 − 2^−k, as where it is summed."""
-  task, _ = _unknown_bandit()
+def test_sampled_evaluation_of_graded_likelihoods():
+  """If every likelihood is 1/2, pass@k is 1 − 2^−k."""
+  task, _ = _sampled_bandit()
   task = dataclasses.replace(
     task, likelihoods=lambda target, z: jnp.full(z.shape, 0.5)
   )
-  made = training.make_train(bandit.get_config(), task)
-  states = made.start(jax.random.split(jax.random.key(0), 1), {})
-  found = evaluation.make_evaluate(made, (1, 4), 300)("test", states)
-  assert found["pass@1"][0] == pytest.approx(0.5)
-  assert found["pass@4"][0] == pytest.approx(1 - 0.5**4)
+  trainer = training.make_train(bandit.get_config(), task)
+  states = trainer.start(jax.random.split(jax.random.key(0), 1), {})
+  actual = evaluation.make_evaluate(trainer, (1, 4), 300)("test", states)
+  assert actual["pass@1"][0] == pytest.approx(0.5)
+  assert actual["pass@4"][0] == pytest.approx(1 - 0.5**4)
   with pytest.raises(ValueError, match="float32, must be boolean"):
     evaluation.success_counts(
-      made.policy,
+      trainer.policy,
       jax.tree.map(lambda x: x[0], states.params),
       task.splits["test"],
       task,
@@ -112,13 +112,13 @@ def test_partial_credit_counts_in_sampled_evaluation():
 
 
 @pytest.mark.parametrize("size", [1, 8, 20, 21, 100])
-def test_prompts_in_batches_are_all_judged_once(size):
+def test_batches_cover_every_prompt_once(size):
   prompts = Prompts(jnp.arange(21.0)[:, None], jnp.arange(21))
   sizes = []
 
-  def f(some, number):
-    sizes.append(len(some.targets))
-    return some.targets, some.inputs[:, 0] + 100 * number
+  def f(batch, index):
+    sizes.append(len(batch.targets))
+    return batch.targets, batch.inputs[:, 0] + 100 * index
 
   targets, inputs = batches.in_batches(f, prompts, size)
   np.testing.assert_array_equal(targets, np.arange(21))
@@ -127,9 +127,9 @@ def test_prompts_in_batches_are_all_judged_once(size):
   assert set(sizes) == {min(size, 21)}
 
 
-def test_a_large_split_takes_no_more_memory_than_a_batch():
-  """All at once, the logits of four batches would be there."""
-  task = TASKS["digits"](num_digits=3, eval_size=4 * batches.MANY)
+def test_memory_does_not_grow_with_the_split():
+  """Four batches together would need four times the logits."""
+  task = TASKS["digits"](num_digits=3, eval_size=4 * batches.BATCH_SIZE)
   policy = POLICIES["mlp"](**task.policy_options, hidden=(8,))
   prompts = task.splits["test"]
   params = policy.init(jax.random.key(0), prompts.inputs[:1])
@@ -138,21 +138,21 @@ def test_a_large_split_takes_no_more_memory_than_a_batch():
   def rates(params, prompts):
     return evaluation.pass_rates(policy, params, prompts, task)
 
-  some = jax.tree.map(lambda x: x[: batches.MANY], prompts)
+  first_batch = jax.tree.map(lambda x: x[: batches.BATCH_SIZE], prompts)
   one, four = (
     rates.lower(params, x).compile().memory_analysis().temp_size_in_bytes
-    for x in (some, prompts)
+    for x in (first_batch, prompts)
   )
   assert four < 2 * one
   np.testing.assert_allclose(
-    rates(params, prompts).log_pass_rates[: batches.MANY],
-    rates(params, some).log_pass_rates,
+    rates(params, prompts).log_pass_rates[: batches.BATCH_SIZE],
+    rates(params, first_batch).log_pass_rates,
     rtol=1e-5,
   )
 
 
-def _unknown_bandit():
-  """A bandit that must be sampled, though its pass rates are known."""
+def _sampled_bandit():
+  """A bandit evaluated by sampling, and its exact pass rates."""
   task = TASKS["bandit"](num_prompts=21, hardest=0.1, easiest=0.8)
   return dataclasses.replace(task, log_pass_rate=None), np.geomspace(
     0.1, 0.8, 21
@@ -161,8 +161,8 @@ def _unknown_bandit():
 
 @pytest.mark.parametrize("num", [40, 256, 600])
 def test_success_counts_are_binomial(num):
-  """In batches of 16 prompts and 256 rollouts, and in what is left over."""
-  task, p = _unknown_bandit()
+  """With full batches of 16 prompts and 256 rollouts, and with remainders."""
+  task, p = _sampled_bandit()
   policy = POLICIES["tabular"](**task.policy_options)
   prompts = task.splits["test"]
   params = policy.init(jax.random.key(0), prompts.inputs)
@@ -179,33 +179,33 @@ def test_success_counts_are_binomial(num):
   variance = num * p * (1 - p)
   z = (counts - num * p) / np.sqrt(variance)
   assert np.abs(z.mean(0)).max() < 4.5 / np.sqrt(repeats)
-  # Var z² of a binomial: 2 and its excess kurtosis.
-  spread = np.sqrt((2 + (1 - 6 * p * (1 - p)) / variance) / repeats)
-  assert (np.abs((z**2).mean(0) - 1) < 4.5 * spread).all()
-  related = np.corrcoef(z.T) - np.eye(21)
-  assert np.abs(related).max() < 5 / np.sqrt(repeats)
+  # Var z² of a binomial is 2 plus its excess kurtosis.
+  standard_error = np.sqrt((2 + (1 - 6 * p * (1 - p)) / variance) / repeats)
+  assert (np.abs((z**2).mean(0) - 1) < 4.5 * standard_error).all()
+  correlations = np.corrcoef(z.T) - np.eye(21)
+  assert np.abs(correlations).max() < 5 / np.sqrt(repeats)
 
 
-def test_pass_at_k_of_a_task_that_must_be_sampled():
-  task, p = _unknown_bandit()
-  made = training.make_train(bandit.get_config(), task)
+def test_pass_at_k_of_a_sampled_task():
+  task, p = _sampled_bandit()
+  trainer = training.make_train(bandit.get_config(), task)
   with pytest.raises(ValueError, match="rollouts = None"):
-    evaluation.make_evaluate(made, (1, 4))
-  evaluate = evaluation.make_evaluate(made, (1, 4, 64, 3000), 2000)
+    evaluation.make_evaluate(trainer, (1, 4))
+  evaluate = evaluation.make_evaluate(trainer, (1, 4, 64, 3000), 2000)
   keys = jax.random.split(jax.random.key(0), 1)
-  found = evaluate("test", made.start(keys, {}))
-  assert list(found) == ["pass@1", "pass@4", "pass@64", "solved"]
+  actual = evaluate("test", trainer.start(keys, {}))
+  assert list(actual) == ["pass@1", "pass@4", "pass@64", "solved"]
   for k in (1, 4, 64):
     exact = np.mean(1 - (1 - p) ** k)
-    np.testing.assert_allclose(found[f"pass@{k}"], [exact], atol=0.01)
-  assert found["solved"].tolist() == [1.0]
+    np.testing.assert_allclose(actual[f"pass@{k}"], [exact], atol=0.01)
+  assert actual["solved"].tolist() == [1.0]
 
 
-def test_a_split_that_is_not_there_is_named():
-  made = training.make_train(bandit.get_config())
-  states = made.start(jax.random.split(jax.random.key(0), 1), {})
+def test_error_names_an_unknown_split():
+  trainer = training.make_train(bandit.get_config())
+  states = trainer.start(jax.random.split(jax.random.key(0), 1), {})
   with pytest.raises(ValueError, match="split = 'tset': did you mean 'test'"):
-    evaluation.make_evaluate(made, (1,))("tset", states)
+    evaluation.make_evaluate(trainer, (1,))("tset", states)
 
 
 def _case():
@@ -217,13 +217,13 @@ def test_sampled_moments_agree_with_enumerated_ones():
   logits, l = _case()
   estimator = functools.partial(estimators.maxrl, order=2)
   exact = evaluation.enumerated_moments(estimator, logits, l, 4)
-  found = evaluation.sampled_moments(
+  actual = evaluation.sampled_moments(
     jax.random.key(0), estimator, logits, l, 4, 2**16
   )
-  assert float(found.standard_error.max()) < 0.01
-  off = jnp.abs(found.mean - exact.mean) / found.standard_error
-  assert float(off.max()) < 4
-  assert float(found.variance) == pytest.approx(float(exact.variance), rel=0.03)
+  assert float(actual.standard_error.max()) < 0.01
+  z = jnp.abs(actual.mean - exact.mean) / actual.standard_error
+  assert float(z.max()) < 4
+  np.testing.assert_allclose(actual.variance, exact.variance, rtol=0.03)
 
 
 def test_exact_gradient_by_hand():
@@ -231,12 +231,12 @@ def test_exact_gradient_by_hand():
   logits, l = _case()
   p = 0.2 * 0.9 + 0.5 * 0.1 + 0.3 * 0.4
   expected = np.array([0.2, 0.5, 0.3]) * (np.asarray(l) - p) / p
-  found = evaluation.exact_gradient(objectives.maximum_likelihood(), logits, l)
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  actual = evaluation.exact_gradient(objectives.maximum_likelihood(), logits, l)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_gradient_norms_prompt_by_prompt():
-  """A linear policy's gradient is an outer product: its norm is known."""
+def test_gradient_norms_by_hand():
+  """The gradient of a linear policy is an outer product."""
   weights = jnp.array([[0.5, -1.0], [0.2, 0.3], [0.0, 1.0]])
   x = jnp.array([[1.0, 2.0, -1.0], [0.5, 0.0, 3.0]])
   y = jnp.array([0, 1])
@@ -246,7 +246,7 @@ def test_gradient_norms_prompt_by_prompt():
     logits = prompts.inputs @ params
     return -jax.nn.log_softmax(logits)[0, prompts.targets[0]]
 
-  found = evaluation.gradient_norms(
+  actual = evaluation.gradient_norms(
     loss,
     weights,
     jax.random.split(jax.random.key(0), 2),
@@ -256,37 +256,37 @@ def test_gradient_norms_prompt_by_prompt():
   p /= p.sum(1, keepdims=True)
   error = p - np.eye(2)[np.asarray(y)]
   expected = np.linalg.norm(x, axis=1) * np.linalg.norm(error, axis=1)
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
-def test_too_many_outcomes_are_refused():
+def test_too_many_outcomes_raise():
   logits, l = _case()
   with pytest.raises(ValueError, match="num = 20"):
     evaluation.enumerated_moments(estimators.rloo, logits, l, 20)
 
 
-def test_sampling_efficiency_is_how_many_fewer_samples_reach_a_coverage():
+def test_sampling_efficiency_by_hand():
   ks = 2 ** np.arange(9)
-  # Coverage .1 a doubling; ours is two doublings ahead.
-  theirs = 0.1 * np.arange(1, 10)
-  ours = theirs + 0.2
-  factors = evaluation.sampling_efficiency(ks, ours, theirs)
-  assert np.isnan(factors[:2]).all()  # Ours has more with a single sample.
+  # Coverage rises by .1 per doubling; `better` is two doublings ahead.
+  baseline = 0.1 * np.arange(1, 10)
+  better = baseline + 0.2
+  factors = evaluation.sampling_efficiency(ks, better, baseline)
+  assert np.isnan(factors[:2]).all()  # Exceeded with one sample.
   np.testing.assert_allclose(factors[2:], 4)
-  same = evaluation.sampling_efficiency(ks, theirs, theirs)
+  same = evaluation.sampling_efficiency(ks, baseline, baseline)
   np.testing.assert_allclose(same, 1)
-  level = np.minimum(theirs, 0.5)
-  assert evaluation.sampling_efficiency(ks, level, level)[4] == pytest.approx(1)
-  worse = evaluation.sampling_efficiency(ks, theirs, ours)
+  flat = np.minimum(baseline, 0.5)
+  assert evaluation.sampling_efficiency(ks, flat, flat)[4] == pytest.approx(1)
+  worse = evaluation.sampling_efficiency(ks, baseline, better)
   assert np.isnan(worse[-2:]).all()  # Never reached.
   np.testing.assert_allclose(worse[:-2], 1 / 4)
 
 
-def test_splits_of_one_size_share_one_compiled_program(monkeypatch):
+def test_splits_of_one_size_compile_once(monkeypatch):
   config = bandit.get_config()
   config.task.num_prompts = 8
-  made = training.make_train(config)
-  states = jax.vmap(made.init)(jax.random.split(jax.random.key(0), 1))
+  trainer = training.make_train(config)
+  states = jax.vmap(trainer.init)(jax.random.split(jax.random.key(0), 1))
   traced = []
   metrics = evaluation._coverage.metrics
   monkeypatch.setattr(
@@ -294,7 +294,7 @@ def test_splits_of_one_size_share_one_compiled_program(monkeypatch):
     "metrics",
     lambda *arguments: traced.append(1) or metrics(*arguments),
   )
-  evaluate = evaluation.make_evaluate(made, (1,))
+  evaluate = evaluation.make_evaluate(trainer, (1,))
   scores = [evaluate(name, states)["pass@1"] for name in ("validation", "test")]
   assert len(traced) == 1
   assert np.shape(scores) == (2, 1)

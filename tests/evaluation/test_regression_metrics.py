@@ -1,4 +1,4 @@
-"""Metrics of regression by a loop in NumPy and by an integral."""
+"""Regression metrics against a NumPy loop and an integral."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from tests.support.regression_cases import small
 def test_metrics_by_a_loop_in_numpy():
   policy, params, task, prompts = small(None, num_dims=2, bins=5)
   task = dataclasses.replace(task, tolerance=0.8)
-  found = metrics.metrics(policy, task, params, prompts, (1, 3))
+  actual = metrics.metrics(policy, task, params, prompts, (1, 3))
   outputs = policy.apply(params, prompts.inputs)
   logits = np.float64(outputs.head)
   pi = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -44,15 +44,15 @@ def test_metrics_by_a_loop_in_numpy():
     "bdc,bdc->bd", pi, stats.norm.cdf(y[..., None] - values, 0, 0.6)
   )
   expected["pit_distance"] = stats.kstest(pit.ravel(), "uniform").statistic
-  assert set(found) == set(expected)
+  assert set(actual) == set(expected)
   for name, value in expected.items():
-    assert float(found[name]) == pytest.approx(value, rel=1e-4), name
+    assert float(actual[name]) == pytest.approx(value, rel=1e-4), name
 
 
-def test_entropy_of_normals_is_the_formula_and_the_integral():
+def test_entropy_of_normals_equals_formula_and_integral():
   zero = jnp.zeros(1)
-  found = metrics.entropy(Components(zero, zero, jnp.array([0.3])))
-  assert float(found) == pytest.approx(stats.norm(0, 0.3).entropy(), abs=1e-5)
+  actual = metrics.entropy(Components(zero, zero, jnp.array([0.3])))
+  assert float(actual) == pytest.approx(stats.norm(0, 0.3).entropy(), abs=1e-5)
   weights, means, scales = [0.25, 0.75], [-2.0, 1.0], [0.5, 0.8]
   x = np.linspace(-12, 12, 200_001)
   q = sum(
@@ -61,5 +61,5 @@ def test_entropy_of_normals_is_the_formula_and_the_integral():
   )
   integral = -np.trapezoid(np.where(q > 0, q * np.log(q + 1e-300), 0), x)
   policy = (jnp.log(jnp.array(weights)), jnp.array(means), jnp.array(scales))
-  found = metrics.entropy(Components(*policy))
-  assert float(found) == pytest.approx(integral, abs=1e-3)
+  actual = metrics.entropy(Components(*policy))
+  assert float(actual) == pytest.approx(integral, abs=1e-3)

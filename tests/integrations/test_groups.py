@@ -15,7 +15,7 @@ from maxrl_jax.integrations import groups
 from maxrl_jax.integrations.groups import advantages
 from tests.support import oracles
 
-# Formulas of one group, by hand: rewards [n] → advantages [n].
+# Reference formulas for one group: rewards [n] → advantages [n].
 
 
 def algorithm_1(r):
@@ -32,7 +32,7 @@ def grpo(r):
 
 
 def by_series(a, r):
-  """Σ_k a_k (ē_{k+1}^j − q_j ē_k^j), subsets and all, in fractions."""
+  """Σ_k a_k (ē_{k+1}^j − q_j ē_k^j) over all subsets, in fractions."""
   if len(r) == 1:
     return 0 * r
   weights, baselines = oracles.exact_loo(r).series(a[: len(r)])
@@ -78,7 +78,7 @@ each = pytest.mark.parametrize("name", CASES)
 
 @pytest.fixture
 def batch():
-  """Ragged groups, interleaved, with the ids that verl gives."""
+  """Ragged, interleaved groups with ids like verl's."""
   rng = np.random.default_rng(0)
   ids = np.array([str(uuid.UUID(int=i, version=4)) for i in range(11)], object)
   ids = rng.permutation(np.repeat(ids, SIZES))
@@ -87,12 +87,12 @@ def batch():
 
 def by_loop(formula, rewards, ids, mask=None):
   present = np.ones(len(ids), bool) if mask is None else mask
-  found = np.zeros(len(ids))
+  actual = np.zeros(len(ids))
   for i in set(ids):
     group = (ids == i) & present
     if group.any():
-      found[group] = formula(rewards[group])
-  return found
+      actual[group] = formula(rewards[group])
+  return actual
 
 
 def assert_close(got, expected, tolerance=1e-5):
@@ -115,16 +115,16 @@ def test_ragged_interleaved_groups(name, kind, batch):
   assert not got[~mask].any() and got.flags.writeable
 
 
-def test_no_baseline_and_a_group_of_one(batch):
+def test_group_of_one(batch):
   rewards, ids, _ = batch
-  alone = ids == ids[[np.sum(ids == i) == 1 for i in ids]][0]
-  assert alone.sum() == 1 and advantages(rewards, ids)[alone] == 0
+  single = ids == ids[[np.sum(ids == i) == 1 for i in ids]][0]
+  assert single.sum() == 1 and advantages(rewards, ids)[single] == 0
   for options, expected in (
-    ({"estimator": "reinforce"}, rewards[alone]),
-    ({"baseline": "none"}, rewards[alone]),
-    ({"baseline": 0.25}, rewards[alone] - 0.25),
+    ({"estimator": "reinforce"}, rewards[single]),
+    ({"baseline": "none"}, rewards[single]),
+    ({"baseline": 0.25}, rewards[single] - 0.25),
   ):
-    assert_close(advantages(rewards, ids, **options)[alone], expected)
+    assert_close(advantages(rewards, ids, **options)[single], expected)
 
 
 def test_any_hashable_id_and_any_order_of_rollouts(batch):
@@ -144,7 +144,7 @@ def test_any_hashable_id_and_any_order_of_rollouts(batch):
   assert_close(got, expected[shuffled])
 
 
-def test_num_is_groups_of_rollouts_in_a_row():
+def test_num_groups_consecutive_rollouts():
   rewards = np.array([1, 0, 0, 0, 1, 1, 0, 0, 0])
   assert_close(
     advantages(rewards, num=3), [2, -1, -1, -1, 0.5, 0.5, 0, 0, 0], 1e-6
@@ -155,7 +155,7 @@ def test_rewards_are_divided_by_their_ceiling():
   rewards = np.array([0.3, 0.7, 0.1, 0.7])
   got = advantages(rewards, num=4, order=2, ceiling=0.7)
   assert_close(got, maxrl(2, rewards / 0.7))
-  # Float32 sums that end a rounding above what they should.
+  # Float32 sums that exceed the ceiling by a rounding.
   rounded = np.nextafter(np.float32(0.7), np.float32(1))
   assert rounded > 0.7
   assert_close(
@@ -163,7 +163,7 @@ def test_rewards_are_divided_by_their_ceiling():
   )
 
 
-def test_score_estimators_take_any_finite_reward():
+def test_unbounded_rewards():
   rewards = np.array([-3.0, 5.0, 100.0])
   for name, formula in (("rloo", rloo), ("grpo", grpo)):
     assert_close(advantages(rewards, num=3, estimator=name), formula(rewards))
@@ -172,17 +172,19 @@ def test_score_estimators_take_any_finite_reward():
 def test_unbiased_by_enumeration():
   logits, values = np.array([0.4, -0.6, 0.9]), np.array([0.15, 0.95, 0.4])
   policy, N = oracles.softmax(logits), 4
-  actions, chance, scores = oracles.outcomes(logits, N)
+  actions, probability, scores = oracles.outcomes(logits, N)
   p = policy @ values
   slope = policy * (values - p)
   for order in (2, 3):
-    found = advantages(values[actions].ravel(), num=N, order=order)
-    estimate = np.einsum("g,gn,gna->a", chance, found.reshape(-1, N), scores)
+    actual = advantages(values[actions].ravel(), num=N, order=order)
+    estimate = np.einsum(
+      "g,gn,gna->a", probability, actual.reshape(-1, N), scores
+    )
     exact = (1 - (1 - p) ** order) / p * slope
     np.testing.assert_allclose(estimate / N, exact, rtol=1e-5)
 
 
-def test_a_loop_of_changing_groups_compiles_a_bounded_number(monkeypatch):
+def test_number_of_compilations_is_bounded(monkeypatch):
   traces, programs = [], set()
 
   def counted(likelihoods, *, mask):
@@ -197,7 +199,7 @@ def test_a_loop_of_changing_groups_compiles_a_bounded_number(monkeypatch):
     advantages(rng.random(len(ids)), ids, estimator="counted")
     bits = (int(x - 1).bit_length() for x in (len(sizes), sizes.max()))
     programs.add(tuple(bits))
-  # 1, 2, 4 … 32 groups of 2, 4, 8 or 16: one trace of each that came up.
+  # 1, 2, 4 … 32 groups of 2, 4, 8 or 16: one trace per shape that occurred.
   assert 4 < len(traces) == len(programs) <= 6 * 4
 
 
@@ -210,12 +212,12 @@ def test_a_loop_of_changing_groups_compiles_a_bounded_number(monkeypatch):
     ({"estimator": "grpo", "order": 2}, r"order = 2: 'grpo' takes"),
     ({"order": 5}, r"order = 5: .* 1 to 4 with N = 4 .*largest group; lower"),
     ({"order": 1.5}, r"order = 1\.5: must be an integer"),
-    ({"order": "4"}, r"order = '4': must be finite, and a number"),
+    ({"order": "4"}, r"order = '4': must be a finite number"),
     ({"estimator": "pass_at_k"}, r"k is not set: 'pass_at_k' needs it"),
     ({"estimator": "pass_at_k", "k": 9}, r"k = 9: .* 1 to 4"),
     ({"estimator": "power", "alpha": 2}, r"alpha = 2: must be in \[0, 1\]"),
     ({"baseline": "mean"}, r"baseline = 'mean': choose from"),
-    ({"baseline": math.nan}, r"baseline = nan: must be finite"),
+    ({"baseline": math.nan}, r"baseline = nan: must be a finite"),
     ({"estimator": "series", "coefficients": [1] * 5}, r"coefficients: 5 term"),
     ({"ceiling": 0}, r"ceiling = 0: must be finite and above 0"),
     ({"ceiling": 0.5}, r"rewards\[1\] = 1\.0: above ceiling = 0\.5"),
@@ -234,16 +236,16 @@ def test_a_loop_of_changing_groups_compiles_a_bounded_number(monkeypatch):
     ({"groups": None, "num": 4}, r"num = 4: .* divides the 6 rewards"),
     ({"groups": "abc"}, r"groups: shape \(\), must be"),
     ({"groups": [[0]] * 6}, r"groups: .*hashable"),
-    ({"groups": range(6)}, r"groups: each has one rollout only.*same id"),
+    ({"groups": range(6)}, r"groups: each has only one rollout.*same id"),
   ],
 )
-def test_what_cannot_be_meant_is_named(changed, message):
+def test_error_names_an_invalid_argument(changed, message):
   call = {"rewards": [0, 1, 1, 0, 0, 0], "groups": [0, 0, 0, 0, 1, 1]}
   with pytest.raises(ValueError, match=message):
     advantages(**(call | changed))
 
 
-def test_a_masked_group_does_not_change_which_orders_are_allowed():
+def test_allowed_orders_do_not_depend_on_the_mask():
   mask = np.array([1, 1, 0, 0])
   got = advantages([0, 1, 1, 1], num=4, order=3, mask=mask)
   assert_close(got, [*maxrl(3, np.array([0.0, 1])), 0, 0])
@@ -257,10 +259,10 @@ from jax.extend import backend
 
 def start():
   print("the GPU was started")
-  raise RuntimeError("PyTorch has it")
+  raise RuntimeError("PyTorch uses it")
 
 backend.register_backend_factory("gpu_of_pytorch", start, priority=500)
-if sys.argv[1] == "ours":
+if sys.argv[1] == "advantages":
   from maxrl_jax.integrations.groups import advantages
   assert advantages([0, 1], num=2).tolist() == [-1, 1]
   assert not {"maxrl_jax.tasks", "maxrl_jax.policies"} & set(sys.modules)
@@ -271,14 +273,14 @@ print("done")
 
 
 @pytest.mark.parametrize(
-  ("who", "printed"),
-  [("ours", "done\n"), ("jax", "the GPU was started\ndone\n")],
+  ("command", "printed"),
+  [("advantages", "done\n"), ("jax", "the GPU was started\ndone\n")],
 )
-def test_no_gpu_is_started(who, printed):
-  """And no task is imported."""
+def test_no_gpu_is_started(command, printed):
+  """Nor are tasks or policies imported."""
   environment = {k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"}
   done = subprocess.run(
-    [sys.executable, "-c", _OTHER_BACKEND, who],
+    [sys.executable, "-c", _OTHER_BACKEND, command],
     env=environment,
     capture_output=True,
     text=True,
@@ -287,7 +289,7 @@ def test_no_gpu_is_started(who, printed):
   assert done.stdout == printed, done.stderr
 
 
-def test_platforms_without_a_cpu_are_named(monkeypatch):
+def test_error_names_platforms_without_a_cpu(monkeypatch):
   def no_cpu(backend):
     raise RuntimeError("Unknown backend cpu")
 
@@ -296,7 +298,7 @@ def test_platforms_without_a_cpu_are_named(monkeypatch):
     advantages([0, 1], num=2)
 
 
-def test_platforms_without_a_cpu_are_named_before_there_are_rewards(
+def test_check_names_platforms_without_a_cpu(
   monkeypatch,
 ):
   monkeypatch.setattr(groups, "_platforms", lambda: "cuda")

@@ -1,4 +1,4 @@
-"""TRL's GRPOTrainer, run for real on a tiny model: whose advantages it uses."""
+"""Advantages used by TRL's GRPOTrainer, trained on a tiny model."""
 
 import pathlib
 import re
@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 with warnings.catch_warnings():
-  warnings.simplefilter("ignore")  # TRL's own, while it is imported.
+  warnings.simplefilter("ignore")  # Warnings while importing TRL.
   trl = pytest.importorskip("trl", reason="TRL is not installed: extra `trl`")
   import datasets
   import tokenizers
@@ -17,7 +17,7 @@ with warnings.catch_warnings():
 
   from maxrl_jax.integrations import trl as adapter
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Hugging Face's own.
+pytestmark = pytest.mark.filterwarnings("ignore")  # From Hugging Face.
 
 _WORDS = ["<pad>", "<eos>", *"abcdefgh"]
 _PAGE = pathlib.Path(__file__).parents[2] / "docs/integrations.md"
@@ -49,13 +49,13 @@ def model():
   return transformers.Qwen2ForCausalLM(config)
 
 
-def worth(ids):
-  """One where the first token is in the first half of the alphabet."""
+def reward_of(ids):
+  """1 if the first token is in the first half of the alphabet."""
   return float(2 <= ids[0] < 6)
 
 
 def reward(completion_ids, **_):
-  return [worth(ids) for ids in completion_ids]
+  return [reward_of(ids) for ids in completion_ids]
 
 
 def arguments(folder, **changed):
@@ -92,28 +92,28 @@ def trainer(folder, changed=None, **options):
 
 @pytest.fixture
 def batches(monkeypatch):
-  """What the loss gets, step by step."""
-  seen = []
+  """Inputs of the loss at each step."""
+  recorded = []
   loss = trl.GRPOTrainer._compute_loss
 
   def spy(self, model, inputs):
     tensors = {k: v for k, v in inputs.items() if torch.is_tensor(v)}
-    seen.append({k: v.numpy(force=True) for k, v in tensors.items()})
+    recorded.append({k: v.numpy(force=True) for k, v in tensors.items()})
     return loss(self, model, inputs)
 
   monkeypatch.setattr(trl.GRPOTrainer, "_compute_loss", spy)
-  return seen
+  return recorded
 
 
-def check(batch, formula, kept=None):
-  """A loop over prompts, from the tokens that the loss gets."""
-  r = np.array([worth(ids) for ids in batch["completion_ids"]])
-  kept = np.ones(len(r), bool) if kept is None else kept
+def check(batch, formula, mask=None):
+  """Compares advantages with a loop over the prompts of a loss input."""
+  r = np.array([reward_of(ids) for ids in batch["completion_ids"]])
+  mask = np.ones(len(r), bool) if mask is None else mask
   expected = np.zeros(len(r))
   for prompt in np.unique(batch["prompt_ids"], axis=0):
     group = (batch["prompt_ids"] == prompt).all(1)
     assert group.sum() == 6
-    expected[group & kept] = formula(r[group & kept])
+    expected[group & mask] = formula(r[group & mask])
   np.testing.assert_allclose(batch["advantages"], expected, atol=1e-5)
   return expected
 
@@ -126,7 +126,7 @@ def rloo(r):
   return r - (r.sum() - r) / (len(r) - 1)
 
 
-def test_the_run_of_the_docs_uses_our_advantages(tmp_path, batches):
+def test_docs_example_uses_the_estimator(tmp_path, batches):
   (block,) = re.findall(
     r"```python\n([^`]*MaxRLTrainer[^`]*)```", _PAGE.read_text()
   )
@@ -140,63 +140,63 @@ def test_the_run_of_the_docs_uses_our_advantages(tmp_path, batches):
   before = {k: v.clone() for k, v in names["model"].state_dict().items()}
   exec(compile(block, _PAGE, "exec"), names)
   assert len(batches) == 2
-  found = [check(batch, algorithm_1) for batch in batches]
-  assert np.abs(found).max() > 1  # There was something to learn,
+  actual = [check(batch, algorithm_1) for batch in batches]
+  assert np.abs(actual).max() > 1
   after = names["model"].state_dict()
-  assert any(not torch.equal(before[k], after[k]) for k in before)  # and it did
-  # The table of completions shows the last batch, before it was shuffled.
+  assert any(not torch.equal(before[k], after[k]) for k in before)
+  # The table of completions has the last batch, before shuffling.
   log = names["trainer"]._logs["advantages"]
-  np.testing.assert_allclose(sorted(log), np.sort(found[-1]), atol=1e-5)
+  np.testing.assert_allclose(sorted(log), np.sort(actual[-1]), atol=1e-5)
 
 
-def test_several_rewards_and_completions_left_out(tmp_path, batches):
-  def double(completion_ids, **_):  # Gives no reward to what begins with a.
-    return [None if i[0] == 2 else 3 * worth(i) for i in completion_ids]
+def test_several_rewards_and_excluded_completions(tmp_path, batches):
+  def triple(completion_ids, **_):  # None if the first token is "a".
+    return [None if i[0] == 2 else 3 * reward_of(i) for i in completion_ids]
 
-  def nothing(completion_ids, **_):
+  def zero(completion_ids, **_):
     return [None if i[0] == 2 else 0.0 for i in completion_ids]
 
   run = trainer(
     tmp_path,
     {"mask_truncated_completions": True, "reward_weights": [0.5, 1.0]},
-    reward_funcs=[double, nothing],
+    reward_funcs=[triple, zero],
     estimator_options={"order": 1, "ceiling": 1.5},
   )
   run.train()
-  left_out = 0
+  excluded = 0
   for batch in batches:
-    kept = batch["completion_mask"].any(1) & (
+    mask = batch["completion_mask"].any(1) & (
       batch["completion_ids"][:, 0] != 2
     )
-    left_out += np.sum(~kept)
-    check(batch, lambda r: rloo(r) if len(r) > 1 else 0, kept)
-  assert 0 < left_out < 24
+    excluded += np.sum(~mask)
+    check(batch, lambda r: rloo(r) if len(r) > 1 else 0, mask)
+  assert 0 < excluded < 24
 
 
-def test_processes_take_their_own_part(tmp_path):
+def test_each_process_gets_its_part(tmp_path):
   run = trainer(tmp_path, {"max_steps": 1})
   rewards = np.array([1.0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0])
   run._rewards_per_func = torch.tensor(rewards)[:, None]
 
-  class Second:  # Of three processes with four completions each.
+  class Accelerator:  # The second of three processes with four completions.
     process_index, num_processes = 1, 3
 
     def gather(self, tensor):
       return tensor.repeat(3)
 
-  run.accelerator = Second()
+  run.accelerator = Accelerator()
   output = {
     "completion_mask": torch.ones(4, 3),
     "advantages": torch.zeros(4),
   }
-  run._replace(output)
+  run._replace_advantages(output)
   expected = np.concatenate([algorithm_1(r) for r in rewards.reshape(2, 6)])
   np.testing.assert_allclose(output["advantages"], expected[4:8], atol=1e-6)
   with pytest.raises(ImportError, match=r"trl = .*shapes .* 5 completions"):
-    run._replace(output | {"completion_mask": torch.ones(5, 3)})
+    run._replace_advantages(output | {"completion_mask": torch.ones(5, 3)})
 
 
-def test_evaluation_keeps_trl_s_own(tmp_path):
+def test_evaluation_uses_trls_advantages(tmp_path):
   changed = {"num_generations_eval": 1, "per_device_eval_batch_size": 2}
   run = trainer(tmp_path, changed, eval_dataset=prompts())
   assert np.isfinite(run.evaluate()["eval_reward"])
@@ -221,7 +221,7 @@ def test_options_are_checked_before_training(
     trainer(tmp_path, changed, **options)
 
 
-def test_a_trainer_without_the_hooks_is_refused():
+def test_a_trainer_without_the_hooks_raises():
   class Other:
     def _calculate_rewards(self):
       pass
@@ -230,7 +230,7 @@ def test_a_trainer_without_the_hooks_is_refused():
     adapter.check_hooks(Other)
 
 
-def test_rewards_that_never_came_are_named(tmp_path):
+def test_error_names_missing_rewards(tmp_path):
   run = trainer(tmp_path)
   with pytest.raises(ImportError, match="no rewards, or no advantages"):
-    run._replace({"completion_mask": torch.ones(2, 3)})
+    run._replace_advantages({"completion_mask": torch.ones(2, 3)})

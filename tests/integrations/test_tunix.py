@@ -1,4 +1,4 @@
-"""Our estimators in Tunix: its registry, its learner, a run of each entry."""
+"""Estimators in Tunix: its registry, its learner, and both entry points."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("tunix", reason="needs the extra tunix")
 
 with warnings.catch_warnings():
-  warnings.simplefilter("ignore")  # Of what it imports itself.
+  warnings.simplefilter("ignore")  # Warnings while importing Tunix.
   import optax
   from flax import nnx
   from tunix.rl import function_registry
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _as_tunix_is_used():
-  """Its models broadcast shapes of different ranks, in threads of its own."""
+def _allow_rank_promotion():
+  """Tunix's models broadcast shapes of different ranks, in other threads."""
   jax.config.update("jax_numpy_rank_promotion", "allow")
   yield
   jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -38,44 +38,44 @@ def _as_tunix_is_used():
 _REWARDS = np.array([[1, 0, 0, 1], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 0]])
 
 
-def _of(config, rewards):
-  """What Tunix would use for these rewards [B, N]."""
+def _advantages(config, rewards):
+  """Advantages that Tunix computes for rewards [B, N]."""
   name = config.advantage_estimator
   estimate = function_registry.get_advantage_estimator(name)
   num = rewards.shape[1]
-  flat = np.ravel(np.asarray(rewards, np.float64))  # As Tunix hands them over.
+  flat = np.ravel(np.asarray(rewards, np.float64))  # Tunix's format.
   return estimate(rewards=flat, num_generations=num).reshape(-1, num)
 
 
-def test_maxrl_is_the_papers_algorithm_without_an_order():
-  found = _of(MaxRLConfig(num_generations=4), _REWARDS)
-  for group, ours in zip(_REWARDS, found, strict=True):
+def test_default_order_is_the_papers_algorithm():
+  actual = _advantages(MaxRLConfig(num_generations=4), _REWARDS)
+  for group, advantages in zip(_REWARDS, actual, strict=True):
     mean = group.mean()
     wanted = (group - mean) / mean if mean else np.zeros(4)
-    np.testing.assert_allclose(ours, wanted, atol=1e-6)
+    np.testing.assert_allclose(advantages, wanted, atol=1e-6)
 
 
-def test_order_one_is_leave_one_out_and_the_ceiling_divides():
+def test_order_1_with_a_ceiling_is_rloo():
   config = MaxRLConfig(num_generations=4, order=1, ceiling=10.0)
-  found = _of(config, 10 * _REWARDS)
-  for group, ours in zip(_REWARDS, found, strict=True):
-    for j, advantage in enumerate(ours):
+  actual = _advantages(config, 10 * _REWARDS)
+  for group, advantages in zip(_REWARDS, actual, strict=True):
+    for j, advantage in enumerate(advantages):
       others = np.delete(group, j).mean()
       assert advantage == pytest.approx(group[j] - others, abs=1e-6)
 
 
-def test_two_configs_do_not_get_into_each_others_way():
+def test_two_configs_are_registered_separately():
   first = MaxRLConfig(num_generations=4)
   second = MaxRLConfig(num_generations=4, order=1)
   assert first.advantage_estimator != second.advantage_estimator
-  assert np.max(_of(first, _REWARDS)) == pytest.approx(3)
-  assert np.max(_of(second, _REWARDS)) == pytest.approx(1)
+  assert np.max(_advantages(first, _REWARDS)) == pytest.approx(3)
+  assert np.max(_advantages(second, _REWARDS)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
   ("estimator", "options", "wanted"),
   [
-    # Best of two: A = 2 ω l − b with ω the others' mean failure.
+    # Best of two: A = 2 ω l − b, where ω is the mean failure of the others.
     ("pass_at_k", {"k": 2, "baseline": "none"}, [2, 0, 0, 0]),
     ("power", {"alpha": 1.0}, [1, -1 / 3, -1 / 3, -1 / 3]),
     ("tail_rl", {}, [3, -1, -1, -1]),
@@ -83,16 +83,16 @@ def test_two_configs_do_not_get_into_each_others_way():
 )
 def test_the_other_estimators(estimator, options, wanted):
   config = MaxRLConfig(num_generations=4, estimator=estimator, **options)
-  found = _of(config, np.array([[1, 0, 0, 0]]))
-  np.testing.assert_allclose(found[0], wanted, atol=1e-6)
+  actual = _advantages(config, np.array([[1, 0, 0, 0]]))
+  np.testing.assert_allclose(actual[0], wanted, atol=1e-6)
 
 
 def test_registered_by_name():
   tunix.register("maxrl of order 2", order=2, baseline="none")
   name = "maxrl of order 2"
   estimate = function_registry.get_advantage_estimator(name)
-  found = estimate(rewards=np.array([1.0, 0, 0, 0]), num_generations=4)
-  np.testing.assert_allclose(found, [2, 0, 0, 0])  # 1 + the others' mean q.
+  actual = estimate(rewards=np.array([1.0, 0, 0, 0]), num_generations=4)
+  np.testing.assert_allclose(actual, [2, 0, 0, 0])  # 1 + mean q of the others.
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_registered_by_name():
     ({"num_generations": 1}, "num_generations must be greater than 1"),
   ],
 )
-def test_a_wrong_config_is_refused_at_once(fields, message):
+def test_invalid_config_raises(fields, message):
   with pytest.raises(ValueError, match=message):
     MaxRLConfig(**({"num_generations": 4} | fields))
 
 
-_ON_A_GPU = """
+_WITH_A_GPU = """
 import jax
 from jax.extend import backend
 from maxrl_jax.integrations.tunix import MaxRLConfig
@@ -135,10 +135,10 @@ jax.devices()
 """
 
 
-def test_a_config_leaves_it_to_tunix_where_jax_starts():
-  """On the CPU alone, training would be there too, and say nothing."""
+def test_a_config_does_not_initialize_jax():
+  """Otherwise it would silently restrict training to the CPU."""
   done = subprocess.run(
-    [sys.executable, "-W", "ignore", "-c", _ON_A_GPU],
+    [sys.executable, "-W", "ignore", "-c", _WITH_A_GPU],
     env={k: v for k, v in os.environ.items() if k != "JAX_PLATFORMS"},
     capture_output=True,
     text=True,
@@ -146,10 +146,10 @@ def test_a_config_leaves_it_to_tunix_where_jax_starts():
   assert done.stdout == "configured\nthe GPU was started\n", done.stderr
 
 
-def test_a_reward_that_is_no_likelihood_is_named():
+def test_error_names_a_reward_above_one():
   config = MaxRLConfig(num_generations=4)
   with pytest.raises(ValueError, match=r"rewards\[5\] = 2\.0.*ceiling="):
-    _of(config, np.array([[0, 1, 0, 0], [0, 2, 0, 0]]))
+    _advantages(config, np.array([[0, 1, 0, 0], [0, 2, 0, 0]]))
 
 
 def _config(**changes):
@@ -180,45 +180,48 @@ def _one_update(config, reward):
   return graph, before, nnx.state(cluster.actor_trainer.model)
 
 
-def _surrogate(graph, prompts, said, advantages):
+def _surrogate(graph, prompts, completions, advantages):
   """Parameters → mean_j A_j log π(completion j)."""
-  tokens = np.concatenate([prompts, said], 1)
-  # Token 0 pads: Tunix skips it wherever it is, also where it was drawn.
-  there = tokens != 0
-  places = np.maximum(np.cumsum(there, 1) - 1, 0)
+  tokens = np.concatenate([prompts, completions], 1)
+  # Token 0 is padding: Tunix skips it, even where it was sampled.
+  valid = tokens != 0
+  positions = np.maximum(np.cumsum(valid, 1) - 1, 0)
   causal = np.tril(np.ones((tokens.shape[1],) * 2, bool))
-  seen_before = causal[None] & there[:, None]
+  attention_mask = causal[None] & valid[:, None]
 
   def surrogate(state):
-    logits, _ = nnx.merge(graph, state)(tokens, places, None, seen_before)
+    logits, _ = nnx.merge(graph, state)(tokens, positions, None, attention_mask)
     log_probs = jax.nn.log_softmax(logits[:, prompts.shape[1] - 1 : -1])
-    chosen = jnp.take_along_axis(log_probs, said[..., None], -1)[..., 0]
-    scores = jnp.sum(jnp.where(said != 0, chosen, 0), -1)
+    taken = jnp.take_along_axis(log_probs, completions[..., None], -1)[..., 0]
+    scores = jnp.sum(jnp.where(completions != 0, taken, 0), -1)
     return jnp.mean(advantages * scores)
 
   return surrogate
 
 
 def test_one_update_is_the_policy_gradient():
-  """SGD of rate 1: parameters move by mean_j A_j S_j, completions whole."""
+  """SGD of rate 1: parameters move by mean_j A_j S_j of full completions."""
   config = _config(prompts=3, rollouts=8, steps=1)
-  seen = {}
+  recorded = {}
 
   def reward(prompts, completions, **_):
-    seen["prompts"], seen["completions"] = list(prompts), list(completions)
-    seen["rewards"] = [float(text[0] >= "8") for text in completions]
-    return seen["rewards"]
+    recorded["prompts"], recorded["completions"] = (
+      list(prompts),
+      list(completions),
+    )
+    recorded["rewards"] = [float(text[0] >= "8") for text in completions]
+    return recorded["rewards"]
 
   graph, before, after = _one_update(config, reward)
   encode = llm_runs.Tokenizer().encode
-  # Tunix puts the token that begins a text before the prompt.
-  prompts = np.array([[1, *encode(text)] for text in seen["prompts"]])
-  said = np.array([encode(text) for text in seen["completions"]])
-  groups = np.reshape(seen["rewards"], (3, 8))
+  # Tunix prepends the beginning-of-text token to the prompt.
+  prompts = np.array([[1, *encode(text)] for text in recorded["prompts"]])
+  tokens = np.array([encode(text) for text in recorded["completions"]])
+  groups = np.reshape(recorded["rewards"], (3, 8))
   mean = groups.mean(1, keepdims=True)
   assert mean.min() > 0 and mean.max() < 1
   advantages = np.ravel((groups - mean) / mean)
-  wanted = jax.grad(_surrogate(graph, prompts, said, advantages))(before)
+  wanted = jax.grad(_surrogate(graph, prompts, tokens, advantages))(before)
   moved = jax.tree.map(lambda a, b: a - b, after, before)
   largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
   assert largest > 0.01
@@ -230,25 +233,25 @@ def test_one_update_is_the_policy_gradient():
 
 
 @pytest.mark.long
-def test_the_pass_rate_rises_from_a_few_per_cent():
-  found = llm_runs.train(_config(steps=110))
-  rates = found["pass_rate"]
-  assert rates.shape == (110,) and found["by_length"].shape == (110, 3)
+def test_pass_rate_increases():
+  actual = llm_runs.train(_config(steps=110))
+  rates = actual["pass_rate"]
+  assert rates.shape == (110,) and actual["by_length"].shape == (110, 3)
   assert 0 < rates[:20].mean() < 0.06
   assert rates[-20:].mean() > 2.5 * rates[:20].mean()
 
 
-def test_the_engine_gets_a_key_of_its_own_for_every_call():
+def test_every_engine_call_gets_a_new_key():
   def keys(batches):
     rollout = llm_cluster.Rollout()
-    found = []
+    actual = []
     for _ in llm_cluster.with_keys(batches, rollout, 0):
-      found += [tuple(np.asarray(rollout.seed)) for _ in range(3)]
-    return found
+      actual += [tuple(np.asarray(rollout.seed)) for _ in range(3)]
+    return actual
 
-  found = keys([{}] * 4)
-  assert len(set(found)) == 12
-  assert keys([{}] * 4) == found
+  actual = keys([{}] * 4)
+  assert len(set(actual)) == 12
+  assert keys([{}] * 4) == actual
 
 
 def _tiny_qwen3(folder):
@@ -314,16 +317,16 @@ def test_gsm8k_from_a_checkpoint_to_pass_at_k(tmp_path):
       tmp_path,
     )
 
-  found = run(2)
-  assert found.keys() == {"test/pass@1", "test/pass@2", "test/pass@4"}
-  assert 0 <= found["test/pass@1"] <= found["test/pass@4"] <= 1
-  # Two micro-batches a step, and one line.
+  actual = run(2)
+  assert actual.keys() == {"test/pass@1", "test/pass@2", "test/pass@4"}
+  assert 0 <= actual["test/pass@1"] <= actual["test/pass@4"] <= 1
+  # Two micro-batches per step, and one line of metrics.
   assert set(lengths) == {(4, 4, 4)} and len(lengths) == 4 + 3
   assert any((tmp_path / "checkpoints").rglob("*"))
   metrics = tmp_path / "metrics.jsonl"
   before = metrics.read_text()
   assert [json.loads(x)["step"] for x in before.splitlines()] == [1, 2]
-  # What a kill leaves of a step without a checkpoint is made again.
+  # Metrics of a step that was killed before its checkpoint are rewritten.
   metrics.write_text(before + '{"step": 3, "pass_rate": 2.0}\n{"step": 4, "p')
   run(3)
   after = metrics.read_text()

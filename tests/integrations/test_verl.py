@@ -1,8 +1,8 @@
-"""verl's advantage estimators: through its registry, called as it calls them.
+"""verl's advantage estimators, called through its registry.
 
-`recorded` is the registry of verl 0.9.1 as far as an estimator sees it, so that
-these tests run where verl, with its pins and its hundred packages, does not;
-`installed` is verl's own.
+`recorded` imitates the registry of verl 0.9.1, so that these tests also run
+where verl, with its pinned hundred packages, is not installed; `installed` is
+verl itself.
 """
 
 import importlib
@@ -26,7 +26,7 @@ LENGTHS = [3, 1, 4, 2, 4, 3, 2, 1, 4]
 
 
 def _recorded():
-  """What of `_CORE` an estimator meets: a decorator, a registry, no repeats."""
+  """The part of `_CORE` that estimators use: a registry without duplicates."""
   core = types.ModuleType(_CORE)
   core.registry = {}
 
@@ -47,7 +47,7 @@ def _recorded():
 def verl(request):
   """(verl's core algorithms, the adapter imported on top of them)."""
   with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # verl's own, while it is imported.
+    warnings.simplefilter("ignore")  # Warnings while importing verl.
     if request.param == "recorded":
       core = _recorded()
       parents = ("verl", "verl.trainer", "verl.trainer.ppo")
@@ -65,7 +65,7 @@ def verl(request):
 
 
 def batch(rewards=REWARDS, dtype=torch.float32):
-  """As verl has them: the reward stands at the last token of a response."""
+  """A batch in verl's format, with rewards at the last token of a response."""
   token_rewards = torch.zeros(len(rewards), 4, dtype=dtype)
   mask = torch.arange(4) < torch.tensor(LENGTHS)[:, None]
   last = torch.tensor(LENGTHS) - 1
@@ -80,23 +80,23 @@ def batch(rewards=REWARDS, dtype=torch.float32):
   }
 
 
-def rloo(rewards, kept=True):
+def rloo(rewards, mask=True):
   """Order 1, in a loop over groups."""
-  found, kept = np.zeros(len(rewards)), np.full(len(rewards), kept)
+  actual, mask = np.zeros(len(rewards)), np.full(len(rewards), mask)
   for i in set(IDS):
-    (rows,) = np.nonzero((i == IDS) & kept)
+    (rows,) = np.nonzero((i == IDS) & mask)
     for j in rows:
       others = rewards[rows[rows != j]]
-      found[j] = rewards[j] - others.mean() if others.size else 0
-  return found
+      actual[j] = rewards[j] - others.mean() if others.size else 0
+  return actual
 
 
 def algorithm_1(rewards):
-  found = np.zeros(len(rewards))
+  actual = np.zeros(len(rewards))
   for i in set(IDS):
     r = rewards[i == IDS]
-    found[i == IDS] = r / r.mean() - 1 if r.any() else 0
-  return found
+    actual[i == IDS] = r / r.mean() - 1 if r.any() else 0
+  return actual
 
 
 def at_every_token(advantages):
@@ -109,48 +109,48 @@ def test_token_level_advantages(verl):
   call = batch(rewards)
   before = call["token_level_rewards"].clone()
   for name in ("maxrl", "tail_rl"):
-    found, returns = core.get_adv_estimator_fn(name)(**call)
+    actual, returns = core.get_adv_estimator_fn(name)(**call)
     np.testing.assert_allclose(
-      found, at_every_token(algorithm_1(rewards)), rtol=1e-5, atol=1e-6
+      actual, at_every_token(algorithm_1(rewards)), rtol=1e-5, atol=1e-6
     )
-    assert torch.equal(found, returns) and not found.requires_grad
+    assert torch.equal(actual, returns) and not actual.requires_grad
   power = core.get_adv_estimator_fn("power")
-  found, _ = power(**call | {"config": {"maxrl_alpha": 1.0}})
-  np.testing.assert_allclose(found, at_every_token(rloo(rewards)), atol=1e-6)
+  actual, _ = power(**call | {"config": {"maxrl_alpha": 1.0}})
+  np.testing.assert_allclose(actual, at_every_token(rloo(rewards)), atol=1e-6)
   assert torch.equal(call["token_level_rewards"], before)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
-def test_type_of_the_rewards(verl, dtype):
+def test_dtype_of_the_rewards(verl, dtype):
   dtype = getattr(torch, dtype)
   call = batch(dtype=dtype)
-  found, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
-  assert found.dtype == dtype and found.shape == (9, 4)
-  assert found.device == call["token_level_rewards"].device
+  actual, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
+  assert actual.dtype == dtype and actual.shape == (9, 4)
+  assert actual.device == call["token_level_rewards"].device
   if hasattr(verl[0], "compute_grpo_outcome_advantage"):
-    theirs, _ = verl[0].compute_grpo_outcome_advantage(**call)
-    assert (theirs.dtype, theirs.shape) == (found.dtype, found.shape)
+    expected, _ = verl[0].compute_grpo_outcome_advantage(**call)
+    assert (expected.dtype, expected.shape) == (actual.dtype, actual.shape)
 
 
-def test_whole_rewards_have_advantages_with_fractions(verl):
-  whole = batch(np.round(REWARDS), torch.int64)
-  found, _ = verl[0].get_adv_estimator_fn("maxrl")(**whole)
+def test_integer_rewards_have_float_advantages(verl):
+  call = batch(np.round(REWARDS), torch.int64)
+  actual, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
   expected = at_every_token(algorithm_1(np.round(REWARDS)))
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_options_of_the_algorithm_config(verl):
   core, adapter = verl
   maxrl = core.get_adv_estimator_fn("maxrl")
   config = {"gamma": 1.0, "maxrl_order": 1, "maxrl_ceiling": 2}
-  found, _ = maxrl(**batch() | {"config": config})
+  actual, _ = maxrl(**batch() | {"config": config})
   expected = at_every_token(rloo(REWARDS / 2))
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
   pass_at_k = core.get_adv_estimator_fn("pass_at_k")
   with pytest.raises(ValueError, match="k is not set: 'pass_at_k' needs it"):
     pass_at_k(**batch())
-  found, _ = pass_at_k(**batch() | {"config": {"maxrl_k": 1}})
-  np.testing.assert_allclose(found, at_every_token(rloo(REWARDS)), atol=1e-6)
+  actual, _ = pass_at_k(**batch() | {"config": {"maxrl_k": 1}})
+  np.testing.assert_allclose(actual, at_every_token(rloo(REWARDS)), atol=1e-6)
   with pytest.raises(ValueError, match=r"ordr = 2: 'maxrl' takes .*'order'"):
     maxrl(**batch() | {"config": {"maxrl_ordr": 2}})
   assert set(adapter.NAMES) == {"maxrl", "pass_at_k", "power", "tail_rl"}
@@ -160,23 +160,23 @@ def test_options_bound_to_a_name(verl):
   core, adapter = verl
   adapter.register("maxrl1", order=1)
   call = batch() | {"config": {"maxrl_order": 2}, "reward_baselines": None}
-  found, _ = core.get_adv_estimator_fn("maxrl1")(**call)
-  np.testing.assert_allclose(found, at_every_token(rloo(REWARDS)), atol=1e-6)
+  actual, _ = core.get_adv_estimator_fn("maxrl1")(**call)
+  np.testing.assert_allclose(actual, at_every_token(rloo(REWARDS)), atol=1e-6)
   with pytest.raises(ValueError, match=r"maxrl.* already been registered"):
     adapter.register("maxrl", order=1)
 
 
-def test_a_response_without_tokens_counts_for_nothing(verl):
+def test_a_response_without_tokens_has_no_effect(verl):
   call = batch() | {"config": {"maxrl_order": 1}}
-  kept = np.arange(9) != 4
+  mask = np.arange(9) != 4
   call["response_mask"][4] = 0
   call["token_level_rewards"][4] = torch.nan
-  found, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
-  expected = at_every_token(rloo(REWARDS, kept))
-  np.testing.assert_allclose(found, expected, atol=1e-6)
+  actual, _ = verl[0].get_adv_estimator_fn("maxrl")(**call)
+  expected = at_every_token(rloo(REWARDS, mask))
+  np.testing.assert_allclose(actual, expected, atol=1e-6)
 
 
-def test_what_a_batch_lacks_is_named(verl):
+def test_error_names_invalid_input(verl):
   maxrl = verl[0].get_adv_estimator_fn("maxrl")
   with pytest.raises(ValueError, match=r"index is None: .*`uid`"):
     maxrl(**batch() | {"index": None})
@@ -184,10 +184,10 @@ def test_what_a_batch_lacks_is_named(verl):
     maxrl(**batch(3 * REWARDS))
 
 
-# Only with verl itself
+# Requires verl itself
 
 
-def test_in_verl_s_own_computation_of_advantages(verl):
+def test_verls_computation_of_advantages(verl):
   if not hasattr(verl[0], "ADV_ESTIMATOR_REGISTRY"):
     pytest.skip("needs verl itself")
   with warnings.catch_warnings():
@@ -202,14 +202,14 @@ def test_in_verl_s_own_computation_of_advantages(verl):
       non_tensors={"uid": IDS},
     )
     config = omegaconf.OmegaConf.create({"gamma": 1.0, "maxrl_order": 1})
-    omegaconf.OmegaConf.set_struct(config, True)  # As Hydra leaves it.
+    omegaconf.OmegaConf.set_struct(config, True)  # As in a Hydra config.
     done = trainer.compute_advantage(data, "maxrl", config=config).batch
   expected = at_every_token(rloo(REWARDS))
   for name in ("advantages", "returns"):
     np.testing.assert_allclose(done[name], expected, atol=1e-6)
 
 
-def test_verl_imports_the_adapter_by_itself(verl):
+def test_verl_imports_the_adapter(verl):
   if not hasattr(verl[0], "ADV_ESTIMATOR_REGISTRY"):
     pytest.skip("needs verl itself")
   program = (

@@ -1,4 +1,4 @@
-"""Policies over numbers: what is drawn, scored and summed is one thing."""
+"""Regression policies: samples, log-probabilities and mixtures agree."""
 
 import functools
 import itertools
@@ -25,12 +25,12 @@ each = pytest.mark.parametrize("case", CASES)
 
 
 def _policy(case, **options):
-  name, own = CASES[case]
-  policy = POLICIES[name](num_dims=NUM_DIMS, hidden=(8,), **own, **options)
+  name, fields = CASES[case]
+  policy = POLICIES[name](num_dims=NUM_DIMS, hidden=(8,), **fields, **options)
   policy.check()
   x = jax.random.normal(jax.random.key(0), (3, 4))
   params = policy.init(jax.random.key(1), x)
-  # Away from the start, where everything is close to uniform.
+  # Perturbed, since initial policies are close to uniform.
   noise = iter(jax.random.split(jax.random.key(2), 20))
   params = jax.tree.map(
     lambda p: p + 0.3 * jax.random.normal(next(noise), p.shape), params
@@ -59,13 +59,13 @@ def test_draws_follow_the_components(case):
   actions = _draw(policy, params, jax.random.key(3), outputs, num)
   drawn = np.asarray(_call(policy, params, "decode", actions))
   assert drawn.shape == (NUM_DIMS, num)
-  found = _call(policy, params, "components", outputs)
+  actual = _call(policy, params, "components", outputs)
   for d in range(NUM_DIMS):
-    weights = np.exp(np.float64(found.log_weights[d]))
-    where = np.float64(found.locations[d])
+    weights = np.exp(np.float64(actual.log_weights[d]))
+    where = np.float64(actual.locations[d])
     assert weights.sum() == pytest.approx(1, abs=1e-5)
     weights /= weights.sum()
-    if found.scales is None:
+    if actual.scales is None:
       counts = [(np.abs(drawn[d] - v) < 1e-5).sum() for v in where]
       assert sum(counts) == num
       common = weights * num > 5
@@ -77,7 +77,7 @@ def test_draws_follow_the_components(case):
         expected = np.append(expected, num - expected.sum())
       assert stats.chisquare(observed, expected).pvalue > 1e-4
     else:
-      scales = np.float64(found.scales[d])
+      scales = np.float64(actual.scales[d])
 
       def cdf(x, weights=weights, where=where, scales=scales):
         return stats.norm.cdf((x[:, None] - where) / scales) @ weights
@@ -86,26 +86,26 @@ def test_draws_follow_the_components(case):
 
 
 @each
-def test_log_probs_are_those_of_the_components(case):
+def test_log_probs_equal_those_of_the_components(case):
   policy, params, outputs = _policy(case)
   actions = _draw(policy, params, jax.random.key(4), outputs, 50)
   log_probs = np.asarray(_call(policy, params, "log_prob", outputs, actions))
   drawn = np.float64(_call(policy, params, "decode", actions))
-  found = _call(policy, params, "components", outputs)
+  actual = _call(policy, params, "components", outputs)
   for d in range(NUM_DIMS):
-    weights = np.exp(np.float64(found.log_weights[d]))
-    where = np.float64(found.locations[d])
-    if found.scales is None:
+    weights = np.exp(np.float64(actual.log_weights[d]))
+    where = np.float64(actual.locations[d])
+    if actual.scales is None:
       at = np.argmin(np.abs(drawn[d][:, None] - where), -1)
       expected = np.log(weights[at])
     else:
-      scales = np.float64(found.scales[d])
+      scales = np.float64(actual.scales[d])
       pdf = stats.norm.pdf(drawn[d][:, None], where, scales)
       expected = np.log(pdf @ weights)
     np.testing.assert_allclose(log_probs[d], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_digits_are_read_as_they_are_written():
+def test_decoded_digits_by_hand():
   policy, params, _ = _policy("digits decimal")
   actions = jnp.array([[[0, 0], [9, 9], [3, 7]]] * NUM_DIMS)
   values = _call(policy, params, "decode", actions)
@@ -123,8 +123,8 @@ def test_digits_are_read_as_they_are_written():
     ("digits", {"low": -0.5, "high": 99.5}),
   ],
 )
-def test_a_prediction_is_a_component_to_the_last_bit(name, options):
-  """Or 'exact_match' would never see some targets hit."""
+def test_predictions_are_bit_identical_to_components(name, options):
+  """Otherwise 'exact_match' would never match some targets."""
   policy = POLICIES[name](hidden=(), **options)
   x = jnp.zeros((1, 1))
   params = policy.init(jax.random.key(0), x)
@@ -142,7 +142,7 @@ def test_a_prediction_is_a_component_to_the_last_bit(name, options):
     np.testing.assert_array_equal(where, np.arange(100))
 
 
-def test_digits_depend_on_those_before():
+def test_digits_depend_on_earlier_digits():
   policy, params, outputs = _policy("digits binary")
   everything = jnp.array(list(itertools.product((0, 1), repeat=4)))
   log_probs = _call(
@@ -157,7 +157,7 @@ def test_digits_depend_on_those_before():
 
 @pytest.mark.parametrize("initial", [0.7, 1000.0])
 @pytest.mark.parametrize("learned", ["input", "global"])
-def test_a_learned_scale_starts_where_it_should(learned, initial):
+def test_a_learned_scale_starts_at_the_initial_scale(learned, initial):
   policy = POLICIES["grid"](
     num_dims=NUM_DIMS,
     hidden=(8,),
@@ -179,9 +179,9 @@ def test_a_learned_scale_starts_where_it_should(learned, initial):
     ("normal", {"policy_scale": 0.0}, "policy.policy_scale = 0.0"),
     ("mixture", {"num_components": 0}, "policy.num_components = 0"),
     ("digits", {"base": 1}, "policy.base = 1"),
-    ("digits", {"base": 10, "length": 4}, "10000 numbers"),
+    ("digits", {"base": 10, "length": 4}, "= 10000, must be at most 4096"),
   ],
 )
-def test_wrong_options_are_named(name, options, message):
+def test_error_names_an_invalid_option(name, options, message):
   with pytest.raises(ValueError, match=message):
     POLICIES[name](**options).check()

@@ -1,4 +1,4 @@
-"""Checkpoints of Hugging Face's format: theirs here, and ours there."""
+"""Hugging Face checkpoints, loaded by JAX and by transformers."""
 
 import copy
 import json
@@ -34,13 +34,13 @@ def _text(rows, length, seed=0):
 
 
 def _logits(policy, params, text):
-  """Of the last token, read as a prompt."""
+  """Logits after the last token of a prompt."""
   return jax.jit(policy.apply)(params, jnp.asarray(text, jnp.int32)).logits
 
 
 @pytest.fixture(scope="module")
-def theirs():
-  """The paper's model, in PyTorch, away from its start."""
+def torch_model():
+  """The paper's model in PyTorch, with perturbed parameters."""
   torch = pytest.importorskip("torch")
   transformers = pytest.importorskip("transformers")
   config = transformers.Qwen2Config(
@@ -63,46 +63,45 @@ def theirs():
   return model
 
 
-def _their_logits(model, text):
+def _torch_logits(model, text):
   torch = pytest.importorskip("torch")
   with torch.no_grad():
     return model(torch.from_numpy(text)).logits.float().numpy()
 
 
-def test_their_checkpoint_has_the_same_logits_here(theirs, tmp_path):
-  theirs.save_pretrained(tmp_path)
+def test_torch_checkpoint_has_the_same_logits_in_jax(torch_model, tmp_path):
+  torch_model.save_pretrained(tmp_path)
   options = qwen2.architecture(tmp_path)
-  known = PAPER | {"rope_theta": 1e6, "epsilon": 1e-6}
-  assert options == known
+  assert options == PAPER | {"rope_theta": 1e6, "epsilon": 1e-6}
   policy = make_policy(**options)
   params = qwen2.load(tmp_path, policy)
   text = _text(3, 200)
-  expected = _their_logits(theirs, text)
+  expected = _torch_logits(torch_model, text)
   assert expected.std() > 0.5
   np.testing.assert_allclose(
     _logits(policy, params, text), expected[:, -1], atol=1e-4
   )
 
 
-def test_our_checkpoint_has_the_same_logits_there(tmp_path):
+def test_jax_checkpoint_has_the_same_logits_in_torch(tmp_path):
   transformers = pytest.importorskip("transformers")
   pytest.importorskip("torch")
   policy = make_policy(**PAPER)
   params = make_params(policy, 1)
   qwen2.save(tmp_path, policy, params)
-  model, found = transformers.Qwen2ForCausalLM.from_pretrained(
+  model, loading_info = transformers.Qwen2ForCausalLM.from_pretrained(
     tmp_path, output_loading_info=True
   )
-  assert not any(found.values()), found
+  assert not any(loading_info.values()), loading_info
   text = _text(3, 200, 1)
-  expected = _their_logits(model.eval(), text)[:, -1]
+  expected = _torch_logits(model.eval(), text)[:, -1]
   assert expected.std() > 0.1
   np.testing.assert_allclose(_logits(policy, params, text), expected, atol=1e-4)
 
 
-def test_their_bfloat16_checkpoint_loads(theirs, tmp_path):
+def test_bfloat16_checkpoint_loads(torch_model, tmp_path):
   torch = pytest.importorskip("torch")
-  copy.deepcopy(theirs).to(torch.bfloat16).save_pretrained(tmp_path)
+  copy.deepcopy(torch_model).to(torch.bfloat16).save_pretrained(tmp_path)
   with open(tmp_path / FILE, "rb") as file:
     header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
   assert header[NORM]["dtype"] == "BF16"
@@ -110,30 +109,30 @@ def test_their_bfloat16_checkpoint_loads(theirs, tmp_path):
   params = qwen2.load(tmp_path, policy)
   assert {x.dtype.name for x in jax.tree.leaves(params)} == {"float32"}
   text = _text(2, 50)
-  again = type(theirs).from_pretrained(tmp_path, dtype=torch.float32)
-  expected = _their_logits(again.eval(), text)[:, -1]
+  reloaded = type(torch_model).from_pretrained(tmp_path, dtype=torch.float32)
+  expected = _torch_logits(reloaded.eval(), text)[:, -1]
   np.testing.assert_allclose(_logits(policy, params, text), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3, "num_kv_heads": 1}])
-def test_what_is_saved_loads_to_the_last_bit(tmp_path, options):
+def test_save_and_load_are_bit_exact(tmp_path, options):
   policy, params = save_small(
     tmp_path / "a" / "b", rope_theta=123.0, epsilon=1e-5, **options
   )
   loaded = qwen2.load(tmp_path / "a" / "b", policy)
   jax.tree.map(np.testing.assert_array_equal, params, loaded)
-  found = qwen2.architecture(str(tmp_path / "a" / "b"))
-  assert Transformer(max_length=4, eos=2, **found) == policy
+  fields = qwen2.architecture(str(tmp_path / "a" / "b"))
+  assert Transformer(max_length=4, eos=2, **fields) == policy
 
 
-def test_a_head_that_repeats_the_embedding_is_taken(tmp_path):
+def test_a_head_equal_to_the_embedding_is_accepted(tmp_path):
   policy, params = save_small(tmp_path)
   _change_tensors(tmp_path, lambda t: t | {"lm_head.weight": t[EMBEDDING]})
   loaded = qwen2.load(tmp_path, policy)
   jax.tree.map(np.testing.assert_array_equal, params, loaded)
 
 
-# What is refused
+# Errors
 
 
 def _change_tensors(folder, change):
@@ -157,16 +156,16 @@ def _without(tensors, *names):
   [
     (lambda t: _without(t, NORM), f"lacks {NORM}"),
     (lambda t: _without(t, KEY_BIAS), f"lacks {KEY_BIAS}"),
-    (lambda t: t | {"model.more": t[NORM]}, "also has model.more"),
+    (lambda t: t | {"model.more": t[NORM]}, "has an unexpected model.more"),
     (
       lambda t: t | {"model.layers.1.input_layernorm.weight": t[NORM]},
-      "also has model.layers.1.input_layernorm.weight",
+      "has an unexpected model.layers.1.input_layernorm.weight",
     ),
-    (lambda t: t | {NORM: t[NORM][1:]}, rf"{NORM} has the shape \(15,\)"),
-    (lambda t: t | {QUERY: t[QUERY][:8]}, rf"{QUERY} has the shape \(8, 16\)"),
+    (lambda t: t | {NORM: t[NORM][1:]}, rf"{NORM} has shape \(15,\)"),
+    (lambda t: t | {QUERY: t[QUERY][:8]}, rf"{QUERY} has shape \(8, 16\)"),
     (
       lambda t: t | {EMBEDDING: np.zeros((64, 16), np.float32)},
-      rf"{EMBEDDING} has the shape \(64, 16\)",
+      rf"{EMBEDDING} has shape \(64, 16\)",
     ),
     (
       lambda t: t | {"lm_head.weight": t[EMBEDDING] + 1},
@@ -174,7 +173,7 @@ def _without(tensors, *names):
     ),
   ],
 )
-def test_wrong_tensors_are_named(tmp_path, change, message):
+def test_error_names_a_wrong_tensor(tmp_path, change, message):
   policy, _ = save_small(tmp_path)
   _change_tensors(tmp_path, change)
   with pytest.raises(ValueError, match=f"policy.checkpoint = '.*': {message}"):
@@ -194,10 +193,13 @@ def test_wrong_tensors_are_named(tmp_path, change, message):
       {"rope_parameters": {"rope_type": "linear"}},
       "positions of type 'linear'",
     ),
-    ({"num_hidden_layers": 2}, "num_layers = 2 in it, but num_layers = 1 here"),
+    (
+      {"num_hidden_layers": 2},
+      "num_layers = 2 in the checkpoint, but num_layers = 1",
+    ),
   ],
 )
-def test_a_wrong_config_is_named(tmp_path, fields, message):
+def test_error_names_a_wrong_config_field(tmp_path, fields, message):
   policy, _ = save_small(tmp_path)
   _change_config(tmp_path, **fields)
   with pytest.raises(
@@ -207,19 +209,19 @@ def test_a_wrong_config_is_named(tmp_path, fields, message):
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", "3"])
-def test_a_config_that_is_none_is_refused(tmp_path, text):
+def test_an_unreadable_config_raises(tmp_path, text):
   policy, _ = save_small(tmp_path)
   (tmp_path / "config.json").write_text(text)
   with pytest.raises(ValueError, match=r"cannot read .*config.json"):
     qwen2.load(tmp_path, policy)
 
 
-@pytest.mark.parametrize("kept", [None, 0, 5, 300, -4])
-def test_a_damaged_file_is_refused(tmp_path, kept):
+@pytest.mark.parametrize("length", [None, 0, 5, 300, -4])
+def test_a_damaged_file_raises(tmp_path, length):
   policy, _ = save_small(tmp_path)
   content = (tmp_path / FILE).read_bytes()
   (tmp_path / FILE).unlink()
-  if kept is not None:
-    (tmp_path / FILE).write_bytes(content[:kept])
+  if length is not None:
+    (tmp_path / FILE).write_bytes(content[:length])
   with pytest.raises(ValueError, match=rf"cannot read .*{FILE}"):
     qwen2.load(tmp_path, policy)

@@ -1,4 +1,4 @@
-"""Configs whose policy starts from a checkpoint of Hugging Face's format."""
+"""Configs whose policy starts from a Hugging Face checkpoint."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from tests.support.qwen2_checkpoints import save_small
 
 @pytest.fixture
 def task():
-  """What a policy needs to know of mazes of size 7."""
+  """A task with the policy options of mazes of size 7."""
 
   def draw(key, size):
     inputs = jax.random.randint(key, (size, 60), 0, 2)
@@ -37,11 +37,11 @@ def _maze(folder, **options):
   return config
 
 
-def test_a_config_takes_its_sizes_from_the_checkpoint(tmp_path, task):
+def test_policy_sizes_come_from_the_checkpoint(tmp_path, task):
   _, params = save_small(tmp_path)
-  made = training.make_train(_maze(tmp_path), task)
-  assert (made.policy.hidden_size, made.policy.max_length) == (16, 12)
-  state = made.init(jax.random.key(0))
+  trainer = training.make_train(_maze(tmp_path), task)
+  assert (trainer.policy.hidden_size, trainer.policy.max_length) == (16, 12)
+  state = trainer.init(jax.random.key(0))
   jax.tree.map(np.testing.assert_array_equal, state.params, params)
 
 
@@ -56,13 +56,13 @@ def test_a_config_takes_its_sizes_from_the_checkpoint(tmp_path, task):
     (
       {},
       {"hidden_size": 32},
-      "policy.checkpoint = .*: hidden_size = 16 in it, but",
+      "policy.checkpoint = .*: hidden_size = 16 in the checkpoint",
     ),
     ({}, {"name": "tabular"}, "policy.name = 'tabular': task 'maze' takes"),
     ({}, {"max_positions": 40}, "policy.max_positions = 40: .* need 72"),
   ],
 )
-def test_a_checkpoint_that_does_not_fit_is_named(
+def test_error_names_the_mismatch_with_a_checkpoint(
   tmp_path, task, saved, options, message
 ):
   save_small(tmp_path, **saved)
@@ -70,12 +70,12 @@ def test_a_checkpoint_that_does_not_fit_is_named(
     training.make_train(_maze(tmp_path, **options), task)
 
 
-def test_a_folder_that_is_missing_is_named(tmp_path, task):
+def test_error_names_a_missing_folder(tmp_path, task):
   with pytest.raises(ValueError, match=r"policy.checkpoint = '.*none': cannot"):
     training.make_train(_maze(tmp_path / "none"), task)
 
 
-def test_other_policies_take_no_checkpoint(tmp_path):
+def test_only_the_transformer_accepts_a_checkpoint(tmp_path):
   save_small(tmp_path)
   config = bandit.get_config()
   config.policy.checkpoint = str(tmp_path)

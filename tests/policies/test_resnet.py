@@ -1,4 +1,4 @@
-"""The residual network: sizes, statistics, and the same numbers elsewhere."""
+"""ResNet: parameter counts, dtypes, and outputs against NumPy."""
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +22,15 @@ def _count(tree) -> int:
   return sum(np.prod(x.shape, dtype=int) for x in jax.tree.leaves(tree))
 
 
-def test_resnet50_has_its_25_557_032_parameters():
-  found = jax.eval_shape(
+def test_resnet50_has_25_557_032_parameters():
+  actual = jax.eval_shape(
     POLICIES["resnet"](1000).init,
     jax.random.key(0),
     jnp.zeros((1, 224, 224, 3)),
   )
-  assert _count(found["params"]) == 25_557_032
+  assert _count(actual["params"]) == 25_557_032
   # A mean and a variance for each of 26 560 channels.
-  assert _count(found["batch_stats"]) == 2 * 26_560
+  assert _count(actual["batch_stats"]) == 2 * 26_560
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -47,7 +47,7 @@ def test_parameters_statistics_and_logits_are_float32(dtype):
 
 
 def _convolved(x, kernel, stride, padding):
-  """[B, H, W, C] by loops over the kernel's places, in float64."""
+  """[B, H, W, C] by loops over kernel positions, in float64."""
   size = kernel.shape[0]
   margin = (padding, padding)
   padded = np.pad(np.float64(x), [(0, 0), margin, margin, (0, 0)])
@@ -62,7 +62,7 @@ def _convolved(x, kernel, stride, padding):
 
 
 class _Oracle:
-  """The network of `_small`, in NumPy, with a batch's or given statistics."""
+  """The network of `_small` in NumPy, with batch or running statistics."""
 
   def __init__(self, variables, training):
     self.weights, self.given = variables["params"], variables["batch_stats"]
@@ -80,16 +80,16 @@ class _Oracle:
     return y * np.float64(weights["scale"]) + np.float64(weights["bias"])
 
   def block(self, x, name, stride):
-    own = self.weights[name]
+    weights = self.weights[name]
 
     def part(x, layer, stride=1, padding=0):
-      y = _convolved(x, own[layer]["kernel"], stride, padding)
+      y = _convolved(x, weights[layer]["kernel"], stride, padding)
       return self.norm(y, name, f"{layer}_norm")
 
     y = np.maximum(part(x, "reduce"), 0)
     y = np.maximum(part(y, "middle", stride, 1), 0)
     y = part(y, "expand")
-    if "shortcut" in own:
+    if "shortcut" in weights:
       x = part(x, "shortcut", stride)
     return np.maximum(x + y, 0)
 
@@ -120,8 +120,8 @@ class _Oracle:
 
 
 @pytest.mark.parametrize("stem", ["imagenet", "cifar"])
-def test_the_network_is_that_of_loops(stem):
-  """In training and after it; running statistics move a tenth of the way."""
+def test_outputs_equal_numpys(stem):
+  """In training and evaluation; running statistics move by 10 %."""
   policy = _small(stem=stem)
   images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
   params = jax.jit(policy.init)(jax.random.key(1), images)
@@ -137,12 +137,12 @@ def test_the_network_is_that_of_loops(stem):
   np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
   assert len(oracle.seen) == len(jax.tree.leaves(after)) / 2
   for path, (mean, var) in oracle.seen.items():
-    found, given = after["batch_stats"], variables["batch_stats"]
+    actual, given = after["batch_stats"], variables["batch_stats"]
     for name in path:
-      found, given = found[name], given[name]
+      actual, given = actual[name], given[name]
     for name, value in (("mean", mean), ("var", var)):
       moved = 0.9 * np.float64(given[name]) + 0.1 * value
-      np.testing.assert_allclose(found[name], moved, rtol=1e-3, atol=1e-4)
+      np.testing.assert_allclose(actual[name], moved, rtol=1e-3, atol=1e-4)
   outputs = jax.jit(policy.apply)(params, images)
   expected = _Oracle(variables, training=False)(np.asarray(images), stem)
   np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
@@ -167,28 +167,28 @@ def _task() -> Task:
 
 
 @pytest.mark.parametrize("name", ["maxrl", "cross_entropy"])
-def test_a_step_moves_weights_by_gradient_and_statistics_by_the_batch(name):
-  """Weight decay too leaves the statistics alone, and norms are of weights."""
+def test_a_step_updates_statistics_from_the_batch_only(name):
+  """Not by gradient or weight decay; norms in metrics exclude them."""
   config = default()
   config.policy.stages, config.policy.channels = (1,), (4,)
   config.policy.stem, config.estimator.name = "cifar", name
   config.batch_size, config.rollouts = 10, 8
   config.optimizer.name, config.optimizer.weight_decay = "adamw", 0.1
-  made = training.make_train(config, _task())
-  state = jax.jit(made.init)(jax.random.key(0))
+  trainer = training.make_train(config, _task())
+  state = jax.jit(trainer.init)(jax.random.key(0))
   key = jax.random.key(1)
-  after, metrics = jax.jit(made.step)(state, key)
-  loss = configuration.make_loss(config, made.task, made.policy)
+  after, metrics = jax.jit(trainer.step)(state, key)
+  loss = configuration.make_loss(config, trainer.task, trainer.policy)
 
   @jax.jit
-  def again(params):
+  def recompute(params):
     draw_key, rollout_key = jax.random.split(jax.random.fold_in(key, 0))
-    prompts = made.task.draw(draw_key, 10)
-    _, statistics = rollouts.read(made.policy, params, prompts.inputs)
+    prompts = trainer.task.draw(draw_key, 10)
+    _, statistics = rollouts.read(trainer.policy, params, prompts.inputs)
     gradient = jax.grad(lambda p: loss(p, rollout_key, prompts)[0])(params)
     return statistics, gradient
 
-  expected, gradient = again(state.params)
+  expected, gradient = recompute(state.params)
   jax.tree.map(
     lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
     after.params["batch_stats"],
@@ -210,7 +210,7 @@ def test_a_step_moves_weights_by_gradient_and_statistics_by_the_batch(name):
     ((1, 7, 7, 3), {"stages": (1,) * 4, "stem": "cifar"}, "at least 8"),
   ],
 )
-def test_what_cannot_be_read(shape, fields, message):
+def test_unsupported_images_raise(shape, fields, message):
   policy = _small(channels=(4,) * 4, **fields) if fields else _small()
   with pytest.raises(ValueError, match=message):
     policy.init(jax.random.key(0), jnp.zeros(shape))

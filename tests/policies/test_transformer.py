@@ -1,4 +1,4 @@
-"""The transformer against NumPy: what it draws, scores and learns from."""
+"""Samples, scores and gradients of the transformer against NumPy."""
 
 import functools
 import itertools
@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import transformer_oracle as oracle
 from scipy import stats
 
 from maxrl_jax.policies import Transformer
+from tests.support import transformer_oracle as oracle
 
 EOS, PROMPTS, ROLLOUTS = 2, 3, 60
 OPTIONS = {
   "vocab_size": 7,
-  "max_length": 11,  # More than one block of the decoder.
+  "max_length": 11,  # More than one decoder block of 8 tokens.
   "eos": EOS,
   "num_layers": 1,
   "hidden_size": 16,
@@ -25,7 +25,7 @@ OPTIONS = {
 
 
 def _policy(seed=0, **options):
-  """A policy away from its start, biases and norms too, and prompts for it."""
+  """A policy, all its parameters perturbed, and prompts."""
   policy = Transformer(**(OPTIONS | options))
   policy.check()
   rng = np.random.default_rng(seed)
@@ -33,8 +33,8 @@ def _policy(seed=0, **options):
   prompts = jnp.asarray(prompts, jnp.int32)
 
   def leaf(path, shape):
-    around = 1 if path[-1].key == "scale" else 0
-    value = around + 0.3 * rng.normal(size=shape.shape)
+    mean = 1 if path[-1].key == "scale" else 0
+    value = mean + 0.3 * rng.normal(size=shape.shape)
     return jnp.asarray(value, shape.dtype)
 
   shapes = jax.eval_shape(policy.init, jax.random.key(0), prompts)
@@ -61,18 +61,18 @@ def _double(params):
   return jax.tree.map(np.float64, params)
 
 
-def _known(policy, params, prompts, answers):
-  """log-probabilities, entropies, lengths [3, B, N] of the NumPy reference."""
+def _reference(policy, params, prompts, answers):
+  """Log-probabilities, entropies, lengths [3, B, N] from NumPy."""
   params = _double(params)
   shape = oracle.Shape(
     policy.num_heads, policy.num_kv_heads, policy.rope_theta, policy.epsilon
   )
   last = (policy.eos, shape, policy.temperature)
-  found = [
+  actual = [
     [oracle.score(params, prompt, answer, *last) for answer in group]
     for prompt, group in zip(prompts.tolist(), answers.tolist(), strict=True)
   ]
-  return np.moveaxis(np.array(found), -1, 0)
+  return np.moveaxis(np.array(actual), -1, 0)
 
 
 @pytest.mark.parametrize(
@@ -83,23 +83,23 @@ def _known(policy, params, prompts, answers):
     {"num_heads": 2, "num_kv_heads": 1, "max_length": 1, "eos": 7},
   ],
 )
-def test_answers_are_drawn_and_scored_as_numpy_would(options):
-  """It is given the prompt before every answer, rather than read once."""
+def test_scores_of_sampled_answers_equal_numpys(options):
+  """The NumPy reference encodes the prompt again for every answer."""
   policy, params, prompts = _policy(**options)
   answers, drawn = _generate(policy, params, prompts, _keys(5))
   assert answers.dtype == jnp.int32
   assert answers.shape == (PROMPTS, ROLLOUTS, policy.max_length)
   scores = _score(policy, params, prompts, answers)
-  known = _known(policy, params, prompts, answers)
+  exact = _reference(policy, params, prompts, answers)
   np.testing.assert_allclose(drawn, scores.log_probs, rtol=1e-5, atol=1e-5)
-  np.testing.assert_allclose(scores.log_probs, known[0], rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(scores.entropies, known[1], rtol=1e-4, atol=1e-5)
-  np.testing.assert_array_equal(scores.lengths, known[2])
-  if policy.eos == policy.vocab_size:  # It never ends.
+  np.testing.assert_allclose(scores.log_probs, exact[0], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(scores.entropies, exact[1], rtol=1e-4, atol=1e-5)
+  np.testing.assert_array_equal(scores.lengths, exact[2])
+  if policy.eos == policy.vocab_size:  # No answer ends.
     assert (scores.lengths == policy.max_length).all()
 
 
-def test_nothing_follows_the_end():
+def test_tokens_after_eos_are_padding():
   policy, params, prompts = _policy(num_layers=2)
   answers, _ = _generate(policy, params, prompts, _keys(0))
   lengths = _score(policy, params, prompts, answers).lengths.ravel().tolist()
@@ -114,7 +114,7 @@ def test_nothing_follows_the_end():
   assert {1, 7, 8, 9, 10, 11} <= set(lengths)
 
 
-def test_what_follows_the_end_is_worth_nothing():
+def test_tokens_after_eos_do_not_change_the_score():
   policy, params, prompts = _policy(num_layers=2)
   answers, _ = _generate(policy, params, prompts, _keys(0))
   is_end = np.asarray(answers) == EOS
@@ -129,30 +129,32 @@ def test_what_follows_the_end_is_worth_nothing():
     np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
-def test_answers_occur_as_often_as_their_probability_says():
-  """All answers of two tokens: 1 that ends at once, and 3 × 4 others."""
+def test_answer_frequencies_match_their_probabilities():
+  """All answers of two tokens: 1 with eos first, and 3 × 4 others."""
   policy, params, prompts = _policy(vocab_size=4, max_length=2, seed=3)
   num = 40_000
   answers, _ = _generate(policy, params, prompts, _keys(7), num)
   everything = [(EOS, 0), *itertools.product((0, 1, 3), range(4))]
-  log_probs = _known(policy, params, prompts, np.array([everything] * PROMPTS))[
-    0
-  ]
-  for own, expected in zip(np.asarray(answers), np.exp(log_probs), strict=True):
+  log_probs = _reference(
+    policy, params, prompts, np.array([everything] * PROMPTS)
+  )[0]
+  for group, expected in zip(
+    np.asarray(answers), np.exp(log_probs), strict=True
+  ):
     assert expected.sum() == pytest.approx(1, abs=1e-9)
-    counts = [(own == answer).all(1).sum() for answer in everything]
+    counts = [(group == answer).all(1).sum() for answer in everything]
     assert sum(counts) == num
     assert stats.chisquare(counts, expected * num).pvalue > 1e-4
 
 
 def test_rollouts_are_independent():
-  """Neighbours agree as often as two draws of the NumPy reference would."""
+  """Frequencies of adjacent pairs are products of NumPy's probabilities."""
   policy, params, prompts = _policy(vocab_size=4, max_length=2, seed=3)
   num = 40_000
   answers, _ = _generate(policy, params, prompts, _keys(8), num)
   first = np.asarray(answers)[..., 0]
   everything = np.arange(4)[None, :, None].repeat(PROMPTS, 0)
-  p = np.exp(_known(policy, params, prompts, everything)[0])
+  p = np.exp(_reference(policy, params, prompts, everything)[0])
   for row in range(PROMPTS):
     pairs = np.bincount(first[row, ::2] * 4 + first[row, 1::2], minlength=16)
     expected = np.outer(p[row], p[row]).ravel() * num / 2
@@ -164,12 +166,12 @@ def test_rollouts_are_independent():
 
 @functools.partial(jax.jit, static_argnums=0)
 def _slope(policy, params, prompts, answers, weights):
-  """Gradient of log-probabilities and entropies, weighted; the former."""
+  """Gradient of weighted log-probabilities and entropies; log-probabilities."""
 
   def total(params):
-    found = _score(policy, params, prompts, answers)
-    both = jnp.stack([found.log_probs, found.entropies])
-    return jnp.sum(both * weights), found.log_probs
+    actual = _score(policy, params, prompts, answers)
+    both = jnp.stack([actual.log_probs, actual.entropies])
+    return jnp.sum(both * weights), actual.log_probs
 
   return jax.grad(total, has_aux=True)(params)
 
@@ -183,26 +185,26 @@ def _case(seed=0):
 
 
 @pytest.mark.parametrize(("layers", "remat"), [(1, False), (2, True)])
-def test_gradients_are_slopes_of_the_numpy_reference(layers, remat):
+def test_gradients_equal_finite_differences_of_numpy(layers, remat):
   policy, params, prompts = _policy(
     num_layers=layers, max_length=4, remat=remat
   )
   answers, weights = _case()
 
-  def known(params):
-    found = _known(policy, params, prompts, answers)[:2]
-    return np.sum(found * np.float64(weights))
+  def reference(params):
+    actual = _reference(policy, params, prompts, answers)[:2]
+    return np.sum(actual * np.float64(weights))
 
   gradient, _ = _slope(policy, params, prompts, answers, weights)
   size = float(np.sqrt(sum(jnp.sum(g**2) for g in jax.tree.leaves(gradient))))
-  slopes = oracle.slopes(known, _double(params))
+  slopes = oracle.slopes(reference, _double(params))
   assert len(slopes) == len(jax.tree.leaves(params)) == 2 + 12 * layers
   for names, direction, slope in slopes:
     leaf = gradient
     for name in names:
       leaf = leaf[name]
-    found = np.sum(np.float64(leaf) * direction)
-    assert found == pytest.approx(slope, rel=1e-3, abs=1e-5 * size), names
+    actual = np.sum(np.float64(leaf) * direction)
+    assert actual == pytest.approx(slope, rel=1e-3, abs=1e-5 * size), names
   assert min(abs(slope) for _, _, slope in slopes) > 1e-4 * size
 
 
@@ -217,8 +219,8 @@ def test_rollouts_do_not_depend_on_other_prompts():
   assert (answers[0] != among_others[0][0]).any()
 
 
-def _brief(params):
-  """Ends at once, but for two tokens in a thousand."""
+def _ending_early(params):
+  """Parameters that give eos a probability of 0.998."""
   params = jax.tree.map(jnp.zeros_like, params)
   params["params"]["norm"]["scale"] += 1
   embedding = jnp.ones((7, 16)).at[EOS].set(1.5)
@@ -226,19 +228,19 @@ def _brief(params):
   return params
 
 
-def test_a_run_alone_is_a_run_among_others():
-  """They decode together until the last has ended."""
+def test_vmapped_runs_equal_single_runs():
+  """Vmapped runs decode together until the last has ended."""
   policy, params, prompts = _policy(num_layers=2)
-  runs = [params, _brief(params), jax.tree.map(jnp.negative, params)]
+  runs = [params, _ending_early(params), jax.tree.map(jnp.negative, params)]
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
   keys = jnp.stack([_keys(seed) for seed in range(3)])
   generate = functools.partial(_generate, policy)
   answers, log_probs = jax.vmap(generate, (0, None, 0))(stacked, prompts, keys)
   for run in range(3):
-    alone = generate(runs[run], prompts, keys[run])
-    np.testing.assert_array_equal(answers[run], alone[0])
-    np.testing.assert_allclose(log_probs[run], alone[1], rtol=1e-5, atol=1e-6)
-  assert [bool(own[..., 8:].any()) for own in answers] == [True, False, True]
+    single = generate(runs[run], prompts, keys[run])
+    np.testing.assert_array_equal(answers[run], single[0])
+    np.testing.assert_allclose(log_probs[run], single[1], rtol=1e-5, atol=1e-6)
+  assert [bool(x[..., 8:].any()) for x in answers] == [True, False, True]
 
 
 def test_bfloat16_is_near_float32():
@@ -248,11 +250,11 @@ def test_bfloat16_is_near_float32():
   answers, drawn = _generate(half, params, prompts, _keys(0), 3)
   _, weights = _case()
   gradient, exact = _slope(policy, params, prompts, answers, weights)
-  half_gradient, ours = _slope(half, params, prompts, answers, weights)
-  assert ours.dtype == drawn.dtype == jnp.float32
-  np.testing.assert_allclose(drawn, ours, atol=0.1)
-  np.testing.assert_allclose(ours, exact, atol=0.1)
-  assert (ours != exact).any()
+  half_gradient, log_probs = _slope(half, params, prompts, answers, weights)
+  assert log_probs.dtype == drawn.dtype == jnp.float32
+  np.testing.assert_allclose(drawn, log_probs, atol=0.1)
+  np.testing.assert_allclose(log_probs, exact, atol=0.1)
+  assert (log_probs != exact).any()
   a, b = (
     np.concatenate([x.ravel() for x in jax.tree.leaves(g)])
     for g in (gradient, half_gradient)
@@ -282,12 +284,12 @@ def test_bfloat16_is_near_float32():
     ({"dtype": "float16"}, "policy.dtype = 'float16': choose from"),
   ],
 )
-def test_wrong_options_are_named(options, message):
+def test_error_names_an_invalid_option(options, message):
   with pytest.raises(ValueError, match=message):
     Transformer(**(OPTIONS | options)).check()
 
 
-def test_a_text_beyond_the_positions_is_refused():
+def test_too_long_a_prompt_raises():
   prompts = jnp.zeros((1, 6), jnp.int32)
   init = lambda n: jax.eval_shape(  # noqa: E731
     Transformer(**OPTIONS, max_positions=n).init, jax.random.key(0), prompts

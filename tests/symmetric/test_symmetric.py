@@ -16,32 +16,32 @@ METHODS = sorted(symmetric.METHODS)
 SERIES_METHODS = sorted(symmetric.SERIES_METHODS)
 RTOL = {np.float32: 1e-5, np.float64: 1e-12}
 
-# Compiled once for all orders, or once for each.
+# Compiled once for all orders (traced), or once per order (static).
 traced = jax.jit(symmetric.leave_one_out, static_argnames="method")
 static = jax.jit(symmetric.leave_one_out, static_argnames=("order", "method"))
 series = jax.jit(symmetric.series_leave_one_out, static_argnames="method")
 
 
 def draw(size):
-  """Groups that are hard in different ways [7, N], the last one binary.
+  """Numerically hard groups of seven kinds [7, N], the last one binary.
 
-  Large groups repeat eight levels in random order: equal likelihoods make
-  equal rounding errors, and there are only eight truths to compute.
+  Large groups repeat eight levels in random order: equal likelihoods have equal
+  rounding errors, and only eight exact values must be computed.
   """
   rng = np.random.default_rng(size)
   level = rng.random((3, size))
   if size > 64:
     level = np.stack([rng.choice(x[:8], size) for x in level])
-  spread, small, large = level
+  uniform, small, large = level
   # 1 − 3e-8 rounds to 1 in float32.
   equal = np.full((3, size), [[0.3], [2e-5], [3e-8]])
   few = rng.random(size) < 0.2
-  groups = [spread, 1 - 1e-6 * large, 1e-6 * small, *equal, few]
+  groups = [uniform, 1 - 1e-6 * large, 1e-6 * small, *equal, few]
   return np.stack(groups).astype(np.float32)
 
 
 @functools.cache
-def truth(size):
+def tables(size):
   loo = oracles.exact_loo if size <= 64 else oracles.extended_loo
   return [loo(l) for l in draw(size)]
 
@@ -58,8 +58,8 @@ def compute(l, order, method, mask=None):
   return run(l, order, method=method, mask=mask)
 
 
-def assert_close(found, expected, rtol=RTOL[np.float32]):
-  for got, exact in zip(found, expected, strict=True):
+def assert_close(actual, expected, rtol=RTOL[np.float32]):
+  for got, exact in zip(actual, expected, strict=True):
     np.testing.assert_allclose(got, exact, rtol=rtol)
 
 
@@ -73,7 +73,7 @@ def test_oracles_agree():
   for order in orders(64):
     closed = [oracles.binary_loo(64, int(c), order) for c in others]
     assert_close(np.transpose(closed), exact.maxrl(order), 1e-14)
-  # Subset by subset.
+  # Enumeration of subsets.
   l = draw(8)[0].astype(float)
   for order in range(1, 9):
     weights, _ = oracles.exact_loo(l).maxrl(order)
@@ -98,10 +98,12 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
     groups = np.s_[2:5:2]  # the hardest, to save time
   with jax.enable_x64(dtype == np.float64):
     for order in orders(size, method):
-      for l, table in zip(draw(size)[groups], truth(size)[groups], strict=True):
-        found = compute(l.astype(dtype), order, method)
-        assert found.weights.dtype == found.baselines.dtype == dtype
-        assert_close(found, table.maxrl(order), RTOL[dtype])
+      for l, table in zip(
+        draw(size)[groups], tables(size)[groups], strict=True
+      ):
+        actual = compute(l.astype(dtype), order, method)
+        assert actual.weights.dtype == actual.baselines.dtype == dtype
+        assert_close(actual, table.maxrl(order), RTOL[dtype])
 
 
 # l = (1, 1/2, 0, 1/4), q = (0, 1/2, 1, 3/4). Without rollout
@@ -146,28 +148,28 @@ def test_binary_groups_of_thousands(method):
   N = 4096
   sweep = [N] if method == "quadrature" else orders(N)
   for K, order in itertools.product((0, 1, 2, N // 2, N - 1, N), sweep):
-    found = compute(np.arange(N) < K, order, method)
+    actual = compute(np.arange(N) < K, order, method)
     for j in {min(K, N - 1), max(K - 1, 0)}:  # a failure and a success
       exact = oracles.binary_loo(N, K - (j < K), order)
-      assert_close((found.weights[j], found.baselines[j]), exact)
+      assert_close((actual.weights[j], actual.baselines[j]), exact)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 64])
 @pytest.mark.parametrize("method", METHODS)
-def test_no_success_and_nothing_but_success(method, size):
+def test_all_failures_and_all_successes(method, size):
   for order in orders(size, method):
     failures, successes = (
       compute(np.full(size, l, np.float32), order, method) for l in (0, 1)
     )
     all_equal = np.ones(size)
     assert_close(failures, (order * all_equal, 0 * all_equal))
-    # Alone, a success has nobody to compare with.
+    # A group of one has no other rollout, so its baseline is 0.
     assert_close(successes, (all_equal, (size > 1) * all_equal))
 
 
-def test_weights_average_to_the_pass_rate_of_the_whole_group(x64):
+def test_mean_weighted_likelihood_is_pass_at_T_of_the_group(x64):
   l = draw(8)[0].astype(float)
-  # Without the rollout that was added, the table has ē_k of all eight.
+  # Leaving out the added ninth rollout gives ē_k of all eight.
   table = oracles.exact_loo([*l, 0])
   for order in range(1, 9):
     weights, _ = traced(l, order, method="scan")
@@ -181,7 +183,7 @@ def test_binary_weights_at_order_N_are_N_over_K(method):
   for K in range(N + 1):
     l = np.arange(N) < K
     weights = compute(1.0 * l, N, method).weights
-    # K of the group for a success, and a failure counts itself.
+    # N/K for a success, N/(K+1) for a failure.
     np.testing.assert_allclose(weights, N / np.where(l, K, K + 1), rtol=1e-6)
 
 
@@ -196,12 +198,12 @@ def test_masked_rollouts_change_nothing(method, garbage):
   l = np.full(9, garbage, np.float32)
   l[mask] = group
   table = oracles.exact_loo(group)
-  # An order above the five counts as five; None is four.
+  # An order above the group size 5 acts as 5; None is 4.
   for order in [None, *range(8 if method == "quadrature" else 1, 10)]:
-    found = compute(l, order, method, mask)
-    assert not any(np.any(x[~mask]) for x in found)
+    actual = compute(l, order, method, mask)
+    assert not any(np.any(x[~mask]) for x in actual)
     expected = table.maxrl(min(order or 4, 5))
-    assert_close([x[mask] for x in found], expected)
+    assert_close([x[mask] for x in actual], expected)
 
 
 @pytest.mark.parametrize("method", SERIES_METHODS)
@@ -210,7 +212,7 @@ def test_series_with_any_coefficients(size, method):
   rng = np.random.default_rng(size)
   a = rng.random(size).astype(np.float32)
   for row in [-1] if method == "binary" else range(7):
-    l, table = draw(size)[row], truth(size)[row]
+    l, table = draw(size)[row], tables(size)[row]
     assert_close(series(l, a, method=method), table.series(a))
 
 
@@ -224,12 +226,12 @@ def test_short_and_masked_series(method):
     a = np.linspace(0, 2, terms, dtype=np.float32)
     expected = oracles.exact_loo(group).series(a)
     assert_close(series(group, a, method=method), expected)
-    found = series(l, a, mask=mask, method=method)
-    assert_close([x[mask] for x in found], expected)
-    assert not any(np.any(x[~mask]) for x in found)
+    actual = series(l, a, mask=mask, method=method)
+    assert_close([x[mask] for x in actual], expected)
+    assert not any(np.any(x[~mask]) for x in actual)
 
 
-def test_methods_are_chosen_from_the_type_and_the_order():
+def test_default_method_depends_on_dtype_and_order():
   def program(function, *arguments, **options):
     def call(l):
       return function(l, *arguments, **options)
@@ -252,7 +254,7 @@ def test_methods_are_chosen_from_the_type_and_the_order():
     assert chosen == named
 
 
-def test_weights_alone():
+def test_weight_functions_equal_the_full_results():
   @jax.jit
   def pairs(l):
     return [

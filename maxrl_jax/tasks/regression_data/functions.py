@@ -141,7 +141,7 @@ def bimodal(
   """
   ranges.at_least(1, dim=dim)
   ranges.above_zero(noise=noise)
-  ranges.fraction(plus=plus)
+  ranges.open_unit_interval(plus=plus)
   slope = _teacher("linear", dim, 1, task_seed)
 
   def draw(key: jax.Array, batch: int) -> Prompts:

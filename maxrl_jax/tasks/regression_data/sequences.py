@@ -33,7 +33,7 @@ def bag_of_words(
   """
   ranges.at_least(2, vocabulary=vocabulary)
   ranges.at_least(1, length=length)
-  ranges.fraction(rho=rho)
+  ranges.open_unit_interval(rho=rho)
   values = np.random.default_rng(task_seed).normal(size=vocabulary)
   values = (values - values.mean()) / values.std() / length**0.5
   sigma = (1 - rho**2) ** 0.5
