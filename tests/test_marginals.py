@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
-from test_likelihoods import FAMILIES, each
 
 from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
+from tests.test_likelihoods import FAMILIES, each
 
 
 def _integral(name, target, weights, means, scales, of):

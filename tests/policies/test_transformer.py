@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import transformer_oracle as oracle
 from scipy import stats
 
 from maxrl_jax.policies import Transformer
+from tests.support import transformer_oracle as oracle
 
 EOS, PROMPTS, ROLLOUTS = 2, 3, 60
 OPTIONS = {

@@ -4,11 +4,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import maze_oracles as oracles
 import numpy as np
 import pytest
 
 from maxrl_jax.tasks import mazes
+from tests.support import maze_oracles as oracles
 
 PICTURE = [
   "#####",

@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import maze_oracles as oracles
 import numpy as np
 import pytest
 
 from maxrl_jax.tasks import mazes
 from maxrl_jax.tasks.mazes import paths
+from tests.support import maze_oracles as oracles
 from tests.support.maze_draws import (
   PICTURE,
   each,

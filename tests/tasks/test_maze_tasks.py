@@ -3,11 +3,11 @@
 import functools
 
 import jax
-import maze_oracles as oracles
 import numpy as np
 import pytest
 
 from maxrl_jax.tasks import TASKS
+from tests.support import maze_oracles as oracles
 from tests.support.maze_draws import each
 
 

@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
-import maze_oracles as oracles
 import numpy as np
 import pytest
 from scipy import sparse, stats
@@ -12,6 +11,7 @@ from scipy.sparse import csgraph
 
 from maxrl_jax.tasks import mazes
 from maxrl_jax.tasks.mazes import generation
+from tests.support import maze_oracles as oracles
 from tests.support.maze_draws import (
   PICTURE,
   draw,
