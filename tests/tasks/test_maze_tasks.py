@@ -102,7 +102,7 @@ def test_mazes_drawn_have_an_answer_that_fits():
 def test_demonstrations_are_right():
   task = _free()
   targets = task.splits["test"].targets
-  answers = jax.vmap(task.demonstrations)(targets)
+  answers = jax.jit(jax.vmap(task.demonstrations))(targets)
   assert answers.shape == (2000, task.policy_options["max_length"])
   right = jax.jit(jax.vmap(task.likelihoods))(targets, answers[:, None])
   assert right.all()
