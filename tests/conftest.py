@@ -1,5 +1,6 @@
 """What every test runs under, and the fixtures they share."""
 
+import gc
 import shutil
 import signal
 from pathlib import Path
@@ -27,6 +28,17 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # is tested here does not.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_with_their_module():
+  """Or a worker's memory grows by all that it has ever compiled.
+
+  Another module that needs one reads it back from the cache on disk.
+  """
+  yield
+  jax.clear_caches()
+  gc.collect()
 
 
 @pytest.fixture

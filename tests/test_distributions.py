@@ -8,13 +8,16 @@ from scipy import stats
 
 from maxrl_jax import distributions
 
+categorical = jax.jit(distributions.categorical, static_argnums=2)
+uniforms = jax.jit(distributions.uniforms, static_argnums=(1, 2))
+
 
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 1000])
 def test_draws_have_the_distribution(size):
   rng = np.random.default_rng(size)
   logits = jnp.asarray(rng.normal(scale=2, size=size), jnp.float32)
   num = 200_000
-  draws = distributions.categorical(jax.random.key(1), logits, num)
+  draws = categorical(jax.random.key(1), logits, num)
   assert draws.dtype == jnp.int32
   p = np.exp(np.float64(logits))
   p /= p.sum()
@@ -31,23 +34,21 @@ def test_draws_have_the_distribution(size):
 
 def test_impossible_classes_are_never_drawn():
   logits = jnp.array([-jnp.inf, 0.0, -jnp.inf, -jnp.inf, 1.0, -jnp.inf])
-  draws = distributions.categorical(jax.random.key(0), logits, 100_000)
+  draws = categorical(jax.random.key(0), logits, 100_000)
   assert set(np.unique(draws)) == {1, 4}
 
 
 def test_rare_classes_are_drawn_at_their_rate():
-  logits = jnp.log(jnp.array([0.9999, 1e-4]))
-  draws = distributions.categorical(jax.random.key(0), logits, 1_000_000)
+  logits = np.log(np.float32([0.9999, 1e-4]))
+  draws = categorical(jax.random.key(0), logits, 1_000_000)
   expected = 100
   assert abs(int(draws.sum()) - expected) < 5 * np.sqrt(expected)
 
 
 def test_draws_are_independent():
-  """Frequencies of adjacent pairs are products of probabilities."""
-  logits = jnp.log(jnp.array([0.5, 0.3, 0.2]))
-  draws = np.asarray(
-    distributions.categorical(jax.random.key(3), logits, 90_000)
-  )
+  """Pairs of neighbours are as frequent as the product of their chances."""
+  logits = np.log(np.float32([0.5, 0.3, 0.2]))
+  draws = np.asarray(categorical(jax.random.key(3), logits, 90_000))
   pairs = np.bincount(draws[::2] * 3 + draws[1::2], minlength=9)
   p = np.array([0.5, 0.3, 0.2])
   assert stats.chisquare(pairs, np.outer(p, p).ravel() * 45_000).pvalue > 1e-4
@@ -75,15 +76,15 @@ def test_search_equals_numpys(size):
   cdf = np.cumsum(values / values.sum()).astype(np.float32)
   x = np.concatenate([cdf, np.nextafter(cdf, 0), np.nextafter(cdf, 2), [0]])
   expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
-  actual = distributions._search(jnp.asarray(cdf), jnp.asarray(x, jnp.float32))
-  np.testing.assert_array_equal(actual, expected)
+  found = jax.jit(distributions._search)(cdf, np.float32(x))
+  np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("size", [5, 1000, 32 * 1024 + 1, 100_000])
 def test_cumulative_sum_equals_numpys(size):
   x = np.random.default_rng(size).exponential(size=size).astype(np.float32)
-  actual = distributions._cumulative_sum(jnp.asarray(x))
-  np.testing.assert_allclose(actual, np.cumsum(np.float64(x)), rtol=1e-6)
+  found = jax.jit(distributions._cumulative_sum)(x)
+  np.testing.assert_allclose(found, np.cumsum(np.float64(x)), rtol=1e-6)
 
 
 def test_cumulative_sum_uses_no_large_triangular_matrix():
@@ -101,9 +102,9 @@ def test_cumulative_sum_uses_no_large_triangular_matrix():
 @pytest.mark.parametrize("num", [1, 5, 100_000])
 def test_uniforms_are_uniform(kind, num):
   key = jax.random.key(5, impl=kind)
-  u = np.asarray(distributions.uniforms(key, num, jnp.float32))
+  u = np.asarray(uniforms(key, num, jnp.float32))
   assert u.shape == (num,) and u.min() >= 0 and u.max() < 1
-  other = np.asarray(distributions.uniforms(jax.random.key(6), num, u.dtype))
+  other = np.asarray(uniforms(jax.random.key(6), num, u.dtype))
   assert (u != other).mean() > 0.9
   if num > 5:
     assert stats.kstest(u, "uniform").pvalue > 1e-4
@@ -154,7 +155,7 @@ def test_inverse_cdf_never_draws_impossible_classes():
 def test_inverse_cdf_has_the_distribution():
   logits = jnp.asarray(np.random.default_rng(1).normal(size=32), jnp.float32)
   num = 100_000
-  u = distributions.uniforms(jax.random.key(0), num, jnp.float32)
+  u = uniforms(jax.random.key(0), num, jnp.float32)
   many = jnp.broadcast_to(logits, (num, 32))
   drawn, _ = jax.jit(distributions.inverse_cdf)(u, many)
   p = np.exp(np.float64(logits))

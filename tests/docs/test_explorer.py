@@ -4,9 +4,9 @@ import math
 import re
 
 import pytest
-from test_explorer_numbers import case, exact_moments, of_each
 
 from maxrl_jax import plotting
+from tests.docs.test_explorer_numbers import case, exact_moments, of_each
 
 WIDTHS = [400, 800, 1400]
 # Fewest and most, nothing and everything right, every kind of estimator.

@@ -12,6 +12,7 @@ import sys
 import textwrap
 from unittest import mock
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -148,18 +149,23 @@ def test_the_commands_take_a_config_file_with_a_task_of_one_s_own(tmp_path):
   assert summary["steps"] == 4 and 0 <= summary["test/pass@1"] < 0.2
 
 
+@jax.jit
+def _moments(chances, order):
+  return evaluation.enumerated_moments(
+    lambda l: estimators.maxrl(l, order=order),
+    jnp.log(chances),
+    jnp.array([True, True, False, False]),
+    6,
+  )
+
+
 @pytest.mark.parametrize("order", [1, 3, 5])
 @pytest.mark.parametrize("p", [0.05, 0.5])
 def test_the_noise_of_choosing_is_that_of_all_outcomes(order, p):
   namespace = {}
   exec(_blocks("choosing")[0][0], namespace)
   length, deviation = namespace["moments"](p, order, 6)
-  chances = jnp.array([p / 2, p / 2, (1 - p) / 2, (1 - p) / 2])
-  found = evaluation.enumerated_moments(
-    lambda l: estimators.maxrl(l, order=order),
-    jnp.log(chances),
-    jnp.array([True, True, False, False]),
-    6,
-  )
+  chances = np.array([p / 2, p / 2, (1 - p) / 2, (1 - p) / 2])
+  found = _moments(chances, order)
   np.testing.assert_allclose(np.linalg.norm(found.mean), length, rtol=1e-4)
   np.testing.assert_allclose(found.variance**0.5, deviation, rtol=1e-4)

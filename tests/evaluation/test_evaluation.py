@@ -21,8 +21,13 @@ from maxrl_jax.tasks.base import Prompts
 @pytest.mark.parametrize("n", [1, 5, 64, 4096])
 def test_pass_at_k_equals_rational_arithmetic(n):
   counts = np.unique([0, 1, min(2, n), n // 3, n // 2, n - 1, n])
-  for k in {1, max(n // 7, 1), n}:
-    actual = evaluation.pass_at_k(jnp.asarray(counts), n, k)
+  ks = sorted({1, max(n // 7, 1), n})
+
+  @jax.jit
+  def every(counts):
+    return [evaluation.pass_at_k(counts, n, k) for k in ks]
+
+  for k, found in zip(ks, every(counts), strict=True):
     exact = [
       1 - Fraction(math.comb(n - int(c), k), math.comb(n, k)) for c in counts
     ]
@@ -41,9 +46,9 @@ def test_pass_at_k_is_unbiased():
   """Σ_c P(c) pass@k(c) over the binomial is 1 − (1−p)^k."""
   n, k, p = 12, 5, 0.3
   c = np.arange(n + 1)
-  weights = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
-  actual = np.asarray(evaluation.pass_at_k(jnp.asarray(c), n, k))
-  assert np.dot(weights, actual) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+  chance = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
+  found = jax.jit(lambda c: evaluation.pass_at_k(c, n, k))(c)
+  assert np.dot(chance, found) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
   exact = objectives.pass_at_k(k).value(jnp.float32(p))
   assert float(exact) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
 
@@ -76,11 +81,17 @@ def test_graded_pass_at_k_equals_rational_arithmetic(k, scale):
 
 def test_graded_pass_at_k_of_binary_likelihoods():
   l = np.repeat([1.0, 0.0], [3, 297]).astype(np.float32)
-  for k in (1, 20, 298):
-    counted = evaluation.pass_at_k(3, 300, k)
-    for dtype in (np.float32, np.int32, bool):
-      graded = evaluation.graded_pass_at_k(jnp.asarray(l[::-1], dtype), k)
-      assert float(graded) == pytest.approx(float(counted), rel=2e-5)
+  ks = (1, 20, 298)
+
+  @jax.jit
+  def counted(count):
+    return [evaluation.pass_at_k(count, 300, k) for k in ks]
+
+  graded = jax.jit(evaluation.graded_pass_at_k, static_argnums=1)
+  for k, expected in zip(ks, counted(3), strict=True):
+    for of_type in (np.float32, np.int32, bool):
+      found = graded(l[::-1].astype(of_type), k)
+      assert float(found) == pytest.approx(float(expected), rel=2e-5)
 
 
 def test_impossible_success_count_raises():
@@ -216,8 +227,10 @@ def _case():
 def test_sampled_moments_agree_with_enumerated_ones():
   logits, l = _case()
   estimator = functools.partial(estimators.maxrl, order=2)
-  exact = evaluation.enumerated_moments(estimator, logits, l, 4)
-  actual = evaluation.sampled_moments(
+  exact = jax.jit(
+    lambda logits, l: evaluation.enumerated_moments(estimator, logits, l, 4)
+  )(logits, l)
+  found = evaluation.sampled_moments(
     jax.random.key(0), estimator, logits, l, 4, 2**16
   )
   assert float(actual.standard_error.max()) < 0.01

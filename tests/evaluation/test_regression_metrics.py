@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ from tests.support.regression_cases import small
 def test_metrics_by_a_loop_in_numpy():
   policy, params, task, prompts = small(None, num_dims=2, bins=5)
   task = dataclasses.replace(task, tolerance=0.8)
-  actual = metrics.metrics(policy, task, params, prompts, (1, 3))
+  found = jax.jit(
+    lambda params, prompts: metrics.metrics(
+      policy, task, params, prompts, (1, 3)
+    )
+  )(params, prompts)
   outputs = policy.apply(params, prompts.inputs)
   logits = np.float64(outputs.head)
   pi = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -51,8 +56,9 @@ def test_metrics_by_a_loop_in_numpy():
 
 def test_entropy_of_normals_equals_formula_and_integral():
   zero = jnp.zeros(1)
-  actual = metrics.entropy(Components(zero, zero, jnp.array([0.3])))
-  assert float(actual) == pytest.approx(stats.norm(0, 0.3).entropy(), abs=1e-5)
+  entropy = jax.jit(metrics.entropy)
+  found = entropy(Components(zero, zero, jnp.array([0.3])))
+  assert float(found) == pytest.approx(stats.norm(0, 0.3).entropy(), abs=1e-5)
   weights, means, scales = [0.25, 0.75], [-2.0, 1.0], [0.5, 0.8]
   x = np.linspace(-12, 12, 200_001)
   q = sum(
@@ -61,5 +67,5 @@ def test_entropy_of_normals_equals_formula_and_integral():
   )
   integral = -np.trapezoid(np.where(q > 0, q * np.log(q + 1e-300), 0), x)
   policy = (jnp.log(jnp.array(weights)), jnp.array(means), jnp.array(scales))
-  actual = metrics.entropy(Components(*policy))
-  assert float(actual) == pytest.approx(integral, abs=1e-3)
+  found = entropy(Components(*policy))
+  assert float(found) == pytest.approx(integral, abs=1e-3)

@@ -24,19 +24,32 @@ CASES = {
 each = pytest.mark.parametrize("case", CASES)
 
 
-def _policy(case, **options):
-  name, fields = CASES[case]
-  policy = POLICIES[name](num_dims=NUM_DIMS, hidden=(8,), **fields, **options)
+@functools.partial(jax.jit, static_argnums=0)
+def _outputs(policy, params, inputs):
+  return policy.apply(params, inputs)
+
+
+def _read(policy, inputs):
+  """A policy away from its start, drawn by NumPy, and what it says of [B]."""
   policy.check()
-  x = jax.random.normal(jax.random.key(0), (3, 4))
-  params = policy.init(jax.random.key(1), x)
-  # Perturbed, since initial policies are close to uniform.
-  noise = iter(jax.random.split(jax.random.key(2), 20))
-  params = jax.tree.map(
-    lambda p: p + 0.3 * jax.random.normal(next(noise), p.shape), params
-  )
-  outputs = policy.apply(params, x)
-  return policy, params, jax.tree.map(lambda a: a[1], outputs)
+  rng = np.random.default_rng(0)
+  shapes = jax.eval_shape(policy.init, jax.random.key(0), inputs)
+
+  def leaf(path, shape):
+    spread = (path[-1].key == "kernel") / shape.shape[0] + 0.1
+    return np.float32(rng.normal(scale=np.sqrt(spread), size=shape.shape))
+
+  params = jax.tree.map_with_path(leaf, shapes)
+  return params, _outputs(policy, params, inputs)
+
+
+def _policy(case):
+  """A policy, its parameters and what it says of one prompt."""
+  name, own = CASES[case]
+  policy = POLICIES[name](num_dims=NUM_DIMS, hidden=(8,), **own)
+  x = np.random.default_rng(1).normal(size=(3, 4)).astype(np.float32)
+  params, outputs = _read(policy, x)
+  return policy, params, jax.tree.map(lambda a: np.asarray(a)[1], outputs)
 
 
 def _call(policy, params, method, *arguments):
@@ -45,24 +58,38 @@ def _call(policy, params, method, *arguments):
   )
 
 
-def _draw(policy, params, key, outputs, num):
-  def sample(params, key, outputs):
-    return policy.apply(params, key, outputs, num, method="sample")
-
-  return jax.jit(sample)(params, key, outputs)
+@functools.partial(jax.jit, static_argnums=(0, 4))
+def _rollouts(policy, params, key, outputs, num):
+  """Predictions and log-probabilities of draws, and the components."""
+  run = functools.partial(policy.apply, params)
+  actions = run(key, outputs, num, method="sample")
+  return (
+    run(actions, method="decode"),
+    run(outputs, actions, method="log_prob"),
+    run(outputs, method="components"),
+  )
 
 
 @each
-def test_draws_follow_the_components(case):
+def test_draws_follow_the_components_and_log_probs_are_theirs(case):
   policy, params, outputs = _policy(case)
   num = 20_000
-  actions = _draw(policy, params, jax.random.key(3), outputs, num)
-  drawn = np.asarray(_call(policy, params, "decode", actions))
-  assert drawn.shape == (NUM_DIMS, num)
-  actual = _call(policy, params, "components", outputs)
+  drawn, log_probs, found = _rollouts(
+    policy, params, jax.random.key(3), outputs, num
+  )
+  drawn, log_probs = np.float64(drawn), np.asarray(log_probs)
+  assert drawn.shape == log_probs.shape == (NUM_DIMS, num)
   for d in range(NUM_DIMS):
-    weights = np.exp(np.float64(actual.log_weights[d]))
-    where = np.float64(actual.locations[d])
+    weights = np.exp(np.float64(found.log_weights[d]))
+    where = np.float64(found.locations[d])
+    if found.scales is None:
+      at = np.argmin(np.abs(drawn[d][:, None] - where), -1)
+      expected = np.log(weights[at])
+    else:
+      scales = np.float64(found.scales[d])
+      pdf = stats.norm.pdf(drawn[d][:, None], where, scales)
+      expected = np.log(pdf @ weights)
+    np.testing.assert_allclose(log_probs[d], expected, rtol=1e-4, atol=1e-5)
     assert weights.sum() == pytest.approx(1, abs=1e-5)
     weights /= weights.sum()
     if actual.scales is None:
@@ -77,7 +104,6 @@ def test_draws_follow_the_components(case):
         expected = np.append(expected, num - expected.sum())
       assert stats.chisquare(observed, expected).pvalue > 1e-4
     else:
-      scales = np.float64(actual.scales[d])
 
       def cdf(x, weights=weights, where=where, scales=scales):
         return stats.norm.cdf((x[:, None] - where) / scales) @ weights
@@ -85,29 +111,9 @@ def test_draws_follow_the_components(case):
       assert stats.kstest(drawn[d], cdf).pvalue > 1e-4
 
 
-@each
-def test_log_probs_equal_those_of_the_components(case):
-  policy, params, outputs = _policy(case)
-  actions = _draw(policy, params, jax.random.key(4), outputs, 50)
-  log_probs = np.asarray(_call(policy, params, "log_prob", outputs, actions))
-  drawn = np.float64(_call(policy, params, "decode", actions))
-  actual = _call(policy, params, "components", outputs)
-  for d in range(NUM_DIMS):
-    weights = np.exp(np.float64(actual.log_weights[d]))
-    where = np.float64(actual.locations[d])
-    if actual.scales is None:
-      at = np.argmin(np.abs(drawn[d][:, None] - where), -1)
-      expected = np.log(weights[at])
-    else:
-      scales = np.float64(actual.scales[d])
-      pdf = stats.norm.pdf(drawn[d][:, None], where, scales)
-      expected = np.log(pdf @ weights)
-    np.testing.assert_allclose(log_probs[d], expected, rtol=1e-4, atol=1e-5)
-
-
-def test_decoded_digits_by_hand():
+def test_digits_are_read_as_they_are_written():
   policy, params, _ = _policy("digits decimal")
-  actions = jnp.array([[[0, 0], [9, 9], [3, 7]]] * NUM_DIMS)
+  actions = np.array([[[0, 0], [9, 9], [3, 7]]] * NUM_DIMS)
   values = _call(policy, params, "decode", actions)
   np.testing.assert_allclose(
     values[0], [-4 + 8 * 0.005, -4 + 8 * 0.995, -4 + 8 * 0.375], rtol=1e-5
@@ -126,16 +132,21 @@ def test_decoded_digits_by_hand():
 def test_predictions_are_bit_identical_to_components(name, options):
   """Otherwise 'exact_match' would never match some targets."""
   policy = POLICIES[name](hidden=(), **options)
-  x = jnp.zeros((1, 1))
-  params = policy.init(jax.random.key(0), x)
-  outputs = jax.tree.map(lambda a: a[0], policy.apply(params, x))
-  where = _call(policy, params, "components", outputs).locations[0]
+  params, outputs = _read(policy, np.zeros((1, 1), np.float32))
+  outputs = jax.tree.map(lambda a: np.asarray(a)[0], outputs)
+
+  @jax.jit
+  def locations(params, outputs):
+    found = policy.apply(params, outputs, method="components")
+    return found.locations
+
+  where = locations(params, outputs)[0]
   index = np.arange(where.size)
   if name == "digits":
     index = np.stack(
       np.unravel_index(index, (policy.base,) * policy.length), -1
     )
-  predicted = _call(policy, params, "decode", jnp.asarray(index)[None])[0]
+  predicted = _call(policy, params, "decode", index[None])[0]
   np.testing.assert_array_equal(predicted, where)
   np.testing.assert_array_equal(policy.values(), where)
   if policy.high == 99.5:
@@ -144,9 +155,9 @@ def test_predictions_are_bit_identical_to_components(name, options):
 
 def test_digits_depend_on_earlier_digits():
   policy, params, outputs = _policy("digits binary")
-  everything = jnp.array(list(itertools.product((0, 1), repeat=4)))
+  everything = np.array(list(itertools.product((0, 1), repeat=4)))
   log_probs = _call(
-    policy, params, "log_prob", outputs, jnp.stack([everything] * NUM_DIMS)
+    policy, params, "log_prob", outputs, np.stack([everything] * NUM_DIMS)
   )
   p = np.exp(log_probs[0]).reshape(2, 2, 2, 2)
   assert p.sum() == pytest.approx(1, abs=1e-5)

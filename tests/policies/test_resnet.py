@@ -1,5 +1,8 @@
 """ResNet: parameter counts, dtypes, and outputs against NumPy."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,15 +36,37 @@ def test_resnet50_has_25_557_032_parameters():
   assert _count(actual["batch_stats"]) == 2 * 26_560
 
 
+def _images():
+  draws = np.random.default_rng(0).normal(size=(3, 16, 16, 3))
+  return draws.astype(np.float32)
+
+
+def _away_from_the_start(shapes):
+  """Parameters of these shapes; drawn here, as `init` compiles for seconds."""
+  rng = np.random.default_rng(1)
+
+  def leaf(path, shape):
+    size, name = shape.shape, path[-1].key
+    if name == "kernel":
+      start = rng.normal(size=size) / np.sqrt(np.prod(size[:-1]))
+    else:
+      start = float(name in ("scale", "var"))
+    return np.float32(start + 0.1 * rng.uniform(size=size))
+
+  return jax.tree.map_with_path(leaf, shapes)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _read(policy, params, images):
+  return rollouts.read(policy, params, images)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_parameters_statistics_and_logits_are_float32(dtype):
   policy = _small(dtype=dtype)
-  images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
-  params = jax.jit(policy.init)(jax.random.key(1), images)
-  assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-  outputs, after = jax.jit(lambda params, x: rollouts.read(policy, params, x))(
-    params, images
-  )
+  shapes = jax.eval_shape(policy.init, jax.random.key(1), _images())
+  assert {x.dtype for x in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+  outputs, after = _read(policy, _away_from_the_start(shapes), _images())
   assert outputs.dtype == jnp.float32
   assert {x.dtype for x in jax.tree.leaves(after)} == {jnp.dtype("float32")}
 
@@ -123,17 +148,12 @@ class _Oracle:
 def test_outputs_equal_numpys(stem):
   """In training and evaluation; running statistics move by 10 %."""
   policy = _small(stem=stem)
-  images = jax.random.normal(jax.random.key(0), (3, 16, 16, 3))
-  params = jax.jit(policy.init)(jax.random.key(1), images)
-  noise = iter(jax.random.split(jax.random.key(2), 100))
-  params = jax.tree.map(
-    lambda x: x + 0.1 * jax.random.uniform(next(noise), x.shape), params
-  )
-  variables = jax.tree.map(np.asarray, params)
-  read = jax.jit(lambda params, x: rollouts.read(policy, params, x))
-  outputs, after = read(params, images)
+  images = _images()
+  shapes = jax.eval_shape(policy.init, jax.random.key(1), images)
+  params = variables = _away_from_the_start(shapes)
+  outputs, after = _read(policy, params, images)
   oracle = _Oracle(variables, training=True)
-  expected = oracle(np.asarray(images), stem)
+  expected = oracle(images, stem)
   np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
   assert len(oracle.seen) == len(jax.tree.leaves(after)) / 2
   for path, (mean, var) in oracle.seen.items():
@@ -144,7 +164,7 @@ def test_outputs_equal_numpys(stem):
       moved = 0.9 * np.float64(given[name]) + 0.1 * value
       np.testing.assert_allclose(actual[name], moved, rtol=1e-3, atol=1e-4)
   outputs = jax.jit(policy.apply)(params, images)
-  expected = _Oracle(variables, training=False)(np.asarray(images), stem)
+  expected = _Oracle(variables, training=False)(images, stem)
   np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -158,7 +178,9 @@ def _task() -> Task:
 
   return Task(
     draw=draw,
-    splits={"validation": draw(jax.random.key(0), 4)},
+    splits={
+      "validation": Prompts(np.zeros((4, 8, 8, 1), np.float32), np.arange(4))
+    },
     likelihoods=base.exact_match,
     log_pass_rate=base.exact_match_log_pass_rate,
     policies=("resnet",),
@@ -174,8 +196,11 @@ def test_a_step_updates_statistics_from_the_batch_only(name):
   config.policy.stem, config.estimator.name = "cifar", name
   config.batch_size, config.rollouts = 10, 8
   config.optimizer.name, config.optimizer.weight_decay = "adamw", 0.1
-  trainer = training.make_train(config, _task())
-  state = jax.jit(trainer.init)(jax.random.key(0))
+  made = training.make_train(config, _task())
+  shapes = jax.eval_shape(made.init, jax.random.key(0))
+  state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  params = _away_from_the_start(shapes.params)
+  state = dataclasses.replace(state, params=params)
   key = jax.random.key(1)
   after, metrics = jax.jit(trainer.step)(state, key)
   loss = configuration.make_loss(config, trainer.task, trainer.policy)

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maxrl_jax.tasks import TASKS, Prompts, image_stream, tfds_images
+from maxrl_jax.tasks import TASKS, Prompts
+from maxrl_jax.tasks.images import stream as image_stream
+from maxrl_jax.tasks.images import tfds as tfds_images
 from tests.support.image_sets import encode, random_images, write
 
 # tensorflow-datasets asks this of protobuf 6, which deprecates it; 7 is quiet.

@@ -2,12 +2,12 @@
 
 import jax
 import jax.numpy as jnp
-import maze_oracles as oracles
 import numpy as np
 import pytest
 
 from maxrl_jax.tasks import mazes
 from maxrl_jax.tasks.mazes import paths
+from tests.support import maze_oracles as oracles
 from tests.support.maze_draws import (
   PICTURE,
   each,
@@ -127,14 +127,16 @@ def _mutated(rng, answer, length):
 def test_the_verifier_walks_as_plain_python_does(size, loops):
   length, rng = 80, np.random.default_rng(size)
   many = some(size, loops, 2)
-  shortest = jax.vmap(lambda maze: mazes.shortest_answer(maze, length))(many)
+  shortest = jax.jit(
+    jax.vmap(lambda maze: mazes.shortest_answer(maze, length))
+  )(many)
   answers, expected = [], []
   for maze, right in zip(each(many), shortest.tolist(), strict=True):
     mine = [_mutated(rng, right[: right.index(0)], length) for _ in range(100)]
     answers.append(mine)
     expected.append([oracles.verify(*maze, answer) for answer in mine])
   assert 0.25 < np.mean(expected) < 0.75
-  answers = jnp.array(answers)
+  answers = np.array(answers)
   found = jax.jit(jax.vmap(mazes.verify))(many, answers)
   np.testing.assert_array_equal(found, expected)
   if size == 5:

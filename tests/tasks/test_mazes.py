@@ -4,7 +4,6 @@ from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
-import maze_oracles as oracles
 import numpy as np
 import pytest
 from scipy import sparse, stats
@@ -12,7 +11,9 @@ from scipy.sparse import csgraph
 
 from maxrl_jax.tasks import mazes
 from maxrl_jax.tasks.mazes import generation
+from tests.support import maze_oracles as oracles
 from tests.support.maze_draws import (
+  MANY,
   PICTURE,
   draw,
   each,
@@ -98,7 +99,7 @@ def test_every_tree_occurs_as_often_as_the_algorithm_says(size, trees):
 
 
 def test_random_ends_are_any_two_different_cells():
-  many = draw(9, 120_000, random_ends=True)
+  many = draw(9, MANY, random_ends=True)
   ends = np.concatenate([many.start, many.goal], 1)
   assert (ends % 2 == 1).all() and ends.min() == 1 and ends.max() == 7
   pairs, counts = np.unique(ends, axis=0, return_counts=True)
@@ -108,7 +109,7 @@ def test_random_ends_are_any_two_different_cells():
 
 
 def test_fingerprints_collide_no_more_than_chance():
-  many = draw(9, 120_000, random_ends=True)
+  many = draw(9, MANY, random_ends=True)
   found = np.asarray(jax.vmap(generation.fingerprint)(many))
   rows = [np.packbits(np.asarray(many.open).reshape(len(found), -1), -1)]
   rows = np.concatenate([*rows, many.start, many.goal], 1).astype(np.uint8)

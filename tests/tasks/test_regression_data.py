@@ -9,8 +9,10 @@ from maxrl_jax.tasks import REGRESSION
 
 
 def _drawn(name, count=20_000, **options):
-  data = REGRESSION[name](eval_size=8, **options)
-  return jax.tree.map(np.float64, data.draw(jax.random.key(7), count))
+  # As many as the splits have: their program and this one are the same.
+  data = REGRESSION[name](eval_size=count, **options)
+  draw = jax.jit(data.draw, static_argnums=1)
+  return jax.tree.map(np.float64, draw(jax.random.key(7), count))
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])

@@ -37,10 +37,10 @@ def test_rewards_and_squared_error_by_hand():
   rewards = task.rewards(target, at)
   np.testing.assert_allclose(rewards, [[-2, 0], [-0.5, -0.125]], atol=1e-6)
   loss = batch_losses.mean_squared_error(policy)
-  head = policy.apply(params, prompts.inputs).head
+  head = jax.jit(policy.apply)(params, prompts.inputs).head
   mean = np.float64(jax.nn.softmax(head)) @ np.linspace(-1, 1, 5)
   expected = ((np.float64(prompts.targets.y) - mean) ** 2).sum(1).mean() / 2
-  found, _ = loss(params, None, prompts)
+  found, _ = jax.jit(loss)(params, None, prompts)
   assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
