@@ -29,7 +29,7 @@ EXTENT = $(if $(LONG),--cov --cov-report=term-missing:skip-covered,-m "not long"
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(EXTENT)
 
-# At length what tests/test_faults.py does briefly.
+# At length what tests/faults/ does briefly.
 faults: $(READY)
 	$(BIN)/python -m tests.faults.groups
 	$(BIN)/python -m tests.faults.configs

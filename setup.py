@@ -1,14 +1,17 @@
 """Packaging of maxrl_jax; tool settings are in pyproject.toml."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
-_README = pathlib.Path(__file__).parent / "README.md"
+_ROOT = pathlib.Path(__file__).parent
+_README = _ROOT / "README.md"
+_INIT = (_ROOT / "maxrl_jax" / "__init__.py").read_text(encoding="utf-8")
 
 setup(
   name="maxrl_jax",
-  version="0.1.0",
+  version=re.search(r'__version__ = "(.+)"', _INIT)[1],
   description="Maximum-likelihood reinforcement learning in JAX",
   long_description=_README.read_text(encoding="utf-8"),
   long_description_content_type="text/markdown",
@@ -27,15 +30,8 @@ setup(
     "Typing :: Typed",
   ],
   python_requires=">=3.11",
-  packages=find_packages(
-    include=[
-      "maxrl_jax",
-      "maxrl_jax.*",
-      "experiments",
-      "experiments.*",
-      "configs",
-    ]
-  ),
+  # experiments/ and configs/ are run from a clone.
+  packages=find_packages(include=["maxrl_jax", "maxrl_jax.*"]),
   package_data={"maxrl_jax": ["py.typed"]},
   install_requires=[
     "jax>=0.8",

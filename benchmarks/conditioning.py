@@ -17,8 +17,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from experiments.shell import console, workdirs
+from experiments.shell import console
 from maxrl_jax import symmetric
+from maxrl_jax.runs import folders
 
 SIZES = (8, 32, 128)
 _DTYPES = (np.float32, np.float64)
@@ -74,8 +75,8 @@ QUANTITIES = (
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  print(workdirs.machine())
+  del argv
+  print(folders.machine())
   for quantity in QUANTITIES:
     print(f"\n{quantity.title}:\n\n| | ", end="")
     print(" | ".join(f"N = {n}" for n in SIZES) + " |")

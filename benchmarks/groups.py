@@ -12,16 +12,17 @@ import uuid
 import numpy as np
 
 from benchmarks import timing
-from experiments.shell import console, workdirs
+from experiments.shell import console
 from maxrl_jax.integrations.groups import advantages
+from maxrl_jax.runs import folders
 
 _GROUPS = 1024
 _REPEATS = 21
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  print(workdirs.machine())
+  del argv
+  print(folders.machine())
   print("| call | 1024 × 16 | 1024 × 128 |\n|---|---|---|")
   columns = [timing.medians(_calls(num), _REPEATS) for num in (16, 128)]
   for name in columns[0]:

@@ -23,10 +23,11 @@ from absl import flags
 from PIL import Image
 
 from configs import imagenet
-from experiments.shell import console, workdirs
+from experiments.shell import console
 from maxrl_jax.devices import feeding
 from maxrl_jax.learning import training
-from maxrl_jax.tasks import TASKS
+from maxrl_jax.runs import folders
+from maxrl_jax.tasks import TASKS, Streamed
 from tests.support.image_sets import write
 
 _IMAGES = flags.DEFINE_integer("images", 512, "Distinct images.", 32)
@@ -39,8 +40,8 @@ _DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Dtype of activations.")
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  print(f"{workdirs.machine()}, {os.cpu_count()} cores")
+  del argv
+  print(f"{folders.machine()}, {os.cpu_count()} cores")
   with tempfile.TemporaryDirectory() as folder:
     size = _write(pathlib.Path(folder))
     print(f"{_IMAGES.value} JPEGs of 500 × 375, {size / 1e3:.0f} kB each")
@@ -79,7 +80,7 @@ def _reading(folder: str, workers: int) -> float:
     data_name="tiny", data_dir=folder, eval_size=1, workers=workers
   )
   batch, ahead, count = 32, 16, 48
-  assert task.stream is not None
+  assert isinstance(task, Streamed)
   reader = task.stream.train(batch, np.arange(batch), 0)
   for _ in itertools.islice(reader, ahead):  # Read ahead.
     pass
@@ -103,7 +104,7 @@ def _training(folder: str) -> tuple[float, float]:
   step = jax.jit(trainer.step)  # XLA is slow at convolutions in a loop on CPUs.
 
   def batches(count):
-    assert trainer.task.stream is not None
+    assert isinstance(trainer.task, Streamed)
     sizes = config.batch_size, 1, 0, count
     for chunk in feeding.training(trainer.task.stream, trainer.layout, *sizes):
       yield jax.tree.map(lambda x: x[0], chunk)

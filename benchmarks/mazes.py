@@ -32,7 +32,6 @@ def comparisons():
   config.rollouts, config.policy.dtype = 32, "float32"
   trainer = training.make_train(config)
   state = jax.jit(trainer.init)(jax.random.key(0))
-  assert trainer.task.draw is not None
   assert isinstance(trainer.policy, Transformer)
   prompts = trainer.task.draw(jax.random.key(1), config.batch_size).inputs
   with tempfile.TemporaryDirectory() as folder:

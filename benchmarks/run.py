@@ -14,7 +14,8 @@ from typing import NamedTuple
 from absl import flags
 
 from benchmarks import mazes, steps, timing, weights
-from experiments.shell import console, workdirs
+from experiments.shell import console
+from maxrl_jax.runs import folders
 
 _ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each.", 3)
@@ -33,7 +34,7 @@ class Row(NamedTuple):
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
+  del argv
   suites = {
     "weights": weights.comparisons,
     "step": steps.comparisons,
@@ -43,7 +44,7 @@ def main(argv) -> None:
   for name in names:
     if name not in suites:
       raise ValueError(f"rows: {name!r}: choose from {sorted(suites)}")
-  print(workdirs.machine())
+  print(folders.machine())
   rows = []
   for name in names:
     for comparison in suites[name]():
@@ -51,7 +52,7 @@ def main(argv) -> None:
       print(_line(rows[-1]), flush=True)
   if _TABLE.value:
     table = {
-      "environment": workdirs.machine(),
+      "environment": folders.machine(),
       "rows": [row._asdict() for row in rows],
     }
     with open(_TABLE.value, "w") as file:

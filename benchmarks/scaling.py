@@ -88,7 +88,7 @@ def efficiency(work: Work, machine: Machine, devices: int, weak: bool) -> float:
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
+  del argv
   for machine in MACHINES:
     print(f"\n| {machine.name} | step on 1 | strong, D = " + head() + " |")
     print("|---|---|" + "---|" * (len(DEVICES) - 1) * 2)

@@ -17,15 +17,16 @@ import time
 from absl import flags
 from tqdm import tqdm
 
-from experiments.shell import console, workdirs
+from experiments.shell import console
+from maxrl_jax.runs import folders
 
 _SINGLES = flags.DEFINE_integer("singles", 96, "Processes to time.", 1, 96)
 _ORDERS, _SEEDS = (1, 2, 4, 8, 16, 31), 16
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  print(workdirs.machine())
+  del argv
+  print(folders.machine())
   runs = [(order, seed) for seed in range(_SEEDS) for order in _ORDERS]
   with tempfile.TemporaryDirectory() as folder:
     orders = ",".join(map(str, _ORDERS))

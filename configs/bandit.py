@@ -10,8 +10,7 @@ from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default()
-  config.task.name = "bandit"
+  config = default(task="bandit")
   config.policy.name = "tabular"
   config.rollouts = 32
   config.batch_size = 64

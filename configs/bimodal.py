@@ -12,8 +12,7 @@ from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default()
-  config.task.name = "bimodal"
+  config = default(task="bimodal")
   config.task.noise = 0.4
   config.likelihood.scale = 0.4
   config.policy.name = "grid"

@@ -17,8 +17,7 @@ _EPOCH = 175  # Steps: 45 000 images, 256 a step.
 
 
 def get_config() -> ConfigDict:
-  config = default()
-  config.task.name = "images"
+  config = default(task="images")
   config.task.data_name = "cifar10"
   config.task.eval_size = 5_000
   config.policy.name = "resnet"

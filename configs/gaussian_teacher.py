@@ -10,8 +10,7 @@ from maxrl_jax.config import default
 
 
 def get_config() -> ConfigDict:
-  config = default()
-  config.task.name = "gaussian_teacher"
+  config = default(task="gaussian_teacher")
   config.task.num_classes = 100
   config.optimizer.name = "adam"
   config.optimizer.learning_rate = 1e-3

@@ -27,8 +27,7 @@ _EPOCH = 5_000  # Steps: 1.27 million images, 256 a step.
 
 
 def get_config() -> ConfigDict:
-  config = default()
-  config.task.name = "streamed_images"
+  config = default(task="streamed_images")
   config.task.data_name = "imagenet2012"
   config.task.test_split = "validation"
   config.task.image_size = 224

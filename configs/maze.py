@@ -14,8 +14,7 @@ from maxrl_jax.config import default
 
 
 def get_config(stage: str = "rl") -> ConfigDict:
-  config = default()
-  config.task.name = "maze"
+  config = default(task="maze")
   config.task.size = 9
   config.task.max_length = 18  # Tokens; mazes that need more are not drawn.
   config.policy.num_layers = 2

@@ -2,23 +2,22 @@
 
     python -m experiments.gradient_study --estimators=maxrl,grpo --workdir=DIR
 
-The policy is a softmax over `--arms` actions. The expected gradient is held
-against the exact one that the estimator claims, by enumerating all outcomes
-where there are few enough, else by sampling. A target that begins with → is
-reached by ever larger groups only; without a target there is no bias. Writes
-study.csv and study.png.
+The policy is a softmax over `--arms` actions. The expected estimate is compared
+with the exact gradient that the estimator claims to estimate, over all outcomes
+if these are few, else over samples. A target that begins with → is a limit of
+large groups; without a target there is no bias. Writes study.csv and study.png.
 """
 
 import pathlib
 
 from absl import flags
 
-from experiments.shell import console, output
+from experiments.shell import console
 
 _ESTIMATORS = flags.DEFINE_list(
   "estimators",
   "maxrl,rloo,grpo",
-  "Names from estimators.ESTIMATORS, but vimco and series.",
+  "Names from estimators.ESTIMATORS, except vimco and series.",
 )
 _ORDERS = flags.DEFINE_list(
   "orders", None, "T of maxrl, power; K of pass_at_k; else 1, N/2, N−1."
@@ -27,25 +26,25 @@ _BASELINES = flags.DEFINE_list(
   "baselines", "centred", "Baselines of maxrl, power and pass_at_k."
 )
 _ALPHA = flags.DEFINE_float("alpha", 0.5, "α of power.")
-_ROLLOUTS = flags.DEFINE_integer("rollouts", 8, "N, rollouts a group.", 1)
+_ROLLOUTS = flags.DEFINE_integer("rollouts", 8, "N, rollouts per group.", 1)
 _ARMS = flags.DEFINE_integer("arms", 4, "Actions of the policy.", 2)
 _PASS_RATE = flags.DEFINE_float("pass_rate", 0.1, "p of the prompt.", 0, 1)
 _CONTINUOUS = flags.DEFINE_bool(
-  "continuous", False, "Likelihoods in [0, 1] rather than right or wrong."
+  "continuous", False, "Likelihoods in [0, 1] rather than binary."
 )
 _GROUPS = flags.DEFINE_integer(
-  "groups", 2**16, "To sample if outcomes are many; a multiple of 1024.", 1024
+  "groups", 2**16, "Samples, if outcomes are many; a multiple of 1024.", 1024
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the policy and the samples.", 0)
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder for results; made if need be.", required=True
+  "workdir", None, "Folder for results.", required=True
 )
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  from experiments.runs import estimator_moments
-  from experiments.shell import workdirs
+  del argv
+  from experiments import estimator_moments
+  from maxrl_jax.runs import folders
 
   settings = estimator_moments.Settings(
     tuple(_ESTIMATORS.value),
@@ -61,13 +60,13 @@ def main(argv) -> None:
   )
   rows = estimator_moments.study(settings)
   workdir = pathlib.Path(_WORKDIR.value)
-  workdirs.make(workdir)
+  folders.make(workdir)
   table, figure = workdir / "study.csv", workdir / "study.png"
   estimator_moments.write(rows, settings, table)
   estimator_moments.draw(rows, figure)
   text = f"{estimator_moments.text(rows)}\n{table}\n{figure}"
   files = {"table": str(table), "figure": str(figure)}
-  output.result(table, text, {"rows": rows} | files)
+  console.result(table, text, {"rows": rows} | files)
 
 
 if __name__ == "__main__":

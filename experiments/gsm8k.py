@@ -1,9 +1,10 @@
 """Post-train a Qwen3 on GSM8K with MaxRL, in Tunix (extra `tunix`).
 
     python -m experiments.gsm8k --model=DIR --data=DIR --workdir=DIR
-Nothing is downloaded. Writes config.json, environment.json, metrics.jsonl (a
-line a step), checkpoints/, from which the same command goes on, and
-summary.json with pass@k on test problems.
+
+Downloads nothing. Writes config.json, environment.json, metrics.jsonl (one line
+per step), checkpoints/ and summary.json with pass@k on test problems. After an
+interruption, run the same command again to resume.
 """
 
 import importlib
@@ -12,13 +13,12 @@ import pathlib
 
 from absl import flags
 
-from experiments.shell import console, output
+from experiments.shell import console
 
 _MODEL = flags.DEFINE_string(
   "model",
   None,
-  "Hugging Face folder of a Qwen3. It has config.json, *.safetensors and a"
-  " tokenizer.",
+  "Hugging Face folder of a Qwen3: config.json, *.safetensors, a tokenizer.",
   required=True,
 )
 _DATA = flags.DEFINE_string(
@@ -28,25 +28,25 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
 _ESTIMATOR = flags.DEFINE_string(
-  "estimator", "maxrl", "Of ours; or grpo, rloo as Tunix has them."
+  "estimator", "maxrl", "In estimators.ESTIMATORS; Tunix's for grpo, rloo."
 )
 _ORDER = flags.DEFINE_integer("order", None, "T; default rollouts - 1.", 1)
 _STEPS = flags.DEFINE_integer("steps", 500, "Updates.", 1)
-_PROMPTS = flags.DEFINE_integer("prompts", 32, "Problems a step.", 1)
-_ROLLOUTS = flags.DEFINE_integer("rollouts", 16, "Answers a problem, N.", 2)
+_PROMPTS = flags.DEFINE_integer("prompts", 32, "Problems per step.", 1)
+_ROLLOUTS = flags.DEFINE_integer("rollouts", 16, "N, answers per problem.", 2)
 _MICRO = flags.DEFINE_integer(
-  "micro_batch", 4, "Problems that are trained on at a time.", 1
+  "micro_batch", 4, "Problems in memory at a time.", 1
 )
 _RATE = flags.DEFINE_float("learning_rate", 1e-6, "Of AdamW.", 0)
-_ROOM = flags.DEFINE_integer("prompt_tokens", 256, "Room for a problem.", 1)
+_ROOM = flags.DEFINE_integer("prompt_tokens", 256, "Longest problem.", 1)
 _LENGTH = flags.DEFINE_integer("answer_tokens", 768, "Longest answer.", 1)
 _TENSOR = flags.DEFINE_integer(
-  "tensor_parallel", 1, "Devices that share each layer; the rest share data.", 1
+  "tensor_parallel", 1, "Devices that share each layer.", 1
 )
 _TESTS = flags.DEFINE_integer("tests", 200, "Problems of the test.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
 
-# What makes a run this one.
+# They identify a run.
 _SETTINGS = (
   *("model", "data", "estimator", "order", "steps", "prompts", "rollouts"),
   *("micro_batch", "learning_rate", "prompt_tokens", "answer_tokens"),
@@ -55,18 +55,18 @@ _SETTINGS = (
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  from experiments.runs.gsm8k_problems import batches, read, verify
-  from experiments.shell import workdirs
+  del argv
+  from experiments.llm.gsm8k_problems import batches, read, verify
+  from maxrl_jax.runs import folders, progress
   from maxrl_jax.runs.files import write_json
 
-  # Says which extra is missing.
+  # Its error names the missing extra.
   importlib.import_module("maxrl_jax.integrations.tunix")
-  llm_cluster = importlib.import_module("experiments.runs.llm_cluster")
+  cluster = importlib.import_module("experiments.llm.cluster")
   settings = {name: flags.FLAGS[name].value for name in _SETTINGS}
   _check_flags()
-  # Says what is wrong with them before anything is read.
-  llm_cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
+  # Raises at invalid options before any file is read.
+  cluster.algorithm(_ESTIMATOR.value, _ROLLOUTS.value, _ORDER.value)
   train, test = (
     read(pathlib.Path(_DATA.value) / f"{split}.jsonl")
     for split in ("train", "test")
@@ -75,31 +75,31 @@ def main(argv) -> None:
   training = batches(train, _STEPS.value, _PROMPTS.value, _SEED.value)
   tests = batches(test, 1, min(_TESTS.value, len(test)), _SEED.value)
   workdir = pathlib.Path(_WORKDIR.value).absolute()
-  workdirs.make(workdir)
-  with workdirs.locked(workdir):
-    ours = workdirs.claim(workdir / "config.json", settings)
+  folders.make(workdir)
+  with folders.locked(workdir):
+    claimed = folders.claim(workdir / "config.json", settings)
     summary = workdir / "summary.json"
-    if ours and summary.exists():
-      output.say(f"{workdir} is finished")
-      found = json.loads(summary.read_text(encoding="utf-8"))
+    if claimed and summary.exists():
+      progress.info(f"{workdir} is finished")
+      scores = json.loads(summary.read_text(encoding="utf-8"))
     else:
-      write_json(workdir / "environment.json", workdirs.environment())
-      found = llm_cluster.post_train(settings, training, tests, verify, workdir)
-      write_json(summary, found)
-  text = "\n".join(f"{name} {value}" for name, value in found.items())
-  record = {"workdir": str(workdir)} | found
-  output.result(workdir, f"{text}\n{workdir}", record)
+      write_json(workdir / "environment.json", folders.environment())
+      scores = cluster.post_train(settings, training, tests, verify, workdir)
+      write_json(summary, scores)
+  text = "\n".join(f"{name} {value}" for name, value in scores.items())
+  record = {"workdir": str(workdir)} | scores
+  console.result(workdir, f"{text}\n{workdir}", record)
 
 
 def _check_flags() -> None:
-  """Those that do not go together."""
+  """Raises ValueError at flags that contradict each other."""
   if _PROMPTS.value % _MICRO.value:
     raise ValueError(
       f"micro_batch = {_MICRO.value}: must divide prompts = {_PROMPTS.value}"
     )
   if _ORDER.value is not None and _ESTIMATOR.value in ("grpo", "rloo"):
     raise ValueError(
-      f"order = {_ORDER.value}: means nothing to estimator ="
+      f"order = {_ORDER.value}: has no effect on estimator ="
       f" {_ESTIMATOR.value!r}; leave it out"
     )
 

@@ -1,11 +1,13 @@
-"""Reproduce the figures and check the claims made of them.
+"""Reproduce the figures and check their claims.
 
     python -m experiments.reproduce --preset=quick --figure=all --workdir=DIR
+    python -m experiments.reproduce --figure=bandit --set=orders=1,3,63
+      --set=rollouts=64 --workdir=DIR
 
 Writes figures/*.png and *.svg, claims.json and a self-contained report.html,
-which cover all figures that DIR has, those of earlier commands too. Training
-runs are kept in DIR/runs, and an interrupted reproduction goes on where it
-stopped. With `--jobs=2` two figures are made at a time, with logs in DIR/logs.
+which cover all figures in DIR, those of earlier commands too. Training runs
+are cached in DIR/runs, and an interrupted reproduction resumes. With `--jobs=2`
+two figures are made at a time, with logs in DIR/logs.
 """
 
 import json
@@ -17,22 +19,28 @@ from collections.abc import Callable
 
 from absl import flags
 
-from experiments.figures import ALL, FIGURES, MAZES, expected
-from experiments.shell import children, console, output
-from experiments.shell.interruptions import Stopped
-from maxrl_jax.runs import files
+from experiments import figures
+from experiments.figures import ALL, FIGURES, MAZES
+from experiments.shell import children, console
+from maxrl_jax.runs import files, progress
+from maxrl_jax.runs.interrupts import Stopped
 
 _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
   ["quick", "full", "long", "paper"],
-  "quick is minutes, full hours, paper mazes as published, long five times the"
-  " steps of quick for mazes, maze_baselines, maze_rates.",
+  "quick takes minutes, full hours, paper is mazes as published, long has five"
+  " times the steps of quick for mazes, maze_baselines, maze_rates.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
   "all",
   f"all, all_mazes, or some of {', '.join(FIGURES)}; comma-separated.",
+)
+_SET = flags.DEFINE_multi_string(
+  "set",
+  [],
+  "FIELD=VALUE of a figure's settings, such as orders=1,3,63; repeatable.",
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", "runs/reproduce", "Folder for figures, claims, report and runs."
@@ -40,125 +48,119 @@ _WORKDIR = flags.DEFINE_string(
 _JOBS = flags.DEFINE_integer(
   "jobs", 1, "Figures made at a time; leave 1 on an accelerator.", 1
 )
-_FRESH = flags.DEFINE_bool(
-  "fresh",
-  False,
-  "Delete all stored runs first, mazes' too.",
-)
+_FRESH = flags.DEFINE_bool("fresh", False, "Delete all cached runs first.")
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
+  del argv
   names = _chosen(_FIGURE.value, _PRESET.value)
+  chosen = {
+    name: figures.settings(name, _PRESET.value, _SET.value) for name in names
+  }
   if _FRESH.value and _FIGURE.value != "all":
     raise ValueError(
       "--fresh: deletes the runs of all figures, not only of"
       f" {_FIGURE.value!r}; leave it out, and choose another workdir"
     )
   workdir = pathlib.Path(_WORKDIR.value)
-  if children.followed():  # The folder is its parent's, and so is the report.
-    _raise(_make_all(names, workdir, lambda: None), "above")
+  if children.is_child():  # The parent has the folder, and writes the report.
+    _raise(_make_all(chosen, workdir, lambda: None), "above")
     return
-  from experiments.shell import workdirs
+  from maxrl_jax.runs import folders
 
-  workdirs.make(workdir)
-  with workdirs.locked(workdir):
-    _reproduce(names, workdir)
+  folders.make(workdir)
+  with folders.locked(workdir):
+    _reproduce(chosen, workdir)
 
 
-def _reproduce(names: list[str], workdir: pathlib.Path) -> None:
-  """Makes figures; then tells of those there are, and of those that failed."""
+def _reproduce(chosen: dict, workdir: pathlib.Path) -> None:
+  """Makes figures; then reports on all in the folder, and on failures."""
   if _FRESH.value:
     _delete_runs(workdir)
-  output.say(
-    f"{expected(names, _PRESET.value, _JOBS.value)}; runs that"
-    f" {workdir / 'runs'} has are not repeated"
+  progress.info(
+    f"{figures.expected(list(chosen), _PRESET.value, _JOBS.value)}; runs cached"
+    f" in {workdir / 'runs'} are not repeated"
   )
   start = time.time()
   if _JOBS.value > 1:
-    failed = _make_side_by_side(names, workdir)
+    failed = _make_side_by_side(list(chosen), workdir)
     where = f"{workdir / 'logs'}/{''.join(failed[:1])}.log"
   else:
-    failed = _make_all(names, workdir, lambda: _report(workdir))
+    failed = _make_all(chosen, workdir, lambda: _report(workdir))
     where = "above"
-  output.say(f"took {(time.time() - start) / 60:.1f} minutes")
-  _tell(_report(workdir), workdir / "report.html")
+  progress.info(f"took {(time.time() - start) / 60:.1f} minutes")
+  claims, report = _report(workdir), workdir / "report.html"
+  lines = [f"{'holds' if c.holds else 'FAILS'}  {c.id}" for c in claims]
+  record = {"claims": {claim.id: claim.holds for claim in claims}}
+  text = "\n".join([*lines, str(report)])
+  console.result(report, text, record | {"report": str(report)})
   _raise(failed, where)
 
 
 def _delete_runs(workdir: pathlib.Path) -> None:
-  """All stored runs, if it was this command that stored them."""
+  """Deletes all cached runs, if this command has made them."""
   runs = workdir / "runs"
   if runs.exists() and not (workdir / "claims.json").exists():
     raise ValueError(
-      f"--fresh: '{runs}' is there and no claims.json, so it may not be a"
+      f"--fresh: '{runs}' exists without claims.json, so it may not be a"
       " reproduction's; delete it yourself, or choose another workdir"
     )
   shutil.rmtree(runs, ignore_errors=True)
 
 
 def _raise(failed: list[str], where: str) -> None:
-  """Of work that was not all done, when the rest has been told."""
+  """Raises `Failed` for figures that failed, once the rest is done."""
   if failed:
     more = f"; so did {', '.join(failed[1:])}" if failed[1:] else ""
     raise console.Failed(f"figure = {failed[0]!r} failed, see {where}{more}")
 
 
-def _tell(claims: list, report: pathlib.Path) -> None:
-  """The outcome of every claim that the folder has."""
-  lines = [f"{'holds' if c.holds else 'FAILS'}  {c.id}" for c in claims]
-  record = {"claims": {claim.id: claim.holds for claim in claims}}
-  files = {"report": str(report)}
-  output.result(report, "\n".join([*lines, str(report)]), record | files)
-
-
-def _make_all(
-  names: list[str], workdir: pathlib.Path, each: Callable
-) -> list[str]:
-  """Makes figures one after the other; those that failed, told why.
+def _make_all(chosen: dict, workdir: pathlib.Path, each: Callable) -> list[str]:
+  """Makes figures one after the other; returns those that failed.
 
   Args:
-    names: of figures.
-    workdir: where to.
+    chosen: settings by figure.
+    workdir: for results.
     each: is called after every figure.
   """
   failed = []
-  for name in names:
-    output.say(f"figure {name} …")
+  for name, settings in chosen.items():
+    progress.info(f"figure {name} …")
     try:
-      seconds = _make(name, workdir)
+      seconds = _make(name, settings, workdir)
     except Stopped:
       raise
     except Exception as error:
-      console.tell(error)
+      console.report(error)
       failed.append(name)
       continue
-    output.say(f"  done in {seconds:.0f} s")
+    progress.info(f"  done in {seconds:.0f} s")
     each()
   return failed
 
 
-def _make(name: str, workdir: pathlib.Path) -> float:
+def _make(name: str, settings, workdir: pathlib.Path) -> float:
   """Makes and saves one figure; returns the seconds it took."""
   from experiments.reports import results
-  from experiments.shell import workdirs
   from maxrl_jax import plotting
+  from maxrl_jax.runs import folders
 
   start = time.time()
   with plotting.styled():
-    result = FIGURES[name](_PRESET.value, workdir)
+    result = figures.make(name, settings, workdir / "runs")
     seconds = time.time() - start
+    flags_set = "".join(f" --set={change}" for change in _SET.value)
     made_by = (
       f"python -m experiments.reproduce --preset={_PRESET.value}"
-      f" --figure={name}: {seconds / 60:.1f} minutes, without stored runs,"
-      f" on {workdirs.machine()}, revision {workdirs.revision()}."
+      f" --figure={name}{flags_set}: {seconds / 60:.1f} minutes, without cached"
+      f" runs, on {folders.machine()}, revision {folders.revision()}."
     )
     results.save(result._replace(made_by=made_by), name, workdir)
   return seconds
 
 
 def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
-  """Makes figures in processes of their own, several at a time; the failed."""
+  """Makes figures in processes, some at a time; returns those that failed."""
   # All flags as they were given; of two that are the same the last one counts.
   same = [sys.executable, "-m", "experiments.reproduce", *sys.argv[1:]]
   jobs = _together(names)
@@ -166,11 +168,11 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
     job: [*same, f"--figure={job}", "--jobs=1", "--nofresh"] for job in jobs
   }
   failed: list[str] = []
-  with output.bar(total=len(jobs), unit="figure") as bar:
+  with progress.bar(total=len(jobs), unit="figure") as bar:
 
     def each(job: str, code: int) -> None:
       bar.update()
-      output.say(f"figure {job} {'failed' if code else 'done'}")
+      progress.info(f"figure {job} {'failed' if code else 'done'}")
       failed.extend([job] * (code != 0))
       _report(workdir)
 
@@ -179,7 +181,7 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
 
 
 def _together(names: list[str]) -> list[str]:
-  """Figures as jobs; those that are drawn from the same runs are one job."""
+  """Figures as jobs; figures of the same runs are one job."""
   jobs = list(names)
   for group in (["bimodal", "jensen"], MAZES):
     members = [name for name in names if name in group]
@@ -190,33 +192,22 @@ def _together(names: list[str]) -> list[str]:
 
 
 def _report(workdir: pathlib.Path) -> list:
-  """Writes claims.json and report.html anew after every figure; the claims."""
+  """Writes claims.json and report.html; returns the claims."""
   from experiments.reports import report, results
 
   loaded = (results.load(name, workdir) for name in FIGURES)
-  found = [result for result in loaded if result]
-  claims = [claim for result in found for claim in result.claims]
+  made = [result for result in loaded if result]
+  claims = [claim for result in made for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
-  files.write_whole(workdir / "claims.json", text + "\n")
-  files.write_whole(workdir / "report.html", report.render(found))
+  files.write_text(workdir / "claims.json", text + "\n")
+  files.write_text(workdir / "report.html", report.render(made))
   return claims
 
 
 def _chosen(value: str, preset: str) -> list[str]:
   mazes = [name for name in MAZES if preset in FIGURES[name].presets]
   groups = {"all": ALL, "all_mazes": mazes}
-  names = groups.get(value) or [name.strip() for name in value.split(",")]
-  for name in names:
-    if name not in FIGURES:
-      raise ValueError(f"figure = {name!r}: choose from {[*groups, *FIGURES]}")
-    presets = FIGURES[name].presets
-    if preset not in presets:
-      having = [n for n in FIGURES if preset in FIGURES[n].presets]
-      raise ValueError(
-        f"preset = {preset!r}: figure {name!r} has {', '.join(presets)}; only"
-        f" {having} have {preset} too (--figure=all_mazes)"
-      )
-  return names
+  return groups.get(value) or [name.strip() for name in value.split(",")]
 
 
 if __name__ == "__main__":

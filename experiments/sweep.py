@@ -1,98 +1,107 @@
-"""Sweep a grid of config fields in as few compiled programs as there can be.
+"""Sweep a grid of config fields in as few compiled programs as possible.
 
     python -m experiments.sweep --config=configs/bandit.py --workdir=runs/sweep
       --grid="estimator.order=1,2,4,8;optimizer.learning_rate=log(0.03,3,5)"
+    python -m experiments.sweep --figure=bandit --set=orders=1,3 --workdir=DIR
 
 Values are a list 1,2,4, range(first,last,step), lin(first,last,count) or
-log(first,last,count); field+field=1+2,3+4 change together. Writes runs.nc
-(xarray reads it), summary.csv and report.html; the same command goes on where
-it was interrupted, and with more seeds it adds those. `--config.FIELD=VALUE`
-changes a field for all runs.
+log(first,last,count); field+field=1+2,3+4 change together. Or take the study of
+a figure. Writes runs.nc (for xarray), summary.csv and report.html. Runs in the
+folder are not repeated: the same command resumes, and another grid or more
+seeds add runs. `--config.FIELD=VALUE` changes a field for all runs.
 """
 
 import importlib.util
-import itertools
 import json
 import pathlib
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.shell import console, output
+from experiments.shell import console
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "What to sweep: a file from configs/."
+  "config", None, "What to sweep: a file with get_config()."
 )
-flags.mark_flag_as_required("config")
 _GRID = flags.DEFINE_string(
-  "grid", None, "field=values;field=values; default: get_sweep() of the config."
+  "grid", None, "field=values;field=values. Default: the file's get_sweep()."
 )
-_SEEDS = flags.DEFINE_integer("seeds", 8, "Runs of every point.", 1)
+_SEEDS = flags.DEFINE_integer(
+  "seeds", None, "Runs of every point; 8, or the figure's number.", 1
+)
+_FIGURE = flags.DEFINE_string(
+  "figure",
+  None,
+  "Take the study of this figure, at its config's learning rate; NAME:STUDY if"
+  " it has several.",
+)
+_PRESET = flags.DEFINE_string("preset", "quick", "Of the figure.")
+_SET = flags.DEFINE_multi_string(
+  "set", [], "FIELD=VALUE of the figure's settings, such as orders=1,3,63."
+)
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder for results; made if need be.", required=True
+  "workdir", None, "Folder for results.", required=True
 )
 _MEMORY = flags.DEFINE_float(
   "memory_gib",
   None,
-  "What the process may take; slices are cut to it. Default: half of what is"
+  "Memory of the process, to which slices are cut. Default: half of what is"
   " free, on an accelerator nine tenths of its own memory.",
   0.1,
 )
 _QUESTION = flags.DEFINE_string(
-  "question", None, "What the sweep is to answer: the report's title."
+  "question", None, "Title of the report: what the sweep is to answer."
 )
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
+  del argv
   from experiments.reports import sweep_report
-  from experiments.runs import sweep_runs
-  from experiments.shell import workdirs
-  from maxrl_jax.runs import dataset, grid, programs
+  from maxrl_jax.runs import dataset, folders, study
 
-  config, workdir = _CONFIG.value, pathlib.Path(_WORKDIR.value)
+  workdir = pathlib.Path(_WORKDIR.value)
+  figure = _FIGURE.value
+  what = _of_figure(figure) if figure else _of_config()
+  what.plan()  # Errors before any folder.
+  folders.make(workdir)
+  with folders.locked(workdir):
+    folders.claim(
+      workdir / "sweep.json", json.loads(json.dumps(what.config.to_dict()))
+    )
+    about = folders.environment() | {
+      "grid": [axis._asdict() for axis in what.axes],
+      "environment": folders.machine(),
+    }
+    data = study.run(
+      what, workdir / "runs", memory_gib=_MEMORY.value, about=about
+    )
+    dataset.write(data, workdir)
+    sweep_report.write(data, list(what.axes), workdir, _QUESTION.value)
+  files = {"data": "runs.nc", "table": "summary.csv", "report": "report.html"}
+  paths = {name: str(workdir / file) for name, file in files.items()}
+  record = {
+    "runs": data.sizes["run"],
+    "diverged": int(data["diverged"].values.sum()),
+  }
+  text = "\n".join(paths.values())
+  console.result(workdir / "report.html", text, record | paths)
+
+
+def _of_config():
+  """The study of --config, --grid and --seeds."""
+  from maxrl_jax.runs import study
+
+  config = _CONFIG.value
+  if config is None:
+    raise ValueError("--config or --figure must be given")
   if config.runs != 1:
     raise ValueError(
       f"runs = {config.runs}: a sweep takes its seeds from --seeds;"
       f" --seeds={config.runs}, with runs = 1"
     )
-  axes = grid.parse(_grid(), config)
-  seeds = range(config.seed, config.seed + _SEEDS.value)
-  points = grid.points(axes)
-  planned = programs.plan(config, points, seeds)  # Errors before any folder.
-  workdirs.make(workdir)
-  with workdirs.locked(workdir):
-    workdirs.claim(workdir / "sweep.json", _identity(config, axes))
-    parts = _parts(workdir / "seeds.json", config.seed)
-    data = sweep_runs.sweep(
-      config,
-      points,
-      [programs.with_seeds(p, part) for part in parts for p in planned],
-      workdir / "slices",
-      about=_about(axes),
-      memory_gib=_MEMORY.value,
-    )
-    dataset.write(data, workdir)
-    sweep_report.write(data, axes, workdir, _QUESTION.value)
-  _tell(data, workdir)
-
-
-def _tell(data, workdir: pathlib.Path) -> None:
-  """Where what came out is."""
-  files = {
-    name: str(workdir / file)
-    for name, file in (
-      ("data", "runs.nc"),
-      ("table", "summary.csv"),
-      ("report", "report.html"),
-    )
-  }
-  record = {
-    "runs": data.sizes["run"],
-    "diverged": int(data["diverged"].values.sum()),
-  }
-  report = workdir / "report.html"
-  output.result(report, "\n".join(files.values()), record | files)
+  count = 8 if _SEEDS.value is None else _SEEDS.value
+  seeds = range(config.seed, config.seed + count)
+  return study.study(config, _grid(), seeds)
 
 
 def _grid():
@@ -104,52 +113,30 @@ def _grid():
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   if not hasattr(module, "get_sweep"):
-    raise ValueError(f"grid is not given, and {path} has no get_sweep()")
+    raise ValueError(f"--grid is not given, and {path} has no get_sweep()")
   return module.get_sweep()
 
 
-def _identity(config, axes) -> dict:
-  """What makes this sweep this one, as JSON gives it back.
+def _of_figure(figure: str):
+  """The study of a figure, with its settings changed by --set."""
+  from experiments import figures
 
-  Not the number of seeds: there may be more of them later.
-  """
-  from experiments.runs import store
-
-  fields = {
-    "config": config.to_dict(),
-    "grid": {"+".join(axis.fields): axis.values for axis in axes},
-    "code": store.code(),  # Runs of two versions are not one sweep.
-  }
-  return json.loads(json.dumps(fields))
-
-
-def _parts(path: pathlib.Path, first: int) -> list[range]:
-  """The seeds, cut where earlier commands ended, which is kept in a file.
-
-  A part is sliced by itself: seeds that are added are not mixed with those that
-  are done, and what an earlier command left unfinished is found again.
-  """
-  from maxrl_jax.runs.files import write_json
-
-  counts = json.loads(path.read_text())["counts"] if path.exists() else []
-  asked = _SEEDS.value
-  if asked > max(counts, default=0):
-    write_json(path, {"counts": [*counts, asked]})
-  ends = [count for count in counts if count < asked] + [asked]
-  return [
-    range(first + start, first + end)
-    for start, end in itertools.pairwise([0, *ends])
-  ]
-
-
-def _about(axes) -> dict:
-  """What runs.nc says of itself."""
-  from experiments.shell import workdirs
-
-  return workdirs.environment() | {
-    "grid": [axis._asdict() for axis in axes],
-    "environment": workdirs.machine(),
-  }
+  if _CONFIG.value is not None or _GRID.value is not None:
+    raise ValueError("--figure: brings its own config and grid; leave them out")
+  name, _, part = figure.partition(":")
+  runs = pathlib.Path(_WORKDIR.value) / "runs"
+  settings = figures.settings(name, _PRESET.value, _SET.value)
+  studies = figures.studies(name, settings, runs)
+  part = part or next(iter(studies))
+  if part not in studies:
+    raise ValueError(
+      f"figure = {figure!r}: choose from"
+      f" {[f'{name}:{each}' for each in studies]}"
+    )
+  what = studies[part]
+  if _SEEDS.value is not None:
+    what = what._replace(seeds=tuple(range(_SEEDS.value)))
+  return what
 
 
 if __name__ == "__main__":

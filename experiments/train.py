@@ -2,12 +2,13 @@
 
     python -m experiments.train --config=configs/bandit.py --workdir=runs/bandit
 
-Writes config.json, environment.json, metrics.jsonl (one object a logged step),
-checkpoints/ and summary.json; a transformer's parameters too, as model/ in
-Hugging Face's format, which `--config.policy.checkpoint` takes. With several
-runs, values are lists with one number a run, and there is a model-SEED/ for
-each. The same command goes on where it was interrupted, to the same numbers.
-`--config.FIELD=VALUE` changes a field; docs/config.md lists them.
+Writes config.json, environment.json, metrics.jsonl (one object per logged
+step), checkpoints/, runs.nc and summary.json; of a transformer also model/ in
+Hugging Face format, which `--config.policy.checkpoint` takes. With several
+runs, values are lists with one number per run, and there is a model-SEED/ for
+each. After an interruption, run the same command again: it resumes, and the
+results are bit-identical. `--config.FIELD=VALUE` changes a field;
+docs/config.md lists them.
 """
 
 import pathlib
@@ -15,29 +16,29 @@ import pathlib
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.shell import console, output
+from experiments.shell import console
 
 _CONFIG = config_flags.DEFINE_config_file(
-  "config", None, "What to train: a file from configs/."
+  "config", None, "What to train: a file with get_config()."
 )
 flags.mark_flag_as_required("config")
 _WORKDIR = flags.DEFINE_string(
-  "workdir", None, "Folder for results; made if need be.", required=True
+  "workdir", None, "Folder for results.", required=True
 )
-_FRESH = flags.DEFINE_bool("fresh", False, "Delete what the folder has first.")
+_FRESH = flags.DEFINE_bool("fresh", False, "Delete the folder's results first.")
 
 
 def main(argv) -> None:
-  console.no_arguments(argv)
-  from experiments.runs import single_run
+  del argv
   from maxrl_jax.devices import processes
+  from maxrl_jax.runs import train_to_folder
 
   workdir = pathlib.Path(_WORKDIR.value)
-  found = single_run.train(_CONFIG.value, workdir, fresh=_FRESH.value)
+  summary = train_to_folder.train(_CONFIG.value, workdir, fresh=_FRESH.value)
   if processes.is_first():
-    lines = [f"{name} {value}" for name, value in found.items()]
+    lines = [f"{name} {value}" for name, value in summary.items()]
     text = "\n".join([*lines, str(workdir)])
-    output.result(workdir, text, {"workdir": str(workdir)} | found)
+    console.result(workdir, text, {"workdir": str(workdir)} | summary)
 
 
 if __name__ == "__main__":

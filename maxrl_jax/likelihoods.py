@@ -38,7 +38,8 @@ class Likelihood(NamedTuple):
     cdf: u → P(U ≤ u) of standard noise U.
     log_peak: log f₁(0).
     scale: default σ, if neither the prompt nor the policy has one.
-    smallest_scale: lower bound of σ, which determines the ceiling.
+    smallest_scale: lower bound of σ, which determines the ceiling; None is
+      `scale`.
     log_under_normal: (y − m, σ, s) → log E[f] over ŷ ~ N(m, s), in closed form
       or nearly so; None averages over slices of the normal, which requires
       noise that is not much narrower than the policy.
@@ -48,15 +49,24 @@ class Likelihood(NamedTuple):
   cdf: Callable[[Array], Array]
   log_peak: float
   scale: float | Array
-  smallest_scale: float | Array
+  smallest_scale: float | None = None
   log_under_normal: Callable[[Array, Any, Array], Array] | None = None
+
+  def at(self, scale: float | Array) -> "Likelihood":
+    """The same noise model with another σ, which may be traced."""
+    return self._replace(scale=scale)
+
+  @property
+  def smallest(self) -> float | Array:
+    """The smallest σ there can be."""
+    return self.scale if self.smallest_scale is None else self.smallest_scale
 
   @property
   def log_ceiling(self) -> float | Array:
     """log c in nats; log l + log c is a log-density."""
-    if isinstance(self.smallest_scale, jax.core.Tracer):
-      return self.log_peak - jnp.log(self.smallest_scale)
-    return self.log_peak - math.log(self.smallest_scale)
+    if isinstance(self.smallest, jax.core.Tracer):
+      return self.log_peak - jnp.log(self.smallest)
+    return self.log_peak - math.log(self.smallest)
 
   def log_likelihoods(
     self, residuals: Array, scale: ArrayLike | None = None
@@ -64,12 +74,12 @@ class Likelihood(NamedTuple):
     """log l = log f(y − ŷ; σ) − log c ≤ 0, elementwise."""
     scale = self.scale if scale is None else scale
     # Not via the density, so that l = 1 at residual 0 and the smallest σ.
-    relative = jnp.log(self.smallest_scale / scale)
+    relative = jnp.log(self.smallest / scale)
     return self.log_shape(residuals / scale) + relative
 
 
 def gaussian(
-  *, scale: float | Array, smallest_scale: float | Array | None = None
+  *, scale: float | Array, smallest_scale: float | None = None
 ) -> Likelihood:
   """f = exp(−(y−ŷ)²/2σ²) / (σ √2π).
 
@@ -93,7 +103,7 @@ def gaussian(
 
 
 def laplace(
-  *, scale: float | Array, smallest_scale: float | Array | None = None
+  *, scale: float | Array, smallest_scale: float | None = None
 ) -> Likelihood:
   """f = exp(−|y−ŷ|/b) / 2b, with b = `scale`; arguments as in `gaussian`."""
   return Likelihood(
@@ -131,7 +141,7 @@ def student_t(
   *,
   scale: float | Array,
   degrees: float = 3.0,
-  smallest_scale: float | Array | None = None,
+  smallest_scale: float | None = None,
 ) -> Likelihood:
   """f ∝ (1 + (y−ŷ)²/νσ²)^{−(ν+1)/2}: heavy tails, robust to outliers.
 
@@ -187,14 +197,13 @@ def _log_precisions(degrees: float) -> tuple[np.ndarray, np.ndarray]:
   return log_g, density + math.log(step)
 
 
-def tolerance(*, width: float) -> Likelihood:
+def tolerance(*, width: float | Array) -> Likelihood:
   """Binary: l = 1[|y − ŷ| ≤ width], a uniform density 1/(2 width)."""
   ranges.above_zero(width=width)
   return Likelihood(
     lambda u: jnp.where(jnp.abs(u) <= 1, 0.0, -jnp.inf),
     lambda u: jnp.clip((u + 1) / 2, 0.0, 1.0),
     -math.log(2),
-    width,
     width,
     log_under_normal=_window_under_normal,
   )
@@ -218,7 +227,6 @@ def exact_match() -> Likelihood:
     lambda u: jnp.where(u == 0, 0.0, -jnp.inf),
     lambda u: (u >= 0).astype(u.dtype),
     0.0,
-    1.0,
     1.0,
   )
 
@@ -262,15 +270,14 @@ def from_log_likelihood(
 
 
 def _scales(
-  scale: float | Array, smallest_scale: float | Array | None
-) -> tuple[float | Array, float | Array]:
-  smallest = scale if smallest_scale is None else smallest_scale
+  scale: float | Array, smallest_scale: float | None
+) -> tuple[float | Array, float | None]:
   if ranges.is_traced(scale):
-    return scale, smallest
+    return scale, smallest_scale
   ranges.above_zero(scale=scale)
-  if not 0 < smallest <= scale:
+  if smallest_scale is not None and not 0 < smallest_scale <= scale:
     raise ValueError(
-      f"smallest_scale = {smallest}: must be above 0 and at most scale ="
+      f"smallest_scale = {smallest_scale}: must be above 0 and at most scale ="
       f" {scale}"
     )
-  return scale, smallest
+  return scale, smallest_scale

@@ -38,20 +38,22 @@ def test_marginals_of_normal_policies_are_integrals(name):
   targets = np.array([-2.0, 0.1, 3.0])
   values, cdfs = _marginals(name)(targets, policy)
   for target, found, cdf in zip(targets, values, cdfs, strict=True):
-    p = _integral(name, target, weights, means, scales, theirs.pdf)
-    assert float(found) + ours.log_ceiling == pytest.approx(np.log(p), abs=1e-4)
-    below = _integral(name, target, weights, means, scales, theirs.cdf)
+    p = _integral(name, target, weights, means, scales, reference.pdf)
+    assert float(found) + noise.log_ceiling == pytest.approx(
+      np.log(p), abs=1e-4
+    )
+    below = _integral(name, target, weights, means, scales, reference.cdf)
     assert float(cdf) == pytest.approx(below, abs=2e-3)
 
 
 def _marginals(name):
   """log E[l] and P(Y ≤ y) at many targets."""
-  ours, _ = FAMILIES[name]
+  noise, _ = FAMILIES[name]
 
   def both(target, policy):
     return (
-      marginals.log_pass_rate(ours, target, policy),
-      marginals.predictive_cdf(ours, target, policy),
+      marginals.log_pass_rate(noise, target, policy),
+      marginals.predictive_cdf(noise, target, policy),
     )
 
   return jax.jit(jax.vmap(both, (0, None)))
@@ -65,9 +67,11 @@ def test_marginals_of_atoms_are_sums(name):
   targets = np.array([-0.5, 0.1])
   values_at, cdfs = _marginals(name)(targets, policy)
   for target, found, cdf in zip(targets, values_at, cdfs, strict=True):
-    p = np.sum(weights * theirs.pdf(target - values))
-    assert float(found) + ours.log_ceiling == pytest.approx(np.log(p), abs=1e-5)
-    expected = np.sum(weights * theirs.cdf(target - values))
+    p = np.sum(weights * reference.pdf(target - values))
+    assert float(found) + noise.log_ceiling == pytest.approx(
+      np.log(p), abs=1e-5
+    )
+    expected = np.sum(weights * reference.cdf(target - values))
     assert float(cdf) == pytest.approx(expected, abs=1e-6)
 
 
@@ -138,7 +142,7 @@ def test_tails_of_student_t_stay_heavy(
   value, slopes = _value_and_slopes(
     _student_t, scale, residual, policy_scale, degrees=degrees
   )
-  theirs = stats.t(degrees, 0, scale)
+  reference = stats.t(degrees, 0, scale)
 
   def expected(residual, policy_scale):
     return _by_convolution(reference, residual, scale, policy_scale)

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from experiments.figures import estimator_study, factorized, regression_looks
+from experiments.figures import (
+  estimator_study,
+  factorized,
+  maze_settings,
+  regression_methods,
+)
 from experiments.reports import sweep_figures
-from experiments.runs import maze_presets
 from maxrl_jax import plotting
 
 # Machado, Oliveira and Fernandes, A physiologically-based model for simulation
@@ -84,9 +88,9 @@ def test_colour_measures_by_hand():
 
 _SETS = {
   "methods": plotting.COLOURS,
-  "regression": regression_looks.COLOURS,
-  "mazes": maze_presets.COLOURS,
-  "factorized": factorized._METHODS,
+  "regression": regression_methods.COLOURS,
+  "mazes": maze_settings.COLOURS,
+  "factorized": factorized.COLOURS,
   "baselines": {k: v["color"] for k, v in estimator_study._BASELINES.items()},
   "sweeps": dict(enumerate(sweep_figures._shades(sweep_figures._MOST))),
 }

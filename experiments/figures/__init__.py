@@ -1,15 +1,20 @@
-"""The figures, each a function (preset, workdir) → Result, with what it takes.
+"""The figures: settings by preset, the studies they need, drawings and claims.
+
+A figure is a function (settings, runs) → Result of its module, where `runs` is
+the folder of cached runs. `PRESETS` of the module has the settings, and
+`studies(settings, runs)` its studies by name, which `experiments.sweep
+--figure=NAME` runs too.
 
 Minutes are of whole figures, compilation included, on two CPU cores: `make
-reproduce` in a fresh clone on 2026-11-25, where another figure was made at the
-same time, 13 minutes for all; others as docs/results.md and docs/performance.md
-have them. What has not been timed has no number.
+reproduce` in a fresh clone, with another figure at the same time. Figures
+without a number have not been timed.
 """
 
 import importlib
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from experiments.shell import output
+from maxrl_jax.runs import progress
 
 _SIZES = ("quick", "full")
 _PAPER = (*_SIZES, "paper")
@@ -17,21 +22,16 @@ _MAZES = (*_SIZES, "long", "paper")
 
 
 class Figure(NamedTuple):
-  """Where a figure is made, minutes by preset, and presets that it has.
-
-  It has those by which something changes: long is quick with more of the steps
-  that not all mazes' figures have, and paper's rates were not chosen.
-  """
+  """A figure's module and function, minutes by preset, and its presets."""
 
   module: str
   minutes: dict[str, float]
   function: str = "figure"
   presets: tuple[str, ...] = _SIZES
 
-  def __call__(self, preset: str, workdir):
-    # Not before it is made: modules are slow to import.
-    module = importlib.import_module(f"{__name__}.{self.module}")
-    return getattr(module, self.function)(preset, workdir)
+  def load(self) -> Any:
+    """The module, imported when it is needed: that takes seconds."""
+    return importlib.import_module(f"{__name__}.{self.module}")
 
 
 FIGURES = {
@@ -42,7 +42,7 @@ FIGURES = {
   "digits": Figure("digit_strings", {"quick": 4.5, "full": 48}),
   "gradient_norms": Figure("gradient_norms", {"quick": 0.9}),
   "bimodal": Figure("bimodal", {"quick": 3.0}),
-  # From the runs of bimodal; alone, it trains them.
+  # From the runs of bimodal.
   "jensen": Figure("jensen", {"quick": 0.0}),
   "low_snr": Figure("low_snr", {"quick": 2.8}),
   "heteroscedastic": Figure("heteroscedastic", {"quick": 2.1}),
@@ -59,9 +59,8 @@ FIGURES = {
   "maze_rates": Figure("maze_rates", {"quick": 35}, presets=(*_SIZES, "long")),
   "llm": Figure("llm", {"quick": 10}),
 }
-# Training transformers by RL takes longer than all the others: mazes have their
-# own command, and only what is measured of the warm-up is among all. The choice
-# of their learning rates takes longer still; presets record it.
+# Training transformers by RL takes longer than all other figures together:
+# mazes have a command of their own, and `all` has only what the warm-up shows.
 MAZES = [
   name for name in FIGURES if name.startswith("maze") and name != "maze_rates"
 ]
@@ -71,13 +70,75 @@ ALL = [
 ] + _WARM_UP
 
 
+def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
+  """The settings of a figure's preset, changed by FIELD=VALUE texts.
+
+  Raises:
+    ValueError: no such figure, preset or field, or a value of another type.
+  """
+  if name not in FIGURES:
+    raise ValueError(f"figure = {name!r}: choose from {list(FIGURES)}")
+  if preset not in FIGURES[name].presets:
+    raise ValueError(
+      f"preset = {preset!r}: figure {name!r} has"
+      f" {', '.join(FIGURES[name].presets)}"
+    )
+  chosen = FIGURES[name].load().PRESETS[preset]
+  for change in changes:
+    field, _, text = change.partition("=")
+    if field not in chosen._fields:
+      raise ValueError(
+        f"--set={change}: figure {name!r} has {', '.join(chosen._fields)}"
+      )
+    try:
+      value = _of_type(text, getattr(chosen, field))
+    except ValueError:
+      raise ValueError(
+        f"--set={change}: must be like {field}={_text(getattr(chosen, field))}"
+      ) from None
+    chosen = chosen._replace(**{field: value})
+  return chosen
+
+
+def _of_type(text: str, example: Any) -> Any:
+  """A text as a value like the example."""
+  if isinstance(example, tuple):
+    kind = type(example[0]) if example else float
+    return tuple(kind(part) for part in text.split(",") if part)
+  return type(example)(text)
+
+
+def _text(value: Any) -> str:
+  return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def studies(name: str, chosen: Any, runs: Any) -> dict[str, Any]:
+  """The studies of a figure by name; may train a warm-up that they start from.
+
+  Raises:
+    ValueError: the figure has no studies.
+  """
+  figure = FIGURES[name]
+  module, prefix = figure.load(), figure.function.replace("figure", "")
+  function = getattr(module, f"{prefix}_studies".lstrip("_"), None)
+  if function is None:
+    raise ValueError(f"figure = {name!r}: trains nothing")
+  return function(chosen, runs)
+
+
+def make(name: str, chosen: Any, runs: Any) -> Any:
+  """Makes a figure: its `reports.results.Result`."""
+  figure = FIGURES[name]
+  return getattr(figure.load(), figure.function)(chosen, runs)
+
+
 def expected(names: list[str], preset: str, jobs: int) -> str:
-  """What figures are expected to take, in words."""
+  """The time that figures are expected to take, in words."""
   times = {name: FIGURES[name].minutes.get(preset) for name in names}
   known = {name: time for name, time in times.items() if time is not None}
-  words = output.counted(len(names), "figure")
+  words = progress.counted(len(names), "figure")
   if known:
-    # Jobs wait for the longest one.
+    # No job is faster than the longest figure.
     total = max(sum(known.values()) / jobs, *known.values())
     each = ", ".join(f"{name} {time:g}" for name, time in known.items())
     some = f"about {total:.0f} minutes" if total >= 1 else "less than a minute"

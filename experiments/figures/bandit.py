@@ -1,52 +1,109 @@
 """Figure 4: a contextual bandit learns its hard prompts as T grows."""
 
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from configs import bandit
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
-from experiments.runs.bandit_runs import BANDS, NUM, RATE, curves
 from maxrl_jax import plotting, stats
+from maxrl_jax.learning import rollouts
+from maxrl_jax.runs import study
+from maxrl_jax.runs.measure import Measure
 
-_ORDERS = (1, 2, 4, 8, 16, 31)
-_STEPS = {"quick": 1000, "full": 4000}
-_SEEDS = {"quick": 5, "full": 20}
+# Initial pass rates of the prompts that a panel averages over.
+_BANDS = ((1e-4, 1e-3), (1e-3, 1e-2), (1e-2, 1e-1), (1e-1, 0.51))
 
 
-def figure(preset: str, workdir) -> Result:
-  """Mean pass rate over steps by decade of difficulty, one line an order."""
-  steps, count = _STEPS[preset], _SEEDS[preset]
-  names = [*_ORDERS, "cross_entropy"]
-  found = {name: curves(name, steps, count, workdir / "runs") for name in names}
+class Settings(NamedTuple):
+  """Choices of the figure; `rate` is the learning rate of every order."""
+
+  orders: tuple[int, ...] = (1, 2, 4, 8, 16, 31)
+  rollouts: int = 32
+  rate: float = 30.0
+  steps: int = 1000
+  seeds: int = 5
+
+
+PRESETS = {"quick": Settings(), "full": Settings(steps=4000, seeds=20)}
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """MaxRL of every order, and exact maximum likelihood."""
+  del runs
+  config = bandit.get_config()
+  config.steps, config.rollouts = settings.steps, settings.rollouts
+  config.log_every = config.eval_every = settings.steps // 40
+  config.optimizer.learning_rate = settings.rate
+  seeds = range(settings.seeds)
+  measure = Measure(probe=pass_rates_by_band, at_start=True)
+  orders = {"estimator.order": settings.orders}
+  exact = {"estimator.name": ["cross_entropy"]}
+  return {
+    "orders": study.study(config, orders, seeds, measure),
+    "exact": study.study(config, exact, seeds, measure),
+  }
+
+
+def pass_rates_by_band(trainer):
+  """params → mean pass rate of the prompts in each band, [bands]."""
+  prompts = trainer.task.splits["train"]
+
+  def pass_rates(params):
+    log_p = rollouts.log_pass_rates(
+      trainer.policy, params, prompts, trainer.task
+    )
+    return jnp.exp(log_p)
+
+  initial = np.asarray(pass_rates(trainer.init(jax.random.key(0)).params))
+  members = [(initial >= 0.99 * a) & (initial < 0.99 * b) for a, b in _BANDS]
+  return lambda params: {
+    "bands": jnp.stack([pass_rates(params)[m].mean() for m in members])
+  }
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Mean pass rate over steps by decade of difficulty, one line per order."""
+  every = studies(settings, runs)
+  data = {name: study.run(what, runs) for name, what in every.items()}
+  curves: dict[int | str, np.ndarray] = {  # [seeds, times, bands] by order.
+    order: data["orders"]["probe_bands"].values[data["orders"].point == i]
+    for i, order in enumerate(settings.orders)
+  }
+  curves["cross_entropy"] = data["exact"]["probe_bands"].values
+  steps = data["orders"]["eval_step"].values
   caption = (
-    f"64 prompts, 16 arms, N = {NUM} rollouts; mean and 95 % interval over"
-    f" {count} seeds, all with SGD at rate {RATE:g}. Here the rate does what"
-    " the order does elsewhere: the prompts share no parameters, so that at a"
-    " rate of 1000 every order, RL too, solves every prompt. What T changes is"
-    " how hard prompts fare at a rate that easy ones can live with."
+    f"64 prompts, 16 arms, N = {settings.rollouts} rollouts; mean and 95 %"
+    f" interval over {settings.seeds} seeds, all with SGD at learning rate"
+    f" {settings.rate:g}. The prompts share no parameters, so that at a rate of"
+    " 1000 every order, RL too, solves every prompt. What T changes is how hard"
+    " prompts fare at a rate that easy ones tolerate."
   )
   table = Table(
     "Final mean pass rate of the prompts that started below 1e-3.",
     ["order", "pass rate"],
-    [[name, f"{found[name][:, -1, 0].mean():.3f}"] for name in names],
+    [[name, f"{c[:, -1, 0].mean():.3f}"] for name, c in curves.items()],
   )
   return Result(
     "Bandit: pass rates by difficulty as the order grows",
-    [Drawing("bandit", _draw(found, steps), caption)],
-    _claims(found),
+    [Drawing("bandit", _draw(curves, steps), caption)],
+    _claims(curves, settings.orders),
     [table],
   )
 
 
-def _draw(found, steps: int):
+def _draw(curves, steps):
   drawing, axes = plotting.axes(columns=4, width=2.9, height=3.1)
-  every = np.linspace(0, steps, next(iter(found.values())).shape[1])
-  for band, (ax, (low, high)) in enumerate(zip(axes, BANDS, strict=True)):
-    for i, name in enumerate(found):
-      mean, lower, upper = stats.mean_interval(found[name][:, :, band])
+  for band, (ax, (low, high)) in enumerate(zip(axes, _BANDS, strict=True)):
+    for i, (name, values) in enumerate(curves.items()):
+      mean, lower, upper = stats.mean_interval(values[:, :, band])
       exact = name == "cross_entropy"
-      colour = plotting.shade(i / (len(_ORDERS) - 1))
+      colour = plotting.shade(i / max(len(curves) - 2, 1))
       plotting.curve(
         ax,
-        every,
+        steps,
         mean,
         low=lower,
         high=upper,
@@ -63,22 +120,23 @@ def _draw(found, steps: int):
   drawing.legend(
     *axes[0].get_legend_handles_labels(),
     loc="outside lower center",
-    ncols=len(found),
+    ncols=len(curves),
   )
   return drawing
 
 
-def _claims(found) -> list[Claim]:
-  hardest = {name: c[:, -1, 0] for name, c in found.items()}
-  means = [hardest[order].mean() for order in _ORDERS]
+def _claims(curves, orders) -> list[Claim]:
+  hardest = {order: curves[order][:, -1, 0] for order in sorted(orders)}
+  means = [values.mean() for values in hardest.values()]
+  most, fewest = max(orders), min(orders)
   return [
     larger(
       "bandit.hard_prompts",
       "section 4, own bandit",
-      "At the same learning rate, order 31 ends with a higher pass rate than RL"
-      " on prompts that started below 1e-3.",
-      hardest[31],
-      hardest[1],
+      f"At the same learning rate, order {most} ends with a higher pass rate"
+      f" than order {fewest} on prompts that started below 1e-3.",
+      hardest[most],
+      hardest[fewest],
     ),
     Claim(
       "bandit.monotone",

@@ -1,164 +1,181 @@
 """Bimodal regression: what each order makes of targets with two modes."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
+import xarray as xr
 from scipy import stats as scipy_stats
 
 from configs import bimodal
-from experiments.figures import regression_looks
+from experiments.figures import regression_methods as methods
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
   Table,
-  firm,
   in_words,
-  spread,
+  mean_plus_minus,
+  nan_if_zero_width,
 )
-from experiments.runs import regression_probes, regression_runs
-from experiments.shell import output
-from maxrl_jax import config as configuration
 from maxrl_jax import plotting, stats
+from maxrl_jax.config import make_task
+from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs.measure import Measure
 
-_ORDERS = (1, 2, 4, 8, 16, 31)
-_OTHERS = (
-  "exact ML",
-  "MSE",
-  "GRPO on l",
-  "GRPO on −MSE",
-  "RLOO on −MSE",
-  "TailRL",
-  "IWAE",
-  "VIMCO",
-)
-_ALSO = {"quick": (), "full": ("REINFORCE on l", "REINFORCE on −MSE")}
-_STEPS = {"quick": 3000, "full": 6000}
-_SEEDS = {"quick": 5, "full": 10}
-_RATES = {"quick": (), "full": (3e-4, 1e-3, 3e-3, 1e-2)}
-_SHOWN = ("exact ML", "T = 31", "T = 1", "GRPO on l")
-COLOURS = regression_looks.COLOURS | {
-  "T = 31": regression_looks.COLOURS["MaxRL"],
-  "T = 1": regression_looks.COLOURS["RLOO on l"],
+_ALWAYS = ("exact ML", "GRPO on l", "RLOO on −MSE")  # Drawn, or in claims.
+
+
+class Settings(NamedTuple):
+  """Choices of the figure; without rates, every method has the config's."""
+
+  orders: tuple[int, ...] = (1, 2, 4, 8, 16, 31)
+  others: tuple[str, ...] = ("MSE", "GRPO on −MSE", "TailRL", "IWAE", "VIMCO")
+  rollouts: int = 32
+  rates: tuple[float, ...] = ()
+  steps: int = 3000
+  seeds: int = 5
+
+
+_REINFORCE = ("REINFORCE on l", "REINFORCE on −MSE")
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(
+    others=(*Settings().others, *_REINFORCE),
+    rates=(3e-4, 1e-3, 3e-3, 1e-2),
+    steps=6000,
+    seeds=10,
+  ),
 }
 
 
-def figure(preset: str, workdir) -> Result:
+def _config(settings: Settings):
+  config = bimodal.get_config()
+  config.steps, config.rollouts = settings.steps, settings.rollouts
+  config.log_every = config.eval_every = settings.steps // 10
+  return config
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """MaxRL of every order, and the other methods."""
+  del runs
+  others = methods.methods_axis([*_ALWAYS, *settings.others])[methods.FIELDS]
+  rows = [(*methods.METHODS["MaxRL"], t) for t in sorted(settings.orders)]
+  rows += [(*row, None) for row in others]
+  grid = {(*methods.FIELDS, "estimator.order"): rows}
+  measure = Measure(ks=(1,), probe=methods.two_modes)
+  seeds = methods.seeds(settings)
+  return {"methods": study.study(_config(settings), grid, seeds, measure)}
+
+
+def all_runs(settings: Settings, runs) -> dict[str, xr.Dataset]:
+  """Runs by label: 'T = 1' …, 'exact ML' and the other methods."""
+  what = studies(settings, runs)["methods"]
+  orders = [f"T = {order}" for order in sorted(settings.orders)]
+  labels = [*orders, *_ALWAYS, *settings.others]
+  points = methods.points_at_best_rate(what, settings.rates, runs)
+  return dict(zip(labels, points, strict=True))
+
+
+def ends(settings: Settings) -> tuple[str, str]:
+  """Labels of the smallest and the largest order."""
+  return f"T = {min(settings.orders)}", f"T = {max(settings.orders)}"
+
+
+def colours(settings: Settings) -> dict[str, str]:
+  """Colours by label, of the smallest and the largest order too."""
+  low, high = ends(settings)
+  return methods.COLOURS | {
+    low: methods.COLOURS["RLOO on l"],
+    high: methods.COLOURS["MaxRL"],
+  }
+
+
+def figure(settings: Settings, runs) -> Result:
   """NLL, E[l] and entropy against T; predictive densities at three inputs."""
-  runs = all_runs(preset, workdir)
-  rate = regression_looks.rate_in_words("1e-3", _RATES[preset])
+  data, config = all_runs(settings, runs), _config(settings)
+  nll = {k: dataset.final(run, "test_nll") for k, run in data.items()}
+  mass = {k: dataset.final(run, "probe_minor_mass") for k, run in data.items()}
   caption = (
-    "y = ± f(x) + noise, P(+) = 0.7, σ = 0.4; a 64-bin categorical policy,"
-    f" N = 32 rollouts, Adam, {rate}, {_STEPS[preset]} steps,"
-    f" {_SEEDS[preset]} seeds with 95 % intervals. Above: scores on the test"
+    f"y = ± f(x) + noise, P(+) = {config.task.positive_probability:g}, σ ="
+    f" {config.task.noise:g}; a {config.policy.bins}-bin categorical policy,"
+    f" N = {settings.rollouts} rollouts, Adam,"
+    f" {methods.rate_in_words(config, settings.rates)}, {settings.steps} steps,"
+    f" {settings.seeds} seeds with 95 % intervals. Above: scores on the test"
     " split by order; the dashed line is exact maximum likelihood. Below: the"
     " predictive density (policy and noise) of one seed at three inputs, the"
     " truth in grey."
   )
   return Result(
     "Bimodal regression: order T against exact maximum likelihood",
-    [Drawing("bimodal", _draw(runs), caption)],
-    _claims(runs),
-    [_table(runs)],
+    [Drawing("bimodal", _draw(data, settings), caption)],
+    _claims(nll, mass, settings),
+    [_table(data)],
   )
 
 
-def all_runs(preset: str, workdir) -> dict[str, dict[str, np.ndarray]]:
-  """Curves by label: 'T = 1' …, 'exact ML' and the other methods."""
-  config = bimodal.get_config()
-  config.steps = _STEPS[preset]
-  config.log_every = config.eval_every = config.steps // 10
-
-  def train(method, points):
-    return regression_runs.train(
-      regression_runs.with_method(config, method),
-      _SEEDS[preset],
-      workdir / "runs",
-      f"bimodal {method}",
-      points=points,
-      rates=_RATES[preset],
-      probe=regression_probes.two_modes,
-    )
-
-  runs, methods = {}, ("MaxRL", *_OTHERS, *_ALSO[preset])
-  for method in output.bar(methods, desc="bimodal", unit="program"):
-    orders = _ORDERS if method == "MaxRL" else (None,)
-    points = [{"estimator.order": t} if t else {} for t in orders]
-    found = train(method, points)
-    for i, order in enumerate(orders):
-      label = f"T = {order}" if order else method
-      runs[label] = regression_runs.at_point(found, i)
-  return runs
-
-
-def _final(run, name: str) -> np.ndarray:
-  return run[name][:, -1]
-
-
-def _draw(runs):
+def _draw(runs, settings):
   drawing, axes = plotting.axes(columns=3, rows=2, width=3.7, height=2.9)
   panels = (
-    ("nll", "NLL, nats"),
-    ("pass_rate", "E[l]"),
-    ("entropy", "policy entropy, nats"),
+    ("test_nll", "NLL, nats"),
+    ("test_pass_rate", "E[l]"),
+    ("test_entropy", "policy entropy, nats"),
   )
   for ax, (name, label) in zip(axes[0], panels, strict=True):
-    _by_order(ax, runs, name)
+    _by_order(ax, runs, settings, name)
     ax.set(title=label, xlabel="order T")
   axes[0, 0].legend(loc="center right")
   for i, ax in enumerate(axes[1]):
-    _densities(ax, runs, i)
+    _densities(ax, runs, settings, i)
   axes[1, 0].set_ylabel("predictive density")
   drawing.legend(
-    *axes[1, 0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(_SHOWN) + 1,
+    *axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5
   )
   return drawing
 
 
-def _by_order(ax, runs, name: str) -> None:
-  finals = np.stack([_final(runs[f"T = {t}"], name) for t in _ORDERS], 1)
+def _by_order(ax, runs, settings, name: str) -> None:
+  orders = sorted(settings.orders)
+  finals = [dataset.final(runs[f"T = {order}"], name) for order in orders]
   plotting.interval_curve(
     ax,
-    _ORDERS,
-    stats.mean_interval(finals),
+    orders,
+    stats.mean_interval(np.stack(finals, 1)),
     colour=plotting.COLOURS["maxrl"],
     label="MaxRL of order T",
   )
-  exact = _final(runs["exact ML"], name).mean()
+  exact = dataset.final(runs["exact ML"], name).mean()
   ax.axhline(exact, color="black", ls="--", lw=1.2, label="exact ML")
   for label in ("GRPO on l", "RLOO on −MSE"):
-    value = _final(runs[label], name).mean()
-    colour = COLOURS[label]
+    value = dataset.final(runs[label], name).mean()
+    colour = methods.COLOURS[label]
     ax.axhline(
       value, color=colour, ls=plotting.dashes(colour), lw=1.2, label=label
     )
-  plotting.every_tick(ax, _ORDERS, base=2)
+  plotting.every_tick(ax, orders, base=2)
 
 
-def _densities(ax, runs, row: int) -> None:
+def _densities(ax, runs, settings, row: int) -> None:
   """Policy and noise together, at one test input."""
-  config = bimodal.get_config()
-  prompts = configuration.make_task(config).splits["test"]
-  shown = regression_probes.shown_rows(prompts)[row]
-  plus, sigma = 0.7, config.task.noise  # P(+) is the task's default.
+  config = _config(settings)
+  prompts = make_task(config).splits["test"]
+  shown = methods.shown_rows(prompts)[row]
+  plus, sigma = config.task.positive_probability, config.task.noise
   f = float(prompts.targets.clean[shown, 0]) / (2 * plus - 1)
   low, high = config.policy.low, config.policy.high
-  y, values = (
-    np.linspace(low, high, 400),
-    np.linspace(low, high, config.policy.bins),
-  )
+  y = np.linspace(low, high, 400)
+  values = np.linspace(low, high, config.policy.bins)
 
   def noise(residuals):
     return scipy_stats.norm.pdf(residuals, 0, sigma)
 
   truth = plus * noise(y - f) + (1 - plus) * noise(y + f)
   ax.fill_between(y, truth, color="0.85", label="truth")
-  for label in _SHOWN:
-    policy = runs[label]["policies"][0, -1, row]
+  fewest, most = ends(settings)
+  for label in dict.fromkeys(("exact ML", most, fewest, "GRPO on l")):
+    policy = dataset.final(runs[label], "probe_policies")[0, row]
     density = noise(y[:, None] - values) @ policy
-    colour = COLOURS[label]
+    colour = colours(settings)[label]
     ax.plot(
       y, density, color=colour, ls=plotting.dashes(colour), lw=1.3, label=label
     )
@@ -167,50 +184,53 @@ def _densities(ax, runs, row: int) -> None:
   )
 
 
-def _claims(runs) -> list[Claim]:
-  nll = {label: _final(run, "nll") for label, run in runs.items()}
-  orders = [nll[f"T = {t}"] for t in _ORDERS]
+def _claims(nll, mass, settings) -> list[Claim]:
+  """Of NLL and mass on the rarer side by label, [S] each."""
+  fewest, most = ends(settings)
+  orders = [nll[f"T = {order}"] for order in sorted(settings.orders)]
   steps = [
     stats.difference_interval(a, b) for a, b in itertools.pairwise(orders)
   ]
-  gap = stats.difference_interval(nll["T = 31"], nll["exact ML"])
+  gap = stats.difference_interval(nll[most], nll["exact ML"])
   return [
     Claim(
       "bimodal.monotone",
       "own, from equation 7",
-      "NLL falls as the order grows, 1 to 31.",
+      f"NLL falls as the order grows, from {fewest} to {most}.",
       ", ".join(f"{x.mean():.3f}" for x in orders),
-      "no step up by more than its 95 % interval, and T = 31 below T = 1",
+      "no step up by more than its 95 % interval, and the largest order below"
+      " the smallest",
       bool(
-        all(firm(s).high > 0 for s in steps)
+        all(nan_if_zero_width(s).high > 0 for s in steps)
         and orders[-1].mean() < orders[0].mean()
       ),
     ),
     Claim(
       "bimodal.exact",
       "own, from equation 7",
-      "At order N − 1 = 31 NLL is within 0.05 nats of exact maximum"
-      " likelihood.",
+      f"At {most} with N = {settings.rollouts} rollouts, NLL is within 0.05"
+      " nats of exact maximum likelihood.",
       f"difference {in_words(gap, '.4f')}",
       "95 % interval below 0.05",
-      bool(firm(gap).high <= 0.05),
+      bool(nan_if_zero_width(gap).high <= 0.05),
     ),
-    _collapse(runs),
+    _collapse(mass, fewest, most),
   ]
 
 
-def _collapse(runs) -> Claim:
-  mass = {k: float(_final(r, "minor_mass").mean()) for k, r in runs.items()}
+def _collapse(mass, fewest: str, most: str) -> Claim:
+  means = {k: float(mass[k].mean()) for k in (fewest, "GRPO on l", most)}
+  smallest = "RL (T = 1)" if fewest == "T = 1" else fewest
   return Claim(
     "bimodal.collapse",
     "own",
-    "RL (T = 1) and GRPO drop the rarer mode (chance 0.3); T = 31 keeps it.",
+    f"{smallest} and GRPO drop the rarer mode (chance 0.3); {most} keeps it.",
     "policy mass on its side: "
-    + ", ".join(f"{k} {mass[k]:.3f}" for k in ("T = 1", "GRPO on l", "T = 31")),
-    "below 0.03 for the first two, 0.25 to 0.35 for T = 31",
-    mass["T = 1"] < 0.03
-    and mass["GRPO on l"] < 0.03
-    and 0.25 <= mass["T = 31"] <= 0.35,
+    + ", ".join(f"{label} {value:.3f}" for label, value in means.items()),
+    f"below 0.03 for the first two, 0.25 to 0.35 for {most}",
+    means[fewest] < 0.03
+    and means["GRPO on l"] < 0.03
+    and 0.25 <= means[most] <= 0.35,
   )
 
 
@@ -220,8 +240,10 @@ def _table(runs) -> Table:
   rows = [
     [
       label + " (RLOO on l)" * (label == "T = 1"),
-      f"{run['learning_rate']:g}",
-      *(spread(_final(run, name)) for name in columns),
+      f"{run['optimizer_learning_rate'].values[0]:g}",
+      *(
+        mean_plus_minus(dataset.final(run, f"test_{name}")) for name in columns
+      ),
     ]
     for label, run in runs.items()
   ]

@@ -1,4 +1,6 @@
-"""Figure 2: J_T bounds log p from above; and what T does within one prompt."""
+"""Figure 2: J_T bounds log p from above; weights within a prompt by T."""
+
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -6,26 +8,35 @@ import numpy as np
 from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import objectives, plotting, symmetric
 
-_ORDERS = (1, 2, 4, 8, 16, 64, 256)
-_NUM = 64
+
+class Settings(NamedTuple):
+  """Choices of the figure: orders of bounds, rollouts of prompts."""
+
+  orders: tuple[int, ...] = (1, 2, 4, 8, 16, 64, 256)
+  rollouts: int = 64
 
 
-def figure(preset: str, workdir) -> Result:
-  """Bounds on the left; an easy and a hard prompt's weights beside them."""
-  del preset, workdir
+PRESETS = {"quick": Settings(), "full": Settings()}
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Bounds, and the weights within an easy and a hard prompt."""
+  del runs
   p = np.geomspace(1e-4, 1, 600)
   log_p = np.log(p)
   with jax.enable_x64(True):
-    values = {t: np.asarray(objectives.maxrl(t).value(p)) for t in _ORDERS}
+    values = {
+      t: np.asarray(objectives.maxrl(t).value(p)) for t in settings.orders
+    }
   drawing, (left, easy, hard) = plotting.axes(columns=3, width=3.9, height=3.4)
   _draw_bounds(left, p, values)
-  distances = _draw_prompts(easy, hard)
+  distances = _draw_prompts(easy, hard, settings.rollouts)
   caption = (
     "Left: the truncated objective against log p. Middle and right: weights of"
-    f" N = {_NUM} rollouts with Gaussian likelihoods l = exp(−error²/2). At"
-    " order 1 a hard prompt's rollouts weigh next to nothing; at order N the"
-    " weights have nearly the shape of the soft-max of the rewards −error²/2,"
-    " whatever the prompt (they sum to 1 − Π(1 − l_i), not to 1)."
+    f" N = {settings.rollouts} rollouts with Gaussian likelihoods"
+    " l = exp(−error²/2). At order 1 rollouts of a hard prompt have almost no"
+    " weight; at order N weights are nearly proportional to the soft-max of the"
+    " rewards −error²/2 on every prompt (they sum to 1 − Π(1 − l_i), not to 1)."
   )
   return Result(
     "Bounds on the log-likelihood, and soft-max within a prompt",
@@ -37,7 +48,7 @@ def figure(preset: str, workdir) -> Result:
 
 def _draw_bounds(ax, p, values) -> None:
   for i, (order, value) in enumerate(values.items()):
-    colour = plotting.shade(i / (len(_ORDERS) - 1))
+    colour = plotting.shade(i / max(len(values) - 1, 1))
     label = "T = 1 (RL)" if order == 1 else f"T = {order}"
     plotting.curve(ax, p, value, colour=colour, label=label)
   plotting.curve(
@@ -52,11 +63,11 @@ def _draw_bounds(ax, p, values) -> None:
   ax.legend(loc="lower right")
 
 
-def _draw_prompts(easy, hard) -> list[float]:
-  """Weights within two prompts; their distances from the soft-max."""
+def _draw_prompts(easy, hard, num: int) -> list[float]:
+  """Draws weights within two prompts; returns distances from the soft-max."""
   distances = []
   for ax, centre, name in ((easy, 0.0, "easy"), (hard, 3.5, "hard")):
-    distances.append(_one_prompt(ax, centre))
+    distances.append(_one_prompt(ax, centre, num))
     ax.set(
       xlabel="squared error of a rollout, (y − ŷ)²/σ²",
       ylabel="weight ω l / N",
@@ -70,14 +81,14 @@ def _draw_prompts(easy, hard) -> list[float]:
   return distances
 
 
-def _one_prompt(ax, centre: float) -> float:
-  """Draws ω_j l_j / N; returns how far order N is from the soft-max."""
-  errors = centre + np.random.default_rng(7).normal(size=_NUM)
+def _one_prompt(ax, centre: float, num: int) -> float:
+  """Draws ω_j l_j / N; returns the distance of order N from the soft-max."""
+  errors = centre + np.random.default_rng(7).normal(size=num)
   reward = np.sort(-(errors**2) / 2)[::-1].astype(np.float32)
   likelihoods = np.exp(reward)
-  orders = (1, 4, 16, _NUM)
+  orders = (1, 4, 16, num)
   for i, order in enumerate(orders):
-    weights = symmetric.loo_weights(likelihoods, order) * likelihoods / _NUM
+    weights = symmetric.loo_weights(likelihoods, order) * likelihoods / num
     ax.plot(
       -2 * reward,
       weights,
@@ -95,7 +106,7 @@ def _one_prompt(ax, centre: float) -> float:
 
 def _bound_claim(values, log_p) -> Claim:
   stack = np.stack([*values.values(), log_p])
-  # `value` is good to 20 roundings.
+  # `value` is accurate to 20 roundings.
   rounding = 20 * np.finfo(np.float64).eps * np.abs(log_p)
   falls = np.diff(stack, axis=0) <= rounding[None]
   at = int(np.argmin(np.abs(log_p - np.log(0.01))))

@@ -1,4 +1,6 @@
-"""A fixed budget of rollouts: many prompts, or many rollouts a prompt."""
+"""A fixed budget of rollouts: many prompts, or many rollouts per prompt."""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,52 +11,76 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
-  spread,
+  mean_plus_minus,
 )
-from experiments.reports.sweep_analysis import RATE, analyse
-from experiments.runs import sweep_runs
-from experiments.runs.rates import marked
+from experiments.reports.sweep_analysis import analyse
 from maxrl_jax import plotting, stats
-from maxrl_jax.runs import grid
+from maxrl_jax.config import RATE
+from maxrl_jax.runs import study
+from maxrl_jax.runs.choose import marked
+from maxrl_jax.runs.progress import counted
 
-_STEPS = {"quick": 600, "full": 4000}
-_SEEDS = {"quick": 6, "full": 12}
 _LABELS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
-_BUDGET = budget.PAIRS[0][0] * budget.PAIRS[0][1]  # Rollouts of a step.
-_METHODS = {"quick": ("maxrl", "grpo"), "full": tuple(_LABELS)}
 
 
-def figure(preset: str, workdir) -> Result:
-  """Test pass@1 and pass@16 by how B × N is split."""
+class Settings(NamedTuple):
+  """Choices of the figure; `budget` rollouts are drawn in every step."""
+
+  methods: tuple[str, ...] = ("maxrl", "grpo")
+  budget: int = 2048
+  rollouts: tuple[int, ...] = (8, 16, 32, 64, 128)
+  rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+  steps: int = 600
+  seeds: int = 6
+
+
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(methods=tuple(_LABELS), steps=4000, seeds=12),
+}
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Every method, split of the budget and learning rate."""
+  del runs
   config = budget.get_config()
-  config.steps = _STEPS[preset]
-  config.log_every = config.eval_every = config.steps // 10
-  config.optimizer.warmup = config.steps // 20
-  swept = {"estimator.name": _METHODS[preset]} | budget.get_sweep()
-  axes = grid.parse(swept, config)
-  data = sweep_runs.kept(config, axes, range(_SEEDS[preset]), workdir / "runs")
-  sweep = analyse(data, axes)
-  reported = len(sweep.methods[0].runs)
-  rates = ", ".join(f"{rate:g}" for rate in budget.get_sweep()[RATE])
+  config.steps = settings.steps
+  config.log_every = config.eval_every = settings.steps // 10
+  config.optimizer.warmup = settings.steps // 20
+  splits = [(settings.budget // n, n) for n in settings.rollouts]
+  grid = {
+    "estimator.name": settings.methods,
+    ("batch_size", "rollouts"): splits,
+    RATE: settings.rates,
+  }
+  return {"budget": study.study(config, grid, range(settings.seeds))}
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Test pass@1 and pass@16 by how B × N is split."""
+  what = studies(settings, runs)["budget"]
+  sweep = analyse(study.run(what, runs), what.axes)
+  rates = ", ".join(f"{rate:g}" for rate in settings.rates)
   caption = (
-    f"Strings of two digits (100 classes). Every step draws {_BUDGET} rollouts,"
-    f" from few prompts or from many; {_STEPS[preset]} steps of Adam, the rate"
-    f" of every point chosen from {rates} on {len(sweep.tuning)} seeds by the"
-    f" validation split, mean and 95 % interval of {reported} other"
-    " seeds on the test split."
+    f"Strings of two digits (100 classes). Every step draws {settings.budget}"
+    f" rollouts, for few prompts or for many; {settings.steps} steps of Adam."
+    f" The rate of every point is chosen from {rates} on"
+    f" {counted(len(sweep.tuning), 'seed')} by the validation split; mean and"
+    " 95 % interval of"
+    f" {len(sweep.methods[0].runs)} other seeds on the test split."
   )
   return Result(
     "One budget: many prompts or many rollouts",
-    [Drawing("budget", _draw(sweep, _METHODS[preset]), caption)],
+    [Drawing("budget", _draw(sweep, settings), caption)],
     [_claim(sweep)],
     [_table(sweep)],
   )
 
 
-def _draw(sweep, names):
+def _draw(sweep, settings: Settings):
   drawing, panels = plotting.axes(columns=2, width=4.4, height=3.3)
   for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
-    for name in names:
+    for name in settings.methods:
       methods = _of(sweep, name)
       values = np.stack([sweep.test(m, score) for m in methods], 1)
       plotting.interval_curve(
@@ -64,9 +90,9 @@ def _draw(sweep, names):
         colour=plotting.COLOURS[name],
         label=_LABELS[name],
       )
-    plotting.every_tick(ax, [n for _, n in budget.PAIRS], base=2)
+    plotting.every_tick(ax, settings.rollouts, base=2)
     ax.set(
-      xlabel=f"rollouts N a prompt, {_BUDGET}/N prompts a step",
+      xlabel=f"rollouts N per prompt, {settings.budget}/N prompts per step",
       ylabel=f"test {score}",
     )
   panels[0].legend()
@@ -98,9 +124,9 @@ def _table(sweep) -> Table:
       _LABELS[m.fields["estimator.name"]],
       m.fields["batch_size"],
       m.fields["rollouts"],
-      marked(m.rate, m.edge),
-      spread(sweep.test(m)),
-      spread(sweep.test(m, "pass@16")),
+      marked(m.choice),
+      mean_plus_minus(sweep.test(m)),
+      mean_plus_minus(sweep.test(m, "pass@16")),
     ]
     for m in sweep.methods
   ]

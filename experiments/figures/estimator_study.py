@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,23 +19,35 @@ CASES = {
   "continuous, p = 0.2": ((0.1, 0.3, 0.4, 0.2), (0.9, 0.2, 0.05, 0.15)),
   "continuous, p = 0.8": ((0.4, 0.3, 0.2, 0.1), (0.95, 0.8, 0.7, 0.4)),
 }
-# Baselines have their own looks: elsewhere a colour stands for a method.
+# Colours that no method has.
 _BASELINES = {
   "centred": {"color": "#332288", "ls": "-"},
   "loo_mean": {"color": "#882255", "ls": "--"},
   "average_score": {"color": "#117733", "ls": "-."},
   "1/N": {"color": "#AA8800", "ls": ":"},
 }
-_LARGEST = {"quick": 6, "full": 8}
-_GROUPS = {"quick": 2**13, "full": 2**17}
 
 
-def figure(preset: str, workdir) -> Result:
+class Settings(NamedTuple):
+  """Choices of the figure.
+
+  Outcomes of up to `rollouts` rollouts are enumerated; of more, `groups` are
+  sampled.
+  """
+
+  rollouts: int = 6
+  groups: int = 2**13
+
+
+PRESETS = {"quick": Settings(), "full": Settings(rollouts=8, groups=2**17)}
+
+
+def figure(settings: Settings, runs) -> Result:
   """Bias, exactly and by sampling, and variance relative to no baseline."""
-  del workdir
-  largest = _LARGEST[preset]
+  del runs
+  largest = settings.rollouts
   biases = _relative_biases(largest)
-  sampled = _sampled_deviations(_GROUPS[preset])
+  sampled = _sampled_deviations(settings.groups)
   variances = _variances(largest)
   caption = (
     "Trace of the gradient's covariance by order and baseline, relative to the"
@@ -73,7 +86,7 @@ def _draw(variances, largest: int):
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _moments(num: int, baseline: str, order, logits, likelihoods):
-  """Enumerated moments; the order is traced, so that all share a program."""
+  """Enumerated moments; orders are traced, and share a program."""
   b = 1 / num if baseline == "1/N" else baseline
 
   def estimator(l):
@@ -84,7 +97,7 @@ def _moments(num: int, baseline: str, order, logits, likelihoods):
 
 def _variances(num: int):
   """{case: {baseline: [relative variance at order 1 … N]}}, exact."""
-  found = {}
+  variances = {}
   for case, (policy, likelihoods) in CASES.items():
     logits, l = jnp.log(jnp.array(policy)), jnp.array(likelihoods)
     variance = {
@@ -97,8 +110,8 @@ def _variances(num: int):
       for baseline in ("none", *_BASELINES)
     }
     plain = variance.pop("none")
-    found[case] = {name: v / plain for name, v in variance.items()}
-  return found
+    variances[case] = {name: v / plain for name, v in variance.items()}
+  return variances
 
 
 def _relative_biases(largest: int) -> np.ndarray:

@@ -1,56 +1,98 @@
-"""Many target dimensions: one group of products, or one group a dimension."""
+"""Many target dimensions: one group of products, or one group per dimension."""
+
+import itertools
+from typing import NamedTuple
 
 import numpy as np
 
-from experiments.figures import regression_looks
+from experiments.figures import regression_methods as methods
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
-from experiments.runs import regression_probes, regression_runs
-from experiments.shell import output
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import default
+from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs.measure import Measure
 
-_DIMS = {"quick": (1, 4, 32), "full": (1, 2, 4, 8, 16, 32)}
-_STEPS = {"quick": 1000, "full": 4000}
-_RATES = {"quick": (), "full": (1e-3, 3e-3, 1e-2, 3e-2)}
-_SEEDS = {"quick": 5, "full": 10}
+_FIELDS = ("estimator.name", "estimator.factorized")
 _METHODS = {
+  "exact ML": ("cross_entropy", None),
+  "factorized": ("maxrl", True),
+  "joint": ("maxrl", False),
+}
+COLOURS = {
   "exact ML": "black",
   "factorized": plotting.COLOURS["maxrl"],
   "joint": "#882255",
 }
 
 
-def figure(preset: str, workdir) -> Result:
+class Settings(NamedTuple):
+  """Choices of the figure; without rates, every method has the config's."""
+
+  dims: tuple[int, ...] = (1, 4, 32)
+  rollouts: int = 32
+  rates: tuple[float, ...] = ()
+  steps: int = 1000
+  seeds: int = 5
+
+
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(
+    dims=(1, 2, 4, 8, 16, 32),
+    rates=(1e-3, 3e-3, 1e-2, 3e-2),
+    steps=4000,
+    seeds=10,
+  ),
+}
+
+
+def _config(settings: Settings):
+  config = default(task="teacher")
+  config.likelihood.scale = 0.5
+  config.policy.name, config.policy.policy_scale = "normal", 0.5
+  config.policy.hidden = ()
+  config.rollouts, config.batch_size = settings.rollouts, 64
+  config.steps, config.log_every = settings.steps, settings.steps // 4
+  config.eval_every = config.log_every
+  config.optimizer.name, config.optimizer.learning_rate = "adam", 1e-2
+  return config
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Exact ML, factorized and joint estimation, for every D."""
+  del runs
+  grid = {_FIELDS: list(_METHODS.values()), "task.num_dims": settings.dims}
+  measure = Measure(ks=(1,), probe=methods.clean_and_noisy)
+  seeds = methods.seeds(settings)
+  return {"methods": study.study(_config(settings), grid, seeds, measure)}
+
+
+def figure(settings: Settings, runs) -> Result:
   """E[l] of D dimensions together, and what each way of estimating learns."""
-  every, runs = _DIMS[preset], {}
-  settings = [(label, dims) for label in _METHODS for dims in every]
-  for label, dims in output.bar(settings, desc="factorized", unit="run"):
-    found = regression_runs.train(
-      _config(label, dims, _STEPS[preset]),
-      _SEEDS[preset],
-      workdir / "runs",
-      f"factorized {label} D{dims}",
-      rates=_RATES[preset],
-      probe=regression_probes.clean_and_noisy,
-    )
-    runs[label, dims] = regression_runs.at_point(found, 0)
-  errors = {key: run["mse_clean"][:, -1] / key[1] for key, run in runs.items()}
+  what = studies(settings, runs)["methods"]
+  points = methods.points_at_best_rate(what, settings.rates, runs)
+  keys = itertools.product(_METHODS, settings.dims)
+  data = dict(zip(keys, points, strict=True))
+  errors = {
+    (label, dims): dataset.final(run, "test_mse_clean") / dims
+    for (label, dims), run in data.items()
+  }
   collapse = {
     dims: [
-      float(runs["exact ML", dims][name][:, -1].mean())
+      float(dataset.final(data["exact ML", dims], f"probe_{name}").mean())
       for name in ("log_p_clean", "log_p")
     ]
-    for dims in every
+    for dims in sorted(settings.dims)
   }
-  rate = regression_looks.rate_in_words("1e-2", _RATES[preset])
+  rate = methods.rate_in_words(_config(settings), settings.rates)
   caption = (
     "Linear teacher with D independent dimensions, SNR 4. Normal policy whose"
-    " scale is that of the noise; MaxRL of order N − 1 = 31, Adam,"
-    f" {rate}, {_STEPS[preset]} steps, {_SEEDS[preset]} seeds. Left: E[l] of"
-    " all dimensions together, of the policy that exact ML trained, at targets"
-    " without noise and at the noisy ones that training sees."
-    " Right: joint estimation sees the product of D likelihoods, factorized one"
-    " group a dimension."
+    " scale is that of the noise; MaxRL of order N − 1 ="
+    f" {settings.rollouts - 1}, Adam, {rate}, {settings.steps} steps,"
+    f" {settings.seeds} seeds. Left: E[l] of all dimensions together, of the"
+    " policy that exact ML trained, at targets without noise and at the noisy"
+    " ones of training. Right: joint estimation has one group with the product"
+    " of D likelihoods, factorized estimation one group per dimension."
   )
   return Result(
     "Factorized against joint estimation",
@@ -60,28 +102,11 @@ def figure(preset: str, workdir) -> Result:
   )
 
 
-def _config(label: str, dims: int, steps: int):
-  config = default()
-  config.task.name, config.task.num_dims = "teacher", dims
-  config.likelihood.scale = 0.5
-  config.policy.name, config.policy.policy_scale = "normal", 0.5
-  config.policy.hidden = ()
-  config.rollouts, config.batch_size = 32, 64
-  config.steps, config.log_every = steps, steps // 4
-  config.eval_every = config.log_every
-  config.optimizer.name, config.optimizer.learning_rate = "adam", 1e-2
-  if label == "exact ML":
-    config.estimator.name = "cross_entropy"
-  else:
-    config.estimator.factorized = label == "factorized"
-  return config
-
-
 def _draw(collapse, errors):
   drawing, (left, right) = plotting.axes(columns=2, width=4.6, height=3.3)
   _draw_collapse(left, collapse)
   every = list(collapse)
-  for label, colour in _METHODS.items():
+  for label, colour in COLOURS.items():
     values = np.stack([errors[label, dims] for dims in every], 1)
     plotting.interval_curve(
       right,
@@ -175,7 +200,7 @@ def _table(errors) -> Table:
       row.append(f"{mean:.2g} ± {mean - low:.1g}")
     rows.append(row)
   return Table(
-    "Squared error to the clean target, a dimension.",
+    "Squared error to the clean target, per dimension.",
     ["method", *(f"D = {dims}" for dims in every)],
     rows,
   )

@@ -1,5 +1,8 @@
 """Every series objective: order T, power α and pass@K on one axis."""
 
+import functools
+from typing import NamedTuple
+
 import numpy as np
 
 from configs import budget, family
@@ -9,18 +12,15 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
-  spread,
+  mean_plus_minus,
 )
-from experiments.reports.sweep_analysis import RATE, analyse
-from experiments.runs import sweep_runs
-from experiments.runs.rates import marked
+from experiments.reports.sweep_analysis import analyse
 from maxrl_jax import objectives, plotting, stats
-from maxrl_jax.runs import grid
+from maxrl_jax.config import RATE
+from maxrl_jax.runs import study
+from maxrl_jax.runs.choose import marked
+from maxrl_jax.runs.progress import counted
 
-_NUM = 32
-_STEPS = {"quick": 1000, "full": 4000}
-_SEEDS = {"quick": 6, "full": 12}
-_RATES = {"bandit": (3.0, 10.0, 30.0), "digits": (1e-3, 3e-3, 1e-2)}
 _TITLES = {"bandit": "bandit", "digits": "strings of two digits"}
 _FAMILIES = {
   "maxrl": ("MaxRL of order T", "estimator.order"),
@@ -30,108 +30,157 @@ _FAMILIES = {
 _SCORES = ("pass@1", "pass@16")
 
 
-def figure(preset: str, workdir) -> Result:
-  """Test scores against w(0), how many times a hopeless prompt counts."""
-  sweeps = {name: _sweep(name, preset, workdir) for name in _TITLES}
-  drawing, panels = plotting.axes(columns=4, width=3.3, height=3.2)
-  places = [(name, score) for name in sweeps for score in _SCORES]
-  for ax, (name, score) in zip(panels, places, strict=True):
-    _draw(ax, sweeps[name], score)
-    ax.set(title=_TITLES[name], ylabel=f"test {score}")
-  drawing.legend(
-    *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+class Settings(NamedTuple):
+  """Choices of the figure; the series of power α is cut at N − 1."""
+
+  orders: tuple[int, ...] = family.ORDERS
+  alphas: tuple[float, ...] = family.ALPHAS
+  ks: tuple[int, ...] = family.KS
+  rollouts: int = 32
+  bandit_rates: tuple[float, ...] = (3.0, 10.0, 30.0)
+  digit_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+  steps: int = 1000
+  seeds: int = 6
+
+
+PRESETS = {"quick": Settings(), "full": Settings(steps=4000, seeds=12)}
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Every objective and learning rate, on each task."""
+  del runs
+  values = zip(
+    _FAMILIES.items(),
+    (settings.orders, settings.alphas, settings.ks),
+    strict=True,
   )
-  one = sweeps["bandit"]
-  rates = {
-    name: ", ".join(f"{rate:g}" for rate in rates)
-    for name, rates in _RATES.items()
+  fields = [field for _, field in _FAMILIES.values()]
+  methods = [
+    (name, *(value if field == own else None for field in fields))
+    for (name, (_, own)), options in values
+    for value in options
+  ]
+  configs = {"bandit": family.get_config(), "digits": budget.get_config()}
+  rates = {"bandit": settings.bandit_rates, "digits": settings.digit_rates}
+  configs["digits"].optimizer.warmup = settings.steps // 20
+  planned = {}
+  for name, config in configs.items():
+    config.steps, config.rollouts = settings.steps, settings.rollouts
+    config.batch_size = 64
+    config.log_every = config.eval_every = settings.steps // 4
+    grid = {("estimator.name", *fields): methods, RATE: rates[name]}
+    planned[name] = study.study(config, grid, range(settings.seeds))
+  return planned
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Test scores by w(0), the weight of a prompt with pass rate 0."""
+  sweeps = {
+    name: analyse(study.run(what, runs), what.axes)
+    for name, what in studies(settings, runs).items()
   }
-  caption = (
-    "All objectives J(p) = −Σ a_k (1−p)^{k+1}/(k+1) that N = 32 rollouts reach:"
-    " MaxRL of order T = 1 to 31, power α = 0.75, 0.5, 0.25 (cut at 31) and"
-    " pass@K of K = 2 to 16, by the weight w(0) = Σ a_k that they give to a"
-    " prompt of pass rate 0. RL, with w = 1, is where all three start. Each"
-    " task is one compiled program. On the bandit, whose prompts share nothing,"
-    " a larger rate always helps, and all chose the largest. Learning rates"
-    " chosen for every objective"
-    f" (bandit, SGD: {rates['bandit']}; digits, Adam: {rates['digits']}) on"
-    f" {len(one.tuning)} seeds by the validation split; {_STEPS[preset]} steps,"
-    f" mean and 95 % interval of {len(one.methods[0].runs)} other seeds on the"
-    " test split."
-  )
+  weight = functools.partial(_weight_at_zero, terms=settings.rollouts - 1)
   return Result(
     "The family: order, power and pass@K",
-    [Drawing("family", drawing, caption)],
+    [
+      Drawing(
+        "family",
+        _draw(sweeps, weight, settings.orders),
+        _caption(settings, sweeps["bandit"]),
+      )
+    ],
     [_claim(sweeps["digits"])],
-    [_table(name, sweep) for name, sweep in sweeps.items()],
+    [_table(name, sweep, weight) for name, sweep in sweeps.items()],
   )
 
 
-def _sweep(name: str, preset: str, workdir):
-  config = family.get_config() if name == "bandit" else budget.get_config()
-  config.steps, config.rollouts, config.batch_size = _STEPS[preset], _NUM, 64
-  config.log_every = config.eval_every = config.steps // 4
-  if name == "digits":
-    config.optimizer.warmup = config.steps // 20
-  axes = grid.parse(family.get_sweep() | {RATE: _RATES[name]}, config)
-  data = sweep_runs.kept(config, axes, range(_SEEDS[preset]), workdir / "runs")
-  return analyse(data, axes)
+def _caption(settings: Settings, sweep) -> str:
+  def listed(values) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+  return (
+    "Objectives J(p) = −Σ a_k (1−p)^{k+1}/(k+1) that"
+    f" N = {settings.rollouts} rollouts reach: MaxRL of order T ="
+    f" {min(settings.orders)} to {max(settings.orders)}, power α ="
+    f" {listed(settings.alphas)} (cut at {settings.rollouts - 1}) and pass@K of"
+    f" K = {min(settings.ks)} to {max(settings.ks)}, by the weight"
+    " w(0) = Σ a_k that they give to a prompt of pass rate 0. RL, with w = 1,"
+    " is where all three start. Each task is one compiled program. Prompts of"
+    " the bandit share no parameters: all choose its largest rate. Learning"
+    " rates are chosen for every objective (bandit, SGD:"
+    f" {listed(settings.bandit_rates)}; digits, Adam:"
+    f" {listed(settings.digit_rates)}) on {counted(len(sweep.tuning), 'seed')}"
+    f" by the validation split; {settings.steps} steps, mean and 95 % interval"
+    f" of {len(sweep.methods[0].runs)} other seeds on the test split."
+  )
 
 
-def _weight_at_zero(method) -> float:
-  """Σ a_k of the series that N rollouts reach."""
+def _weight_at_zero(method, terms: int) -> float:
+  """Σ a_k of the method's series; that of power α has `terms` terms."""
   kind = method.fields["estimator.name"]
   option = method.fields[_FAMILIES[kind][1]]
   objective = objectives.OBJECTIVES[kind](option)
-  terms = {"maxrl": option, "pass_at_k": option, "power": _NUM - 1}[kind]
   assert objective.coefficients is not None
-  return float(np.sum(objective.coefficients(terms)))
+  count = terms if kind == "power" else option
+  return float(np.sum(objective.coefficients(count)))
 
 
-def _lines(sweep):
-  """{family: methods by w(0)}, RL at the head of each."""
-  rl = next(m for m in sweep.methods if m.fields["estimator.order"] == 1)
+def _lines(sweep, weight):
+  """(family, methods by w(0)); the smallest order, RL, begins each family."""
+  rl = _by_order(sweep)[0]
   for kind in _FAMILIES:
-    own = [
+    members = [
       m
       for m in sweep.methods
       if m.fields["estimator.name"] == kind and m is not rl
     ]
-    yield kind, sorted([rl, *own], key=_weight_at_zero)
+    yield kind, sorted([rl, *members], key=weight)
 
 
-def _draw(ax, sweep, score: str) -> None:
-  for kind, methods in _lines(sweep):
-    values = np.stack([sweep.test(m, score) for m in methods], 1)
-    plotting.interval_curve(
-      ax,
-      [_weight_at_zero(m) for m in methods],
-      stats.mean_interval(values),
-      colour=plotting.COLOURS[kind],
-      label=_FAMILIES[kind][0],
-    )
-  plotting.every_tick(ax, (1, 2, 4, 8, 16, 31), base=2)
-  ax.set_xlabel("w(0)")
+def _draw(sweeps, weight, orders):
+  drawing, panels = plotting.axes(columns=4, width=3.3, height=3.2)
+  pairs = [(name, score) for name in sweeps for score in _SCORES]
+  for ax, (name, score) in zip(panels, pairs, strict=True):
+    for kind, methods in _lines(sweeps[name], weight):
+      values = np.stack([sweeps[name].test(m, score) for m in methods], 1)
+      plotting.interval_curve(
+        ax,
+        [weight(m) for m in methods],
+        stats.mean_interval(values),
+        colour=plotting.COLOURS[kind],
+        label=_FAMILIES[kind][0],
+      )
+    plotting.every_tick(ax, orders, base=2)
+    ax.set(title=_TITLES[name], xlabel="w(0)", ylabel=f"test {score}")
+  drawing.legend(
+    *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+  )
+  return drawing
+
+
+def _by_order(sweep) -> list:
+  methods = [m for m in sweep.methods if m.fields["estimator.order"]]
+  return sorted(methods, key=lambda m: m.fields["estimator.order"])
 
 
 def _claim(sweep) -> Claim:
-  by_order = {m.fields["estimator.order"]: m for m in sweep.methods}
+  rl, *_, largest = _by_order(sweep)
   return larger(
     "family.order",
     "paper, section 4",
     "On digit strings, the largest order ends above RL, each at its best rate.",
-    sweep.test(by_order[31]),
-    sweep.test(by_order[1]),
+    sweep.test(largest),
+    sweep.test(rl),
   )
 
 
-def _table(name: str, sweep) -> Table:
+def _table(name: str, sweep, weight) -> Table:
   rows = [
     [
       m.label,
-      f"{_weight_at_zero(m):.2f}",
-      marked(m.rate, m.edge),
-      *(spread(sweep.test(m, score)) for score in _SCORES),
+      f"{weight(m):.2f}",
+      marked(m.choice),
+      *(mean_plus_minus(sweep.test(m, score)) for score in _SCORES),
     ]
     for m in sweep.methods
   ]

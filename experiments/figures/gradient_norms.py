@@ -1,38 +1,139 @@
-"""Figure 6: which prompts push hardest (paper, figure 8)."""
+"""Figure 6: gradient norms of single prompts by pass rate (paper, figure 8)."""
 
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from configs import digits
 from experiments.reports.results import Claim, Drawing, Result, Table
-from experiments.runs import digit_runs
-from experiments.runs.digit_gradients import STRINGS, norms
-from maxrl_jax import plotting
+from maxrl_jax import evaluation, plotting
+from maxrl_jax.learning import rollouts as rollout
+from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs.measure import Measure
+from maxrl_jax.tasks import Prompts
 
-_METHODS = tuple(
-  method
-  for method in digit_runs.METHODS
-  if method.rollouts == 1024 or method.estimator == "cross_entropy"
-)
-_STEPS = {"quick": 2400, "full": 3000}
-_ROLLOUTS = {"quick": 2**13, "full": 2**17}
+_LABELS = {
+  "cross_entropy": "cross-entropy",
+  "maxrl": "MaxRL",
+  "grpo": "GRPO",
+  "rloo": "REINFORCE",
+}
 _BINS = np.append(np.geomspace(1e-3, 0.5, 8), (0.75, 0.95, 1.0))
 
 
-def figure(preset: str, workdir) -> Result:
-  """Gradient norm of single held-out strings against their pass rate."""
-  num, settings = _ROLLOUTS[preset], digit_runs.PRESETS[preset]
-  points = {
-    method: norms(method, settings, _STEPS[preset], num, workdir / "runs")
-    for method in _METHODS
+class Settings(NamedTuple):
+  """Choices of the figure.
+
+  Norms of `strings` held-out strings are measured with `norm_rollouts` each.
+  """
+
+  rollouts: int = 1024
+  norm_rollouts: int = 2**13
+  strings: int = 1000
+  rate: float = 0.1
+  steps: int = 2400
+  batch_size: int = 64
+  hidden: tuple[int, ...] = (256, 256)
+  warmup: int = 10
+
+
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(
+    norm_rollouts=2**17,
+    steps=3000,
+    batch_size=128,
+    hidden=(512, 512),
+    warmup=100,
+  ),
+}
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Each estimator: trains, and measures norms of the same loss."""
+  del runs
+  config = digits.get_config()
+  config.steps, config.eval_every = settings.steps, settings.steps
+  config.log_every = settings.steps // 4
+  config.batch_size, config.rollouts = settings.batch_size, settings.rollouts
+  config.policy.hidden = settings.hidden
+  config.optimizer.update(
+    name="sgd",
+    learning_rate=settings.rate,
+    momentum=0.9,
+    warmup=settings.warmup,
+  )
+  options = (
+    ("rollouts", settings.norm_rollouts),
+    ("strings", settings.strings),
+  )
+  return {
+    name: study.study(
+      config,
+      {"estimator.name": [name]},
+      measure=Measure(probe=norms, options=(("estimator", name), *options)),
+    )
+    for name in _LABELS
   }
-  drawing, axes = plotting.axes(columns=len(_METHODS), width=2.9, height=3.2)
-  for ax, (method, (p, each)) in zip(axes, points.items(), strict=True):
-    colour = plotting.COLOURS[method.estimator]
-    some = each > 0
-    ax.plot(p[some], each[some], ".", ms=2, alpha=0.35, color=colour)
-    centres, medians = _medians(p, each)
+
+
+def norms(trainer, estimator: str, rollouts: int, strings: int):
+  """params → pass rate and gradient norm of held-out strings, [strings]."""
+  config = digits.get_config()
+  config.estimator.name, config.rollouts = estimator, rollouts
+  batch_loss = make_loss(config, trainer.task, trainer.policy)
+  prompts = Prompts(*(x[:strings] for x in trainer.task.splits["test"]))
+  keys = jax.random.split(jax.random.key(2), strings)
+
+  def loss(params, key, prompts):
+    return batch_loss(params, key, prompts)[0]
+
+  def measure(params):
+    log_p = rollout.log_pass_rates(
+      trainer.policy, params, prompts, trainer.task
+    )
+    norm = evaluation.gradient_norms(loss, params, keys, prompts)
+    return {"pass_rate": jnp.exp(log_p), "norm": norm}
+
+  return measure
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Gradient norm of single held-out strings against their pass rate."""
+  points = {}
+  for name, what in studies(settings, runs).items():
+    data = study.run(what, runs)
+    points[name] = tuple(
+      dataset.final(data, f"probe_{each}")[0] for each in ("pass_rate", "norm")
+    )
+  caption = (
+    f"{settings.strings} held-out digit strings after {settings.steps} steps of"
+    f" SGD ({settings.rate:g}, momentum 0.9) with each method and"
+    f" {settings.rollouts} rollouts per string. Norms are of"
+    f" {settings.norm_rollouts:,} rollouts per string (cross-entropy: exact);"
+    " large dots are medians by pass rate."
+  )
+  return Result(
+    "Gradient norm against pass rate (paper, figure 8)",
+    [Drawing("gradient_norms", _draw(points), caption)],
+    _claims(points),
+    [_table(points)],
+  )
+
+
+def _draw(points):
+  drawing, axes = plotting.axes(columns=len(points), width=2.9, height=3.2)
+  for ax, (name, (p, norm)) in zip(axes, points.items(), strict=True):
+    colour = plotting.COLOURS[name]
+    positive = norm > 0
+    ax.plot(p[positive], norm[positive], ".", ms=2, alpha=0.35, color=colour)
+    centres, medians = _medians(p, norm)
     ax.plot(centres, medians, "o-", ms=4, color=colour, mec="white", mew=0.6)
     ax.set(
-      title=f"{method.label.split()[0]} ({(~some).mean():.0%} are zero)",
+      title=f"{_LABELS[name]} ({(~positive).mean():.0%} are zero)",
       xscale="log",
       yscale="log",
       xlabel="pass rate p",
@@ -40,53 +141,44 @@ def figure(preset: str, workdir) -> Result:
       ylim=(1e-3, 1e2),
     )
   axes[0].set_ylabel("‖∇ loss‖₂ of one string")
-  caption = (
-    f"{STRINGS} held-out digit strings after {_STEPS[preset]} steps of SGD"
-    " (0.1, momentum 0.9) with each method,"
-    f" {num:,} rollouts a string (cross-entropy: exact); large dots are medians"
-    " by pass rate."
-  )
-  return Result(
-    "Gradient norm against pass rate (paper, figure 8)",
-    [Drawing("gradient_norms", drawing, caption)],
-    _claims(points),
-    [_table(points)],
-  )
+  return drawing
 
 
-def _medians(p, each, least: int = 5):
-  """Median norm in bins of pass rate that hold enough strings."""
+def _medians(p, norm, least: int = 5):
+  """Median pass rate and norm in bins that have enough strings."""
   which = np.digitize(p, _BINS)
-  found = [
-    (np.median(p[which == b]), np.median(each[which == b]))
+  medians = [
+    (np.median(p[which == b]), np.median(norm[which == b]))
     for b in range(1, len(_BINS))
     if (which == b).sum() >= least
   ]
-  return np.array(found).reshape(-1, 2).T
+  return np.array(medians).reshape(-1, 2).T
 
 
 def _between(points, low: float, high: float) -> float:
-  """Median norm of the strings with low ≤ p < high; NaN below five of them."""
-  p, each = points
-  some = (p >= low) & (p < high)
-  # Nor is there one where a pass rate is NaN, of a string of any band.
-  known = some.sum() >= 5 and not np.isnan(p).any()
-  return float(np.median(each[some])) if known else float("nan")
+  """Median norm of the strings with low ≤ p < high.
+
+  NaN if these are fewer than five, or if any pass rate is NaN.
+  """
+  p, norm = points
+  inside = (p >= low) & (p < high)
+  known = inside.sum() >= 5 and not np.isnan(p).any()
+  return float(np.median(norm[inside])) if known else float("nan")
 
 
 def _claims(points) -> list[Claim]:
-  by_label = {method.label: found for method, found in points.items()}
   claims = []
-  for label, hard_wins in (
-    ("cross-entropy", True),
-    ("MaxRL 1024", True),
-    ("GRPO 1024", False),
+  for name, hard_wins in (
+    ("cross_entropy", True),
+    ("maxrl", True),
+    ("grpo", False),
   ):
-    hard = _between(by_label[label], 0.01, 0.2)
-    even = _between(by_label[label], 0.35, 0.65)
+    hard = _between(points[name], 0.01, 0.2)
+    even = _between(points[name], 0.35, 0.65)
+    label = _LABELS[name]
     claims.append(
       Claim(
-        f"gradient_norms.{label.split()[0].lower()}",
+        f"gradient_norms.{label.lower()}",
         "figure 8",
         f"{label}: strings with p in [0.01, 0.2) have a"
         f" {'larger' if hard_wins else 'smaller'} gradient than those near ½.",
@@ -95,7 +187,7 @@ def _claims(points) -> list[Claim]:
         bool(hard > even if hard_wins else hard < even),
       )
     )
-  stuck = np.median(by_label["REINFORCE 1024"][0])
+  stuck = np.median(points["rloo"][0])
   claims.append(
     Claim(
       "gradient_norms.reinforce_stuck",
@@ -113,11 +205,11 @@ def _table(points) -> Table:
   bands = ((0, 0.01), (0.01, 0.2), (0.2, 0.35), (0.35, 0.65), (0.65, 1.01))
   rows = [
     [
-      method.label,
-      f"{np.median(found[0]):.4f}",
-      *(f"{_between(found, low, high):.3g}" for low, high in bands),
+      _LABELS[name],
+      f"{np.median(each[0]):.4f}",
+      *(f"{_between(each, low, high):.3g}" for low, high in bands),
     ]
-    for method, found in points.items()
+    for name, each in points.items()
   ]
   return Table(
     "Median gradient norm by pass rate (nan: fewer than five strings there).",

@@ -1,95 +1,176 @@
-"""Heteroscedastic noise: who spends gradient on which prompts."""
+"""Heteroscedastic noise: which prompts get the gradient."""
 
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 from scipy import stats as scipy_stats
 
-from experiments.figures import regression_looks
+from experiments.figures import regression_methods as methods
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
   Table,
-  firm,
   in_words,
   larger,
-  spread,
+  mean_plus_minus,
+  nan_if_zero_width,
 )
-from experiments.runs import regression_runs
-from experiments.runs.heteroscedastic_runs import (
-  NUM,
-  SIGMAS,
-  config_of,
-  gradient_spent,
-)
-from experiments.shell import output
-from maxrl_jax import plotting, stats
+from maxrl_jax import evaluation, objectives, plotting, stats
+from maxrl_jax.config import default
+from maxrl_jax.learning import rollouts
+from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs.measure import Measure
 
-_METHODS = (
-  "exact ML",
-  "MaxRL",
-  "IWAE",
-  "RLOO on l",
-  "GRPO on l",
-  "RLOO on −MSE",
-  *SIGMAS,
-)
-_STEPS = {"quick": 2000, "full": 6000}
-_SEEDS = {"quick": 5, "full": 10}
-_RATES = {"quick": (), "full": (1e-3, 3e-3, 1e-2)}
-_KINDS = {True: "x tells σ", False: "x does not tell σ"}
+_FIXED = ("exact ML", "MaxRL", "IWAE", "RLOO on l", "GRPO on l", "RLOO on −MSE")
+# The noise model of studies of MaxRL in which σ is not fixed.
+_SIGMAS = {
+  "learned": {"learned": "input", "scale": 0.5, "smallest_scale": 0.1},
+  "known": {"per_prompt": True, "smallest_scale": 0.1},
+}
+_LABELS = (*_FIXED, *(f"MaxRL, σ {name}" for name in _SIGMAS))
+_KINDS = {True: "x determines σ", False: "x does not determine σ"}
+_GRADIENTS = ("exact ML", "MaxRL", "RLOO on l", "RLOO on −MSE")
 _EDGES = np.geomspace(0.1, 2.0, 11)  # Of the bins of noise levels.
 
 
-def figure(preset: str, workdir) -> Result:
+class Settings(NamedTuple):
+  """Choices of the figure; without rates, every method has the config's."""
+
+  rollouts: int = 64
+  rates: tuple[float, ...] = ()
+  steps: int = 2000
+  seeds: int = 5
+
+
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(rates=(1e-3, 3e-3, 1e-2), steps=6000, seeds=10),
+}
+
+
+def _config(num: int, steps: int, evaluations: int = 4):
+  config = default(task="heteroscedastic")
+  config.task.dim = 4
+  config.likelihood.scale = 0.1
+  config.policy.name, config.policy.hidden = "normal", (64,)
+  config.rollouts, config.batch_size = num, 64
+  config.steps, config.log_every = steps, steps // evaluations
+  config.eval_every = config.log_every
+  config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
+  return config
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Methods at a fixed σ, MaxRL at others, and exact ML early in training."""
+  del runs
+  num, seeds = settings.rollouts, methods.seeds(settings)
+  kinds, measure = {"task.learnable": list(_KINDS)}, Measure(ks=(1,))
+  config = _config(num, settings.steps)
+  grid = methods.methods_axis(_FIXED) | kinds
+  every = {"methods": study.study(config, grid, seeds, measure)}
+  for name, noise in _SIGMAS.items():
+    config = _config(num, settings.steps)
+    config.likelihood.update(noise)
+    every[name] = study.study(config, kinds, seeds, measure)
+  config = methods.with_method(_config(num, settings.steps // 4, 1), "exact ML")
+  measure = Measure(ks=(1,), probe=gradients, options=(("num", num),))
+  return every | {"gradients": study.study(config, None, seeds, measure)}
+
+
+def gradients(trainer, num: int):
+  """Gradient norm of single prompts under each method, log p and σ, [M]."""
+  prompts = jax.tree.map(lambda x: x[:500], trainer.task.splits["test"])
+  keys = jax.random.split(jax.random.key(1), 500)
+  losses = [
+    make_loss(
+      methods.with_method(_config(num, 4), label), trainer.task, trainer.policy
+    )
+    for label in _GRADIENTS
+  ]
+
+  def probe(params) -> dict[str, jax.Array]:
+    norms = [
+      evaluation.gradient_norms(
+        lambda *args, loss=loss: loss(*args)[0], params, keys, prompts
+      )
+      for loss in losses
+    ]
+    log_p = rollouts.log_pass_rates(
+      trainer.policy, params, prompts, trainer.task
+    )
+    sigma = jnp.asarray(prompts.targets.noise_scale[:, 0])
+    return {"norms": jnp.stack(norms), "log_p": log_p[:, 0], "sigma": sigma}
+
+  return probe
+
+
+def figure(settings: Settings, runs) -> Result:
   """Scores by method, and gradient norm and weight against noise level."""
-  runs = _runs(preset, workdir / "runs")
-  early = _STEPS[preset] // 4
-  spent = gradient_spent(early, _SEEDS[preset], workdir / "runs")
+  every = studies(settings, runs)
+  early = _gradients(study.run(every.pop("gradients"), runs), settings)
+  scores = [
+    _scores(point)
+    for what in every.values()
+    for point in methods.points_at_best_rate(what, settings.rates, runs)
+  ]
+  keys = [(label, kind) for label in _LABELS for kind in _KINDS]
+  data = dict(zip(keys, scores, strict=True))
+  config = _config(settings.rollouts, settings.steps)
   caption = (
-    "Linear signal, noise σ log-uniform from 0.1 to 2, told by x or not. Normal"
-    " policy that learns mean and scale, under Gaussian noise of scale 0.1"
-    f" unless the method says otherwise; N = {NUM}, Adam,"
-    f" {regression_looks.rate_in_words('3e-3', _RATES[preset])},"
-    f" {_STEPS[preset]} steps, {_SEEDS[preset]} seeds with 95 % intervals."
-    " Above: NLL under policy and noise, over that of the best that x allows"
-    " (a method that is shown σ may beat it); squared error of the policy's"
-    f" mean. Below: policies after {early} steps of exact ML, x telling σ;"
-    " median gradient norm of single prompts, and weight w(p) of ∇p, by noise"
-    " level, each divided by its mean over prompts."
+    "Linear signal, noise σ log-uniform from 0.1 to 2, determined by x or not."
+    " Normal policy that learns mean and scale, under Gaussian noise of scale"
+    f" 0.1 unless stated otherwise; N = {settings.rollouts}, Adam,"
+    f" {methods.rate_in_words(config, settings.rates)}, {settings.steps} steps,"
+    f" {settings.seeds} seeds with 95 % intervals. Above: NLL under policy and"
+    " noise, minus that of the best that x allows (a method with access to σ"
+    " may beat it); squared error of the policy's mean. Below: policies after"
+    f" {settings.steps // 4} steps of exact ML, where x determines σ; median"
+    " gradient norm of single prompts, and weight w(p) of ∇p, by noise level,"
+    " each divided by its mean over prompts."
   )
   return Result(
     "Heteroscedastic noise: excess NLL, and where gradient is spent",
-    [Drawing("heteroscedastic", _draw(runs, spent), caption)],
-    _claims(runs, spent),
-    _tables(runs),
+    [Drawing("heteroscedastic", _draw(data, early), caption)],
+    _claims(data, early),
+    [
+      _table(data, "excess_nll", "Excess NLL over the reference, nats."),
+      _table(
+        data,
+        "of_mean",
+        "The same of the policy's mean with normal noise of the one σ that fits"
+        " it best in hindsight: a score without the policy's width.",
+      ),
+      _table(data, "mse_clean", "Squared error to the clean signal.", 4),
+    ],
   )
 
 
-def _runs(preset: str, folder):
-  """{(method, whether x tells σ): final scores by name, each [S]}."""
-  runs = {}
-  settings = [(label, kind) for kind in _KINDS for label in _METHODS]
-  for label, kind in output.bar(settings, desc="heteroscedastic", unit="run"):
-    found = regression_runs.train(
-      config_of(label, kind, _STEPS[preset]),
-      _SEEDS[preset],
-      folder,
-      f"heteroscedastic {label} {kind}",
-      rates=_RATES[preset],
-    )
-    found = regression_runs.at_point(found, 0)
-    runs[label, kind] = {
-      name: values[:, -1]
-      for name, values in found.items()
-      if np.ndim(values) == 2
-    }
-  return runs
+def _gradients(data, settings: Settings):
+  """Of exact ML's policies early in training: σ [M], norms and w(p) [S, M]."""
+  norms = dataset.final(data, "probe_norms")
+  p = np.exp(np.float64(dataset.final(data, "probe_log_p")))
+  weights = {
+    "exact ML": 1 / p,
+    "MaxRL": np.asarray(objectives.maxrl(settings.rollouts - 1).weight(p)),
+    "RLOO on l": np.ones_like(p),
+  }
+  by_label = {label: norms[:, i] for i, label in enumerate(_GRADIENTS)}
+  return dataset.final(data, "probe_sigma")[0], by_label, weights
 
 
-def _as_point(run) -> np.ndarray:
-  """½ log 2πe MSE, less the reference's NLL."""
-  reference = run["nll"] - run["excess_nll"]
-  return np.log(2 * np.pi * np.e * run["mse"]) / 2 - reference
+def _scores(run) -> dict[str, np.ndarray]:
+  """Scores of a point after training, each [S]."""
+  nll, excess, mse, clean = (
+    dataset.final(run, f"test_{name}")
+    for name in ("nll", "excess_nll", "mse", "mse_clean")
+  )
+  # ½ log 2πe MSE, less the reference's NLL.
+  of_mean = np.log(2 * np.pi * np.e * mse) / 2 - (nll - excess)
+  return {"excess_nll": excess, "of_mean": of_mean, "mse_clean": clean}
 
 
 def _draw(runs, spent):
@@ -101,7 +182,7 @@ def _draw(runs, spent):
     title="after training, test split",
     ylim=(-1.2, 100),
   )
-  axes[0, 0].legend(loc="upper left")
+  axes[0, 0].legend(loc="lower left")
   _draw_scores(axes[0, 1], runs, "mse_clean")
   axes[0, 1].set(
     yscale="log",
@@ -116,9 +197,9 @@ def _draw(runs, spent):
 
 
 def _draw_scores(ax, runs, name: str) -> None:
-  places = np.arange(len(_METHODS))
+  places = np.arange(len(_LABELS))
   for shift, (kind, words) in zip((-0.15, 0.15), _KINDS.items(), strict=False):
-    values = np.stack([runs[m, kind][name] for m in _METHODS], 1)
+    values = np.stack([runs[m, kind][name] for m in _LABELS], 1)
     mean, low, high = stats.mean_interval(values)
     ax.errorbar(
       places + shift,
@@ -130,7 +211,7 @@ def _draw_scores(ax, runs, name: str) -> None:
       color="#332288" if kind else "#882255",
       label=words,
     )
-  names = [label.replace(" ", "\n") for label in _METHODS]
+  names = [label.replace(" ", "\n") for label in _LABELS]
   ax.set_xticks(places, names, fontsize=8)
 
 
@@ -144,7 +225,7 @@ def _draw_by_noise(ax, sigma, values, what: str) -> None:
       ax,
       centres,
       stats.mean_interval(medians),
-      colour=regression_looks.COLOURS[label],
+      colour=methods.COLOURS[label],
       label=label,
     )
   ax.set(
@@ -166,16 +247,18 @@ def _claims(runs, spent) -> list[Claim]:
     Claim(
       "heteroscedastic.close",
       "own",
-      "Where x tells σ, MaxRL of order N − 1 is within 0.1 nats of exact ML.",
+      "Where x determines σ, MaxRL of order N − 1 is within 0.1 nats of exact"
+      " ML.",
       f"difference {in_words(gap)}",
       "95 % interval below 0.1",
-      bool(firm(gap).high <= 0.1),
+      bool(nan_if_zero_width(gap).high <= 0.1),
     ),
     larger(
       "heteroscedastic.rewards",
       "own",
-      "Where x tells σ, RLOO on −MSE, which weighs all noise alike, ends with a"
-      " larger squared error to the clean signal than MaxRL.",
+      "Where x determines σ, RLOO on −MSE, which gives all noise the same"
+      " weight, ends with a larger squared error to the clean signal than"
+      " MaxRL.",
       runs["RLOO on −MSE", True]["mse_clean"],
       runs["MaxRL", True]["mse_clean"],
       digits=4,
@@ -201,37 +284,17 @@ def _where(sigma, norms) -> Claim:
     + ", ".join(f"{label} {in_words(r, '.2f')}" for label, r in ranks.items()),
     "95 % interval above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
     bool(
-      firm(ranks["RLOO on −MSE"]).low > 0
-      and firm(ranks["exact ML"]).high < 0
-      and firm(ranks["MaxRL"]).high < 0
+      nan_if_zero_width(ranks["RLOO on −MSE"]).low > 0
+      and nan_if_zero_width(ranks["exact ML"]).high < 0
+      and nan_if_zero_width(ranks["MaxRL"]).high < 0
     ),
   )
 
 
-def _tables(runs) -> list[Table]:
-  return [
-    _table(runs, "excess_nll", "Excess NLL over the reference, nats."),
-    _table(
-      runs,
-      _as_point,
-      "The same of the policy's mean with normal noise"
-      " of the one σ that suits it best in hindsight: a score that asks for"
-      " no width.",
-    ),
-    _table(
-      runs,
-      "mse_clean",
-      "Squared error of the policy's mean to the clean signal.",
-      4,
-    ),
-  ]
-
-
-def _table(runs, score, caption: str, digits: int = 3) -> Table:
-  """A row a method; `score` is a metric's name, or a function of the run."""
-  of = score if callable(score) else lambda run: run[score]
-  rows = [
-    [label, *(spread(of(runs[label, kind]), digits) for kind in _KINDS)]
-    for label in _METHODS
-  ]
+def _table(runs, name: str, caption: str, digits: int = 3) -> Table:
+  """One row per method."""
+  rows = []
+  for label in _LABELS:
+    scores = [runs[label, kind][name] for kind in _KINDS]
+    rows.append([label, *(mean_plus_minus(x, digits) for x in scores)])
   return Table(caption, ["method", *_KINDS.values()], rows)

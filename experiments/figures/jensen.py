@@ -3,25 +3,33 @@
 import numpy as np
 
 from experiments.figures import bimodal
-from experiments.reports.results import Claim, Drawing, Result, firm, in_words
+from experiments.figures.bimodal import PRESETS, studies
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  in_words,
+  nan_if_zero_width,
+)
 from maxrl_jax import plotting, stats
+from maxrl_jax.runs import dataset
 
-_METHODS = ("T = 31", "T = 1", "RLOO on −MSE")
+__all__ = ["PRESETS", "figure", "studies"]
 
 
-def figure(preset: str, workdir) -> Result:
+def figure(settings: bimodal.Settings, runs) -> Result:
   """Both averages over training, and prompt by prompt at the end."""
-  runs = bimodal.all_runs(preset, workdir)
-  runs = {label: runs[label] for label in _METHODS}
+  data = bimodal.all_runs(settings, runs)
+  fewest, most = bimodal.ends(settings)
+  data = {label: data[label] for label in (most, fewest, "RLOO on −MSE")}
+  colours = bimodal.colours(settings)
   drawing, (over_time, *ends) = plotting.axes(columns=4, width=3.1, height=3.1)
-  _draw_gaps(over_time, runs)
-  for ax, (label, run) in zip(ends, runs.items(), strict=True):
-    _draw_prompts(ax, label, run)
+  _draw_gaps(over_time, data, colours)
+  for ax, (label, run) in zip(ends, data.items(), strict=False):
+    _draw_prompts(ax, label, run, colours[label])
   ends[0].set_ylabel("log E[l] after training")
   drawing.legend(
-    *over_time.get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(_METHODS),
+    *over_time.get_legend_handles_labels(), loc="outside lower center", ncols=3
   )
   caption = (
     "Bimodal regression (as in the figure above). Averaging the rewards"
@@ -34,23 +42,28 @@ def figure(preset: str, workdir) -> Result:
   return Result(
     "Jensen: average of rewards against log of the average",
     [Drawing("jensen", drawing, caption)],
-    _claims(runs),
+    [_claim({label: _gaps(run)[:, -1] for label, run in data.items()}, most)],
     [],
   )
 
 
-def _draw_gaps(ax, runs) -> None:
+def _gaps(run) -> np.ndarray:
+  """log E[l] − E[log l], [S, times, prompts]."""
+  return run["probe_log_average"].values - run["probe_average_log"].values
+
+
+def _draw_gaps(ax, runs, colours) -> None:
   """Median and middle half over prompts and seeds, during training."""
   for label, run in runs.items():
-    gaps = run["log_average"] - run["average_log"]
-    low, median, high = np.quantile(gaps, (0.25, 0.5, 0.75), axis=(0, 2))
+    quantiles = np.quantile(_gaps(run), (0.25, 0.5, 0.75), axis=(0, 2))
+    low, median, high = quantiles
     plotting.curve(
       ax,
-      run["step"],
+      run["eval_step"],
       median,
       low=low,
       high=high,
-      colour=bimodal.COLOURS[label],
+      colour=colours[label],
       label=label,
     )
   ax.set(
@@ -61,30 +74,26 @@ def _draw_gaps(ax, runs) -> None:
   )
 
 
-def _draw_prompts(ax, label: str, run) -> None:
-  x, y = run["average_log"][0, -1], run["log_average"][0, -1]
-  colour = bimodal.COLOURS[label]
+def _draw_prompts(ax, label: str, run, colour: str) -> None:
+  x = dataset.final(run, "probe_average_log")[0]
+  y = dataset.final(run, "probe_log_average")[0]
   ax.plot(x, y, ".", ms=2, alpha=0.3, color=colour, rasterized=True)
   low = min(x.min(), y.min())
   ax.plot([low, 0], [low, 0], color="0.5", lw=0.8, ls="--")
   ax.set(title=label, xlabel="E[log l] after training")
 
 
-def _claims(runs) -> list[Claim]:
-  gaps = {
-    label: (run["log_average"] - run["average_log"]).mean(-1)[:, -1]
-    for label, run in runs.items()
-  }
-  wider = stats.difference_interval(gaps["T = 31"], gaps["RLOO on −MSE"])
-  return [
-    Claim(
-      "jensen.gap",
-      "blog post, Jensen and Taylor",
-      "Training the average reward leaves a smaller gap than training the"
-      " likelihood.",
-      ", ".join(f"{k}: {g.mean():.2f} nats" for k, g in gaps.items())
-      + f"; difference {in_words(wider, '.2f')}",
-      "T = 31 above RLOO on −MSE by a 95 % interval",
-      bool(firm(wider).low > 0),
-    ),
-  ]
+def _claim(gaps, most: str) -> Claim:
+  """Of gaps after training by label, [S, prompts] each."""
+  gaps = {label: values.mean(-1) for label, values in gaps.items()}
+  wider = stats.difference_interval(gaps[most], gaps["RLOO on −MSE"])
+  return Claim(
+    "jensen.gap",
+    "blog post, Jensen and Taylor",
+    "Training the average reward leaves a smaller gap than training the"
+    " likelihood.",
+    ", ".join(f"{k}: {g.mean():.2f} nats" for k, g in gaps.items())
+    + f"; difference {in_words(wider, '.2f')}",
+    f"{most} above RLOO on −MSE by a 95 % interval",
+    bool(nan_if_zero_width(wider).low > 0),
+  )

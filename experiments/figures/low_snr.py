@@ -1,61 +1,122 @@
 """Low signal-to-noise: does the likelihood help where all noise is alike?"""
 
+import itertools
+from typing import NamedTuple
+
 import numpy as np
 
-from experiments.figures import regression_looks
+from experiments.figures import regression_methods as methods
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
   Table,
-  firm,
   in_words,
-  spread,
+  mean_plus_minus,
+  nan_if_zero_width,
 )
-from experiments.runs import regression_runs
-from experiments.shell import output
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import default
+from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs.measure import Measure
 
-_RHOS = {"quick": (0.1, 0.3, 0.7), "full": (0.05, 0.1, 0.2, 0.4, 0.7)}
-_ROLLOUTS = {"quick": (8, 64), "full": (8, 32, 128)}
-_SEEDS = {"quick": 5, "full": 10}
-_STEPS = {"quick": 1000, "full": 2000}
-_RATES = {"quick": (), "full": (1e-3, 3e-3, 1e-2)}
 _EXACT = ("MSE", "exact ML", "exact RL")
-_SAMPLED = tuple(m for m in regression_runs.METHODS if m not in _EXACT)
-# Without a baseline the average reward moves with every rollout: not held to
-# the claims of the others.
+_SAMPLED = tuple(label for label in methods.METHODS if label not in _EXACT)
+# Without a baseline the average reward moves with every rollout: the claims
+# leave them out.
 _WITHOUT_BASELINE = ("REINFORCE on l", "REINFORCE on −MSE")
 _NOISE, _WIDTH = 1.0, 0.5  # σ of the likelihood, deviation of the policy.
 
 
-def figure(preset: str, workdir) -> Result:
+class Settings(NamedTuple):
+  """Choices of the figure; without rates, every method has the config's."""
+
+  rhos: tuple[float, ...] = (0.1, 0.3, 0.7)
+  rollouts: tuple[int, ...] = (8, 64)
+  rates: tuple[float, ...] = ()
+  steps: int = 1000
+  seeds: int = 5
+
+
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(
+    rhos=(0.05, 0.1, 0.2, 0.4, 0.7),
+    rollouts=(8, 32, 128),
+    rates=(1e-3, 3e-3, 1e-2),
+    steps=2000,
+    seeds=10,
+  ),
+}
+
+
+def _config(settings: Settings):
+  config = default(task="bag_of_words")
+  config.likelihood.scale = _NOISE
+  config.policy.name, config.policy.policy_scale = "normal", _WIDTH
+  config.policy.hidden = ()
+  config.batch_size, config.steps = 64, settings.steps
+  config.log_every = config.eval_every = settings.steps // 4
+  config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
+  return config
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Methods by ρ; those that sample, by the number of rollouts, too."""
+  del runs
+  rollouts = {"rollouts": settings.rollouts}
+  rho = {"task.rho": settings.rhos}
+  grids = {
+    "sampled": methods.methods_axis(_SAMPLED) | rollouts | rho,
+    "exact": methods.methods_axis(_EXACT) | rho,
+  }
+  config, seeds = _config(settings), methods.seeds(settings)
+  return {
+    name: study.study(config, grid, seeds, Measure(ks=(1,)))
+    for name, grid in grids.items()
+  }
+
+
+def _correlations(settings: Settings, runs) -> dict:
+  """{(label, N or None, ρ): final correlations [seeds]}."""
+  places = {
+    "sampled": (_SAMPLED, settings.rollouts, settings.rhos),
+    "exact": (_EXACT, (None,), settings.rhos),
+  }
+  correlations = {}
+  for name, what in studies(settings, runs).items():
+    points = methods.points_at_best_rate(what, settings.rates, runs, "mse")
+    keys = itertools.product(*places[name])
+    for key, point in zip(keys, points, strict=True):
+      correlations[key] = dataset.final(point, "test_correlation")
+  return correlations
+
+
+def figure(settings: Settings, runs) -> Result:
   """Correlation with the clean signal by ρ, and what each method loses."""
-  rollouts = _ROLLOUTS[preset]
-  found = _correlations(preset, workdir)
+  data, rollouts = _correlations(settings, runs), sorted(settings.rollouts)
   drawing, (left, right) = plotting.axes(columns=2, width=5.4, height=3.9)
   for label in _EXACT:
-    _line(left, found, label, None, linestyle="--")
+    _line(left, data, label, None, linestyle="--")
   for label in _SAMPLED:
-    _line(left, found, label, max(rollouts))
+    _line(left, data, label, max(rollouts))
   left.set(
     title=f"N = {max(rollouts)} rollouts",
     xlabel="ρ = corr(y, signal)",
     ylabel="1 − corr(prediction, clean signal)",
     yscale="log",
   )
-  plotting.every_tick(left, _rhos(found))
+  plotting.every_tick(left, _rhos(data))
   drawing.legend(
     *left.get_legend_handles_labels(), loc="outside lower center", ncols=7
   )
-  _draw_gaps(right, found, rollouts)
-  rate = regression_looks.rate_in_words("3e-3", _RATES[preset], "MSE")
+  _draw_gaps(right, data, rollouts)
+  rate = methods.rate_in_words(_config(settings), settings.rates, "MSE")
   caption = (
     "Bag of words: y = ρ × standardized sum of token values + noise. Linear"
     f" policy N(w·x, {_WIDTH:g}) under Gaussian noise of scale {_NOISE:g},"
-    f" Adam, {rate}, {_STEPS[preset]} steps of 64 fresh prompts; mean over"
-    f" {_SEEDS[preset]} seeds (intervals in the table). Right: at the smallest"
+    f" Adam, {rate}, {settings.steps} steps of 64 fresh prompts; mean over"
+    f" {settings.seeds} seeds (intervals in the table). Right: at the smallest"
     " ρ, what each method falls behind exact ML, seed by seed, with 95 %"
     " intervals. As N grows, MaxRL, IWAE,"
     " VIMCO and RLOO on −MSE follow the residual itself; RL on l follows"
@@ -66,8 +127,8 @@ def figure(preset: str, workdir) -> Result:
   return Result(
     "Low signal-to-noise: correlation with the clean signal",
     [Drawing("low_snr", drawing, caption)],
-    _claims(found, rollouts),
-    [_table(found, rollouts)],
+    _claims(data, rollouts),
+    [_table(data, rollouts)],
   )
 
 
@@ -78,74 +139,41 @@ def _efficiency() -> float:
   return slope**2 * (1 + 2 / tau) ** 1.5
 
 
-def _config(steps: int):
-  config = default()
-  config.task.name = "bag_of_words"
-  config.likelihood.scale = _NOISE
-  config.policy.name, config.policy.policy_scale = "normal", _WIDTH
-  config.policy.hidden = ()
-  config.batch_size, config.steps = 64, steps
-  config.log_every = config.eval_every = steps // 4
-  config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
-  return config
+def _rhos(data) -> list[float]:
+  return sorted({rho for _, _, rho in data})
 
 
-def _correlations(preset: str, workdir):
-  """{(label, N or None, ρ): final correlations [seeds]}."""
-  programs: list[tuple[str, int | None]] = [(label, None) for label in _EXACT]
-  programs += [(label, n) for label in _SAMPLED for n in _ROLLOUTS[preset]]
-  found, rhos = {}, _RHOS[preset]
-  for label, num in output.bar(programs, desc="low SNR", unit="program"):
-    config = regression_runs.with_method(_config(_STEPS[preset]), label)
-    config.rollouts = num or 2
-    runs = regression_runs.train(
-      config,
-      _SEEDS[preset],
-      workdir / "runs",
-      f"low-snr {label} {num}",
-      points=[{"task.rho": rho} for rho in rhos],
-      rates=_RATES[preset],
-      score="mse",
-    )
-    for i, rho in enumerate(rhos):
-      found[label, num, rho] = runs["correlation"][i, :, -1]
-  return found
+def _line(ax, data, label, num, **style) -> None:
+  rhos = _rhos(data)
+  means = [1 - data[label, num, rho].mean() for rho in rhos]
+  colour = methods.COLOURS[label]
+  style |= {"colour": colour, "label": label, "marker": "."}
+  plotting.curve(ax, rhos, means, **style)
 
 
-def _rhos(found) -> list[float]:
-  return sorted({rho for _, _, rho in found})
-
-
-def _line(ax, found, label, num, **style) -> None:
-  rhos = _rhos(found)
-  means = [1 - found[label, num, rho].mean() for rho in rhos]
-  colour = regression_looks.COLOURS[label]
-  plotting.curve(
-    ax, rhos, means, colour=colour, label=label, marker=".", **style
-  )
-
-
-def _draw_gaps(ax, found, rollouts) -> None:
-  """A row a method, a marker for each N."""
-  rho = _rhos(found)[0]
+def _draw_gaps(ax, data, rollouts) -> None:
+  """One row per method, one marker per N."""
+  rho = _rhos(data)[0]
   rows = [*_SAMPLED, "MSE", "exact RL"]
+  markers = dict(zip(rollouts, itertools.cycle("os^v"), strict=False))
+  markers[None] = "D"
   for i, label in enumerate(rows):
     numbers = rollouts if label in _SAMPLED else (None,)
     for k, num in enumerate(numbers):
-      gap = _gap(found, label, num, rho)
+      gap = _gap(data, label, num, rho)
       ax.errorbar(
         gap.mean,
         i + 0.5 * ((k + 1) / (len(numbers) + 1) - 0.5),
         xerr=[[gap.mean - gap.low], [gap.high - gap.mean]],
-        fmt="os^"[k] if num else "D",
+        fmt=markers[num],
         ms=4,
         capsize=2,
         lw=1,
-        color=regression_looks.COLOURS[label],
+        color=methods.COLOURS[label],
       )
-  for k, num in enumerate(rollouts):
-    ax.plot([], [], "os^"[k], color="0.4", ms=4, label=f"N = {num}")
-  ax.plot([], [], "D", color="0.4", ms=4, label="exact gradient")
+  for num, marker in markers.items():
+    label = f"N = {num}" if num else "exact gradient"
+    ax.plot([], [], marker, color="0.4", ms=4, label=label)
   ax.axvline(0, color="0.5", lw=0.8, ls="--")
   ax.set_yticks(range(len(rows)), rows)
   ax.invert_yaxis()
@@ -153,24 +181,24 @@ def _draw_gaps(ax, found, rollouts) -> None:
   ax.legend(loc="lower right")
 
 
-def _gap(found, label, num, rho):
+def _gap(data, label, num, rho):
   """Exact ML's correlation less the method's, seed by seed."""
   return stats.mean_interval(
-    found["exact ML", None, rho] - found[label, num, rho]
+    data["exact ML", None, rho] - data[label, num, rho]
   )
 
 
-def _claims(found, rollouts) -> list[Claim]:
+def _claims(data, rollouts) -> list[Claim]:
   most = max(rollouts)
-  return [_one_direction(found, most), _forgives(found), _null(found, most)]
+  return [_one_direction(data, most), _forgives(data), _null(data, most)]
 
 
-def _one_direction(found, most: int) -> Claim:
+def _one_direction(data, most: int) -> Claim:
   gaps = {
-    f"{label} at ρ = {rho:g}": _gap(found, label, most, rho)
+    f"{label} at ρ = {rho:g}": _gap(data, label, most, rho)
     for label in _SAMPLED
     if label not in _WITHOUT_BASELINE
-    for rho in _rhos(found)
+    for rho in _rhos(data)
   }
   # The first NaN, if there is one: Python's max would drop it.
   worst = list(gaps)[np.argmax([gap.high for gap in gaps.values()])]
@@ -181,12 +209,12 @@ def _one_direction(found, most: int) -> Claim:
     " exact ML by more than 0.02 in correlation.",
     f"worst: {worst}, {in_words(gaps[worst])}",
     "95 % interval below 0.02",
-    all(firm(gap).high <= 0.02 for gap in gaps.values()),
+    all(nan_if_zero_width(gap).high <= 0.02 for gap in gaps.values()),
   )
 
 
-def _forgives(found) -> Claim:
-  lost = _gap(found, "exact RL", None, min(_rhos(found)))
+def _forgives(data) -> Claim:
+  lost = _gap(data, "exact RL", None, min(_rhos(data)))
   return Claim(
     "low_snr.efficiency",
     "own: M-estimation",
@@ -194,38 +222,38 @@ def _forgives(found) -> Claim:
     " gradients: it forgives outliers that Gaussian noise does not have.",
     in_words(lost),
     "95 % interval above 0",
-    bool(firm(lost).low > 0),
+    bool(nan_if_zero_width(lost).low > 0),
   )
 
 
-def _null(found, most: int) -> Claim:
-  rhos = _rhos(found)
-  rewards = [
-    stats.mean_interval(
-      found["MaxRL", most, rho] - found["RLOO on −MSE", most, rho]
+def _null(data, most: int) -> Claim:
+  differences = {
+    rho: stats.mean_interval(
+      data["MaxRL", most, rho] - data["RLOO on −MSE", most, rho]
     )
-    for rho in rhos
-  ]
+    for rho in _rhos(data)
+  }
+  intervals = list(map(nan_if_zero_width, differences.values()))
   return Claim(
     "low_snr.null",
     "own: homoscedastic Gaussian theory",
     f"With N = {most}, MaxRL and RLOO on −MSE end alike (a null result: the"
     " noise is the same everywhere, and both follow one direction).",
-    ", ".join(in_words(d, "+.3f") for d in rewards)
-    + " for ρ = "
-    + ", ".join(f"{rho:g}" for rho in rhos),
+    ", ".join(
+      f"{in_words(d, '+.3f')} at ρ = {rho:g}" for rho, d in differences.items()
+    ),
     "each 95 % interval within ± 0.02",
-    all(d.low >= -0.02 and d.high <= 0.02 for d in map(firm, rewards)),
+    all(d.low >= -0.02 and d.high <= 0.02 for d in intervals),
   )
 
 
-def _table(found, rollouts) -> Table:
-  rhos = _rhos(found)
+def _table(data, rollouts) -> Table:
+  rhos = _rhos(data)
   pairs = [(label, None) for label in _EXACT]
   pairs += [(label, num) for label in _SAMPLED for num in rollouts]
   rows = []
   for label, num in pairs:
-    cells = [spread(found[label, num, rho]) for rho in rhos]
+    cells = [mean_plus_minus(data[label, num, rho]) for rho in rhos]
     rows.append([label, "" if num is None else num, *cells])
   return Table(
     "Correlation of the policy's mean with the clean signal, test split.",

@@ -1,36 +1,35 @@
 """Mazes as pictures, with answers that reach the goal and answers that fail."""
 
+import jax
 import numpy as np
 
+from experiments.figures import maze_settings
+from experiments.figures.maze_settings import Settings
 from experiments.reports.results import Claim, Drawing, Result
-from experiments.runs import maze_runs
-from experiments.runs.maze_measures import ANSWERS, answers
-from experiments.runs.maze_presets import PRESETS
 from maxrl_jax import plotting
+from maxrl_jax.learning import rollouts
 from maxrl_jax.tasks import mazes
 
-_MAZES = 4
+PRESETS = maze_settings.PRESETS
+_MAZES, _ANSWERS = 4, 64  # Mazes shown, and answers to each held-out maze.
 
 
-def figure(preset: str, workdir) -> Result:
+def figure(settings: Settings, runs) -> Result:
   """Held-out mazes with a right and a wrong answer of the warm-up to each."""
-  settings = PRESETS[preset]
-  found = maze_runs.measured(
-    settings, workdir / "runs", "maze answers", answers
-  )
+  drawn = maze_settings.at_warm_up(settings, runs, answers, count=_ANSWERS)
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
-  for column, row in enumerate(_shown(found["right"], settings.warmup)):
-    right = found["right"][row]
+  for column, row in enumerate(_shown(drawn["right"], settings.warmup)):
+    right = drawn["right"][row]
     for ax, kind, word in zip(
       axes[:, column], (True, False), ("right", "wrong"), strict=True
     ):
-      answer = found["answers"][row][np.argmax(right == kind)]
+      shown = np.argmax(right == kind)
       plotting.maze(
         ax,
-        found["open"][row],
-        found["start"][row],
-        found["goal"][row],
-        found["places"][row][np.argmax(right == kind)][: _moves(answer)],
+        drawn["open"][row],
+        drawn["start"][row],
+        drawn["goal"][row],
+        drawn["places"][row][shown][: _moves(drawn["answers"][row][shown])],
         colour=plotting.COLOURS["maxrl" if kind else "grpo"],
       )
       ax.set_title(f"{word}: {right.mean() if kind else 1 - right.mean():.0%}")
@@ -38,14 +37,33 @@ def figure(preset: str, workdir) -> Result:
     "Held-out mazes, start (circle) and goal (star), with a right answer above"
     " and a wrong one below, as the policy wrote them after its warm-up; a"
     " wrong one is drawn through the walls that it ran into. Percentages are of"
-    f" {ANSWERS} answers."
+    f" {_ANSWERS} answers."
   )
   return Result(
     "Mazes: answers (paper, figure 10)",
     [Drawing("maze_answers", drawing, caption)],
-    _claims(found),
+    _claims(drawn),
     [],
   )
+
+
+def answers(config, trainer, params, count: int) -> dict[str, np.ndarray]:
+  """Answers to held-out mazes, whether right, and where they lead."""
+  del config
+  prompts = trainer.task.splits["test"]
+
+  @jax.jit
+  def draw(params):
+    drawn = rollouts.sample_batch(
+      jax.random.key(4), trainer.policy, params, prompts, trainer.task, count
+    )
+    places, _ = jax.vmap(mazes.language.visited)(prompts.targets, drawn.actions)
+    return drawn.actions, drawn.likelihoods, places
+
+  names = ("answers", "right", "places")
+  arrays = dict(zip(names, draw(params), strict=True))
+  arrays |= prompts.targets._asdict()
+  return {name: np.asarray(values) for name, values in arrays.items()}
 
 
 def _shown(right: np.ndarray, warmup: int) -> np.ndarray:
@@ -59,7 +77,7 @@ def _shown(right: np.ndarray, warmup: int) -> np.ndarray:
   if not len(both):
     raise ValueError(
       f"figure maze_answers: no maze has right and wrong answers among"
-      f" {ANSWERS}; change the warm-up's {warmup} steps"
+      f" {_ANSWERS}; change the warm-up's {warmup} steps"
     )
   order = both[np.argsort(-right[both].mean(1))]
   return order[np.linspace(0, len(order) - 1, _MAZES).astype(int)]
@@ -72,16 +90,16 @@ def _moves(answer: np.ndarray) -> int:
   return int(np.argmin(np.append(is_move, False)))
 
 
-def _claims(found) -> list[Claim]:
+def _claims(drawn) -> list[Claim]:
   """The verifier agrees with a walk, step by step, in plain Python."""
   wrong = sum(
-    _walk(found, row, answer) != right
-    for row in range(len(found["open"]))
+    _walk(drawn, row, answer) != right
+    for row in range(len(drawn["open"]))
     for answer, right in zip(
-      found["answers"][row], found["right"][row], strict=True
+      drawn["answers"][row], drawn["right"][row], strict=True
     )
   )
-  total = found["right"].size
+  total = drawn["right"].size
   return [
     Claim(
       "mazes.answers.verified",
@@ -95,9 +113,9 @@ def _claims(found) -> list[Claim]:
   ]
 
 
-def _walk(found, row: int, answer) -> bool:
+def _walk(drawn, row: int, answer) -> bool:
   language = mazes.language
-  place, goal = tuple(found["start"][row]), tuple(found["goal"][row])
+  place, goal = tuple(drawn["start"][row]), tuple(drawn["goal"][row])
   tokens = [int(token) for token in answer]
   if language.DONE not in tokens:
     return False
@@ -107,7 +125,7 @@ def _walk(found, row: int, answer) -> bool:
   for token in moves:
     step = language.STEPS[token - language.UP]
     place = (int(place[0] + step[0]), int(place[1] + step[1]))
-    if not found["open"][row][place]:  # The border is a wall.
+    if not drawn["open"][row][place]:  # The border is a wall.
       return False
     if place == goal:
       return True

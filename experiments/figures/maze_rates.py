@@ -1,18 +1,31 @@
 """Mazes: how the learning rate of each method was chosen."""
 
+from experiments.figures import maze_settings
 from experiments.figures import maze_summaries as summaries
+from experiments.figures.maze_settings import COLOURS, METHODS, Settings
 from experiments.reports.results import Claim, Drawing, Result, Table
-from experiments.runs import maze_runs
-from experiments.runs.maze_presets import COLOURS, METHODS, PRESETS
 from maxrl_jax import plotting
+from maxrl_jax.config import RATE
+from maxrl_jax.runs.grid import Axis
+from maxrl_jax.runs.study import Study
+
+PRESETS = maze_settings.PRESETS
 
 
-def figure(preset: str, workdir) -> Result:
-  """Validation pass@1 of every method at every rate, and what was chosen."""
-  settings = PRESETS[preset]
-  best, scores = maze_runs.tuned(settings, tuple(METHODS), workdir / "runs")
+def studies(settings: Settings, runs) -> dict[str, Study]:
+  """Every method at every rate, with the seeds that choose."""
+  what = maze_settings.study_of(settings, runs, list(METHODS), settings.steps)
+  rates = Axis((RATE,), tuple((rate,) for rate in settings.rates))
+  seeds = maze_settings.tuning(settings).seeds
+  return {"rates": what._replace(axes=(*what.axes, rates), seeds=seeds)}
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Validation pass@1 of every method at every rate, and the chosen rates."""
+  rates, scores = maze_settings.chosen(settings, runs, list(METHODS))
+  best = dict(zip(METHODS, rates, strict=True))
   drawing, ax = plotting.axes(width=5.0, height=3.6)
-  for label, row in scores.items():
+  for label, row in zip(METHODS, scores, strict=True):
     plotting.marked_curve(
       ax, settings.rates, row, colour=COLOURS[label], label=label
     )
@@ -22,35 +35,30 @@ def figure(preset: str, workdir) -> Result:
   summaries.legend_below(drawing, ax)
   caption = (
     f"Validation pass@1 after {settings.steps} steps against the learning rate,"
-    f" mean over {len(settings.tuning_seeds)} seeds that are not reported. The"
-    " other figures take each method's best."
+    f" mean over {settings.tuning_seeds} seeds that are not reported. The other"
+    " figures take each method's best."
   )
   rows = [
     [label, *(f"{score:.3f}" for score in row), f"{best[label]:g}"]
-    for label, row in scores.items()
+    for label, row in zip(METHODS, scores, strict=True)
   ]
+  header = ["method", *(f"{rate:g}" for rate in settings.rates), "best"]
   return Result(
     "Mazes: learning rates",
     [Drawing("maze_rates", drawing, caption)],
-    _claims(settings, best),
-    [
-      Table(
-        "Mean validation pass@1 after training.",
-        ["method", *(f"{rate:g}" for rate in settings.rates), "best"],
-        rows,
-      )
-    ],
+    _claims(maze_settings.recorded(settings), best),
+    [Table("Mean validation pass@1 after training.", header, rows)],
   )
 
 
-def _claims(settings, best: dict[str, float]) -> list[Claim]:
+def _claims(recorded: dict[str, float], best: dict[str, float]) -> list[Claim]:
   """None where the figures choose by themselves: nothing could differ."""
-  if not settings.chosen:
+  if not recorded:
     return []
   others = [
-    f"{label}: {settings.chosen[label]:g} used, {rate:g} best"
+    f"{label}: {recorded[label]:g} used, {rate:g} best"
     for label, rate in best.items()
-    if settings.chosen[label] != rate
+    if recorded[label] != rate
   ]
   return [
     Claim(

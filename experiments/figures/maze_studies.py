@@ -2,60 +2,70 @@
 
 import itertools
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from experiments.figures import maze_settings
 from experiments.figures import maze_summaries as summaries
+from experiments.figures.maze_settings import COLOURS, KS, METHODS, Settings
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
   Table,
-  firm,
   in_words,
   larger,
-  spread,
+  mean_plus_minus,
+  nan_if_zero_width,
 )
-from experiments.runs import maze_runs
-from experiments.runs.maze_measures import COMPARED, REPEATS, gradient_norms
-from experiments.runs.maze_presets import COLOURS, PRESETS, config_of
-from experiments.runs.maze_runs import KS
-from maxrl_jax import plotting, stats
+from maxrl_jax import config as configs
+from maxrl_jax import evaluation, plotting, stats
+from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.runs.study import Study
+
+PRESETS = maze_settings.PRESETS
+_GROUPS = 4  # Groups of rollouts whose gradient norms are averaged.
 
 
-def rollouts(preset: str, workdir) -> Result:
-  """−log pass@k after training against the rollouts of a prompt."""
-  settings = PRESETS[preset]
-  rates = maze_runs.rates_of(settings, COMPARED, workdir / "runs")
-  points = {}
-  for num in settings.rollouts:
-    changes = (
-      {} if num == summaries.rollouts_of(settings) else {"rollouts": num}
+def rollouts_studies(settings: Settings, runs) -> dict[str, Study]:
+  """The methods with every number of rollouts, at the same learning rates."""
+  fields = {"rollouts": settings.rollout_numbers}
+  return {
+    "rollouts": maze_settings.at_best_rates(
+      settings, runs, settings.compared, settings.rollout_steps, fields
     )
-    points[num] = summaries.reported(
-      settings, rates, workdir, steps=settings.rollout_steps, **changes
-    )
+  }
+
+
+def rollouts(settings: Settings, runs) -> Result:
+  """−log pass@k after training against the rollouts per maze."""
+  what = rollouts_studies(settings, runs)["rollouts"]
+  trained = iter(maze_settings.train(what, runs))
+  points = {
+    num: {label: next(trained) for label in settings.compared}
+    for num in settings.rollout_numbers
+  }
   caption = (
     "How much is left to learn after"
-    f" {settings.rollout_steps} steps, against the rollouts of a maze; learning"
+    f" {settings.rollout_steps} steps, against the rollouts per maze; learning"
     " rates are those chosen with the most rollouts."
     f" {summaries.describe(settings)}"
   )
   return Result(
     "Mazes: more rollouts (paper, figure 3)",
     [Drawing("maze_rollouts", _draw_rollouts(points), caption)],
-    _rollout_claims(points, settings),
+    _rollout_claims(points),
     [_rollout_table(points)],
   )
 
 
 def _draw_rollouts(points):
-  """A panel for each k; points are {rollouts: {method: [arrays a seed]}}."""
+  """A panel for each k; points are {rollouts: {method: metrics}}."""
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
-    for label in COMPARED:
-      values = [
-        -np.log(summaries.final(runs[label], k)) for runs in points.values()
-      ]
+    for label in next(iter(points.values())):
+      values = [-np.log(summaries.final(p[label], k)) for p in points.values()]
       plotting.interval_curve(
         ax,
         list(points),
@@ -64,48 +74,56 @@ def _draw_rollouts(points):
         label=label,
       )
     plotting.every_tick(ax, list(points), base=2)
-    ax.set(title=f"−log pass@{k}", xlabel="rollouts a maze")
+    ax.set(title=f"−log pass@{k}", xlabel="rollouts per maze")
     ax.set_ylim(bottom=0)
   axes[0].set_ylabel("nats, held-out mazes")
   summaries.legend_below(drawing, axes[0])
   return drawing
 
 
-def _rollout_claims(points, settings) -> list[Claim]:
-  fewest, most = settings.rollouts[0], settings.rollouts[-1]
+def _rollout_claims(points) -> list[Claim]:
+  fewest, most = min(points), max(points)
+  others = [label for label in points[most] if label != "MaxRL"]
   return [
     larger(
-      f"mazes.rollouts.pass_at_{k}.{other.lower()}",
+      f"mazes.rollouts.pass_at_{k}.{summaries.plain(other)}",
       "figure 3",
       f"MaxRL with {fewest} rollouts ends above {other} with {most} in held-out"
       f" pass@{k} (the paper: with 4 above RLOO with 128).",
       summaries.final(points[fewest]["MaxRL"], k),
       summaries.final(points[most][other], k),
     )
-    for other, k in itertools.product(("RLOO", "GRPO"), (1, 256))
+    for other, k in itertools.product(others, (1, 256))
   ]
 
 
 def _rollout_table(points) -> Table:
   rows = [
-    [num, label, *(spread(summaries.final(found, k)) for k in (1, 32, 256))]
+    [num, label]
+    + [mean_plus_minus(summaries.final(run, k)) for k in (1, 32, 256)]
     for num, runs in points.items()
-    for label, found in runs.items()
+    for label, run in runs.items()
   ]
   header = ["rollouts", "method", "pass@1", "pass@32", "pass@256"]
   return Table("Held-out mazes after training.", header, rows)
 
 
-def scarce(preset: str, workdir) -> Result:
+def scarce_studies(settings: Settings, runs) -> dict[str, Study]:
+  """The methods on a small fixed training set."""
+  fields = {"task.train_size": (settings.scarce,)}
+  return {
+    "scarce": maze_settings.at_best_rates(
+      settings, runs, settings.compared, settings.scarce_steps, fields
+    )
+  }
+
+
+def scarce(settings: Settings, runs) -> Result:
   """pass@k of held-out mazes over epochs on a small fixed training set."""
-  settings = PRESETS[preset]
-  rates = maze_runs.rates_of(settings, COMPARED, workdir / "runs")
-  changes = {"task.train_size": settings.scarce}
-  runs = summaries.reported(
-    settings, rates, workdir, steps=settings.scarce_steps, **changes
-  )
-  config = config_of(settings, "rl")
-  epochs = config.batch_size / settings.scarce
+  what = scarce_studies(settings, runs)["scarce"]
+  trained = maze_settings.train(what, runs)
+  by_method = dict(zip(settings.compared, trained, strict=True))
+  epochs = settings.batch_size / settings.scarce
   caption = (
     f"{settings.scarce} training mazes for"
     f" {settings.scarce_steps * epochs:.0f} epochs (drawn with replacement);"
@@ -113,34 +131,22 @@ def scarce(preset: str, workdir) -> Result:
   )
   return Result(
     "Mazes: scarce data (paper, figure 4)",
-    [Drawing("maze_scarce", _draw_scarce(runs, epochs), caption)],
-    _scarce_claims(runs),
-    [summaries.results_table(runs)],
+    [Drawing("maze_scarce", _draw_scarce(by_method, epochs), caption)],
+    _scarce_claims(by_method),
+    [summaries.results_table(by_method)],
   )
 
 
 def _draw_scarce(runs, epochs: float):
-  """Over `epochs` a step: pass@k of held-out mazes, pass rate in training."""
+  """pass@k of held-out mazes and pass rate in training; `epochs` per step."""
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes[:3], (1, 32, 256), strict=True):
-    for label, found in runs.items():
-      values = maze_runs.pass_at_k(maze_runs.stacked(found, "correct"), k)
-      plotting.interval_curve(
-        ax,
-        found[0]["step"] * epochs,
-        stats.mean_interval(values),
-        colour=COLOURS[label],
-        label=label,
-      )
+    summaries.draw_evaluations(ax, runs, k, epochs)
     ax.set(title=f"pass@{k}, held-out mazes", xlabel="epochs")
-    summaries.cap(ax)
-  for label, found in runs.items():
-    rate = maze_runs.stacked(found, "pass_rate")
-    window = max(rate.shape[1] // 20, 1)
-    values = summaries.running_mean(rate, window)
-    mean, low, high = stats.mean_interval(values)
-    x = (window / 2 + np.arange(values.shape[1])) * epochs
-    plotting.curve(axes[3], x, mean, low=low, high=high, colour=COLOURS[label])
+  for label, run in runs.items():
+    summaries.draw_training(
+      axes[3], run, "pass_rate", epochs, colour=COLOURS[label]
+    )
   axes[3].set(title="pass rate, training mazes", xlabel="epochs")
   summaries.cap(axes[3])
   summaries.legend_below(drawing, axes[0])
@@ -148,41 +154,39 @@ def _draw_scarce(runs, epochs: float):
 
 
 def _scarce_claims(runs) -> list[Claim]:
+  others = [label for label in runs if label != "MaxRL"]
   claims = [
     summaries.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
-    for other in ("GRPO", "RLOO")
+    for other in others
   ]
-  for label in ("GRPO", "RLOO"):
-    correct = maze_runs.stacked(runs[label], "correct")
-    before = maze_runs.pass_at_k(correct[0, 0], 256)
-    after = maze_runs.pass_at_k(correct[:, -1], 256)
+  before = summaries.at_start(runs, 256)
+  for label in others:
+    after = summaries.final(runs[label], 256)
     fall = stats.mean_interval(after - before)
     claims.append(
       Claim(
-        f"mazes.scarce.falls.{label.lower()}",
+        f"mazes.scarce.falls.{summaries.plain(label)}",
         "figure 4",
         f"{label} ends below the warm-up in held-out pass@256.",
         f"{after.mean():.3f} against {before:.3f}, difference {in_words(fall)}",
         "95 % interval below 0",
-        bool(firm(fall).high < 0),
+        bool(nan_if_zero_width(fall).high < 0),
       )
     )
   return claims
 
 
-def gradients(preset: str, workdir) -> Result:
-  """Norm of a maze's own gradient against its pass rate, at the warm-up."""
-  settings = PRESETS[preset]
-  config = config_of(settings, "rl")
-  found = maze_runs.measured(
-    settings, workdir / "runs", "maze gradients", gradient_norms
+def gradients(settings: Settings, runs) -> Result:
+  """Norm of a single maze's gradient against its pass rate, at the warm-up."""
+  measured = maze_settings.at_warm_up(
+    settings, runs, gradient_norms, methods=settings.compared, groups=_GROUPS
   )
   drawing, ax = plotting.axes(width=5.0, height=3.4)
-  rate = found["pass_rate"]
+  rate = measured["pass_rate"]
   eighths = np.array_split(np.argsort(rate), 8)
   middles = [rate[rows].mean() for rows in eighths]
-  for label in COMPARED:
-    norms = found[label]
+  for label in settings.compared:
+    norms = measured[label]
     ax.scatter(rate, norms, s=5, alpha=0.25, color=COLOURS[label], linewidths=0)
     means = [norms[rows].mean() for rows in eighths]
     plotting.marked_curve(
@@ -195,28 +199,63 @@ def gradients(preset: str, workdir) -> Result:
   )
   ax.legend()
   caption = (
-    f"Norm of the gradient from one maze's {config.rollouts} rollouts against"
-    f" its pass rate, {len(rate)} mazes after the warm-up; a point a maze, mean"
-    f" of {REPEATS} groups; lines: means of an eighth of the mazes each."
+    f"Norm of the gradient from one maze's {settings.rollouts} rollouts against"
+    f" its pass rate, {len(rate)} mazes after the warm-up; one point per maze,"
+    f" mean of {_GROUPS} groups; lines: means of an eighth of the mazes each."
   )
   return Result(
     "Mazes: gradient norm against pass rate (paper, figure 6)",
     [Drawing("maze_gradients", drawing, caption)],
-    _gradient_claims(found),
+    _gradient_claims(measured),
     [],
   )
 
 
-def _gradient_claims(found) -> list[Claim]:
-  rate = found["pass_rate"]
+def gradient_norms(
+  config, trainer, params, methods: tuple[str, ...], groups: int
+) -> dict[str, np.ndarray]:
+  """Norms of every maze's gradient by method, and pass rates."""
+  prompts = trainer.task.splits["validation"]
+  count = prompts.inputs.shape[0]
+  measured: dict[str, np.ndarray] = {}
+  for label in methods:
+    fields = {f"estimator.{k}": value for k, value in METHODS[label].items()}
+    of_method = configs.overlay(config, fields)
+    loss = make_loss(of_method, trainer.task, trainer.policy)
+
+    @jax.jit
+    def norms(params, key, loss=loss):
+      return evaluation.gradient_norms(
+        lambda *arguments: loss(*arguments)[0],
+        params,
+        jax.random.split(key, count),
+        prompts,
+      )
+
+    keys = jax.random.split(jax.random.key(2), groups)
+    measured[label] = np.mean([norms(params, key) for key in keys], 0)
+  correct = jax.jit(
+    lambda params: evaluation.success_counts(
+      trainer.policy, params, prompts, trainer.task, jax.random.key(3), KS[-1]
+    )
+  )(params)
+  return measured | {"pass_rate": np.asarray(correct / jnp.float32(KS[-1]))}
+
+
+def _gradient_claims(measured) -> list[Claim]:
+  rate = measured["pass_rate"]
   order = np.argsort(rate)
   hard, easy = order[: len(order) // 4], order[len(order) // 2 :]
   # Where the easier half has no gradient at all there is no ratio.
   with np.errstate(divide="ignore", invalid="ignore"):
-    ratio = {m: found[m][hard].mean() / found[m][easy].mean() for m in COMPARED}
+    ratio = {
+      label: norms[hard].mean() / norms[easy].mean()
+      for label, norms in measured.items()
+      if label != "pass_rate"
+    }
   return [
     Claim(
-      f"mazes.gradients.{other.lower()}",
+      f"mazes.gradients.{summaries.plain(other)}",
       "figure 6",
       "The hardest quarter of mazes has a larger share of MaxRL's gradient than"
       f" of {other}'s.",
@@ -225,5 +264,6 @@ def _gradient_claims(found) -> list[Claim]:
       "larger",
       bool(ratio["MaxRL"] > ratio[other]),
     )
-    for other in ("GRPO", "RLOO")
+    for other in ratio
+    if other != "MaxRL"
   ]

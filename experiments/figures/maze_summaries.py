@@ -1,76 +1,86 @@
-"""What the figures of mazes share: runs, summaries, tables and claims."""
+"""What the figures of mazes share: captions, panels, tables and claims.
 
-import itertools
+`runs` are {method: {metric: [seeds, …]}}.
+"""
 
 import numpy as np
 
-from experiments.reports.results import Claim, Table, larger, spread
-from experiments.runs import maze_runs
-from experiments.runs.maze_presets import COLOURS, config_of
-from experiments.runs.maze_runs import KS, Run
+from experiments.figures.maze_settings import COLOURS, KS, config_of
+from experiments.reports.results import Claim, Table, larger, mean_plus_minus
 from maxrl_jax import plotting, stats
-
-
-def reported(settings, rates: dict[str, float], workdir, **changes):
-  """{method: [arrays a seed]} at the rates chosen."""
-  steps = changes.pop("steps", settings.steps)
-  more = tuple(sorted(changes.items()))
-  wanted = [
-    Run(label, rate, seed, steps, more)
-    for seed, (label, rate) in itertools.product(settings.seeds, rates.items())
-  ]
-  found = maze_runs.train(settings, wanted, workdir / "runs")
-  runs: dict[str, list] = {label: [] for label in rates}
-  for run, arrays in zip(wanted, found, strict=True):
-    runs[run.label].append(arrays)
-  return runs
-
-
-def rollouts_of(settings) -> int:
-  return config_of(settings, "rl").rollouts
 
 
 def describe(settings) -> str:
   """The setting in a sentence or two, for captions."""
   config = config_of(settings, "rl")
-  size, policy = config.task.size, config.policy
+  rates = ", ".join(f"{rate:g}" for rate in settings.rates)
   return (
-    f"Mazes of {size} × {size}, fresh ones in every step; transformer of"
-    f" {policy.num_layers} layers, {policy.hidden_size} wide; all runs start"
-    f" from one supervised warm-up of {settings.warmup} steps. Batches of"
-    f" {config.batch_size} mazes with {config.rollouts} rollouts,"
+    f"Mazes of {settings.size} × {settings.size}, fresh ones in every step;"
+    f" transformer of {settings.layers} layers, {settings.width} wide; all runs"
+    f" start from one supervised warm-up of {settings.warmup} steps. Batches of"
+    f" {settings.batch_size} mazes with {settings.rollouts} rollouts,"
     f" {config.optimizer.name}, a learning rate chosen for each method from"
-    f" {', '.join(f'{rate:g}' for rate in settings.rates)}."
-    f" {settings.mazes} held-out mazes, {KS[-1]} rollouts each. Mean and 95 %"
-    f" interval over {len(settings.seeds)} seeds."
+    f" {rates}. {settings.mazes} held-out mazes, {KS[-1]} rollouts each. Mean"
+    f" and 95 % interval over {settings.seeds} seeds."
   )
 
 
-def final(found, k: int) -> np.ndarray:
+def pass_at(run, k: int) -> np.ndarray:
+  """pass@k of held-out mazes, [seeds, evaluations]."""
+  return run[f"test_pass@{k}"]
+
+
+def final(run, k: int) -> np.ndarray:
   """pass@k of held-out mazes after training, [seeds]."""
-  return maze_runs.pass_at_k(maze_runs.stacked(found, "correct")[:, -1], k)
+  return pass_at(run, k)[:, -1]
 
 
-def ends_above(runs, ours, theirs, k, source, figure) -> Claim:
+def at_start(runs, k: int) -> float:
+  """pass@k of held-out mazes after the warm-up, from which all runs start."""
+  return float(pass_at(next(iter(runs.values())), k)[0, 0])
+
+
+def coverage(run) -> np.ndarray:
+  """pass@k for each of KS after training, [seeds, len(KS)]."""
+  return np.stack([final(run, k) for k in KS], -1)
+
+
+def ends_above(runs, first, second, k, source, figure) -> Claim:
   """Whether one method ends above another in held-out pass@k."""
-  name = theirs.lower().replace(" ", "_")
   return larger(
-    f"mazes.{figure}.pass_at_{k}.{name}",
+    f"mazes.{figure}.pass_at_{k}.{plain(second)}",
     source,
-    f"{ours} ends above {theirs} in held-out pass@{k}.",
-    final(runs[ours], k),
-    final(runs[theirs], k),
+    f"{first} ends above {second} in held-out pass@{k}.",
+    final(runs[first], k),
+    final(runs[second], k),
   )
 
 
-def coverage(found) -> np.ndarray:
-  """pass@k for each of KS after training, [seeds, len(KS)]."""
-  final = maze_runs.stacked(found, "correct")[:, -1]
-  return np.stack([maze_runs.pass_at_k(final, k) for k in KS], -1)
+def plain(label: str) -> str:
+  """A method's label in the id of a claim."""
+  return label.lower().replace(" ", "_")
+
+
+def draw_training(ax, run, name: str, scale: float = 1.0, **style) -> None:
+  """Running means of a training metric over a twentieth of all steps.
+
+  Args:
+    ax: to draw on.
+    run: of a method.
+    name: of the metric.
+    scale: of a step on the x axis.
+    **style: as in `plotting.curve`.
+  """
+  values = run[f"train_{name}"]
+  window = max(values.shape[1] // 20, 1)
+  means = running_mean(values, window)
+  x = (window / 2 + np.arange(means.shape[1])) * scale
+  mean, low, high = stats.mean_interval(means)
+  plotting.curve(ax, x, mean, low=low, high=high, **style)
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-  """Means over `window` neighbours along the last axis, ends left out."""
+  """Means over `window` neighbours along the last axis, without the ends."""
   total = np.cumsum(np.pad(values, ((0, 0), (1, 0))), -1)
   return (total[:, window:] - total[:, :-window]) / window
 
@@ -79,20 +89,24 @@ def draw_pass_at_k(runs, ks):
   """A panel for each k: pass@k over steps."""
   drawing, axes = plotting.axes(columns=len(ks), width=2.8, height=3.0)
   for ax, k in zip(axes, ks, strict=True):
-    for label, found in runs.items():
-      values = maze_runs.pass_at_k(maze_runs.stacked(found, "correct"), k)
-      plotting.interval_curve(
-        ax,
-        found[0]["step"],
-        stats.mean_interval(values),
-        colour=COLOURS[label],
-        label=label,
-      )
+    draw_evaluations(ax, runs, k)
     ax.set(title=f"pass@{k}", xlabel="steps of RL")
-    cap(ax)
   axes[0].set_ylabel("held-out mazes")
   legend_below(drawing, axes[0])
   return drawing
+
+
+def draw_evaluations(ax, runs, k: int, scale: float = 1.0) -> None:
+  """pass@k of held-out mazes; `scale` as in `draw_training`."""
+  for label, run in runs.items():
+    plotting.interval_curve(
+      ax,
+      run["eval_step"] * scale,
+      stats.mean_interval(pass_at(run, k)),
+      colour=COLOURS[label],
+      label=label,
+    )
+  cap(ax)
 
 
 def cap(ax) -> None:
@@ -111,24 +125,18 @@ def legend_below(drawing, ax, most: int = 5) -> None:
 
 
 def results_table(runs) -> Table:
-  """pass@k, solved and length of every method after training."""
+  """pass@k, length and entropy of every method after training."""
   ks = (1, 8, 32, 128, 256)
-
-  def row(label, correct, length, entropy):
-    passes = [spread(maze_runs.pass_at_k(correct, k)) for k in ks]
-    return [label, *passes, length, entropy]
-
-  rows = []
-  for label, found in runs.items():
-    last = [
-      spread(maze_runs.stacked(found, name)[:, -20:].mean(-1), 2)
-      for name in ("length", "entropy")
-    ]
-    correct = maze_runs.stacked(found, "correct")[:, -1]
-    rows.append(row(label, correct, *last))
-  start = next(iter(runs.values()))[0]["correct"][0]
-  before = [f"{maze_runs.pass_at_k(start, k):.3f}" for k in ks]
-  rows.insert(0, ["after warm-up", *before, "", ""])
+  rows = [["after warm-up", *(f"{at_start(runs, k):.3f}" for k in ks), "", ""]]
+  for label, run in runs.items():
+    last = [run[f"train_{x}"][:, -20:].mean(-1) for x in ("length", "entropy")]
+    rows.append(
+      [
+        label,
+        *(mean_plus_minus(final(run, k)) for k in ks),
+        *(mean_plus_minus(values, 2) for values in last),
+      ]
+    )
   return Table(
     "Held-out mazes after training; tokens of an answer and entropy of a token"
     " (nats) in the last 20 batches. Mean ± half the 95 % interval over seeds.",

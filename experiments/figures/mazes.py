@@ -2,40 +2,49 @@
 
 import numpy as np
 
+from experiments.figures import maze_settings
 from experiments.figures import maze_summaries as summaries
+from experiments.figures.maze_settings import COLOURS, KS, METHODS, Settings
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
-  firm,
   in_words,
   larger,
+  nan_if_zero_width,
 )
-from experiments.runs import maze_runs
-from experiments.runs.maze_presets import COLOURS, METHODS, PRESETS
-from experiments.runs.maze_runs import KS
 from maxrl_jax import evaluation, plotting, stats
+from maxrl_jax.runs.study import Study
 
-_MAIN = ("MaxRL", "GRPO", "RLOO")
+PRESETS = maze_settings.PRESETS
 _PUBLISHED = ("GRPO", "RLOO", "GRPO + entropy", "pass@16")  # In table 3.
 _SHOWN = (1, 32, 128, 256)  # k of pass@k over steps.
 
 
-def figure(preset: str, workdir) -> Result:
+def studies(settings: Settings, runs) -> dict[str, Study]:
+  """MaxRL and the methods that it is compared with."""
+  return {
+    "methods": maze_settings.at_best_rates(
+      settings, runs, settings.compared, settings.steps
+    )
+  }
+
+
+def figure(settings: Settings, runs) -> Result:
   """MaxRL, GRPO and RLOO: pass@k over steps, coverage, prompts solved."""
-  settings = PRESETS[preset]
-  rates = maze_runs.rates_of(settings, _MAIN, workdir / "runs")
-  runs = summaries.reported(settings, rates, workdir)
-  what = summaries.describe(settings)
+  what = studies(settings, runs)["methods"]
+  trained = maze_settings.train(what, runs)
+  by_method = dict(zip(settings.compared, trained, strict=True))
   drawings = [
     Drawing(
       "maze_pass_at_k",
-      summaries.draw_pass_at_k(runs, _SHOWN),
-      f"pass@k of held-out mazes over steps of RL. {what}",
+      summaries.draw_pass_at_k(by_method, _SHOWN),
+      "pass@k of held-out mazes over steps of RL."
+      f" {summaries.describe(settings)}",
     ),
     Drawing(
       "maze_coverage",
-      _draw_coverage(runs),
+      _draw_coverage(by_method),
       "Left: coverage of held-out mazes after training against k, mean and"
       " 95 % interval over seeds. Right: test-time scaling efficiency, how many"
       " fewer samples MaxRL needs for the coverage that the other method has"
@@ -44,38 +53,47 @@ def figure(preset: str, workdir) -> Result:
     ),
     Drawing(
       "maze_solved",
-      _draw_solved(runs, settings),
+      _draw_solved(by_method),
       "Share of mazes with at least one success: of a step's training batch,"
-      f" among its {summaries.rollouts_of(settings)} rollouts, and of held-out"
-      f" mazes, among {KS[-1]}; and what goes with it. Running means over a"
+      f" among its {settings.rollouts} rollouts, and of held-out mazes, among"
+      f" {KS[-1]}; and training metrics beside it. Running means over a"
       " twentieth of training.",
     ),
   ]
   return Result(
     "Mazes (paper, figures 5, 7, 12, 17)",
     drawings,
-    _claims(runs),
-    [summaries.results_table(runs)],
+    _claims(by_method),
+    [summaries.results_table(by_method)],
   )
 
 
-def baselines(preset: str, workdir) -> Result:
+def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
+  """All methods."""
+  return {
+    "methods": maze_settings.at_best_rates(
+      settings, runs, list(METHODS), settings.steps
+    )
+  }
+
+
+def baselines(settings: Settings, runs) -> Result:
   """Table 3: GRPO with entropy, pass@16, power, TailRL and lower orders."""
-  settings = PRESETS[preset]
-  rates = maze_runs.rates_of(settings, tuple(METHODS), workdir / "runs")
-  runs = summaries.reported(settings, rates, workdir)
+  what = baselines_studies(settings, runs)["methods"]
+  trained = maze_settings.train(what, runs)
+  by_method = dict(zip(METHODS, trained, strict=True))
   return Result(
     "Mazes: other baselines (paper, table 3 and figure 18)",
     [
       Drawing(
         "maze_baselines",
-        summaries.draw_pass_at_k(runs, (1, 256)),
+        summaries.draw_pass_at_k(by_method, (1, 256)),
         "pass@k of held-out mazes over steps of RL."
         f" {summaries.describe(settings)}",
       )
     ],
-    _baseline_claims(runs),
-    [summaries.results_table(runs)],
+    _baseline_claims(by_method),
+    [summaries.results_table(by_method)],
   )
 
 
@@ -87,40 +105,38 @@ def _baseline_claims(runs) -> list[Claim]:
   ]
 
 
+def _others(runs) -> list[str]:
+  return [label for label in runs if label != "MaxRL"]
+
+
 def _factors(runs, label: str) -> np.ndarray:
   """The efficiency of MaxRL over another method, [seeds, len(KS)]."""
-  pairs = zip(
-    summaries.coverage(runs["MaxRL"]),
-    summaries.coverage(runs[label]),
-    strict=True,
-  )
-  return np.stack(
-    [evaluation.sampling_efficiency(KS, ours, theirs) for ours, theirs in pairs]
-  )
+  first, second = (summaries.coverage(runs[m]) for m in ("MaxRL", label))
+  pairs = zip(first, second, strict=True)
+  return np.stack([evaluation.sampling_efficiency(KS, *pair) for pair in pairs])
 
 
 def _draw_coverage(runs):
   drawing, (left, right) = plotting.axes(columns=2, width=3.9, height=3.2)
-  for label, found in runs.items():
+  for label, run in runs.items():
     plotting.interval_curve(
       left,
       KS,
-      stats.mean_interval(summaries.coverage(found)),
+      stats.mean_interval(summaries.coverage(run)),
       colour=COLOURS[label],
       label=label,
     )
-  start = next(iter(runs.values()))[0]["correct"][0]
   plotting.curve(
     left,
     KS,
-    np.array([maze_runs.pass_at_k(start, k) for k in KS]),
+    [summaries.at_start(runs, k) for k in KS],
     colour="#666666",
     label="after warm-up",
     linestyle="--",
   )
-  for label in (label for label in runs if label != "MaxRL"):
+  for label in _others(runs):
     factors = _factors(runs, label)
-    # A range of few seeds says what an interval would only pretend to.
+    # An interval of few seeds would claim more than their range does.
     plotting.marked_curve(
       right,
       KS,
@@ -141,29 +157,23 @@ def _draw_coverage(runs):
   return drawing
 
 
-def _draw_solved(runs, settings):
-  panels = (
-    ("solved", "training mazes solved"),
-    ("test", "held-out mazes solved"),
-    ("pass_rate", "training pass rate"),
-    ("entropy", "entropy of a token, nats"),
-    ("length", "tokens of an answer"),
-  )
+def _draw_solved(runs):
+  panels = {
+    "solved": "training mazes solved",
+    "test_solved": "held-out mazes solved",
+    "pass_rate": "training pass rate",
+    "entropy": "entropy of a token, nats",
+    "length": "tokens of an answer",
+  }
   drawing, axes = plotting.axes(columns=len(panels), width=2.5, height=3.0)
-  window = max(settings.steps // 20, 1)
-  for label, found in runs.items():
-    for ax, (name, _) in zip(axes, panels, strict=True):
-      if name == "test":
-        steps = found[0]["step"]
-        values = np.mean(maze_runs.stacked(found, "correct") > 0, -1)
+  for ax, (name, title) in zip(axes, panels.items(), strict=True):
+    for label, run in runs.items():
+      style = {"colour": COLOURS[label], "label": label}
+      if name == "test_solved":
+        mean, low, high = stats.mean_interval(run[name])
+        plotting.curve(ax, run["eval_step"], mean, low=low, high=high, **style)
       else:
-        values = summaries.running_mean(maze_runs.stacked(found, name), window)
-        steps = window / 2 + np.arange(values.shape[1])
-      mean, low, high = stats.mean_interval(values)
-      plotting.curve(
-        ax, steps, mean, low=low, high=high, colour=COLOURS[label], label=label
-      )
-  for ax, (_, title) in zip(axes, panels, strict=True):
+        summaries.draw_training(ax, run, name, **style)
     ax.set(title=title, xlabel="steps of RL")
   for ax in axes[:3]:
     summaries.cap(ax)
@@ -175,25 +185,23 @@ def _draw_solved(runs, settings):
 def _claims(runs) -> list[Claim]:
   claims = [
     summaries.ends_above(runs, "MaxRL", other, k, "figure 17", "main")
-    for other in ("GRPO", "RLOO")
+    for other in _others(runs)
     for k in _SHOWN
   ]
-  for other in ("GRPO", "RLOO"):
+  late = {
+    label: run["train_solved"][:, -run["train_solved"].shape[1] // 4 :].mean(-1)
+    for label, run in runs.items()
+  }
+  for other in _others(runs):
     claims.append(_fewer_samples(runs, other))
-    late = {
-      label: maze_runs.stacked(found, "solved")[
-        :, -len(found[0]["solved"]) // 4 :
-      ]
-      for label, found in runs.items()
-    }
     claims.append(
       larger(
-        f"mazes.main.solved.{other.lower()}",
+        f"mazes.main.solved.{summaries.plain(other)}",
         "figures 7 and 12",
         f"In the last quarter of training MaxRL solves more of its training"
         f" mazes at least once than {other}.",
-        late["MaxRL"].mean(-1),
-        late[other].mean(-1),
+        late["MaxRL"],
+        late[other],
       )
     )
   return claims
@@ -206,7 +214,7 @@ def _fewer_samples(runs, other: str) -> Claim:
   mean = stats.mean_interval(np.log(factors))
   interval = stats.Interval(*map(np.exp, mean))
   return Claim(
-    f"mazes.main.efficiency.{other.lower()}",
+    f"mazes.main.efficiency.{summaries.plain(other)}",
     "figure 5",
     f"For the coverage that {other} has with {KS[-1]} samples MaxRL needs at"
     " most half as many (the paper: 2.3 to 19.2 times fewer than GRPO, of an"
@@ -214,5 +222,5 @@ def _fewer_samples(runs, other: str) -> Claim:
     f"{in_words(interval, '.1f')} times fewer, geometric mean of seeds (nan:"
     " one does not reach it)",
     "95 % interval above 2",
-    bool(firm(interval).low >= 2),
+    bool(nan_if_zero_width(interval).low >= 2),
   )

@@ -1,6 +1,7 @@
-"""Figure 1: the weight each objective gives a prompt of pass rate p."""
+"""Figure 1: the weight that objectives give to a prompt of pass rate p."""
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,19 +10,26 @@ import numpy as np
 from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import estimators, evaluation, objectives, plotting
 
-ORDERS = (1, 2, 4, 8, 16, 32, 64, 128)
-_NUM = 129  # Rollouts a group: order N − 1 is the largest centred one.
-_GROUPS = {"quick": 2**14, "full": 2**18}
+
+class Settings(NamedTuple):
+  """Choices of the figure; `groups` of rollouts per pass rate."""
+
+  orders: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
+  rollouts: int = 129  # Order N − 1 is the largest centred one.
+  groups: int = 2**14
 
 
-def figure(preset: str, workdir) -> Result:
-  """w(p) on log axes, with what the estimator gives on average on top."""
-  del workdir
-  measured = _measured_weights(_GROUPS[preset])
+PRESETS = {"quick": Settings(), "full": Settings(groups=2**18)}
+
+
+def figure(settings: Settings, runs) -> Result:
+  """w(p) on log axes, and mean estimates of MaxRL."""
+  del runs
+  measured = _measured_weights(settings)
   caption = (
     "Population weights w(p), lines, and the mean gradient estimate of"
-    f" MaxRL divided by ∇p, dots: N = {_NUM} rollouts of a two-armed policy,"
-    f" {_GROUPS[preset]:,} groups a dot."
+    f" MaxRL divided by ∇p, dots: N = {settings.rollouts} rollouts of a"
+    f" two-armed policy, {settings.groups:,} groups per dot."
   )
   return Result(
     "Weight functions (paper, figure 1)",
@@ -36,13 +44,13 @@ def _draw(measured):
   p = np.append(p, 1 - np.geomspace(1e-2, 1e-4, 40)).astype(np.float32)
   p.sort()
   drawing, ax = plotting.axes(width=5.6, height=4.2)
-  for i, order in enumerate(ORDERS):
-    colour = plotting.shade(i / (len(ORDERS) - 1))
+  for i, (order, points) in enumerate(measured.items()):
+    colour = plotting.shade(i / max(len(measured) - 1, 1))
     weight = objectives.maxrl(order).weight(p)
     label = "RL (T = 1)" if order == 1 else f"MaxRL T = {order}"
     plotting.curve(ax, p, weight, colour=colour, label=label)
-    means = [m[1] for m in measured[order]]
-    ax.plot([m[0] for m in measured[order]], means, "o", ms=3.5, color=colour)
+    pass_rates, means, *_ = zip(*points, strict=True)
+    ax.plot(pass_rates, means, "o", ms=3.5, color=colour)
   for name, make in (
     ("maximum_likelihood", objectives.maximum_likelihood),
     ("grpo", objectives.grpo),
@@ -67,10 +75,10 @@ def _draw(measured):
   return drawing
 
 
-def _measured_weights(groups: int):
+def _measured_weights(settings: Settings):
   """{order: [(p, mean weight, standard error, exact weight)]}."""
   measured: dict[int, list] = {}
-  for order in ORDERS:
+  for order in settings.orders:
     estimator = functools.partial(estimators.maxrl, order=order)
     exact = objectives.maxrl(order).weight
     measured[order] = []
@@ -80,8 +88,8 @@ def _measured_weights(groups: int):
         estimator,
         jnp.log(jnp.array([p, 1 - p])),
         jnp.array([True, False]),
-        _NUM,
-        groups,
+        settings.rollouts,
+        settings.groups,
       )
       slope = p * (1 - p)  # ∂p/∂logit of the successful arm
       mean, error = moments.mean[0] / slope, moments.standard_error[0] / slope

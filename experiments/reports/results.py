@@ -1,8 +1,7 @@
-"""What a figure hands to the report, and how it is kept on disk.
+"""Results of figures: drawings, claims and tables, and their files.
 
 Each figure of a work folder has figures/*.png, *.svg and a results/NAME.json
-with its captions, claims and tables: one figure can be made again without
-losing the others, and an interrupted reproduction keeps what it has.
+with its captions, claims and tables, so that figures are independent.
 """
 
 import json
@@ -14,14 +13,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from maxrl_jax import stats
-from maxrl_jax.runs.files import write_whole
+from maxrl_jax.runs.files import write_text
 
 
 class Claim(NamedTuple):
   """A statement that the measurement may refute.
 
-  `measured` and `threshold` are what was compared, in words and numbers;
-  `holds` is the outcome, never an opinion.
+  Attributes:
+    id: FIGURE.NAME.
+    source: the paper's figure or section, or 'own'.
+    statement: in words.
+    measured: the measurement.
+    threshold: the condition under which the claim holds.
+    holds: the outcome.
   """
 
   id: str
@@ -49,25 +53,25 @@ class Table(NamedTuple):
 
 
 class Result(NamedTuple):
-  """Everything one figure of the paper gives."""
+  """The results of one figure."""
 
   title: str
   drawings: list[Drawing]
   claims: list[Claim]
   tables: list[Table]
-  made_by: str = ""  # Command, time and machine, once it is known.
+  made_by: str = ""  # Command, time and machine.
 
 
-def spread(values: np.ndarray, digits: int = 3) -> str:
+def mean_plus_minus(values: np.ndarray, digits: int = 3) -> str:
   """Mean over runs ± half its 95 % interval, for a table."""
   mean, low, _ = stats.mean_interval(values)
   return f"{mean:.{digits}f} ± {mean - low:.{digits}f}"
 
 
-def firm(interval: stats.Interval) -> stats.Interval:
-  """The interval as far as a claim may rest on it: NaN where it has no width.
+def nan_if_zero_width(interval: stats.Interval) -> stats.Interval:
+  """The interval, NaN if it has no width: no claim may rest on it.
 
-  Few seeds that end all alike do not tell how another one would end.
+  Identical outcomes of a few seeds say nothing about another one.
   """
   mean, low, high = interval
   flat = _has_no_width(interval)
@@ -81,7 +85,7 @@ def _has_no_width(interval: stats.Interval):
 
 
 def in_words(interval: stats.Interval, digits: str = ".3f") -> str:
-  """A mean and its interval, for what a claim measured."""
+  """A mean and its interval, for a claim's measurement."""
   mean, low, high = interval
   if _has_no_width(interval):
     return f"{mean:{digits}}, and no seed differs"
@@ -96,7 +100,7 @@ def larger(
   second: np.ndarray,
   digits: int = 3,
 ) -> Claim:
-  """The claim that runs of one kind have the larger mean, [runs] each."""
+  """The claim that the first runs have a larger mean, [runs] each."""
   gap = stats.difference_interval(first, second)
   return Claim(
     id,
@@ -105,7 +109,7 @@ def larger(
     f"{np.mean(first):.{digits}f} against {np.mean(second):.{digits}f},"
     f" difference {in_words(gap, f'.{digits}f')}",
     "95 % interval above 0",
-    bool(firm(gap).low > 0),
+    bool(nan_if_zero_width(gap).low > 0),
   )
 
 
@@ -118,7 +122,7 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
     "claims": [claim._asdict() for claim in result.claims],
   }
   text = json.dumps(record, indent=2, default=_plain) + "\n"
-  write_whole(workdir / "results" / f"{name}.json", text)
+  write_text(workdir / "results" / f"{name}.json", text)
 
 
 def _plain(value):
@@ -139,7 +143,7 @@ def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
 
 
 def load(name: str, workdir: pathlib.Path) -> Result | None:
-  """What `save` wrote; None where the figure has not been made yet."""
+  """The result that `save` wrote; None if there is none."""
   path = workdir / "results" / f"{name}.json"
   if not path.exists():
     return None

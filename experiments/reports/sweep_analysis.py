@@ -1,19 +1,21 @@
-"""What a sweep's runs say: methods, the learning rates they chose, scores.
+"""Methods of a sweep, the learning rates that they choose, and their scores.
 
-Learning rates are chosen on some seeds, by the validation split, and every
-number that is reported comes from the other seeds and the test split.
+Learning rates are chosen by the validation split on a quarter of the seeds; all
+scores are of the test split and the other seeds.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from experiments.runs.rates import best_rate
-from maxrl_jax.learning.update import RATE
+from maxrl_jax.config import RATE
+from maxrl_jax.runs import dataset
+from maxrl_jax.runs.choose import Choice, best_rate, mean_scores
 from maxrl_jax.runs.grid import Axis, points
 
-# What fields are called in figures and tables.
+# Names of fields in figures and tables.
 SYMBOLS = {
   RATE: "rate",
   "batch_size": "B",
@@ -31,28 +33,25 @@ class Method(NamedTuple):
   """A point of the grid without its learning rate, at the rate it chose.
 
   Attributes:
-    label: the fields that tell it from others.
+    label: the fields in which it differs from others.
     fields: the same, as values.
-    rate: chosen; None where rates are not swept.
-    edge: whether that is the smallest or largest there was.
-    by_rate: rows of the data set that are reported, by learning rate; each by
-      seed.
+    choice: its learning rate, None where the grid has none.
+    by_rate: reported rows of the data set by learning rate, sorted by seed.
   """
 
   label: str
   fields: dict
-  rate: float | None
-  edge: bool
+  choice: Choice
   by_rate: dict[float | None, np.ndarray]
 
   @property
   def runs(self) -> np.ndarray:
     """The rows of the chosen rate."""
-    return self.by_rate[self.rate]
+    return self.by_rate[self.choice.rate]
 
 
 class Sweep(NamedTuple):
-  """What figures and tables are made from.
+  """The runs of a grid, sorted by method.
 
   Attributes:
     data: all runs.
@@ -60,12 +59,12 @@ class Sweep(NamedTuple):
     score: the metric, 'pass@1' or 'nll'.
     larger: whether more of it is better.
     chooses: whether any method has several learning rates.
-    tuning: seeds that chose among them; none where there is no choice.
+    tuning: seeds that choose among them; empty without a choice.
     methods: of the grid.
   """
 
   data: xr.Dataset
-  axes: list[Axis]
+  axes: Sequence[Axis]
   score: str
   larger: bool
   chooses: bool
@@ -74,11 +73,11 @@ class Sweep(NamedTuple):
 
   def test(self, method: Method, score: str | None = None) -> np.ndarray:
     """Final test scores of a method's reported runs."""
-    return self.data[f"test_{score or self.score}"].values[method.runs]
+    return dataset.final(self.data, f"test_{score or self.score}")[method.runs]
 
 
-def analyse(data: xr.Dataset, axes: list[Axis]) -> Sweep:
-  """Chooses a learning rate for every method, and sorts its runs by seed."""
+def analyse(data: xr.Dataset, axes: Sequence[Axis]) -> Sweep:
+  """Chooses a learning rate for every method."""
   regression = "test_excess_nll" in data
   score, larger = ("nll", False) if regression else ("pass@1", True)
   seeds = np.unique(data["seed"].values)
@@ -88,10 +87,10 @@ def analyse(data: xr.Dataset, axes: list[Axis]) -> Sweep:
     _, by_rate = groups.setdefault(repr(fields), (fields, {}))
     by_rate[point.get(RATE)] = index
   chooses = any(len(by_rate) > 1 for _, by_rate in groups.values())
-  # A quarter chooses: choosing and reporting on the same seeds would flatter.
+  # Choosing and reporting on the same seeds would overestimate scores.
   tuning = seeds[: max(1, len(seeds) // 4)] if chooses else seeds[:0]
   if len(tuning) == len(seeds):
-    tuning = seeds[:0]  # One seed can only do both; the report says so.
+    tuning = seeds[:0]  # A single seed does both; the report says so.
   sweep = Sweep(data, axes, score, larger, chooses, tuning, [])
   methods = [
     _method(sweep, name(fields) or "the config", fields, by_rate)
@@ -101,7 +100,7 @@ def analyse(data: xr.Dataset, axes: list[Axis]) -> Sweep:
 
 
 def name(fields: dict) -> str:
-  """Fields and values in a few words; defaults are left out."""
+  """Fields and values in words, without those left to their defaults."""
   words = []
   for field, value in fields.items():
     symbol = SYMBOLS.get(field, field)
@@ -110,21 +109,20 @@ def name(fields: dict) -> str:
   return ", ".join(words)
 
 
-def _method(sweep: Sweep, label, fields, by_rate) -> Method:
+def _method(sweep: Sweep, label: str, fields: dict, by_rate: dict) -> Method:
   data, seeds = sweep.data, sweep.data["seed"].values
-  rates, scores = list(by_rate), []
-  judges = sweep.tuning if len(sweep.tuning) else np.unique(seeds)
-  for index in by_rate.values():
-    rows = (data["point"].values == index) & np.isin(seeds, judges)
-    found = data[f"validation_{sweep.score}"].values[rows, -1].mean()
-    scores.append(found if sweep.larger else -found)
-  rate, edge = rates[0], False
-  # Where all diverged its row says so; the others' are worth a report.
+  rates, points_of_rates = list(by_rate), list(by_rate.values())
+  choosing = sweep.tuning if len(sweep.tuning) else seeds
+  scores = mean_scores(
+    data, points_of_rates, choosing, sweep.score, sweep.larger
+  )
+  choice = Choice(rates[0], False)
+  # If all diverged, the row says so: the other methods still have a report.
   if np.isfinite(scores).any():
-    rate, edge = best_rate(label, rates, scores)
-  fresh = ~np.isin(seeds, sweep.tuning)
-  reported = {
-    one: np.flatnonzero((data["point"].values == index) & fresh)
-    for one, index in by_rate.items()
+    choice = best_rate(label, rates, scores)
+  reported = ~np.isin(seeds, sweep.tuning)
+  rows = {
+    rate: np.flatnonzero((data["point"].values == point) & reported)
+    for rate, point in by_rate.items()
   }
-  return Method(label, fields, rate, edge, reported)
+  return Method(label, fields, choice, rows)

@@ -8,15 +8,15 @@ from experiments.reports.results import Drawing
 from experiments.reports.sweep_analysis import RATE, Sweep, name
 from maxrl_jax import plotting, stats
 from maxrl_jax.estimators import ESTIMATORS
-from maxrl_jax.runs.dataset import plain
+from maxrl_jax.runs import dataset
 
 _ORDER, _ROLLOUTS = "estimator.order", "rollouts"
-_MOST = 12  # Curves that one figure can tell apart.
+_MOST = 12  # Curves in a figure: more cannot be distinguished.
 
 
 def draw(sweep: Sweep) -> list[Drawing]:
-  """Every figure that this grid gives something to show in."""
-  made = [
+  """All figures for which the grid has enough fields and values."""
+  drawings = [
     _order_curve(sweep),
     _learning_curves(sweep),
     _map(sweep, _ORDER, RATE),
@@ -24,11 +24,11 @@ def draw(sweep: Sweep) -> list[Drawing]:
     _sensitivity(sweep),
     _profiles(sweep),
   ]
-  return [drawing for drawing in made if drawing is not None]
+  return [drawing for drawing in drawings if drawing is not None]
 
 
 def _swept(sweep: Sweep, field: str) -> list:
-  """The numbers of a field, sorted; fewer than two are nothing to draw."""
+  """The numbers of a field, sorted; empty if these are fewer than two."""
   values = {
     row[axis.fields.index(field)]
     for axis in sweep.axes
@@ -41,12 +41,12 @@ def _swept(sweep: Sweep, field: str) -> list:
 
 
 def _families(methods, *fields: str) -> list[tuple[str, list]]:
-  """Methods that differ in these fields only, with the label of the others."""
-  found: dict[str, tuple[str, list]] = {}
+  """Methods that differ in these fields only, with the label of the rest."""
+  families: dict[str, tuple[str, list]] = {}
   for method in methods:
     rest = {k: v for k, v in method.fields.items() if k not in fields}
-    found.setdefault(repr(rest), (name(rest), []))[1].append(method)
-  return list(found.values())
+    families.setdefault(repr(rest), (name(rest), []))[1].append(method)
+  return list(families.values())
 
 
 def _more(count: int, what: str) -> str:
@@ -54,7 +54,7 @@ def _more(count: int, what: str) -> str:
 
 
 def _shades(count: int):
-  """Distinct colours, each with dashes of its own; MaxRL's comes first."""
+  """Distinct colours, each with its dash pattern; MaxRL's comes first."""
   first = plotting.COLOURS["maxrl"]
   every = dict.fromkeys((first, *plotting.COLOURS.values()))
   return list(every)[:count]
@@ -70,7 +70,7 @@ def _colours(methods):
 
 
 def _order_curve(sweep: Sweep):
-  """Score against T, a line for each setting of the other fields."""
+  """Score against T, one line per setting of the other fields."""
   orders = _swept(sweep, _ORDER)
   families = []
   for label, group in _families(sweep.methods, _ORDER):
@@ -126,7 +126,7 @@ def _learning_curves(sweep: Sweep):
         colour=colour,
         label=method.label,
       )
-  names = ("steps", "rollouts drawn, B × N × steps", "seconds a run")
+  names = ("steps", "rollouts drawn, B × N × steps", "seconds per run")
   for ax, words in zip(axes, names, strict=True):
     ax.set_xlabel(words)
     ax.locator_params(axis="x", nbins=5)
@@ -138,14 +138,14 @@ def _learning_curves(sweep: Sweep):
   return Drawing(
     "learning",
     figure,
-    "Learning curves, mean and 95 % interval over seeds; against steps, against"
-    " rollouts drawn, and against the seconds that a run took among those it"
-    " was trained beside." + _more(len(sweep.methods) - _MOST, "methods"),
+    "Learning curves, mean and 95 % interval over seeds; against steps,"
+    " rollouts drawn, and seconds per run, of runs that were trained together."
+    + _more(len(sweep.methods) - _MOST, "methods"),
   )
 
 
 def _drawn(method, config: dict) -> float:
-  """Rollouts of a step; NaN where the method draws none."""
+  """Rollouts per step; NaN if the method draws none."""
   batch = method.fields.get("batch_size", config["batch_size"])
   rollouts = method.fields.get("rollouts", config["rollouts"])
   kind = method.fields.get("estimator.name", config["estimator"]["name"])
@@ -153,7 +153,7 @@ def _drawn(method, config: dict) -> float:
 
 
 def _map(sweep: Sweep, rows: str, columns: str):
-  """Mean score on two fields of the grid, a panel for each of the others."""
+  """Mean score by two fields of the grid, one panel per setting of the rest."""
   ys, xs = _swept(sweep, rows), _swept(sweep, columns)
   if not ys or not xs:
     return None
@@ -187,7 +187,7 @@ def _map(sweep: Sweep, rows: str, columns: str):
   chosen = sweep.chooses and columns != RATE
   words = ", at the chosen learning rates" * chosen
   return Drawing(
-    f"map_{plain(rows)}_{plain(columns)}",
+    f"map_{dataset.plain(rows)}_{dataset.plain(columns)}",
     figure,
     f"Mean test {sweep.score} over the reported seeds{words}."
     + _more(len(panels) - len(shown), "settings"),
@@ -195,7 +195,7 @@ def _map(sweep: Sweep, rows: str, columns: str):
 
 
 def _draw_cells(ax, cells, low: float, high: float):
-  """Colours from low to high, and the numbers; what a colour bar needs."""
+  """Colours from low to high, and the numbers; returns the image."""
   image = ax.imshow(
     cells, "viridis", aspect="auto", origin="lower", vmin=low, vmax=high
   )
@@ -210,7 +210,7 @@ def _draw_cells(ax, cells, low: float, high: float):
 
 def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):
   """[len(ys), len(xs)], NaN where the grid has no such point."""
-  scores = sweep.data[f"test_{sweep.score}"].values
+  scores = dataset.final(sweep.data, f"test_{sweep.score}")
   cells = np.full((len(ys), len(xs)), np.nan)
   for method in methods:
     y, x = method.fields.get(rows), method.fields.get(columns)
@@ -222,9 +222,9 @@ def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):
 
 
 def _sensitivity(sweep: Sweep):
-  """Score against the learning rate, a line a method."""
+  """Score against the learning rate, one line per method."""
   rates = _swept(sweep, RATE)
-  scores = sweep.data[f"test_{sweep.score}"].values
+  scores = dataset.final(sweep.data, f"test_{sweep.score}")
   able = [m for m in sweep.methods if set(rates) <= set(m.by_rate)]
   if not rates or not able:
     return None
@@ -258,7 +258,7 @@ def _profiles(sweep: Sweep):
   shown = sweep.methods[:_MOST]
   scores = [sweep.test(method) for method in shown]
   every = np.concatenate(scores)
-  every = every[np.isfinite(every)]  # A run that diverged is above no τ.
+  every = every[np.isfinite(every)]  # NaN, of a diverged run, is above no τ.
   if not every.size:
     return None
   low, high = every.min(), every.max()

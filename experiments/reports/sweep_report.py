@@ -1,8 +1,8 @@
-"""A sweep's report: how rates were chosen, curves, maps, tables, command."""
+"""The report of a sweep: choice of rates, figures, tables and the command."""
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import xarray as xr
@@ -12,18 +12,20 @@ from experiments.reports.results import (
   Drawing,
   Result,
   Table,
+  mean_plus_minus,
   save_drawings,
-  spread,
 )
 from experiments.reports.sweep_analysis import Sweep, analyse
-from experiments.runs.rates import marked
-from experiments.shell import output
 from maxrl_jax import plotting, stats
-from maxrl_jax.runs.files import write_whole
+from maxrl_jax.runs import progress
+from maxrl_jax.runs.choose import marked
+from maxrl_jax.runs.files import write_text
 from maxrl_jax.runs.grid import Axis
 
 
-def write(data: xr.Dataset, axes: list[Axis], workdir: pathlib.Path, question):
+def write(
+  data: xr.Dataset, axes: Sequence[Axis], workdir: pathlib.Path, question
+):
   """Writes figures/ and report.html."""
   sweep = analyse(data, axes)
   with plotting.styled():
@@ -38,7 +40,7 @@ def write(data: xr.Dataset, axes: list[Axis], workdir: pathlib.Path, question):
   page = report.page(
     question or _question(sweep), _introduction(sweep), [result, tables]
   )
-  write_whole(workdir / "report.html", page)
+  write_text(workdir / "report.html", page)
 
 
 def _question(sweep: Sweep) -> str:
@@ -58,18 +60,19 @@ def _introduction(sweep: Sweep) -> list[str]:
   config = json.loads(about["config"])
   lost = int(sweep.data["diverged"].values.sum())
   paragraphs = [
-    f"Grid: {grid}. {output.counted(sweep.data.sizes['run'], 'run')} of"
+    f"Grid: {grid}. {progress.counted(sweep.data.sizes['run'], 'run')} of"
     f" {config['steps']} steps.",
     _selection(sweep, reported),
   ]
   if lost:
     paragraphs.append(
-      f"{output.counted(lost, 'run')} diverged; scored is what was left."
+      f"{progress.counted(lost, 'run')} diverged: at some step a metric was not"
+      " finite."
     )
   paragraphs.append(f"Command: {about['command']}")
   paragraphs.append(
-    f"Made on {about['environment']}, revision {about['revision'][:12]}. All"
-    " numbers are in runs.nc (xarray.open_dataset) and summary.csv."
+    f"Computed on {about['environment']}, revision {about['revision'][:12]}."
+    " All numbers are in runs.nc (xarray.open_dataset) and summary.csv."
   )
   return paragraphs
 
@@ -83,35 +86,35 @@ def _selection(sweep: Sweep, reported: int) -> str:
     )
   if sweep.chooses:
     return (
-      "One seed both chose the learning rates and is reported: the scores of"
-      " the best rates are flattered. Take more seeds."
+      "The same seed chose the learning rates and is reported: scores of the"
+      " best rates are overestimated. Use more seeds."
     )
   return f"All scores are test scores, over {_seeds(reported)}."
 
 
 def _seeds(number: int, which: str = "") -> str:
-  return output.counted(number, f"{which}seed")
+  return progress.counted(number, f"{which}seed")
 
 
 def _scores(sweep: Sweep) -> Table:
   rng = np.random.default_rng(0)
   more = [k for k in ("pass@16", "pass@256") if f"test_{k}" in sweep.data]
   columns: dict[str, Callable[..., str]] = {"method": lambda m: m.label}
-  if sweep.methods[0].rate is not None:
-    columns["learning rate"] = lambda m: marked(m.rate, m.edge)
-  columns[sweep.score] = lambda m: spread(sweep.test(m))
+  if sweep.methods[0].choice.rate is not None:
+    columns["learning rate"] = lambda m: marked(m.choice)
+  columns[sweep.score] = lambda m: mean_plus_minus(sweep.test(m))
   columns["IQM"] = lambda m: _middle(sweep.test(m), rng)
   if sweep.larger:
     columns["optimality gap"] = lambda m: (
       f"{stats.optimality_gap(sweep.test(m)):.3f}"
     )
-  columns |= {k: lambda m, k=k: spread(sweep.test(m, k)) for k in more}
+  columns |= {k: lambda m, k=k: mean_plus_minus(sweep.test(m, k)) for k in more}
   seconds = sweep.data["seconds"].values
   columns["seconds"] = lambda m: f"{seconds[m.runs].mean():.2f}"
   return Table(
     f"Test split after training: mean {sweep.score} ± half the 95 % interval"
     " (Student), interquartile mean with bootstrap interval where there are ten"
-    " runs, and seconds a run took beside the others of its slice. At an edge"
+    " runs, and seconds per run, of runs that were trained together. At an edge"
     " of the grid, a rate beyond it might do better still.",
     list(columns),
     [[cell(method) for cell in columns.values()] for method in sweep.methods],

@@ -1,17 +1,15 @@
-"""Commands side by side, each a process that saves and ends with its parent."""
+"""Commands side by side, in processes that save and stop with their parent."""
 
 import os
 import pathlib
-import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from concurrent import futures
 
-from experiments.shell import output
+from maxrl_jax.runs import interrupts, progress
 
-_PARENT = "MAXRL_PARENT"  # Of a child's environment: who started it.
+_PARENT = "MAXRL_PARENT"  # Environment variable of a child: its parent.
 
 
 def run(
@@ -20,19 +18,19 @@ def run(
   jobs: int,
   each: Callable[[str, int], None],
 ) -> None:
-  """Runs commands, so many at a time, with what they say in logs/NAME.log.
+  """Runs commands, some at a time, with their output in logs/NAME.log.
 
-  Ctrl-C is the parent's alone: a terminal tells it to a whole group, and the
-  SIGTERM that children save at would be their second signal.
+  Children ignore Ctrl-C: a terminal sends it to the whole group, and the
+  SIGTERM at which they save would be their second signal.
 
   Args:
     commands: by name.
-    logs: folder, made if need be.
-    jobs: how many at a time.
-    each: is told a name and an exit code, as commands end.
+    logs: folder, created if it is missing.
+    jobs: number at a time.
+    each: (name, exit code), called as commands end.
 
   Raises:
-    KeyboardInterrupt: of the parent, when all children have saved and ended.
+    KeyboardInterrupt: of the parent, once all children have saved and stopped.
   """
   logs.mkdir(exist_ok=True)
   environment = os.environ | {_PARENT: str(os.getpid())}
@@ -66,23 +64,14 @@ def run(
       pool.shutdown(wait=False, cancel_futures=True)
       for process in started:
         process.terminate()
-      output.tell("stopping when all have saved; once more to stop at once")
+      progress.warn("stopping once all have saved; repeat to stop at once")
       raise
 
 
-def followed() -> bool:
-  """Whether `run` started this process, which from now on ends with its parent.
-
-  A parent that is killed outright tells its children nothing.
-  """
+def is_child() -> bool:
+  """Whether `run` started this process, which then stops with its parent."""
   parent = os.environ.pop(_PARENT, None)
   if parent is None:
     return False
-  threading.Thread(target=_follow, args=(int(parent),), daemon=True).start()
+  interrupts.watch_parent(int(parent), interrupts.terminate)
   return True
-
-
-def _follow(parent: int) -> None:
-  while os.getppid() == parent:
-    time.sleep(0.5)
-  os.kill(os.getpid(), signal.SIGTERM)

@@ -1,23 +1,40 @@
-"""What all entry points share: help, one-line errors, exit codes."""
+"""What all entry points share: flags, results on stdout, errors, exit codes.
+
+Exit codes: 0 done, 2 wrong input, 75 stopped (run again to resume), 1 else.
+"""
 
 import errno
+import json
 import logging
+import math
 import os
+import pathlib
+import re
 import signal
 import sys
 import traceback
 import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 
-from experiments.shell import blame, command_line, devices, output, usage
-from experiments.shell.interruptions import RESUMABLE, Stopped
+from experiments.shell import devices
+from maxrl_jax.runs import progress
+from maxrl_jax.runs.interrupts import RESUMABLE, Stopped
 
 FAILED, WRONG = 1, 2  # Exit codes; 75 is `RESUMABLE`.
 
+_OUTPUT = flags.DEFINE_enum(
+  "output",
+  "text",
+  ["text", "quiet", "json"],
+  "What stdout gets: text, the path of the results only, or one JSON object."
+  " Messages and progress are on stderr; quiet leaves warnings and errors.",
+)
 
-# What a path that was given can be.
+# Errors that a wrong path on the command line causes.
 _PATHS = (
   FileNotFoundError,
   IsADirectoryError,
@@ -27,110 +44,162 @@ _PATHS = (
 
 
 class Failed(Exception):
-  """Work that was asked for rightly and could not be done: told in a line."""
+  """Work that could not be done, reported in one line."""
 
 
-def run(main, *, together: bool = False) -> None:
-  """absl's app.run, with mistakes as one line and an exit code that tells.
+def run(main: Callable, *, together: bool = False) -> None:
+  """absl's app.run, with errors as one line and exit codes.
 
   Args:
     main: takes what is left of the command line.
-    together: whether it can be one of several processes.
+    together: whether it can run in several processes.
   """
-  help = usage.asked_for(sys.argv)
-  if help == "help":
-    output.write(usage.screen(), sys.stdout)
-    return
-  if help == "helpfull":
-    usage.everything()
 
-  def guarded(argv):
-    if not flags.FLAGS["verbosity"].present:
-      # Orbax tells a lot, and what fails comes as an exception too.
+  def guarded(argv: Sequence[str]) -> None:
+    if not flags.FLAGS["verbosity"].present:  # Orbax logs a lot.
       absl_logging.set_verbosity(absl_logging.FATAL)
-    # Like Ctrl-C, where nothing is to be saved first.
+    # Like Ctrl-C, until there is something to save.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    progress.set_quiet(_OUTPUT.value == "quiet")
     try:
-      _check_output()
+      _no_arguments(argv)
       devices.start(together=together)
       main(argv)
     except Exception as error:
-      if isinstance(error, Stopped):
-        # All is on disk: an impatient Ctrl-C changes nothing but the code.
+      if isinstance(error, Stopped):  # All is saved: Ctrl-C has no effect.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-      code = tell(error)
-      devices.leave(code)
+      devices.leave(report(error))
     except KeyboardInterrupt:
-      kept = usage.keeps()
-      output.tell("stopped" + "; what is finished is kept" * kept)
-      devices.leave(RESUMABLE if kept else FAILED, at_once=True)
+      saves = "workdir" in flags.FLAGS
+      progress.warn("stopped" + "; finished work is saved" * saves)
+      devices.leave(RESUMABLE if saves else FAILED, at_once=True)
 
   warnings.showwarning = _warn
   os.environ["MPLBACKEND"] = "Agg"  # No display is needed.
-  # Which accelerators are not there is no news.
+  # Missing accelerators are expected.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
-  # What a damaged checkpoint does to Orbax's tasks, we tell in one line.
+  # Damaged checkpoints are reported in one line.
   logging.getLogger("asyncio").setLevel(logging.CRITICAL)
   app.run(guarded, flags_parser=_parse)
 
 
-def tell(error: Exception) -> int:
-  """Prints what went wrong, and how; the exit code."""
+def report(error: Exception) -> int:
+  """Prints an error; returns its exit code.
+
+  One line for what can go wrong without a bug, else a traceback; with
+  `--verbosity=1` always a traceback.
+  """
   if isinstance(error, Stopped):
-    output.tell(str(error))
+    progress.warn(str(error))
     return RESUMABLE
   if devices.lost(error):
-    output.tell(f"error: {devices.GONE}")
+    progress.warn(f"error: {devices.GONE}")
     return RESUMABLE
-  config = blame.of_config(error)
-  if config:
-    output.tell(_line(config))
-    return WRONG
   if isinstance(error, OSError) and error.errno == errno.ENOSPC:
     error = OSError(_no_space())
-  wrong = isinstance(error, ValueError) and blame.foreseen(error)
-  if wrong or isinstance(error, (ImportError, *_PATHS)):
-    output.tell(_line(error))
-    return WRONG
-  if isinstance(error, (Failed, FloatingPointError, OSError)):
-    output.tell(_line(error))
-  else:
+  wrong = isinstance(error, (ValueError, ImportError, *_PATHS))
+  known = (Failed, FloatingPointError, OSError)
+  detailed = flags.FLAGS.is_parsed() and flags.FLAGS.verbosity > 0
+  if detailed or not (wrong or isinstance(error, known)):
     traceback.print_exception(error)
-  return FAILED
+  else:
+    progress.warn(f"error: {' '.join(str(error).split())}")
+  return WRONG if wrong else FAILED
 
 
 def _no_space() -> str:
-  if not usage.keeps():
+  if "workdir" not in flags.FLAGS:
     return "no space left on the disk"
   return (
-    f"no space left on the disk of '{flags.FLAGS.workdir}'; what is finished is"
-    " whole: make room, and the same command goes on"
+    f"no space left on the disk of '{flags.FLAGS.workdir}'; finished work is"
+    " saved: make room, and run the same command again to resume"
   )
 
 
-def _parse(argv):
+def _parse(argv: Sequence[str]) -> list[str]:
+  """Sets all flags; `--config.FIELD=None` unsets a field."""
+  pattern = re.compile(r"--?config\.([\w.]+)=None")
+  unset = [m[1] for m in map(pattern.fullmatch, argv) if m]
   try:
-    return command_line.parse(argv)
-  except ValueError as error:
-    output.tell(_line(error))
+    if "config" in flags.FLAGS:
+      _check_config_file(argv)
+    rest = flags.FLAGS([w for w in argv if not pattern.fullmatch(w)])
+    for field in unset:
+      *path, last = field.split(".")
+      block = flags.FLAGS.config
+      for part in path:
+        block = block[part]
+      if hasattr(block[last], "keys"):
+        raise ValueError(f"--config.{field}=None: is a block, not a field")
+      block[last] = None
+    return rest
+  except SystemExit:  # --help has been printed.
+    sys.exit(0)
+  except Exception as error:  # A config file can raise anything.
+    progress.warn(f"error: {_one_line(error)}; see --help")
     sys.exit(WRONG)
 
 
-def _warn(message, *_, **__) -> None:
-  """One line, without the place in our sources where it was noticed."""
-  output.tell(f"warning: {' '.join(str(message).split())}")
+def _one_line(error: Exception) -> str:
+  """An error of the command line or of a config file."""
+  text, name = str(error), type(error).__name__
+  if "'get_config'" in text:
+    return "--config: the file has no get_config()"
+  if isinstance(error, (AttributeError, KeyError)):  # Of a locked config.
+    field = re.findall(r"\w+", text.removeprefix("'Key"))[0]
+    near = re.search(r'Did you mean \\?"(\w+)', text)
+    hint = f"; did you mean {near[1]}?" if near else ""
+    return f"--config: no {field}{hint}"
+  places = re.findall(r'File "(.+?)", line (\d+)', text)
+  if places:  # ml_collections puts a traceback into the message.
+    file, line = places[-1]
+    return f"--config: {text.strip().splitlines()[-1]} ({file}, line {line})"
+  line = " ".join(text.split()) or name
+  return (
+    line if isinstance(error, (ValueError, flags.Error)) else f"{name}: {line}"
+  )
 
 
-def _line(error) -> str:
-  return f"error: {' '.join(str(error).split())}"
+def _check_config_file(argv: Sequence[str]) -> None:
+  """Without its file, fields of a config would be unknown flags."""
+  for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    name, equals, value = word.lstrip("-").partition("=")
+    path = pathlib.Path((value if equals else following).split(":")[0])
+    if word.startswith("-") and name == "config" and not path.is_file():
+      raise ValueError(f"--config={path}: no such file")
 
 
-def _check_output() -> None:
-  if flags.FLAGS["output"].present and not usage.keeps():
-    raise ValueError("--output: means nothing here; leave it out")
-
-
-def no_arguments(argv) -> None:
-  """Refuses what is not a flag: a forgotten '--' would be ignored else."""
+def _no_arguments(argv: Sequence[str]) -> None:
+  """Refuses what is not a flag: a missing '--' would be ignored."""
   if len(argv) > 1:
     raise ValueError(f"{argv[1]!r} is not a flag: all options start with --")
+
+
+def _warn(message: Any, *_: Any, **__: Any) -> None:
+  progress.warn(f"warning: {' '.join(str(message).split())}")
+
+
+def result(path: pathlib.Path, text: str, record: dict) -> None:
+  """Prints the results of a command on stdout.
+
+  Args:
+    path: of the results; all that quiet prints.
+    text: for people.
+    record: the same as JSON; numbers that are not finite become null.
+  """
+  outputs = {
+    "quiet": lambda: str(path),
+    "text": lambda: text,
+    "json": lambda: json.dumps(_finite(record), allow_nan=False),
+  }
+  progress.write(outputs[_OUTPUT.value](), sys.stdout)
+
+
+def _finite(value: Any) -> Any:
+  if isinstance(value, dict):
+    return {name: _finite(inner) for name, inner in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(inner) for inner in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

@@ -1,7 +1,7 @@
-"""Flags of every entry point: which devices, and how many processes.
+"""Flags of every entry point: devices, and several processes.
 
-JAX is imported where it is used: it is slow to import, and --help and what is
-wrong with a command line are told without it.
+JAX is imported where it is used: it is slow to import, and --help and wrong
+flags do without it.
 """
 
 import ctypes
@@ -13,11 +13,11 @@ from typing import NoReturn
 
 from absl import flags
 
-from experiments.shell.interruptions import RESUMABLE
+from maxrl_jax.runs.interrupts import RESUMABLE
 
 GONE = (
-  "another process of this run is gone; start all of them again, and they go on"
-  " from the last checkpoint"
+  "another process of this run is gone; start all of them again, and they"
+  " resume from the last checkpoint"
 )
 
 _PLATFORM = flags.DEFINE_enum(
@@ -50,7 +50,7 @@ _HEARTBEAT = flags.DEFINE_integer(
 
 
 def start(*, together: bool) -> None:
-  """Chooses devices and meets the other processes, before JAX does anything.
+  """Chooses devices and connects the processes, before JAX does anything.
 
   Args:
     together: whether this entry point can run in several processes.
@@ -60,10 +60,8 @@ def start(*, together: bool) -> None:
   """
   import jax
 
-  # With its own frames left out, JAX's errors would look like ours.
-  jax.config.update("jax_traceback_filtering", "off")
   if _PLATFORM.value is not None:
-    # The CPU too, where trainers of others have their advantages computed.
+    # The CPU too: `integrations.groups` computes there.
     platforms = dict.fromkeys((_PLATFORM.value, "cpu"))
     jax.config.update("jax_platforms", ",".join(platforms))
   if _CACHE.value is not None:
@@ -72,7 +70,7 @@ def start(*, together: bool) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
   _check(together)
   if _DISTRIBUTED.value:
-    _meet()
+    _connect()
   if _PLATFORM.value is not None:
     try:
       jax.devices(_PLATFORM.value)
@@ -81,7 +79,7 @@ def start(*, together: bool) -> None:
 
 
 def _make_cache(folder: pathlib.Path) -> None:
-  """JAX would only warn, of every program."""
+  """JAX would only warn, for every program."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -101,14 +99,14 @@ def _check(together: bool) -> None:
   if not _DISTRIBUTED.value:
     if len(missing) < len(given):
       raise ValueError(
-        f"--{next(n for n in given if n not in missing)}: means nothing without"
+        f"--{next(n for n in given if n not in missing)}: has no effect without"
         " --distributed"
       )
     return
   if not together:
     raise ValueError(
-      "--distributed: only experiments.train runs in several processes; leave"
-      " it out: one process uses all devices of its machine"
+      "--distributed: only experiments.train runs in several processes; without"
+      " it one process uses all devices of its machine"
     )
   if 0 < len(missing) < len(given):
     raise ValueError(
@@ -122,11 +120,11 @@ def _check(together: bool) -> None:
     )
 
 
-def _meet() -> None:
+def _connect() -> None:
   import jax
 
   ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
-  # It would take SIGTERM from us and, before training begins, do nothing.
+  # It would handle SIGTERM and, before training begins, ignore it.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
@@ -139,20 +137,20 @@ def _meet() -> None:
     if _COORDINATOR.value is not None:
       raise ValueError(f"--coordinator={_COORDINATOR.value}: {error}") from None
     raise ValueError(
-      f"--distributed: no cluster is found here ({error}); give --coordinator,"
+      f"--distributed: no cluster was detected ({error}); give --coordinator,"
       " --processes and --process"
     ) from None
 
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(_) -> None:
-  """Ends as told where JAX aborts, as it does when others stay silent.
+  """Exits with code 75 where JAX aborts, because other processes are silent.
 
-  A handler of Python's would wait for the main thread, which is gone by then;
-  and JAX cannot call one of ours instead (std::bad_cast, 0.10.2).
+  A Python handler would wait for the main thread, which is gone by then, and
+  JAX cannot call a Python callback instead (std::bad_cast, 0.10.2).
   """
-  words = f"error: JAX aborted; if it says nothing else above, {GONE}\n"
-  os.write(2, words.encode())  # Python may hold its own stream.
+  message = f"error: JAX aborted; unless there is another error above, {GONE}\n"
+  os.write(2, message.encode())  # Python may hold a lock on its stream.
   os._exit(RESUMABLE)
 
 
@@ -166,12 +164,12 @@ def lost(error: BaseException) -> bool:
 
 
 def leave(code: int, *, at_once: bool = False) -> NoReturn:
-  """Exits; other processes, that may be gone or wait, are not waited for.
+  """Exits without waiting for other processes.
 
   Args:
     code: of the process.
-    at_once: whether JAX may be computing: its threads crash where Python
-      takes down what they use.
+    at_once: whether JAX may be computing: its threads crash while Python shuts
+      down.
   """
   import jax
 

@@ -1,39 +1,26 @@
-"""What a config means: the task, policy, optimizer and loss that it names.
+"""Configs: their fields, and the task, policy and optimizer that they name."""
 
-Names are looked up in plain dictionaries; an invalid name, option or number is
-a ValueError that says which field, what value and what the choices are, before
-anything compiles.
-"""
-
-from maxrl_jax.config.checks import check
-from maxrl_jax.config.defaults import default
-from maxrl_jax.config.losses import EXACT, make_loss
-from maxrl_jax.config.models import (
+from maxrl_jax.config.build import (
   initial_params,
+  make_optimizer,
   make_policy,
   make_task,
 )
-from maxrl_jax.config.optimizers import make_optimizer
-from maxrl_jax.config.varying import (
-  VARYING,
-  check_values,
-  check_varying,
-  overlay,
-  values_of,
-)
+from maxrl_jax.config.checks import check
+from maxrl_jax.config.defaults import default
+from maxrl_jax.config.hyper import RATE, check_names, may_vary, values_of
+from maxrl_jax.config.lookup import overlay
 
 __all__ = [
-  "EXACT",
-  "VARYING",
+  "RATE",
   "check",
-  "check_values",
-  "check_varying",
+  "check_names",
   "default",
   "initial_params",
-  "make_loss",
   "make_optimizer",
   "make_policy",
   "make_task",
+  "may_vary",
   "overlay",
   "values_of",
 ]

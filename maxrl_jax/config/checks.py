@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ml_collections import ConfigDict
 
-from maxrl_jax.config import fields
+from maxrl_jax.config.lookup import choice
 
 _NONFINITE = dict.fromkeys(("stop", "skip"))
 
@@ -19,7 +19,7 @@ def check(config: ConfigDict) -> None:
   ]
   if problems:
     raise ValueError("; ".join(problems))
-  fields.choice(_NONFINITE, "on_nonfinite", config.on_nonfinite)
+  choice(_NONFINITE, "on_nonfinite", config.on_nonfinite)
 
 
 def _below(value: float | None, least: float) -> bool:

@@ -1,7 +1,7 @@
-"""Batches that the host reads, on their way to the devices.
+"""Batches that the host reads, prefetched to the devices.
 
-While the devices work on one chunk of steps, a thread reads the next and copies
-it to them: two chunks are there at a time.
+While the devices train on one chunk of steps, a thread reads the next one and
+copies it to them: two chunks are in memory at a time.
 """
 
 import contextlib

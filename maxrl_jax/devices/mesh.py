@@ -1,10 +1,10 @@
-"""Where arrays live when there is more than one device.
+"""Shardings of arrays over several devices.
 
 A mesh has four axes: `runs` of a program, `data` (prompts of a batch),
 `rollouts` of a group and `model` (a transformer's weights). The program is
-written for one device; JAX's SPMD partitioner splits it along what is said here
-of a few arrays and adds the communication: gradients are summed over `data` and
-`rollouts`, and an estimator is given its whole group's N likelihoods.
+written for one device; JAX's SPMD partitioner splits it along the shardings of
+a few arrays and adds the communication: gradients are summed over `data` and
+`rollouts`, and an estimator gets its whole group's N likelihoods.
 """
 
 import functools
@@ -18,14 +18,16 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
+from maxrl_jax.policies import Sharded
+
 AXES = ("runs", "data", "rollouts", "model")
 
 
 class Layout:
-  """A mesh and what is spread over it; on one device nothing at all.
+  """A mesh and the shardings over it; on one device all methods do nothing.
 
   Attributes:
-    mesh: None where one device has it all.
+    mesh: None with one device.
   """
 
   def __init__(
@@ -39,21 +41,21 @@ class Layout:
     """
     self.mesh, self._split = mesh, split or {}
 
-  def suited(self, policy: nn.Module) -> nn.Module:
-    """The same policy, as it is best computed here."""
-    if self.size("rollouts") > 1 and hasattr(policy, "prompts_apart"):
+  def adapt_policy(self, policy: nn.Module) -> nn.Module:
+    """The same policy, in the form that is fastest on this mesh."""
+    if self.size("rollouts") > 1 and isinstance(policy, Sharded):
       return policy.clone(prompts_apart=True)
     return policy
 
-  def spread(self, tree: Any, *axes: str | None) -> Any:
-    """The same arrays, their first axes spread over these axes of the mesh."""
+  def shard(self, tree: Any, *axes: str | None) -> Any:
+    """The same arrays, their first axes sharded over these axes of the mesh."""
     if self.mesh is None:
       return tree
     where = NamedSharding(self.mesh, P(*axes))
     return jax.lax.with_sharding_constraint(tree, where)
 
   def rows(self, count: int) -> np.ndarray:
-    """Which prompts of a batch the devices of this process need."""
+    """The prompts of a batch that devices of this process need."""
     whole = np.arange(count)
     if self.mesh is None:
       return whole
@@ -62,14 +64,14 @@ class Layout:
     return np.unique(np.concatenate([whole[index] for index in parts]))
 
   def feed(self, tree: Any, count: int) -> Any:
-    """What this process read of some batches, as arrays of all devices.
+    """The rows that this process has read, as arrays of all devices.
 
     Args:
       tree: of NumPy arrays [steps, len(rows(count)), …].
       count: prompts of a whole batch.
 
     Returns:
-      Arrays [steps, count, …], the batch spread over `data`.
+      Arrays [steps, count, …], the batch sharded over `data`.
     """
     if self.mesh is None:
       return jax.device_put(tree)
@@ -88,11 +90,11 @@ class Layout:
     )
 
   def size(self, axis: str) -> int:
-    """How many devices along an axis."""
+    """Number of devices along an axis."""
     return 1 if self.mesh is None else self.mesh.shape[axis]
 
   def runs_axis(self, count: int) -> str | None:
-    """The axis that so many runs are spread over, if they divide into it."""
+    """The axis over which this many runs are sharded, if it divides them."""
     if self.mesh is None or count % self.size("runs"):
       return None
     return "runs"
@@ -112,18 +114,18 @@ class Layout:
         axes[axis] = "model"
     return NamedSharding(self.mesh, P(self.runs_axis(runs), *axes))
 
-  def arrange(self, states: Any) -> Any:
-    """The same inside of a program: where it leaves arrays of several runs."""
+  def constrain_states(self, states: Any) -> Any:
+    """Constrains the shardings of states inside a program."""
     if self.mesh is None:
       return states
     return jax.lax.with_sharding_constraint(states, self.of_states(states))
 
-  def everywhere(self) -> NamedSharding | None:
-    """A copy on every device; None for one device."""
+  def replicated(self) -> NamedSharding | None:
+    """The sharding with a copy on every device; None with one device."""
     return None if self.mesh is None else NamedSharding(self.mesh, P())
 
   def place(self, states: Any) -> Any:
-    """States from elsewhere, such as a checkpoint, to where they belong."""
+    """Puts states from a checkpoint on their devices."""
     if self.mesh is None:
       return states
     return jax.device_put(states, self.of_states(states))
@@ -133,7 +135,7 @@ ONE_DEVICE = Layout(None)
 
 
 def layout(config: ConfigDict, policy: nn.Module) -> Layout:
-  """What `config.mesh` asks for, on the devices that there are.
+  """The layout of `config.mesh` on the devices that there are.
 
   Raises:
     ValueError: naming the field, when it does not fit devices or sizes.
@@ -152,7 +154,7 @@ def layout(config: ConfigDict, policy: nn.Module) -> Layout:
   mesh = jax.make_mesh(
     sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
   )
-  return Layout(mesh, getattr(policy, "split", None))
+  return Layout(mesh, policy.split if isinstance(policy, Sharded) else None)
 
 
 def _sizes(
@@ -163,14 +165,17 @@ def _sizes(
     "runs": ("runs", config.runs),
     "data": ("batch_size", config.batch_size),
     "rollouts": ("rollouts", config.rollouts),
-    "model": ("policy.num_kv_heads", getattr(policy, "num_kv_heads", 1)),
+    "model": (
+      "policy.num_kv_heads",
+      policy.num_kv_heads if isinstance(policy, Sharded) else 1,
+    ),
   }
   found = {axis: config.mesh[axis] for axis in AXES}
   for axis, size in found.items():
     field, whole = divided[axis]
     if size is not None and (size < 1 or whole % size):
       what = f"must divide {field} = {whole}"
-      if axis == "model" and not hasattr(policy, "split"):
+      if axis == "model" and not isinstance(policy, Sharded):
         what = "only the weights of 'transformer' are split"
       raise ValueError(f"mesh.{axis} = {size}: {what}")
   for axis in ("rollouts", "model"):  # Split when that is asked for.

@@ -7,21 +7,25 @@ estimate is always
 
     ĝ = mean_j A_j S_j
 
-Which ∇J it estimates, and whether without bias, is the first thing each
-docstring says. K is the number of successes when l is binary. All take `mask`
-[N] for ragged groups: a masked rollout gets advantage 0, and the mean over j
-runs over the others. All take one prompt: vmap them.
+Each docstring first states the gradient that ĝ estimates, and any bias. K is
+the number of successes when l is binary. All take `mask` [N] for ragged groups:
+a masked rollout gets advantage 0, and the mean over j runs over the others. All
+take one prompt: vmap them.
 
 Likelihoods that are NaN or outside [0, 1] raise a ValueError in eager calls;
-under `jit` nothing can be raised, and `training` watches for them instead.
+under `jit` nothing can be raised, and training checks its metrics instead.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from maxrl_jax import symmetric
+from maxrl_jax import objectives, symmetric
+from maxrl_jax.estimators import claims
+from maxrl_jax.estimators.claims import Claim, Setting
 from maxrl_jax.estimators.ratios import (
   log_self_normalized,
   log_vimco,
@@ -41,57 +45,96 @@ from maxrl_jax.estimators.series import (
 
 Array = jax.Array
 
-ESTIMATORS: dict[str, Callable[..., Array]] = {
-  "reinforce": reinforce,
-  "rloo": rloo,
-  "grpo": grpo,
-  "dr_grpo": dr_grpo,
-  "maxrl": maxrl,
-  "maxrl_paper": maxrl_paper,
-  "pass_at_k": pass_at_k,
-  "power": power,
-  "series": series,
-  "tail_rl": tail_rl,
-  "self_normalized": self_normalized,
-  "vimco": vimco,
+# Parameters of estimators that are arguments, not options.
+NON_OPTIONS = ("likelihoods", "mask", "method", "bounded")
+
+
+@dataclass(frozen=True)
+class Estimator:
+  """An estimator, and what the library can do with it.
+
+  Attributes:
+    function: likelihoods [N], options → advantages [N].
+    claim: setting → the gradient that it estimates; None where no closed form
+      is known.
+    log_function: the same from log-likelihoods, where l itself underflows.
+    pathwise: likelihoods [N], options → ω [N] of the pathwise term
+      mean_j ω_j ∇l_j, where l depends on the parameters.
+    log_pathwise: log l [N] → ω [N] of mean_j ω_j ∇log l_j.
+    any_reward: whether it takes any finite reward, with `bounded=False`.
+    series: order, k, alpha → the objective whose series it estimates, for
+      sweeps that mix such objectives in one program.
+  """
+
+  function: Callable[..., Array]
+  claim: Callable[[Setting], Claim] | None = None
+  log_function: Callable[..., Array] | None = None
+  pathwise: Callable[..., Array] | None = None
+  log_pathwise: Callable[[Array], Array] | None = None
+  any_reward: bool = False
+  series: Callable[..., objectives.Objective] | None = None
+
+  def __call__(self, *args: Any, **kwargs: Any) -> Array:
+    """Calls the function."""
+    return self.function(*args, **kwargs)
+
+
+def _posterior(log_l: Array) -> Array:
+  return log_l.shape[0] * jax.nn.softmax(log_l)
+
+
+ESTIMATORS: dict[str, Estimator] = {
+  "reinforce": Estimator(
+    reinforce, claims.rl, pathwise=jnp.ones_like, any_reward=True
+  ),
+  "rloo": Estimator(rloo, claims.rl, pathwise=jnp.ones_like, any_reward=True),
+  "grpo": Estimator(grpo, claims.grpo, any_reward=True),
+  "dr_grpo": Estimator(
+    dr_grpo,
+    claims.dr_grpo,
+    pathwise=lambda l: jnp.full_like(l, 1 - 1 / l.shape[0]),
+    any_reward=True,
+  ),
+  "maxrl": Estimator(
+    maxrl,
+    claims.maxrl,
+    pathwise=symmetric.loo_weights,
+    series=lambda order, k, alpha: objectives.maxrl(order),
+  ),
+  "maxrl_paper": Estimator(
+    maxrl_paper,
+    claims.maxrl_paper,
+    log_function=log_self_normalized,
+    log_pathwise=_posterior,
+  ),
+  "pass_at_k": Estimator(
+    pass_at_k,
+    claims.pass_at_k,
+    series=lambda order, k, alpha: objectives.pass_at_k(k),
+  ),
+  "power": Estimator(
+    power,
+    claims.power,
+    series=lambda order, k, alpha: objectives.power(alpha),
+  ),
+  "series": Estimator(series, pathwise=symmetric.series_weights),
+  "tail_rl": Estimator(tail_rl, claims.tail_rl),
+  "self_normalized": Estimator(
+    self_normalized,
+    claims.self_normalized,
+    log_function=log_self_normalized,
+    log_pathwise=_posterior,
+  ),
+  "vimco": Estimator(vimco, log_function=log_vimco, log_pathwise=_posterior),
 }
-
-# These take any finite reward when called with `bounded=False`.
-ANY_REWARD = ("reinforce", "rloo", "grpo", "dr_grpo")
-
-# What they are given besides their options.
-GIVEN = ("likelihoods", "mask", "method", "bounded")
-
-# The same from log-likelihoods, where l itself would underflow.
-LOG_ESTIMATORS: dict[str, Callable[..., Array]] = {
-  "self_normalized": log_self_normalized,
-  "maxrl_paper": log_self_normalized,
-  "vimco": log_vimco,
-}
-
-
-# ω [N] of the pathwise term mean_j ω_j ∇l_j, where l depends on the parameters.
-PATHWISE: dict[str, Callable[..., Array]] = {
-  "reinforce": jnp.ones_like,
-  "rloo": jnp.ones_like,
-  "dr_grpo": lambda l: jnp.full_like(l, 1 - 1 / l.shape[0]),
-  "maxrl": symmetric.loo_weights,
-  "series": symmetric.series_weights,
-}
-
-# The same for mean_j ω_j ∇log l_j, given log l: no likelihood is too small.
-LOG_PATHWISE: dict[str, Callable[..., Array]] = dict.fromkeys(
-  ("self_normalized", "maxrl_paper", "vimco"),
-  lambda log_l: log_l.shape[0] * jax.nn.softmax(log_l),
-)
 
 __all__ = [
-  "ANY_REWARD",
   "BASELINES",
   "ESTIMATORS",
-  "LOG_ESTIMATORS",
-  "LOG_PATHWISE",
-  "PATHWISE",
+  "NON_OPTIONS",
+  "Claim",
+  "Estimator",
+  "Setting",
   "dr_grpo",
   "grpo",
   "log_self_normalized",

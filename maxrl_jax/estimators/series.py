@@ -16,7 +16,7 @@ def maxrl(
   likelihoods: ArrayLike,
   *,
   order: int | Array | None = None,
-  baseline: str | float = "centred",
+  baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
   method: str | None = None,
 ) -> Array:
@@ -53,7 +53,7 @@ def pass_at_k(
   likelihoods: ArrayLike,
   *,
   k: int,
-  baseline: str | float = "centred",
+  baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
 ) -> Array:
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
@@ -82,7 +82,7 @@ def power(
   *,
   alpha: float | Array,
   order: int | None = None,
-  baseline: str | float = "centred",
+  baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
 ) -> Array:
   """Box–Cox pass rate (p^α − 1)/α, with its series truncated to T terms.
@@ -124,7 +124,7 @@ BASELINES: dict[str, Callable[..., Array]] = {
 }
 
 
-def _smallest_group(baseline: str | float) -> int:
+def _smallest_group(baseline: str | float | Array) -> int:
   if isinstance(baseline, str) and baseline not in BASELINES:
     raise ValueError(
       f"baseline = {baseline!r}: choose from {sorted(BASELINES)} or a number"
@@ -137,7 +137,7 @@ def series(
   likelihoods: ArrayLike,
   *,
   coefficients: Array,
-  baseline: str | float = "centred",
+  baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
 ) -> Array:
   """Any series objective: A_j = Σ_k a_k (ē_{k+1}^j − q_j ē_k^j).
@@ -161,7 +161,10 @@ def series(
 
 
 def _advantages(
-  l: Array, loo: symmetric.LeaveOneOut, baseline: str | float, mask: ArrayLike
+  l: Array,
+  loo: symmetric.LeaveOneOut,
+  baseline: str | float | Array,
+  mask: ArrayLike,
 ) -> Array:
   if isinstance(baseline, str):
     b: ArrayLike = BASELINES[baseline](l, loo, mask)

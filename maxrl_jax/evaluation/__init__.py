@@ -1,4 +1,4 @@
-"""What a policy or an estimator turned out to be, exactly where p is known."""
+"""Metrics of policies and moments of estimators, exact where p is known."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from maxrl_jax.config import fields
+from maxrl_jax.config.lookup import choice
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
 from maxrl_jax.evaluation import sampled as _sampled
@@ -31,7 +31,7 @@ from maxrl_jax.evaluation.moments import (
 )
 from maxrl_jax.evaluation.sampled import sampled_likelihoods, success_counts
 from maxrl_jax.learning.training import Train, TrainState
-from maxrl_jax.tasks.base import Prompts
+from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Streamed
 
 __all__ = [
   "Moments",
@@ -56,34 +56,31 @@ def make_evaluate(
 ) -> Callable:
   """Compiles (split, states with the run axis first) → metrics, each [runs].
 
-  Means over the split's prompts: `coverage.metrics` of tasks that are right or
-  wrong, `regression.metrics` of those with a noise model, `sampled.metrics` of
-  those whose pass rate only rollouts tell. What the host has to read, it reads
-  each time, once.
+  Means over the split's prompts: `regression.metrics` with a noise model,
+  `coverage.metrics` where pass rates are exact, else `sampled.metrics`. Splits
+  that the host reads are read once for each evaluation.
 
   Args:
-    train: what made the states.
-    ks: k of pass@k; the last kind leaves out those above `rollouts`.
-    rollouts: a prompt, for the last kind; the others do not sample.
+    train: made the states.
+    ks: k of pass@k; sampled metrics leave out those above `rollouts`.
+    rollouts: per prompt, for sampled metrics; the others do not sample.
 
   Raises:
     ValueError: `rollouts` is needed and missing, or the task has no such split.
   """
-  metrics = (_regression if train.task.is_regression else _coverage).metrics
-  if train.task.log_pass_rate is None:
-    if train.task.stream is not None:
-      raise ValueError(
-        "task.log_pass_rate = None: a task whose prompts the host reads needs"
-        " it to be evaluated"
-      )
+  task = train.task
+  if isinstance(task, Streamed):
+    return _streamed.make_evaluate(train, ks)
+  metrics: Callable[..., dict[str, jax.Array]]
+  if isinstance(task, RegressionTask):
+    metrics = _regression.metrics
+  elif isinstance(task, Exact):
+    metrics = _coverage.metrics
+  else:
     if rollouts is None:
       raise ValueError("rollouts = None: this task's pass rate must be sampled")
     ks = tuple(k for k in ks if k <= rollouts)
     metrics = functools.partial(_sampled.metrics, num=rollouts)
-
-  if train.task.stream is not None:
-    return _streamed.make_evaluate(train, ks)
-
   return _in_memory(train, metrics, ks)
 
 
@@ -92,33 +89,34 @@ def _in_memory(
 ) -> Callable:
   @functools.cache
   def prompts_of(split: str) -> Callable[[dict[str, Any]], Prompts]:
-    """Values of fields [runs] → prompts [runs, M, …], [1, M, …] if shared."""
+    """Hyperparameters [runs] → prompts [runs, M, …], [1, M, …] if shared."""
     if train.task_varies:
-      return jax.jit(jax.vmap(lambda own: train.task_of(own).splits[split]))
+      return jax.jit(jax.vmap(lambda hyper: train.task_at(hyper).splits[split]))
     shared = jax.tree.map(lambda x: x[None], train.task.splits[split])
-    return lambda varied: shared
+    return lambda hyper: shared
 
   # Prompts are arguments, not constants: splits of one size are one program.
-  @functools.partial(jax.jit, out_shardings=train.layout.everywhere())
+  @functools.partial(jax.jit, out_shardings=train.layout.replicated())
   def evaluate(
-    prompts: Prompts, params: Any, varied: dict[str, Any]
+    prompts: Prompts, params: Any, hyper: dict[str, Any]
   ) -> dict[str, jax.Array]:
     def one(run: jax.Array) -> dict[str, jax.Array]:
-      own_prompts, own_params, own = jax.tree.map(
-        lambda x: x[run % x.shape[0]], (prompts, params, varied)
+      of_run = jax.tree.map(
+        lambda x: x[run % x.shape[0]], (prompts, params, hyper)
       )
-      task = train.task_of(own)
-      return metrics(train.policy, task, own_params, own_prompts, ks)
+      prompts_of_run, params_of_run, hyper_of_run = of_run
+      task = train.task_at(hyper_of_run)
+      return metrics(train.policy, task, params_of_run, prompts_of_run, ks)
 
     return lax.map(one, jnp.arange(jax.tree.leaves(params)[0].shape[0]))
 
   # jit sorts dictionaries by name; pass@k reads better by k.
   def in_order(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    fields.choice(train.task.splits, "split", split)
-    prompts = prompts_of(split)(states.varied)
-    found = evaluate(prompts, states.params, states.varied)
+    choice(train.task.splits, "split", split)
+    prompts = prompts_of(split)(states.hyper)
+    values = evaluate(prompts, states.params, states.hyper)
     names = [f"pass@{k}" for k in ks]
-    names += [name for name in found if name not in names]
-    return {name: np.asarray(found[name]) for name in names}
+    names += [name for name in values if name not in names]
+    return {name: np.asarray(values[name]) for name in names}
 
   return in_order

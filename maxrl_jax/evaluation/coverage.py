@@ -11,7 +11,7 @@ from jax import lax
 
 from maxrl_jax import objectives, ranges, symmetric
 from maxrl_jax.evaluation.batches import map_components
-from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.tasks import ExactTask, Prompts
 
 Array = jax.Array
 
@@ -24,21 +24,18 @@ class PassRates(NamedTuple):
 
 
 def pass_rates(
-  policy: nn.Module, params: Any, prompts: Prompts, task: Task
+  policy: nn.Module, params: Any, prompts: Prompts, task: ExactTask
 ) -> PassRates:
   """Exact log p = log Σ_z π(z|x) l(y, z) of every prompt.
 
   `mode_likelihoods` [M] is l of the most likely action, the limit of majority
   voting over many rollouts; its mean is top-1 accuracy for classification.
   """
-  assert task.log_pass_rate is not None
-  assert task.likelihoods is not None
-  log_pass_rate, likelihoods = task.log_pass_rate, task.likelihoods
 
   def evaluate(components: Any, target: Any) -> PassRates:
     mode = components.locations[jnp.argmax(components.log_weights)]
-    log_p = log_pass_rate(target, components)
-    mode_likelihood = likelihoods(target, mode[None])[0]
+    log_p = task.log_pass_rate(target, components)
+    mode_likelihood = task.likelihoods(target, mode[None])[0]
     return PassRates(log_p, mode_likelihood.astype(log_p.dtype))
 
   return map_components(evaluate, policy, params, prompts)
@@ -46,7 +43,7 @@ def pass_rates(
 
 def metrics(
   policy: nn.Module,
-  task: Task,
+  task: ExactTask,
   params: Any,
   prompts: Prompts,
   ks: Sequence[int],

@@ -18,14 +18,14 @@ from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
 from maxrl_jax.evaluation import batches
 from maxrl_jax.evaluation.coverage import coverage
-from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.tasks import Prompts, RegressionTask
 
 Array = jax.Array
 
 
 def metrics(
   policy: nn.Module,
-  task: Task,
+  task: RegressionTask,
   params: Any,
   prompts: Prompts,
   ks: Sequence[int],
@@ -52,7 +52,6 @@ def metrics(
   )
   log_p = jnp.sum(results.log_pass_rate, -1)
   num_dims = target.y.shape[-1]
-  assert task.likelihood is not None
   nll = -jnp.mean(log_p) - num_dims * task.likelihood.log_ceiling
   values = {
     "nll": nll,
@@ -81,9 +80,9 @@ class _Results(NamedTuple):
   near: Array
 
 
-def _evaluate(task: Task, policy: Components, target: Any) -> _Results:
-  assert task.noise_scale is not None and task.likelihood is not None
-  assert task.tolerance is not None and task.log_pass_rate is not None
+def _evaluate(
+  task: RegressionTask, policy: Components, target: Any
+) -> _Results:
   noise = task.noise_scale(target, policy.noise_scale)
   pit = jax.vmap(marginals.predictive_cdf, (None, 0, 0, 0))(
     task.likelihood, target.y, policy, noise

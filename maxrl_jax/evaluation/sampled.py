@@ -11,7 +11,8 @@ from jax import lax
 from maxrl_jax.evaluation import batches
 from maxrl_jax.evaluation.coverage import graded_pass_at_k, pass_at_k
 from maxrl_jax.learning import rollouts
-from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.policies import SequencePolicy
+from maxrl_jax.tasks import Prompts, Task
 
 Array = jax.Array
 
@@ -102,7 +103,7 @@ def metrics(
   l = sampled_likelihoods(policy, params, prompts, task, key, num)
   values = {f"pass@{k}": jnp.mean(_pass_at(l, k)) for k in ks}
   values["solved"] = jnp.mean((l > 0).any(-1).astype(jnp.float32))
-  if getattr(policy, "is_sequence", False):
+  if isinstance(policy, SequencePolicy):
     few = min(num, 16)
     drawn = rollouts.sample_batch(other, policy, params, prompts, task, few)
     assert drawn.lengths is not None

@@ -8,10 +8,11 @@ import jax
 import numpy as np
 from jax import lax
 
-from maxrl_jax.config import fields
+from maxrl_jax.config.lookup import choice
 from maxrl_jax.devices import feeding
 from maxrl_jax.evaluation.coverage import PassRates, means, pass_rates
 from maxrl_jax.learning.training import Train, TrainState
+from maxrl_jax.tasks import Streamed
 
 _PROMPTS = 256  # On the devices at a time, about.
 
@@ -25,31 +26,32 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     train: of a task with a stream.
     ks: k of pass@k.
   """
+  assert isinstance(train.task, Streamed)
   stream, layout = train.task.stream, train.layout
-  assert stream is not None
 
-  @functools.partial(jax.jit, out_shardings=layout.everywhere())
-  def rates(params: Any, varied: dict[str, Any], batch: Any) -> PassRates:
+  @functools.partial(jax.jit, out_shardings=layout.replicated())
+  def rates(params: Any, hyper: dict[str, Any], batch: Any) -> PassRates:
     prompts = stream.prepare(jax.tree.map(lambda x: x[0], batch))
 
     def one(run: Any) -> PassRates:
-      params, varied = run
-      task = train.task_of(varied)
+      params, hyper = run
+      task = train.task_at(hyper)
+      assert isinstance(task, Streamed)
       return pass_rates(train.policy, params, prompts, task)
 
-    return lax.map(one, (params, varied))
+    return lax.map(one, (params, hyper))
 
   @jax.jit
   def scored(whole: Any) -> dict[str, jax.Array]:
     return jax.vmap(lambda rates: means(rates, ks))(whole)
 
   def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    size = fields.choice(stream.sizes, "split", split)
+    size = choice(stream.sizes, "split", split)
     parts = layout.size("data")
     # All devices have as many, and a small split is not filled up to 256.
     batch = -(-min(size, _PROMPTS) // parts) * parts
     found = [
-      jax.tree.map(np.asarray, rates(states.params, states.varied, prompts))
+      jax.tree.map(np.asarray, rates(states.params, states.hyper, prompts))
       for prompts in feeding.split(stream, layout, split, batch)
     ]
     whole = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *found)

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from maxrl_jax import options as signatures
 from maxrl_jax import symmetric
-from maxrl_jax.config import option_names
-from maxrl_jax.estimators import ANY_REWARD, ESTIMATORS, GIVEN
+from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS
 
 # A weighted sum of rewards may exceed its ceiling by this much in float32.
 _ROUNDING = 4 * np.finfo(np.float32).eps
@@ -64,7 +64,9 @@ def options(estimator: str, given: dict, largest: int) -> dict:
     raise ValueError(
       f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"
     )
-  option_names.check(estimator, ESTIMATORS[estimator], given, given=GIVEN)
+  signatures.check(
+    estimator, ESTIMATORS[estimator].function, given, exclude=NON_OPTIONS
+  )
   checked = {}
   for name, value in given.items():
     if name == "coefficients":
@@ -124,7 +126,7 @@ def likelihoods(
   with np.errstate(over="ignore"):  # Infinities raise below.
     l = np.where(mask, rewards, 0).astype(np.float32)
     l = l / np.float32(1 if ceiling is None else ceiling)
-  bounded = estimator not in ANY_REWARD
+  bounded = not ESTIMATORS[estimator].any_reward
   valid = np.isfinite(l)
   if bounded:
     valid &= (l >= 0) & (l <= 1 + _ROUNDING)
@@ -138,7 +140,7 @@ def likelihoods(
 def _fix(reward: float, estimator: str, ceiling: float | None) -> str:
   if not math.isfinite(reward):
     return "must be finite; exclude the rollout with mask="
-  if estimator in ANY_REWARD:
+  if ESTIMATORS[estimator].any_reward:
     return "too large for float32; divide rewards by a ceiling="
   if reward < 0:
     return f"{estimator!r} needs rewards of 0 or more; add a constant to all"

@@ -1,7 +1,7 @@
-"""A task and a policy of one's own, held to what training asks of them.
+"""Shape checks for your own task and policy, and checks of hyperparameters.
 
-Shapes are traced, nothing is computed or compiled: wrong ones would broadcast,
-and train something else in silence, or fail far from their cause.
+Shapes are traced, nothing is computed or compiled: wrong ones would broadcast
+and silently train something else, or fail far from their cause.
 """
 
 import warnings
@@ -10,13 +10,17 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
+from maxrl_jax import config as configs
 from maxrl_jax.learning import rollouts
-from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.policies import SequencePolicy
+from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Rewarded, Task
 
 
 def check_types(task: Any, policy: Any) -> None:
-  """Raises ValueError at what is no task, or no policy; None is neither."""
+  """Raises ValueError if the task or the policy has a wrong type."""
   if task is not None and not isinstance(task, Task):
     raise ValueError(f"task: is a {type(task).__name__}, must be a tasks.Task")
   for split, prompts in task.splits.items() if task is not None else ():
@@ -45,32 +49,33 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
   _check_draws(task, example, batch)
   _check_methods(task, policy)
   drawn = _drawn(task, policy, example, num)
-  dims = np.shape(example.targets.y)[1:] if task.is_regression else ()
-  found: Any  # What is one's own may give anything.
-  for what, found in (
+  by_dimension = isinstance(task, RegressionTask)
+  dims = np.shape(example.targets.y)[1:] if by_dimension else ()
+  array: Any  # Your own functions may return anything.
+  for what, array in (
     (f"policy {type(policy).__name__}: {_scores(policy)[0]}", drawn.log_probs),
     ("task: likelihoods", drawn.likelihoods),
-    *([("task: rewards", drawn.rewards)] if task.rewards else []),
+    *([("task: rewards", drawn.rewards)] if isinstance(task, Rewarded) else []),
   ):
-    if not hasattr(found, "shape"):
-      raise ValueError(f"{what} gives {type(found).__name__}, must be an array")
-    if found.shape != (1, *dims, num):
+    if not hasattr(array, "shape"):
+      raise ValueError(f"{what} gives {type(array).__name__}, must be an array")
+    if array.shape != (1, *dims, num):
       raise ValueError(
-        f"{what} has shape {found.shape[1:]} for one prompt, must be"
+        f"{what} has shape {array.shape[1:]} for one prompt, must be"
         f" {'[D, N]' if dims else '[N]'} = {(*dims, num)}"
       )
 
 
 def _scores(policy: nn.Module) -> tuple[str, ...]:
-  """Methods that say how likely actions are."""
-  is_sequence = getattr(policy, "is_sequence", False)
+  """Methods that give log-probabilities of actions."""
+  is_sequence = isinstance(policy, SequencePolicy)
   return ("score",) if is_sequence else ("log_prob", "decode")
 
 
 def _check_methods(task: Task, policy: nn.Module) -> None:
   # Exact pass rates are sums over the policy's whole distribution.
-  exact = () if task.log_pass_rate is None else ("components",)
-  numbers = ("has_free_scale",) if task.is_regression else ()
+  exact = ("components",) if isinstance(task, Exact) else ()
+  numbers = ("has_free_scale",) if isinstance(task, RegressionTask) else ()
   methods = ("sample", *_scores(policy), *exact, *numbers)
   for method in methods:
     if not hasattr(policy, method):
@@ -96,16 +101,15 @@ def _drawn(
     jax.errors.TracerArrayConversionError,
   ) as error:
     raise ValueError(
-      "task or policy: needs values while it is compiled; Python and NumPy, as"
-      " in a verifier, are to be called back by jax.pure_callback"
+      "task or policy: needs values while it is compiled; call Python and NumPy"
+      " code, such as a verifier, through jax.pure_callback"
       f" ({str(error).splitlines()[0]})"
     ) from None
 
 
 def _check_draws(task: Task, example: Prompts, batch: int) -> None:
-  """Training prompts have the shapes of those that are evaluated."""
+  """Training prompts need the shapes of those that are evaluated."""
   draw = task.draw
-  assert draw is not None  # What a stream reads is not checked.
   traced, drawn = jax.make_jaxpr(
     lambda key: draw(key, batch), return_shape=True
   )(jax.random.key(0))
@@ -113,26 +117,56 @@ def _check_draws(task: Task, example: Prompts, batch: int) -> None:
   used = [v for eqn in traced.jaxpr.eqns for v in eqn.invars]
   if traced.jaxpr.invars[0] not in used:
     warnings.warn(
-      "task.draw: makes no use of its key, so that every step has the same"
-      " batch; NumPy's randomness, for one, is drawn once and never again",
+      "task.draw: ignores its key, so that every step has the same batch; NumPy"
+      " random numbers, for example, are drawn once, while it is compiled",
       stacklevel=2,
     )
   for field in ("inputs", "targets"):
-    ours, theirs = (
+    shapes, evaluated = (
       [np.shape(x) for x in jax.tree.leaves(getattr(prompts, field))]
       for prompts in (drawn, example)
     )
-    wanted = [(batch, *shape[1:]) for shape in theirs]
-    if ours != wanted:
+    wanted = [(batch, *shape[1:]) for shape in evaluated]
+    if shapes != wanted:
       raise ValueError(
-        f"task.draw: {field} have shapes {ours}, must be {wanted}: [B, …] with"
-        f" B = {batch}, the rest as in the split 'validation'"
+        f"task.draw: {field} have shapes {shapes}, must be {wanted}: [B, …]"
+        f" with B = {batch}, the rest as in the split 'validation'"
       )
 
 
-def _check_prompts(what: str, found: Any) -> None:
-  if not isinstance(found, Prompts):
+def _check_prompts(what: str, value: Any) -> None:
+  if not isinstance(value, Prompts):
     raise ValueError(
-      f"{what}: is a {type(found).__name__}, must be tasks.Prompts(inputs,"
+      f"{what}: is a {type(value).__name__}, must be tasks.Prompts(inputs,"
       " targets)"
     )
+
+
+def check_values(
+  config: ConfigDict,
+  hyper: dict[str, np.ndarray],
+  task: Task,
+  policy: nn.Module,
+) -> None:
+  """Raises ValueError at a value [runs, …] that a config could not have.
+
+  Values of tasks and likelihoods are checked by their functions when a sweep is
+  planned: checking them may generate data.
+  """
+  for name, values in hyper.items():
+    block = name.split(".")[0]
+    if block not in ("estimator", "optimizer"):
+      continue
+    for value in np.unique(values, axis=0):
+      whole = configs.overlay(config, {name: _plain(value)})
+      configs.check(whole)
+      if block == "estimator":  # No loss depends on a learning rate.
+        make_loss(whole, task, policy)
+
+
+def _plain(value: np.ndarray) -> Any:
+  """As a config has it: an order is an integer."""
+  if value.ndim:
+    return tuple(value.tolist())
+  number = float(value)
+  return int(number) if number.is_integer() else number

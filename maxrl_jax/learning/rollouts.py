@@ -1,4 +1,4 @@
-"""What a policy's rollouts are worth: sampled, or summed exactly."""
+"""Rollouts of a policy and their likelihoods: sampled, or summed exactly."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maxrl_jax.tasks.base import Prompts, Task
+from maxrl_jax.policies import SequencePolicy
+from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Rewarded, Task
 
 Array = jax.Array
 
@@ -16,7 +17,7 @@ STATISTICS = "batch_stats"
 
 
 class Rollouts(NamedTuple):
-  """N rollouts of one prompt, [N]; [D, N] with one group a target dimension.
+  """N rollouts of one prompt, [N]; [D, N] with one group per target dimension.
 
   Attributes:
     actions: z_j.
@@ -24,9 +25,9 @@ class Rollouts(NamedTuple):
     likelihoods: l_j, boolean where rollouts are right or wrong.
     log_likelihoods: log l_j of a noise model, differentiable where the policy
       learns its σ; None for other tasks.
-    rewards: any reward the task offers besides l, or None.
-    lengths: tokens of each answer, for policies that write sequences.
-    entropies: of the next token, summed over an answer's tokens, likewise.
+    rewards: any reward that the task offers besides l, or None.
+    lengths: tokens of each answer, of policies that write sequences.
+    entropies: entropy of the next token, summed over an answer's tokens.
   """
 
   actions: Array
@@ -53,9 +54,9 @@ def sample(
   num: int,
 ) -> Rollouts:
   """Draws N rollouts of one prompt and scores them; arguments as in `score`."""
-  frozen, still = lax.stop_gradient((params, outputs))
-  # Normal draws depend on their mean: that path is not the score's.
-  actions: Any = policy.apply(frozen, key, still, num, method="sample")
+  frozen, fixed = lax.stop_gradient((params, outputs))
+  # Normal draws depend on their mean, but the score has no such path.
+  actions: Any = policy.apply(frozen, key, fixed, num, method="sample")
   return score(
     lax.stop_gradient(actions), policy, params, outputs, target, task
   )
@@ -69,29 +70,30 @@ def score(
   target: Any,
   task: Task,
 ) -> Rollouts:
-  """What given actions of one prompt are worth, and how likely they were.
+  """Likelihoods and log-probabilities of given actions of one prompt.
 
   Args:
     actions: z [N], or [D, N] for regression.
     policy: a module of `policies`.
     params: its parameters; `log_probs` is differentiable in them.
-    outputs: what it made of this prompt; differentiable likewise.
+    outputs: the policy's outputs for this prompt; differentiable likewise.
     target: the prompt's target.
-    task: says what an action is worth.
+    task: gives the likelihoods.
   """
   log_probs: Any = policy.apply(params, outputs, actions, method="log_prob")
   predictions: Any = policy.apply(params, actions, method="decode")
-  rewards = task.rewards(target, predictions) if task.rewards else None
-  if task.likelihoods is not None:
-    likelihoods = task.likelihoods(target, predictions)
-    return Rollouts(actions, log_probs, likelihoods, rewards=rewards)
-  assert task.log_likelihoods is not None
-  log_l = task.log_likelihoods(target, predictions, outputs.noise_scale)
-  return Rollouts(actions, log_probs, jnp.exp(log_l), log_l, rewards)
+  rewards = None
+  if isinstance(task, Rewarded):
+    rewards = task.rewards(target, predictions)
+  if isinstance(task, RegressionTask):
+    log_l = task.log_likelihoods(target, predictions, outputs.noise_scale)
+    return Rollouts(actions, log_probs, jnp.exp(log_l), log_l, rewards)
+  likelihoods = task.likelihoods(target, predictions)
+  return Rollouts(actions, log_probs, likelihoods, rewards=rewards)
 
 
 def joint(drawn: Rollouts) -> Rollouts:
-  """[D, N] → [N]: a rollout is all its dimensions, l the product over them."""
+  """[D, N] → [N]: one rollout has all D dimensions, l is their product."""
   assert drawn.log_likelihoods is not None
   log_l = jnp.sum(drawn.log_likelihoods, 0)
   return drawn._replace(
@@ -102,21 +104,25 @@ def joint(drawn: Rollouts) -> Rollouts:
   )
 
 
-def read(policy: nn.Module, params: Any, inputs: Any) -> tuple[Any, dict]:
-  """What the policy makes of a batch that it is trained on.
+def forward(
+  policy: nn.Module, params: Any, inputs: Any
+) -> tuple[Any, dict[str, Any]]:
+  """The policy's outputs for a training batch.
 
-  A policy with batch normalization takes the batch's own statistics, and its
-  running ones move towards them; elsewhere it takes the running ones.
+  Batch normalization takes the batch's statistics here, and its running ones
+  move towards them; elsewhere it takes the running ones.
 
   Returns:
-    outputs [B, …], {STATISTICS: the running ones after it}, or {} where the
-    policy has none.
+    outputs [B, …], {STATISTICS: the new running ones}, or {} where the policy
+    has none.
   """
   if STATISTICS not in params:
     return policy.apply(params, inputs), {}
-  read: Any = policy.apply(params, inputs, training=True, mutable=[STATISTICS])
-  outputs, after = read
-  return outputs, lax.stop_gradient(after)
+  result: Any = policy.apply(
+    params, inputs, training=True, mutable=[STATISTICS]
+  )
+  outputs, statistics = result
+  return outputs, lax.stop_gradient(statistics)
 
 
 def sample_batch(
@@ -128,14 +134,14 @@ def sample_batch(
   num: int,
   outputs: Any = None,
 ) -> Rollouts:
-  """N rollouts of every prompt, fields [B, …]; the policy reads it once.
+  """N rollouts of every prompt, fields [B, …].
 
-  `outputs` are the policy's own if they are there already, from `read`.
+  `outputs` are the policy's, where `forward` has computed them already.
   """
   if outputs is None:
     outputs = policy.apply(params, prompts.inputs)
   keys = jax.random.split(key, prompts.inputs.shape[0])
-  if getattr(policy, "is_sequence", False):
+  if isinstance(policy, SequencePolicy):
     return _sequences(keys, policy, params, outputs, prompts, task, num)
 
   def one(key: Array, outputs: Any, target: Any) -> Any:
@@ -153,13 +159,12 @@ def _sequences(
   task: Task,
   num: int,
 ) -> Rollouts:
-  """Policies that write sequences decode those of all prompts together."""
-  frozen, still = lax.stop_gradient((params, outputs))
-  answers: Any = policy.apply(frozen, keys, still, num, method="sample")
-  assert task.likelihoods is not None
+  """Rollouts of a policy that decodes those of all prompts together."""
+  frozen, fixed = lax.stop_gradient((params, outputs))
+  answers: Any = policy.apply(frozen, keys, fixed, num, method="sample")
   likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
   rewards = None
-  if task.rewards is not None:
+  if isinstance(task, Rewarded):
     rewards = jax.vmap(task.rewards)(prompts.targets, answers)
   scores: Any = policy.apply(params, outputs, answers, method="score")
   return Rollouts(
@@ -176,7 +181,7 @@ def log_pass_rates(
   policy: nn.Module,
   params: Any,
   prompts: Prompts,
-  task: Task,
+  task: Exact,
   outputs: Any = None,
 ) -> Array:
   """log E[l] of every prompt, exactly: [B], or [B, D] for regression.
@@ -185,11 +190,9 @@ def log_pass_rates(
   """
   if outputs is None:
     outputs = policy.apply(params, prompts.inputs)
-  log_pass_rate = task.log_pass_rate
-  assert log_pass_rate is not None
 
   def one(outputs: Any, target: Any) -> Any:
     components: Any = policy.apply(params, outputs, method="components")
-    return log_pass_rate(target, components)
+    return task.log_pass_rate(target, components)
 
   return jax.vmap(one)(outputs, prompts.targets)

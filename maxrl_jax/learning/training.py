@@ -1,8 +1,7 @@
 """make_train(config): pure init and step, run in compiled chunks.
 
-`step` is one update of one run (`one_run`). `chunks` scans it over steps and
-vmaps it over runs in one compiled program, and hands metrics out between
-chunks.
+`step` is one update of one run (`update`). `chunks` scans it over steps and
+vmaps it over runs in one compiled program, and returns metrics between chunks.
 """
 
 import contextlib
@@ -17,35 +16,36 @@ import numpy.typing as npt
 from jax import lax
 from ml_collections import ConfigDict
 
-from maxrl_jax import config as configuration
+from maxrl_jax import config as configs
 from maxrl_jax.devices import feeding
-from maxrl_jax.devices import mesh as meshes
-from maxrl_jax.learning import guards
-from maxrl_jax.learning import update as one_run
+from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
+from maxrl_jax.learning import guards, update
+from maxrl_jax.learning.batch_losses import Hyper
+from maxrl_jax.learning.custom_checks import check_values
 from maxrl_jax.learning.update import TrainState
-from maxrl_jax.tasks import Task
+from maxrl_jax.tasks import RegressionTask, Streamed, Task
 
 Array = jax.Array
 
 
 class Train(NamedTuple):
-  """Pure functions of one run, and what they were made from.
+  """Pure functions of one run, and the parts they were made from.
 
   Attributes:
-    init: (key, varied=None) → TrainState; `varied` has values of config fields
-      by dotted name, those that are missing are the config's.
+    init: (key, hyper=None) → TrainState; `hyper` has values of config fields
+      by dotted name, and the config has those that are missing.
     keys: seeds [runs] → keys [runs] for `start` and for `advance`.
-    start: `init` of all runs in one program, (keys [runs], varied) → states.
+    start: `init` of all runs in one program, (keys [runs], hyper) → states.
     step: (state, key, batch=None) → (state, metrics); randomness is
-      fold_in(key, step). `batch` is of a task's stream, where it has one.
+      fold_in(key, step). `batch` comes from a task's stream, if it has one.
     advance: (states, keys) [runs], batches=None → (states, metrics [runs,
       log_every]): a compiled chunk of steps of all runs, which see the same
       `batches` [log_every, B, …]. Traced once for each number of runs.
     policy: the policy's module.
     task: the task.
-    task_of: varied → the task of a run, where its fields may vary.
-    task_varies: whether they do.
-    layout: where arrays are, if there are several devices.
+    task_at: hyper → the task of a run with these values.
+    task_varies: whether tasks of runs differ.
+    layout: which devices have which arrays.
   """
 
   init: Callable[..., TrainState]
@@ -55,9 +55,9 @@ class Train(NamedTuple):
   advance: Callable[..., tuple[TrainState, dict[str, Array]]]
   policy: nn.Module
   task: Task
-  task_of: Callable[[dict[str, Array]], Task]
+  task_at: Callable[[Hyper], Task]
   task_varies: bool
-  layout: meshes.Layout
+  layout: Layout
 
 
 def make_train(
@@ -69,27 +69,26 @@ def make_train(
   """Builds the task, the policy and one update from a config.
 
   Args:
-    config: as maxrl_jax/config/defaults.py.
-    task: your own; config.task and config.likelihood then mean nothing. None
-      is the one that config.task names.
-    varying: names of `configuration.VARYING`, such as "estimator.order", whose
-      values come from `TrainState.varied` rather than from the config.
-    policy: your own module, with the methods that `policies` lists; None is
-      the one that config.policy names, which means nothing otherwise.
+    config: from `config.default()`.
+    task: your own, instead of config.task and config.likelihood.
+    varying: fields of `config.may_vary`, such as "estimator.order", whose
+      values come from `TrainState.hyper` rather than from the config.
+    policy: your own module, instead of config.policy; `policies.Policy` lists
+      its methods.
 
   Raises:
-    ValueError: naming the field, or what is your own, and what is allowed.
+    ValueError: naming the field, or the part of your own, and what is allowed.
   """
-  run = one_run.make_run(config, task, varying, policy)
+  run = update.make_run(config, task, varying, policy)
   layout = run.layout
 
   @jax.jit
-  def start(keys: Array, varied: dict[str, Any]) -> TrainState:
-    return layout.arrange(jax.vmap(run.init)(keys, varied))
+  def start(keys: Array, hyper: dict[str, Any]) -> TrainState:
+    return layout.constrain_states(jax.vmap(run.init)(keys, hyper))
 
   @jax.jit
   def keys(seeds: Array) -> tuple[Array, Array]:
-    return layout.arrange(jax.vmap(_keys)(seeds))
+    return layout.constrain_states(jax.vmap(_keys)(seeds))
 
   return Train(
     run.init,
@@ -99,26 +98,26 @@ def make_train(
     make_advance(run.step, config.log_every, layout),
     run.policy,
     run.task,
-    run.task_of,
-    run.task_varies,
+    run.task_at,
+    any(name.startswith(("task.", "likelihood.")) for name in run.varying),
     layout,
   )
 
 
 def _keys(seed: Array) -> tuple[Array, Array]:
-  """Of a run: for its start, and for its steps."""
+  """Keys of a run: for its start, and for its steps."""
   return tuple(jax.random.split(jax.random.key(seed)))
 
 
 def make_advance(
-  step: Callable, length: int, layout: meshes.Layout = meshes.ONE_DEVICE
+  step: Callable, length: int, layout: Layout = ONE_DEVICE
 ) -> Callable:
   """Compiles `length` steps of all runs into one program.
 
   Args:
     step: of one run.
-    length: how many.
-    layout: which devices have which runs; metrics are everywhere.
+    length: number of steps.
+    layout: which devices have which runs; metrics are replicated.
   """
 
   def run(state: Any, key: Array, batches: Any) -> Any:
@@ -135,11 +134,11 @@ def make_advance(
     return jax.tree.map(lambda x: x[None], run(state, key, batches))
 
   @functools.partial(
-    jax.jit, donate_argnums=0, out_shardings=(None, layout.everywhere())
+    jax.jit, donate_argnums=0, out_shardings=(None, layout.replicated())
   )
   def advance(states: Any, keys: Array, batches: Any = None) -> tuple[Any, Any]:
     states, metrics = several(states, keys, batches)
-    return layout.arrange(states), metrics
+    return layout.constrain_states(states), metrics
 
   return advance
 
@@ -148,99 +147,103 @@ def chunks(
   train: Train,
   config: ConfigDict,
   seeds: npt.ArrayLike | None = None,
-  varied: dict[str, Any] | None = None,
+  hyper: dict[str, Any] | None = None,
   *,
   states: TrainState | None = None,
   check: bool | None = None,
 ) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray]]]:
   """Trains several runs together, yielding after each chunk.
 
-  A run's numbers depend on its own seed, not on its neighbours.
+  The numbers of a run depend on its seed, not on the runs beside it.
 
   Args:
-    train: from `make_train(config)`; may be used again and again.
+    train: from `make_train(config)`; may be used repeatedly.
     config: the same config.
-    seeds: [runs]; None is config.seed, config.seed + 1, … config.runs of them.
-    varied: config fields by dotted name, each [runs, …]; what is missing is the
-      config's for all. Only what `make_train` was told to vary, and the
-      learning rate.
-    states: go on from these, a checkpoint's, with the same seeds, config and
-      `varied`: the numbers are then those of a run that never stopped, bit for
-      bit. None: start.
-    check: raise at impossible numbers; without it a run that diverges leaves
-      the others alone, and has metrics that are not finite. None: as
-      config.on_nonfinite says.
+    seeds: [runs]; None is config.seed, config.seed + 1, … (config.runs).
+    hyper: config fields by dotted name, each [runs, …]; fields that are
+      missing have the config's value. Only fields that `make_train` was given
+      as `varying`, and the learning rate.
+    states: resume from these, with the same seeds, config and `hyper`: results
+      are bit-identical to those of a run without interruption. None: start.
+    check: raise at invalid metrics; without it a run that diverges leaves the
+      others alone, and its metrics are not finite. None: as
+      config.on_nonfinite.
 
   Yields:
-    steps done, states (run axis first; valid until the next chunk, which takes
-    over their memory), metrics [steps of the chunk, runs].
+    steps done, states (run axis first; valid until the next chunk, to which
+    their memory is donated), metrics [steps of the chunk, runs].
 
   Raises:
-    FloatingPointError: naming the step, the quantity, its value and the prompt
+    FloatingPointError: naming the step, the metric, its value and the prompt
       of the batch, when a likelihood leaves [0, 1] or anything is not finite.
-    ValueError: a value of `varied` that a config could not have, or states
-      that are not of these runs.
+    ValueError: a value of `hyper` that a config could not have, or states of
+      other runs.
   """
   if seeds is None:
     seeds = config.seed + np.arange(config.runs)
   if check is None:
     check = config.on_nonfinite == "stop"
-  varied = {k: np.asarray(v, np.float32) for k, v in (varied or {}).items()}
-  configuration.check_values(config, varied, train.task, train.policy)
+  hyper = {k: np.asarray(v, np.float32) for k, v in (hyper or {}).items()}
+  check_values(config, hyper, train.task, train.policy)
   start_keys, keys = train.keys(np.asarray(seeds, np.uint32))
   if states is None:
-    states = train.start(start_keys, varied)
+    states = train.start(start_keys, hyper)
   else:
-    _check_states(states, config, varied)
+    _check_states(states, config, hyper)
     states = train.layout.place(states)
-  done = int(states.step[0])
-  for start, fed in _fed(train, config, done):
-    states, found = train.advance(states, keys, *fed)
-    metrics = {name: np.asarray(x).T for name, x in found.items()}
+  for start, batches in _batches(train, config, int(states.step[0])):
+    states, each = train.advance(states, keys, *batches)
+    metrics = {name: np.asarray(x).T for name, x in each.items()}
     if check:
-      guards.check_metrics(metrics, start, train.task.likelihood)
-    # Which prompt of a batch it was means nothing but to the check.
+      guards.check_metrics(metrics, start, log_ceiling(train.task))
+    # Only the check needs the places within a batch.
     metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics
 
 
+def log_ceiling(task: Task) -> float | None:
+  """log l plus this is a log density, in nats; None without a noise model."""
+  if isinstance(task, RegressionTask):
+    return float(task.likelihood.log_ceiling)
+  return None
+
+
 def _check_states(
-  states: TrainState, config: ConfigDict, varied: dict[str, np.ndarray]
+  states: TrainState, config: ConfigDict, hyper: dict[str, np.ndarray]
 ) -> None:
-  """Raises ValueError where going on would be another run in silence."""
+  """Raises ValueError if resuming would silently be another run."""
   done = int(np.asarray(states.step)[0])
   if (config.steps - done) % config.log_every:
     raise ValueError(
       f"log_every = {config.log_every}: must divide the {config.steps - done}"
       f" steps that are left after step {done}"
     )
-  wanted = configuration.values_of(config, states.varied) | varied
+  wanted = configs.values_of(config, states.hyper) | hyper
   for name, value in wanted.items():
-    found = np.asarray(states.varied[name])
-    asked = np.asarray(value, found.dtype)
-    if not np.array_equal(found, np.broadcast_to(asked, found.shape)):
+    saved = np.asarray(states.hyper[name])
+    asked = np.asarray(value, saved.dtype)
+    if not np.array_equal(saved, np.broadcast_to(asked, saved.shape)):
       raise ValueError(
-        f"{name} = {_in_short(asked)}: the states to go on from have"
-        f" {_in_short(found)}; go on with that, or start in another folder"
+        f"{name} = {_distinct(asked)}: the states to resume from have"
+        f" {_distinct(saved)}; resume with that, or start in another folder"
       )
 
 
-def _in_short(values: np.ndarray) -> str:
+def _distinct(values: np.ndarray) -> str:
   """One number where all are equal."""
   distinct = np.unique(values)
-  told = distinct if len(distinct) == 1 else np.ravel(values)
-  return ", ".join(f"{value:g}" for value in told)
+  shown = distinct if len(distinct) == 1 else np.ravel(values)
+  return ", ".join(f"{value:g}" for value in shown)
 
 
-def _fed(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:
-  """(steps done, what `advance` is given besides) of every chunk left."""
+def _batches(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:
+  """(steps done, batches to pass to `advance`) of every chunk left."""
   starts = range(done, config.steps, config.log_every)
-  stream = train.task.stream
-  if stream is None:
+  if not isinstance(train.task, Streamed):
     yield from ((start, ()) for start in starts)
     return
   sizes = config.batch_size, config.log_every, done, config.steps
-  batches = feeding.training(stream, train.layout, *sizes)
+  batches = feeding.training(train.task.stream, train.layout, *sizes)
   with contextlib.closing(batches):
     for start, batch in zip(starts, batches, strict=True):
       yield start, (batch,)

@@ -1,4 +1,4 @@
-"""One run: what it is made of, its start and its update.
+"""One run: its initial state and its update.
 
 task → prompts → policy → rollouts → estimator → surrogate → update
 """
@@ -14,15 +14,15 @@ import optax
 from flax import struct
 from ml_collections import ConfigDict
 
-from maxrl_jax import config as configuration
-from maxrl_jax.devices import mesh as meshes
-from maxrl_jax.learning import custom_checks as interfaces
-from maxrl_jax.learning import guards, rollouts
-from maxrl_jax.tasks import Prompts, Task
+from maxrl_jax import config as configs
+from maxrl_jax.config import RATE
+from maxrl_jax.devices.mesh import Layout, layout
+from maxrl_jax.learning import batch_losses, custom_checks, guards, rollouts
+from maxrl_jax.learning.batch_losses import Hyper, Loss
+from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.tasks import Prompts, Streamed, Task
 
 Array = jax.Array
-
-RATE = "optimizer.learning_rate"  # May vary without being asked for.
 
 
 class TrainState(struct.PyTreeNode):
@@ -31,50 +31,47 @@ class TrainState(struct.PyTreeNode):
   step: Array
   params: Any  # Of the policy; with its batch statistics, if it has any.
   opt_state: Any
-  varied: dict[str, Array]  # Config fields in which runs of a program differ.
-  typical_norm: Array  # Of gradients: a running mean, for the spike guard.
+  hyper: Hyper  # Config fields in which runs of a program differ.
+  typical_norm: Array  # Running mean of gradient norms, for the spike guard.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Run:
-  """What a run is made of; its methods are pure functions.
+  """The parts of a run; its methods are pure functions.
 
   Attributes:
-    config: as maxrl_jax/config/defaults.py.
-    varying: fields whose values come from `TrainState.varied`.
-    task: of a run in which no field of the task varies.
+    config: from `config.default()`.
+    varying: fields whose values come from `TrainState.hyper`.
+    task: the task.
     policy: the policy's module.
-    checkpoint: parameters to start from; None is the policy's own start.
-    example: inputs of a batch of one.
+    initial_params: parameters to start from; None initializes the policy.
     optimizer: gives a direction, for a learning rate of 1.
-    layout: where arrays are, if there are several devices.
+    loss: (params, key, prompts, hyper) → (loss, metrics).
+    layout: which devices have which arrays.
   """
 
   config: ConfigDict
   varying: tuple[str, ...]
   task: Task
   policy: nn.Module
-  checkpoint: Any
-  example: Any
+  initial_params: Any
   optimizer: optax.GradientTransformation
-  layout: meshes.Layout
+  loss: Loss
+  layout: Layout
 
-  def init(
-    self, key: Array, varied: dict[str, Any] | None = None
-  ) -> TrainState:
+  def init(self, key: Array, hyper: dict[str, Any] | None = None) -> TrainState:
     """The state before the first step; see `training.Train`."""
-    unknown = sorted(set(varied or {}) - set(self.varying))
+    unknown = sorted(set(hyper or {}) - set(self.varying))
     if unknown:
       raise ValueError(
-        f"varied: {unknown[0]} is not among the fields that this program was"
-        f" made to vary, {sorted(self.varying)}"
+        f"hyper: {unknown[0]} cannot vary in this program, which was made to"
+        f" vary {sorted(self.varying)}"
       )
-    values = configuration.values_of(self.config, self.varying)
-    values |= varied or {}
+    values = configs.values_of(self.config, self.varying) | (hyper or {})
     values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
-    params = self.checkpoint
+    params = self.initial_params
     if params is None:
-      params = self.policy.init(key, self.example)
+      params = self.policy.init(key, self.task.example)
     return TrainState(
       jnp.zeros((), jnp.int32),
       params,
@@ -83,16 +80,9 @@ class Run:
       jnp.zeros(()),
     )
 
-  @property
-  def task_varies(self) -> bool:
-    """Whether runs have tasks of their own."""
-    return any(name.startswith(("task.", "likeli")) for name in self.varying)
-
-  def task_of(self, varied: dict[str, Any]) -> Task:
-    """The task of a run, where its fields may vary."""
-    if not self.task_varies:
-      return self.task
-    return configuration.make_task(configuration.overlay(self.config, varied))
+  def task_at(self, hyper: Hyper) -> Task:
+    """The task of a run with these hyperparameters."""
+    return batch_losses.at(self.task, hyper)
 
   def step(
     self, state: TrainState, key: Array, batch: Prompts | None = None
@@ -101,22 +91,45 @@ class Run:
     draw_key, rollout_key = jax.random.split(
       jax.random.fold_in(key, state.step)
     )
-    ours = configuration.overlay(self.config, state.varied)
-    task = self.task_of(state.varied)
-    loss = configuration.make_loss(ours, task, self.policy, self.layout)
-    prompts = _prompts(task, draw_key, self.config.batch_size, batch)
-    prompts = self.layout.spread(prompts, "data")
-    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
-      state.params, rollout_key, prompts
+    prompts = self._prompts(state.hyper, draw_key, batch)
+    prompts = self.layout.shard(prompts, "data")
+    (value, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(
+      state.params, rollout_key, prompts, state.hyper
     )
-    after = _updated(state, self.optimizer, gradient)
+    after = self._updated(state, gradient)
     if rollouts.STATISTICS in metrics:
       name = rollouts.STATISTICS
       after = after.replace(params={**after.params, name: metrics.pop(name)})
     metrics["loss"] = value
     metrics["gradient_norm"] = optax.tree.norm(gradient)
     metrics["parameter_norm"] = optax.tree.norm(_weights(after.params))
-    return guards.guarded(self.config, state, after, metrics)
+    return guards.guarded(
+      state,
+      after,
+      metrics,
+      skip_nonfinite=self.config.on_nonfinite == "skip",
+      spike_factor=self.config.optimizer.spike_factor,
+    )
+
+  def _prompts(self, hyper: Hyper, key: Array, batch: Any) -> Prompts:
+    """Drawn here, or prepared from what the host has read."""
+    if isinstance(self.task, Streamed) and batch is not None:
+      return self.task.stream.prepare(batch)
+    return self.task_at(hyper).draw(key, self.config.batch_size)
+
+  def _updated(self, state: TrainState, gradient: Any) -> TrainState:
+    """One step of the optimizer along its direction."""
+    direction, opt_state = self.optimizer.update(
+      gradient, state.opt_state, state.params
+    )
+    params = jax.tree.map(
+      lambda p, d: p - state.hyper[RATE].astype(p.dtype) * d,
+      state.params,
+      direction,
+    )
+    return state.replace(
+      step=state.step + 1, params=params, opt_state=opt_state
+    )
 
 
 def make_run(
@@ -126,52 +139,29 @@ def make_run(
   policy: nn.Module | None,
 ) -> Run:
   """Builds and checks the parts; see `training.make_train`."""
-  interfaces.check_types(task, policy)
-  configuration.check(config)
+  custom_checks.check_types(task, policy)
+  configs.check(config)
   varying = tuple(dict.fromkeys((RATE, *varying)))
-  configuration.check_varying(config, varying, own_task=task is not None)
+  configs.check_names(config, varying, own_task=task is not None)
   own = task is not None or policy is not None
-  task = configuration.make_task(config) if task is None else task
-  checkpoint = None
+  task = configs.make_task(config) if task is None else task
+  params = None
   if policy is None:
-    policy = configuration.make_policy(config, task)
-    checkpoint = configuration.initial_params(config, policy)
-  optimizer = configuration.make_optimizer(config)
-  layout = meshes.layout(config, policy)
-  policy = layout.suited(policy)
-  example = task.example
+    policy = configs.make_policy(config, task)
+    params = configs.initial_params(config, policy)
+  optimizer = configs.make_optimizer(config)
+  arrangement = layout(config, policy)
+  policy = arrangement.adapt_policy(policy)
   # Errors come early.
-  jax.eval_shape(policy.init, jax.random.key(0), example)
-  if own and task.stream is None:
-    interfaces.check(task, policy, config.batch_size, config.rollouts)
-  configuration.make_loss(config, task, policy, layout)
+  jax.eval_shape(policy.init, jax.random.key(0), task.example)
+  if own and not isinstance(task, Streamed):
+    custom_checks.check(task, policy, config.batch_size, config.rollouts)
+  loss = make_loss(config, task, policy, arrangement)
   return Run(
-    config, varying, task, policy, checkpoint, example, optimizer, layout
+    config, varying, task, policy, params, optimizer, loss, arrangement
   )
-
-
-def _prompts(task: Task, key: Array, size: int, batch: Any) -> Prompts:
-  """Drawn here, or made of what the host has read."""
-  if task.draw is not None:
-    return task.draw(key, size)
-  if task.stream is None or batch is None:
-    raise ValueError("step: this task's prompts are read by the host: batch")
-  return task.stream.prepare(batch)
 
 
 def _weights(params: Any) -> dict[str, Any]:
-  """Without statistics of batches, which no gradient moves."""
+  """Parameters without batch statistics, which have no gradient."""
   return {k: v for k, v in params.items() if k != rollouts.STATISTICS}
-
-
-def _updated(state: TrainState, optimizer: Any, gradient: Any) -> TrainState:
-  """One step of the optimizer along its direction."""
-  direction, opt_state = optimizer.update(
-    gradient, state.opt_state, state.params
-  )
-  params = jax.tree.map(
-    lambda p, d: p - state.varied[RATE].astype(p.dtype) * d,
-    state.params,
-    direction,
-  )
-  return state.replace(step=state.step + 1, params=params, opt_state=opt_state)

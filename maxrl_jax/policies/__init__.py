@@ -1,29 +1,21 @@
-"""Policies as Flax Linen modules.
-
-A policy maps a batch of prompts to outputs once, inputs [B, …] → outputs
-[B, …]. The other methods take the outputs of one prompt (vmap them):
-
-    sample(key, outputs, num)     → actions [N]
-    log_prob(outputs, actions)    → log m(z_j|x) [N]
-    decode(actions)               → predictions ŷ(z_j) [N]
-    components(outputs)           → a mixture, for exact expectations
-
-Sequence policies (`is_sequence`) decode all prompts together: their methods are
-`sample(keys [B], outputs, num)` → answers [B, N, L] and
-`score(outputs, answers)` → log-probabilities, entropies and lengths [B, N].
+"""Policies as Flax Linen modules; `Policy` lists their methods.
 
 Policies with batch normalization (a collection `batch_stats` beside `params`)
-take `training=True` during training.
-
-All are methods of the module, since they may need the policy's parameters:
-`policy.apply(params, outputs, actions, method="log_prob")`.
+take `training=True` where they are trained.
 """
 
 import flax.linen as nn
 
+from maxrl_jax.policies.base import (
+  Checked,
+  Policy,
+  SequencePolicy,
+  Sharded,
+  Summable,
+)
 from maxrl_jax.policies.categorical import CNN, MLP, Tabular
 from maxrl_jax.policies.digits import Digits
-from maxrl_jax.policies.regression import Grid, Mixture, Normal
+from maxrl_jax.policies.regression import Grid, Mixture, Normal, Regression
 from maxrl_jax.policies.resnet import ResNet
 from maxrl_jax.policies.transformer import Transformer
 
@@ -38,3 +30,22 @@ POLICIES: dict[str, type[nn.Module]] = {
   "transformer": Transformer,
   "resnet": ResNet,
 }
+
+# Fields that Flax, the task, the noise model or the devices set.
+SET_BY_TASK = (
+  *("name", "parent", "num_actions", "initial_logits", "num_dims"),
+  *("learned_scale", "smallest_scale", "initial_scale"),
+  *("vocab_size", "max_length", "eos", "prompts_apart"),
+)
+
+__all__ = [
+  "POLICIES",
+  "SET_BY_TASK",
+  "Checked",
+  "Policy",
+  "Regression",
+  "SequencePolicy",
+  "Sharded",
+  "Summable",
+  "Transformer",
+]

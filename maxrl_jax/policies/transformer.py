@@ -70,7 +70,6 @@ class Transformer(nn.Module):
   remat: bool = False
   prompts_apart: bool = False
 
-  is_sequence = True
   # Axis of each layer's weights that is sharded over devices: heads, hidden
   # units of the feed-forward network, vocabulary. Partial results are summed.
   split: ClassVar[Any] = nn.FrozenDict(

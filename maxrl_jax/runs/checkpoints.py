@@ -1,8 +1,8 @@
-"""Checkpoints of a run: whole or not at all, and checked when read back.
+"""Checkpoints of runs: atomic, and verified when they are restored.
 
-Orbax writes them, in the background, into folders that appear when they are
-complete. What a disk does to them later it cannot know: a digest of everything
-that was saved is kept with each, and compared before anything is trusted.
+Orbax writes them in the background into folders that appear when they are
+complete. Orbax cannot detect later corruption: each checkpoint has a digest of
+its contents, which is compared when it is restored.
 """
 
 import contextlib
@@ -37,39 +37,39 @@ class Checkpoint(NamedTuple):
 def restore(
   folder: pathlib.Path, like: TrainState, *, best: bool = False
 ) -> tuple[Checkpoint | None, list[str]]:
-  """The newest checkpoint that is whole, and what is wrong with others.
+  """The newest intact checkpoint, and messages about damaged ones.
 
   Every checkpoint is read and compared with its digest; a damaged one is moved
   to `damaged-STEP` in the same folder, so that the next can take its place.
-  Where none is whole they all stay: states of another shape read the same.
+  If none is intact they all stay: states of another shape look the same.
 
   Args:
     folder: of one run's checkpoints; need not exist.
     like: shapes and types of the states.
-    best: take the one with the highest score instead, of equals the newest.
+    best: the checkpoint with the highest score instead, of equals the newest.
 
   Returns:
-    None where there are no checkpoints; a message for every damaged one.
+    None without checkpoints; a message for every damaged one.
 
   Raises:
-    ValueError: there are checkpoints, and none is whole.
+    ValueError: there are checkpoints, and none is intact.
   """
   like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
   taken, damage = None, {}
   places = [p for p in folder.glob("*") if p.name.isdigit()]
   for place in sorted(places, key=lambda p: int(p.name), reverse=True):
     try:
-      found = _read(place, like)
-      if taken is None or (best and found.score > taken.score):
-        taken = found
-    # A damaged file can make its reader fail in any way there is.
+      checkpoint = _read(place, like)
+      if taken is None or (best and checkpoint.score > taken.score):
+        taken = checkpoint
+    # A damaged file can make its reader raise anything.
     except Exception as error:
       reason = " ".join(str(error).split())[:200] or type(error).__name__
       damage[place] = f"{place} is damaged: {reason}"
   if not processes.all_same(taken.step if taken else 0):
     raise ValueError(
-      f"processes find different checkpoints in {folder}: it must be one folder"
-      " that all of them see"
+      f"processes see different checkpoints in {folder}: it must be a folder"
+      " that all of them share"
     )
   if processes.is_first() and taken is not None:
     for place in damage:
@@ -77,49 +77,50 @@ def restore(
   processes.wait("checkpoints set aside")
   if damage and taken is None:
     raise ValueError(
-      f"no checkpoint is whole: {'; '.join(damage.values())}; if they are"
-      " not of another config, start over in another folder, or delete this one"
+      f"no checkpoint is intact: {'; '.join(damage.values())}; unless"
+      " they are of another config, start over in another folder, or delete"
+      " this one"
     )
   return taken, list(damage.values())
 
 
 class Checkpoints(contextlib.AbstractContextManager):
-  """Saves into a folder whose damaged checkpoints `restore` has set aside."""
+  """Saves into a folder that `restore` has been called on."""
 
   def __init__(
     self, folder: pathlib.Path, keep_last: int = 2, keep_best: int = 1
   ) -> None:
-    """Opens the folder, making it if need be.
+    """Opens the folder, and creates it if it is missing.
 
     Args:
-      folder: for one run's checkpoints alone.
-      keep_last: how many of the newest stay.
-      keep_best: how many of those with the highest score stay besides.
+      folder: for the checkpoints of these runs alone.
+      keep_last: number of newest checkpoints to keep.
+      keep_best: number of checkpoints with the highest score to keep besides.
     """
-    kept = [_KEEP.LatestN(keep_last)]
+    policies = [_KEEP.LatestN(keep_last)]
     if keep_best:
       score = lambda metrics: metrics["score"]  # noqa: E731
-      kept.append(_KEEP.BestN(get_metric_fn=score, n=keep_best))
+      policies.append(_KEEP.BestN(get_metric_fn=score, n=keep_best))
     context = ocp.Context()
-    # Where a folder cannot be made, that is an error at once; the background
-    # writer would wait for it for minutes.
+    # A folder that cannot be created is an error at once; the background writer
+    # would wait for it for minutes.
     context.asynchronous.create_directories_asynchronously = False
     context.asynchronous.timeout_secs = 300
     self._folder = folder
     self._saving: Any = None
     self._checkpointer = ocp.training.Checkpointer(
       folder.absolute(),
-      preservation_policy=_KEEP.AnyPreservationPolicy(kept),
+      preservation_policy=_KEEP.AnyPreservationPolicy(policies),
       context=context,
     )
-    # Orbax would do so in a thread, which a process that ends at once trips.
+    # Orbax would do so in a thread, which crashes a process that ends early.
     if processes.is_first():
       for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(unfinished)
     processes.wait("checkpoints opened")
 
   def save(self, states: TrainState, about: dict, score: float) -> None:
-    """Begins to save; the states may be donated as soon as this returns.
+    """Starts to save; the states may be donated as soon as this returns.
 
     Args:
       states: run axis first.
@@ -130,7 +131,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       OSError: this, or the save before it, could not be written.
     """
     self.wait()
-    # Copies: what the next chunk takes over must not change under a writer.
+    # Copies: the next chunk reuses the memory while this one is written.
     own = processes.whole(states)
     notes = json.dumps({"about": about, "score": score})
     self._check_room(own, notes)
@@ -144,7 +145,7 @@ class Checkpoints(contextlib.AbstractContextManager):
       )
 
   def _check_room(self, states: TrainState, notes: str) -> None:
-    """Better no checkpoint begun than half of one on a full disk."""
+    """Raises OSError if the disk has no room for a checkpoint."""
     sizes = [leaf.nbytes for leaf in jax.tree.leaves(states)]
     needed = sum(sizes) + len(notes) + _OVERHEAD
     with self._named():
@@ -155,7 +156,7 @@ class Checkpoints(contextlib.AbstractContextManager):
         )
 
   def wait(self) -> None:
-    """Until the save that has begun, if any, is on disk."""
+    """Waits until the last save is on disk."""
     saving, self._saving = self._saving, None
     if saving is not None:
       with self._named():
@@ -167,40 +168,41 @@ class Checkpoints(contextlib.AbstractContextManager):
 
   @contextlib.contextmanager
   def _named(self) -> Iterator[None]:
-    """What goes wrong while writing, as one kind of error with the folder."""
+    """Turns any error while writing into an OSError with the folder."""
     try:
       yield
     except Exception as error:
       raise OSError(
-        f"cannot write a checkpoint to {self._folder}: {error}; those before it"
-        " are whole"
+        f"cannot write a checkpoint to {self._folder}: {error}; earlier ones"
+        " are intact"
       ) from error
 
 
 def _read(place: pathlib.Path, like: TrainState) -> Checkpoint:
   place = place.absolute()
-  kept = ocp.metadata(place).custom_metadata or {}
-  if not {"notes", "digest"} <= kept.keys():
-    raise ValueError("its notes cannot be read")
+  metadata = ocp.metadata(place).custom_metadata or {}
+  if not {"notes", "digest"} <= metadata.keys():
+    raise ValueError("its metadata cannot be read")
   states = ocp.load(place, like)
-  if _digest(states, kept["notes"]) != kept["digest"]:
+  if _digest(states, metadata["notes"]) != metadata["digest"]:
     raise ValueError("its contents are not those that were saved")
-  return Checkpoint(int(states.step[0]), states, **json.loads(kept["notes"]))
+  notes = json.loads(metadata["notes"])
+  return Checkpoint(int(states.step[0]), states, **notes)
 
 
 def _digest(states: TrainState, notes: str) -> str:
-  """Of every name, shape, type and byte."""
-  found = hashlib.sha256(notes.encode())
+  """SHA-256 of every name, shape, type and byte."""
+  total = hashlib.sha256(notes.encode())
   for path, leaf in jax.tree.leaves_with_path(states):
     leaf = np.asarray(leaf)
     head = f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype}"
-    found.update(head.encode())
-    found.update(np.ascontiguousarray(leaf).tobytes())
-  return found.hexdigest()
+    total.update(head.encode())
+    total.update(np.ascontiguousarray(leaf).tobytes())
+  return total.hexdigest()
 
 
 def _set_aside(place: pathlib.Path) -> None:
-  """Renames, with a number where an earlier one has the name already."""
+  """Renames to `damaged-STEP`, with a number if that exists."""
   for count in range(10**6):
     aside = place.with_name(f"damaged-{place.name}" + f"-{count}" * (count > 0))
     if not aside.exists():

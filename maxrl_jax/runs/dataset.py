@@ -1,7 +1,8 @@
-"""Finished runs as one self-describing file, the run axis first."""
+"""The runs of a study as one self-describing data set, the run axis first."""
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,40 +10,48 @@ import xarray as xr
 
 from maxrl_jax.runs import files
 
+_STEPS = ("step", "eval_step")
+
 
 def dataset(
-  runs: dict[str, np.ndarray], points: list[dict[str, Any]], about: dict
+  runs: Sequence[dict[str, np.ndarray]],
+  places: Sequence[tuple[int, int]],
+  points: list[dict[str, Any]],
+  about: dict,
 ) -> xr.Dataset:
   """Metrics [run, …] with the swept fields, seed and time of each run.
 
   Args:
-    runs: from `finished.load`.
+    runs: arrays of each run, from `cache.load`.
+    places: (index of its point, seed) of each run.
     points: of the grid.
-    about: what else the file says of itself, by name.
+    about: attributes of the data set, by name.
 
   Returns:
-    `train/…` [run, step] (means over a logged stretch), `validation/…`
-    [run, eval_step], `test/…` [run]; coordinates are the fields of the grid.
-    Names have _ for / and . in them, so that NetCDF takes them.
+    `train_…` [run, step], `validation_…`, `test_…` and `probe_…` [run,
+    eval_step, …] or [run]; coordinates are the fields of the grid. Metrics that
+    a run does not have are NaN. NetCDF takes names with _ for / and dots.
   """
-  coordinates: dict[str, Any] = {
-    "step": runs["step"],
-    "eval_step": runs["eval_step"],
-  }
-  for name in ("point", "seed", "diverged", "seconds"):
-    coordinates[name] = ("run", runs[name])
+  coordinates: dict[str, Any] = {name: runs[0][name] for name in _STEPS}
+  coordinates["point"] = ("run", np.array([point for point, _ in places]))
+  coordinates["seed"] = ("run", np.array([seed for _, seed in places]))
+  for name in ("diverged", "seconds"):
+    coordinates[name] = ("run", np.array([run[name] for run in runs]))
   for field in points[0]:
-    values = [points[i][field] for i in runs["point"]]
+    values = [points[point][field] for point, _ in places]
     coordinates[plain(field)] = ("run", _column(values))
-  dimensions = {
-    "train": ("run", "step"),
-    "validation": ("run", "eval_step"),
-    "test": ("run",),
+  shapes = {
+    name: values.shape
+    for run in runs
+    for name, values in run.items()
+    if "/" in name
   }
   variables = {
-    plain(name): (dimensions[name.split("/")[0]], values)
-    for name, values in runs.items()
-    if "/" in name
+    plain(name): (
+      _dimensions(name, shape),
+      np.stack([run.get(name, np.full(shape, np.nan)) for run in runs]),
+    )
+    for name, shape in shapes.items()
   }
   attributes = {
     name: value if isinstance(value, str) else json.dumps(value)
@@ -51,17 +60,32 @@ def dataset(
   return xr.Dataset(variables, coordinates, attributes)
 
 
+def _dimensions(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+  first = "step" if name.startswith("train/") else "eval_step"
+  further = [f"{plain(name)}_{axis}" for axis in range(1, len(shape))]
+  return ("run", *(first,) * (len(shape) > 0), *further)
+
+
 def write(data: xr.Dataset, folder: pathlib.Path) -> None:
-  """runs.nc (NetCDF 4), and summary.csv with one line a run."""
-  last = data.isel(step=-1, eval_step=-1)
-  table = last.drop_vars(["step", "eval_step"]).to_dataframe()
-  # In memory first: on a full disk HDF5 ends the process.
+  """runs.nc (NetCDF 4), and summary.csv with one line per run."""
+  last = data.isel(step=-1, eval_step=-1).drop_vars(list(_STEPS))
+  arrays = [name for name, x in last.data_vars.items() if x.dims != ("run",)]
+  table = last.drop_vars(arrays).to_dataframe()
+  # In memory first: on a full disk HDF5 crashes the process.
   for name, content in (
     ("runs.nc", data.to_netcdf(engine="h5netcdf")),
     ("summary.csv", table.to_csv(index_label="run").encode()),
   ):
-    with files.whole(folder / name) as unfinished:
+    with files.atomic(folder / name) as unfinished:
       unfinished.write_bytes(content)
+
+
+def final(data: xr.Dataset, name: str) -> np.ndarray:
+  """A metric after training, [run, …]."""
+  values = data[name]
+  return (
+    values.isel(eval_step=-1) if "eval_step" in values.dims else values
+  ).values
 
 
 def plain(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever ends the process."""
+"""Atomic files: complete or absent, even if the process is killed."""
 
 import contextlib
 import json
@@ -9,10 +9,10 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Where to write what gets its name when it is complete.
+def atomic(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A temporary path, renamed to `path` when it is complete.
 
-  Other processes may write the same file.
+  Several processes may write the same file.
   """
   unfinished = path.with_suffix(f".{os.getpid()}.part")
   try:
@@ -22,20 +22,20 @@ def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     unfinished.unlink(missing_ok=True)
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-  """Writes a text whole or not at all."""
-  with whole(path) as unfinished:
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a text atomically."""
+  with atomic(path) as unfinished:
     unfinished.write_text(text, encoding="utf-8")
 
 
 def write_arrays(path: pathlib.Path, arrays: dict[str, Any]) -> None:
-  """Writes an .npz whole or not at all."""
-  import numpy as np  # Not for what only writes words: --help reads this.
+  """Writes an .npz atomically."""
+  import numpy as np  # Here: --help imports this module.
 
-  with whole(path) as unfinished, open(unfinished, "wb") as file:
+  with atomic(path) as unfinished, open(unfinished, "wb") as file:
     np.savez(file, **arrays)  # To a file: it would add .npz to a name.
 
 
 def write_json(path: pathlib.Path, record: dict) -> None:
-  """Writes a record to be read by people too, whole or not at all."""
-  write_whole(path, json.dumps(record, indent=2) + "\n")
+  """Writes indented JSON atomically."""
+  write_text(path, json.dumps(record, indent=2) + "\n")

@@ -60,7 +60,7 @@ def parse(grid: str | Mapping, config: ConfigDict) -> list[Axis]:
   return axes
 
 
-def points(axes: list[Axis]) -> list[dict[str, Any]]:
+def points(axes: Sequence[Axis]) -> list[dict[str, Any]]:
   """Every combination, the last axis changing fastest."""
   found = []
   for combination in itertools.product(*(axis.values for axis in axes)):

@@ -1,48 +1,65 @@
-"""Which runs of a sweep share a compiled program.
+"""Plans which runs share a compiled program.
 
-Fields of `configuration.VARYING` become arrays over runs; all others change
-shapes or what is computed, and make a program of their own. MaxRL, pass@K and
-power α differ in nothing but the coefficients a_k of their series: where a
-sweep mixes them, they are one program.
+Fields of `config.may_vary` become arrays over runs; all others change shapes or
+what is computed, and need their own program. MaxRL, pass@K and power α differ
+only in the coefficients a_k of their series: where a study mixes them, they
+share one program.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
 
-from maxrl_jax import config as configuration
-from maxrl_jax import objectives
-from maxrl_jax.config import VARYING
+from maxrl_jax import config as configs
+from maxrl_jax.config import may_vary, overlay
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.learning import training
+from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.policies import qwen2
 
-_SERIES = ("maxrl", "pass_at_k", "power")
+# Increase when the results of a config change: cached runs are then not used.
+RESULTS_VERSION = 1
+
 _COEFFICIENTS = "estimator.coefficients"
+# They do not change the results of a run.
+_NO_RESULT = ("seed", "runs", "mesh", "checkpoint")
 
 
 class Program(NamedTuple):
   """Runs that one compiled program trains side by side.
 
   Attributes:
-    config: what they share.
+    config: shared by all runs.
     points: index of each run's point of the grid, [runs].
     seeds: [runs].
-    varied: fields in which they differ by dotted name, each [runs, …].
+    hyper: fields in which runs differ by dotted name, each [runs, …].
+    keys: of each run in the cache, [runs].
   """
 
-  config: config_dict.ConfigDict
+  config: ConfigDict
   points: np.ndarray
   seeds: np.ndarray
-  varied: dict[str, np.ndarray]
+  hyper: dict[str, np.ndarray]
+  keys: np.ndarray
 
 
 def plan(
-  config: ConfigDict, points: list[dict[str, Any]], seeds: Sequence[int]
+  config: ConfigDict,
+  points: list[dict[str, Any]],
+  seeds: Sequence[int],
+  measured: Any = None,
 ) -> list[Program]:
   """Every point with every seed, sorted into programs.
+
+  Args:
+    config: of all runs, but for the fields of the grid.
+    points: of the grid.
+    seeds: of every point.
+    measured: what is measured of a run, as JSON: part of its key.
 
   Raises:
     ValueError: a point that cannot be trained, with the field and what is
@@ -52,76 +69,87 @@ def plan(
   mixed = _mixes_series(config, points)
   groups: dict[str, list] = {}
   for index, point in enumerate(points):
-    shared, varied = _split(config, point, mixed)
-    alike = at(shared, dict.fromkeys(varied)).to_dict()
-    key = json.dumps([alike, sorted(varied)], default=repr)
-    groups.setdefault(key, []).append((index, shared, varied))
+    shared, hyper = _split(config, point, mixed)
+    alike = overlay(shared, dict.fromkeys(hyper)).to_dict()
+    name = json.dumps([alike, sorted(hyper)], default=repr)
+    identity = digest(overlay(config, point), measured=measured)
+    groups.setdefault(name, []).append((index, shared, hyper, identity))
   return [_program(group, np.asarray(seeds)) for group in groups.values()]
 
 
 def _program(group: list, seeds: np.ndarray) -> Program:
   """The seed changes fastest."""
   count = len(seeds)
-  names = group[0][2]
-  varied = {
-    name: np.repeat(np.stack([values[name] for *_, values in group]), count, 0)
-    for name in names
+  hyper = {
+    name: np.repeat(
+      np.stack([values[name] for _, _, values, _ in group]), count, 0
+    )
+    for name in group[0][2]
   }
   points = np.repeat([index for index, *_ in group], count)
-  return Program(group[0][1], points, np.tile(seeds, len(group)), varied)
-
-
-def with_seeds(program: Program, seeds: Sequence[int]) -> Program:
-  """Those runs of a program that have one of these seeds."""
-  rows = np.isin(program.seeds, list(seeds))
-  varied = {name: values[rows] for name, values in program.varied.items()}
+  keys = [f"{identity}-{seed}" for *_, identity in group for seed in seeds]
   return Program(
-    program.config, program.points[rows], program.seeds[rows], varied
+    group[0][1], points, np.tile(seeds, len(group)), hyper, np.array(keys)
   )
 
 
-def at(config: ConfigDict, point: dict[str, Any]) -> config_dict.ConfigDict:
-  """The whole config of one point."""
-  return configuration.overlay(config, point)
+def digest(config: ConfigDict, **more: Any) -> str:
+  """Identifies the results of a config, with what else is given."""
+  fields = {k: v for k, v in config.to_dict().items() if k not in _NO_RESULT}
+  if config.policy.checkpoint is not None:  # Its contents, wherever they are.
+    fields["policy"]["checkpoint"] = qwen2.digest(config.policy.checkpoint)
+  # Fields that are not set have no effect: a new one invalidates nothing.
+  known = {"config": _set_fields(fields), "version": RESULTS_VERSION, **more}
+  text = json.dumps(known, sort_keys=True, default=list)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _set_fields(block: dict) -> dict:
+  return {
+    name: _set_fields(value) if isinstance(value, dict) else value
+    for name, value in block.items()
+    if value is not None
+  }
 
 
 def _split(
   config: ConfigDict, point: dict[str, Any], mixed: bool
 ) -> tuple[ConfigDict, dict[str, Any]]:
-  """What a point shares with its program, and the values of its own."""
-  whole = at(config, point)
+  """What a point shares with its program, and the values of its run."""
+  whole = overlay(config, point)
+  varying = may_vary(whole)
   numbers = {
     name: np.float32(value)
     for name, value in point.items()
-    if name in VARYING
+    if name in varying
     and isinstance(value, (int, float))
     and not isinstance(value, bool)
   }
-  if whole.likelihood.learned is not None:
-    numbers.pop("likelihood.scale", None)  # Where the policy's own σ starts.
-  if not (mixed and whole.estimator.name in _SERIES):
+  if not (mixed and _has_series(whole)):
     return whole, numbers
-  series: dict[str, Any] = dict.fromkeys(
+  options: dict[str, Any] = dict.fromkeys(
     f"estimator.{name}" for name in ("order", "k", "alpha")
   )
-  own: dict[str, Any] = {
-    name: x for name, x in numbers.items() if name not in series
+  hyper: dict[str, Any] = {
+    name: x for name, x in numbers.items() if name not in options
   }
-  own[_COEFFICIENTS] = _coefficients(whole)
-  series |= {"estimator.name": "series", _COEFFICIENTS: (1.0,)}
-  return at(whole, series), own
+  hyper[_COEFFICIENTS] = _coefficients(whole)
+  options |= {"estimator.name": "series", _COEFFICIENTS: (1.0,)}
+  return overlay(whole, options), hyper
+
+
+def _has_series(config: ConfigDict) -> bool:
+  entry = ESTIMATORS.get(config.estimator.name)
+  return entry is not None and entry.series is not None
 
 
 def _coefficients(config: ConfigDict) -> np.ndarray:
-  """a [N] of MaxRL, pass@K or power, filled up with zeros."""
+  """a [N] of the estimator's series, padded with zeros."""
   block, size = config.estimator, config.rollouts
-  terms = block.order if block.order is not None else max(size - 1, 1)
-  if block.name == "pass_at_k":
-    objective, terms = objectives.pass_at_k(block.k), block.k
-  elif block.name == "power":
-    objective = objectives.power(block.alpha)
-  else:
-    objective = objectives.maxrl(terms)
+  terms = block.k or block.order or max(size - 1, 1)
+  make = ESTIMATORS[block.name].series
+  assert make is not None
+  objective = make(order=terms, k=block.k, alpha=block.alpha)
   assert objective.coefficients is not None
   a = np.asarray(objective.coefficients(terms), np.float32)
   return np.pad(a, (0, size - terms))
@@ -132,45 +160,55 @@ def _mixes_series(config: ConfigDict, points: list[dict[str, Any]]) -> bool:
   swept = {name for point in points for name in point}
   if swept & {"estimator.k", "estimator.alpha"}:
     return True
-  names = {at(config, point).estimator.name for point in points}
+  every = [overlay(config, point) for point in points]
+  names = {whole.estimator.name for whole in every if _has_series(whole)}
   powers = "power" in names and "estimator.order" in swept
-  return powers or len(names & set(_SERIES)) > 1
+  return powers or len(names) > 1
 
 
 def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
-  """Builds all that differs in more than numbers of the optimizer."""
+  """Builds everything that differs by more than optimizer numbers."""
   built: dict[str, training.Train] = {}
-  seen = set()
+  seen: set[str] = set()
   for point in points:
-    whole = at(config, point)
+    whole = overlay(config, point)
     try:
-      _check_used(whole, point)
-      configuration.check(whole)
-      configuration.make_optimizer(whole)
+      _check_used(whole, point, seen)
+      configs.check(whole)
+      configs.make_optimizer(whole)
       fields = whole.to_dict()
-      world = json.dumps([fields[b] for b in ("task", "likelihood", "policy")])
-      goal = json.dumps([world, fields["estimator"], whole.rollouts])
+      parts = json.dumps(
+        [fields[b] for b in ("task", "likelihood", "policy")], default=repr
+      )
+      goal = json.dumps([parts, fields["estimator"], whole.rollouts])
       if goal in seen:
         continue
-      if world not in built:
-        built[world] = training.make_train(whole)
-      made = built[world]
-      configuration.make_loss(whole, made.task, made.policy)
+      if parts not in built:
+        built[parts] = training.make_train(whole)
+      trainer = built[parts]
+      make_loss(whole, trainer.task, trainer.policy)
       seen.add(goal)
     except ValueError as error:
-      raise ValueError(f"grid point {describe(point)}: {error}") from None
+      raise ValueError(
+        f"grid point {describe(point)}: {error}" if point else str(error)
+      ) from None
 
 
-def _check_used(config: ConfigDict, point: dict[str, Any]) -> None:
-  """Raises ValueError at a swept field that changes nothing."""
+def _check_used(
+  config: ConfigDict, point: dict[str, Any], seen: set[str]
+) -> None:
+  """Raises ValueError at a swept field that has no effect."""
   name = config.optimizer.name
   if "optimizer.momentum" in point and name != "sgd":
-    raise ValueError(f"optimizer.momentum: means nothing to {name!r}")
+    raise ValueError(f"optimizer.momentum: has no effect on {name!r}")
   if "rollouts" in point and config.estimator.name not in ESTIMATORS:
-    raise ValueError(
-      f"rollouts: {config.estimator.name!r} draws none, and would run the same"
-      " again and again"
-    )
+    rest = repr({k: v for k, v in point.items() if k != "rollouts"})
+    if rest in seen:
+      raise ValueError(
+        f"rollouts: {config.estimator.name!r} draws none, and would repeat the"
+        " same run"
+      )
+    seen.add(rest)
 
 
 def describe(point: dict[str, Any]) -> str:

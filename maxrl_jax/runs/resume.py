@@ -1,4 +1,4 @@
-"""Training that goes on where it was interrupted, to the same numbers."""
+"""Training that resumes after interruptions, with bit-identical results."""
 
 import base64
 import contextlib
@@ -23,19 +23,19 @@ Record = dict[str, np.ndarray]
 
 
 class Resumable:
-  """Runs of one program, from the newest whole checkpoint of a folder on.
+  """Runs of one program, resumed from the newest intact checkpoint.
 
-      run = Resumable(made, config, folder)
+      run = Resumable(trainer, config, folder)
       for step in run.chunks(measure):
         print(step, run.records[-1])
 
   Attributes:
     step: steps done.
     states: after them, as in `training.chunks`; None before the first chunk.
-    records: what was measured of each chunk, those before an interruption too.
-    saved: the step of the newest checkpoint; 0 where there is none.
-    seconds: of training, in all processes that had a part in it.
-    about: what the checkpoint it goes on from says of its origin; None without.
+    records: measurements of all chunks, before an interruption too.
+    saved: the step of the newest checkpoint; 0 without one.
+    seconds: of training, before an interruption too.
+    origin: metadata of the restored checkpoint; None without one.
   """
 
   def __init__(
@@ -44,57 +44,57 @@ class Resumable:
     config: ConfigDict,
     folder: pathlib.Path,
     seeds: Sequence[int] | np.ndarray | None = None,
-    varied: dict[str, Any] | None = None,
+    hyper: dict[str, Any] | None = None,
   ) -> None:
-    """Reads what the folder has.
+    """Restores the newest intact checkpoint of the folder, if there is one.
 
     Args:
       train: from `make_train(config)`.
-      config: the same; `config.checkpoint` says when to save and what to keep.
+      config: the same config; `config.checkpoint` has the schedule.
       folder: for these runs alone; need not exist.
       seeds: as in `training.chunks`.
-      varied: as there.
+      hyper: as there.
 
     Warns of every damaged checkpoint.
 
     Raises:
-      ValueError: there are checkpoints, and none is whole, or they are of runs
+      ValueError: there are checkpoints, and none is intact, or they are of runs
         with other seeds.
     """
     if seeds is None:
       seeds = config.seed + np.arange(config.runs)
     self._train, self._config, self._folder = train, config, folder
-    self._seeds, self._varied = np.asarray(seeds).tolist(), varied
-    self._like = _like(train, len(self._seeds), varied or {})
-    found, damage = checkpoints.restore(folder, self._like)
+    self._seeds, self._hyper = np.asarray(seeds).tolist(), hyper
+    self._like = _like(train, len(self._seeds), hyper or {})
+    newest, damage = checkpoints.restore(folder, self._like)
     for message in damage:
       warnings.warn(message, stacklevel=2)
-    self.step = self.saved = found.step if found else 0
-    self.states: TrainState | None = found.states if found else None
+    self.step = self.saved = newest.step if newest else 0
+    self.states: TrainState | None = newest.states if newest else None
     about: dict[str, Any] = {"records": [], "seconds": 0.0}
-    if found:
-      about = found.about
+    if newest:
+      about = newest.about
       _check_seeds(self._seeds, about["seeds"], folder)
-    self.about: dict[str, Any] | None = about.get("origin")
+    self.origin: dict[str, Any] | None = about.get("origin")
     self._packed: list = about["records"]
     self.records = [_unpacked(record) for record in self._packed]
-    self._begun = time.time() - about["seconds"]
-    self._kept: Checkpoints | None = None
+    self._start = time.time() - about["seconds"]
+    self._checkpoints: Checkpoints | None = None
 
   @property
   def seconds(self) -> float:
-    return time.time() - self._begun
+    return time.time() - self._start
 
   def best(self) -> TrainState:
     """States of the checkpoint with the highest validation pass@1.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is no checkpoint.
     """
-    found, _ = checkpoints.restore(self._folder, self._like, best=True)
-    if found is None:
+    best, _ = checkpoints.restore(self._folder, self._like, best=True)
+    if best is None:
       raise ValueError(f"'{self._folder}' has no checkpoint")
-    return found.states
+    return best.states
 
   def chunks(
     self,
@@ -103,17 +103,18 @@ class Resumable:
     origin: dict | None = None,
     patience: float = 0.0,
     check: bool | None = None,
+    at_start: bool = False,
   ) -> Generator[int, None, None]:
     """Trains what is left; closed early, it saves what is done.
 
     Args:
-      measure: (step, states, metrics of the chunk) → what to keep of a chunk,
-        arrays by name. "validation/pass@1", where it is among them, tells
-        which checkpoint is the best.
-      origin: kept in every checkpoint; anything that JSON can hold.
+      measure: (step, states, metrics of the chunk) → the chunk's record, arrays
+        by name. "validation/pass@1", where a record has it, ranks checkpoints.
+      origin: metadata of every checkpoint; anything that JSON can hold.
       patience: seconds between checkpoints at least, where config.checkpoint
-        does not say how many steps.
+        has no number of steps.
       check: as in `training.chunks`.
+      at_start: measure before the first step too, with no metrics.
 
     Yields:
       steps done.
@@ -122,21 +123,22 @@ class Resumable:
       FloatingPointError: as `training.chunks`, with the last good checkpoint.
       OSError: a checkpoint cannot be written.
     """
+    if at_start and not self.records:
+      self.states = self._initial()
+      self._add(measure(0, self.states, {}))
     chunks = training.chunks(
       self._train,
       self._config,
       self._seeds,
-      self._varied,
+      self._hyper,
       states=self.states,
       check=check,
     )
     last = time.time()
     with contextlib.ExitStack() as stack:
-      for step, states, metrics in self._telling(chunks):
+      for step, states, metrics in self._with_checkpoint_hint(chunks):
         self.step, self.states = step, states
-        record = measure(step, states, metrics)
-        self.records.append(record)
-        self._packed.append(_packed(record))
+        self._add(measure(step, states, metrics))
         if self._due(time.time() - last >= patience):
           self._save(stack, origin)
           last = time.time()
@@ -146,6 +148,17 @@ class Resumable:
           if self.saved < step:
             self._save(stack, origin)
           raise
+
+  def _initial(self) -> TrainState:
+    start_keys, _ = self._train.keys(np.asarray(self._seeds, np.uint32))
+    hyper = {
+      k: np.asarray(v, np.float32) for k, v in (self._hyper or {}).items()
+    }
+    return self._train.start(start_keys, jax.tree.map(jnp.asarray, hyper))
+
+  def _add(self, record: Record) -> None:
+    self.records.append(record)
+    self._packed.append(_packed(record))
 
   def _due(self, patient: bool) -> bool:
     config = self._config
@@ -157,9 +170,9 @@ class Resumable:
 
   def _save(self, stack: contextlib.ExitStack, origin: dict | None) -> None:
     assert self.states is not None
-    if self._kept is None:  # Short runs may have no checkpoint at all.
+    if self._checkpoints is None:  # Short runs may have no checkpoint.
       block = self._config.checkpoint
-      self._kept = stack.enter_context(
+      self._checkpoints = stack.enter_context(
         Checkpoints(self._folder, block.keep_last, block.keep_best)
       )
     about = {
@@ -168,14 +181,14 @@ class Resumable:
       "records": self._packed,
       "seconds": self.seconds,
     }
-    # Below all scores, where the policies were not evaluated.
+    # Below all scores, if the policies were not evaluated.
     score = self.records[-1].get("validation/pass@1", np.array(-1.0)).mean()
     score = float(score) if np.isfinite(score) else -1.0
-    self._kept.save(self.states, about, score)
+    self._checkpoints.save(self.states, about, score)
     self.saved = self.step
 
-  def _telling(self, chunks: Iterator[Any]) -> Iterator[Any]:
-    """The same chunks; an impossible number is told with what there is."""
+  def _with_checkpoint_hint(self, chunks: Iterator[Any]) -> Iterator[Any]:
+    """The same chunks; errors name the last good checkpoint."""
     try:
       yield from chunks
     except FloatingPointError as error:
@@ -186,27 +199,27 @@ class Resumable:
 
 
 def _check_seeds(
-  asked: list[int], found: list[int], folder: pathlib.Path
+  asked: list[int], saved: list[int], folder: pathlib.Path
 ) -> None:
-  if asked != found:
+  if asked != saved:
     raise ValueError(
-      f"seeds = {asked}: '{folder}' has runs with seeds {found}; choose another"
+      f"seeds = {asked}: '{folder}' has runs with seeds {saved}; choose another"
       " folder"
     )
 
 
-def _like(train: Train, count: int, varied: dict) -> TrainState:
-  """Shapes and types of the states of so many runs."""
-  varied = {name: jnp.asarray(x, jnp.float32) for name, x in varied.items()}
+def _like(train: Train, count: int, hyper: dict) -> TrainState:
+  """Shapes and types of the states of this many runs."""
+  hyper = {name: jnp.asarray(x, jnp.float32) for name, x in hyper.items()}
 
   def start(seeds: jax.Array) -> TrainState:
-    return jax.vmap(train.init)(jax.vmap(jax.random.key)(seeds), varied)
+    return jax.vmap(train.init)(jax.vmap(jax.random.key)(seeds), hyper)
 
   return jax.eval_shape(start, jnp.zeros(count, jnp.uint32))
 
 
 def _packed(record: Record) -> dict[str, list]:
-  """Arrays as JSON can hold them, to the bit and NaN too."""
+  """Arrays as JSON, bit-identical, NaN too."""
   return {
     name: [x.dtype.str, x.shape, base64.b64encode(x.tobytes()).decode()]
     for name, x in ((name, np.asarray(x)) for name, x in record.items())

@@ -14,7 +14,7 @@ def bandit(
   easiest: float = 0.5,
   continuous: bool = False,
   task_seed: int = 0,
-) -> base.Task:
+) -> base.ExactTask:
   """Prompts whose initial pass rates are spread evenly over decades.
 
   Every prompt has its own row of likelihoods over the arms, and the policy
@@ -50,7 +50,7 @@ def bandit(
 
   table = likelihoods.astype(np.float32) if continuous else likelihoods > 0
   everything = base.Prompts(np.arange(num_prompts, dtype=np.int32), table)
-  return base.Task(
+  return base.ExactTask(
     draw=lambda key, batch: base.uniform_rows(key, everything, batch),
     likelihoods=base.tabulated,
     log_pass_rate=base.tabulated_log_pass_rate,

@@ -1,24 +1,113 @@
-"""What every task provides."""
+"""What every task provides, and what some tasks can do besides."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from maxrl_jax.distributions import Components
-from maxrl_jax.likelihoods import Likelihood
 
 Array = jax.Array
 
 
 class Prompts(NamedTuple):
-  """A batch: what the policy sees, [B, …], and what it is to find, [B, …]."""
+  """A batch: what the policy sees, [B, …], and the targets, [B, …]."""
 
   inputs: Any
   targets: Any
+
+
+@dataclass(frozen=True)
+class Task:
+  """Where prompts come from, and what rollouts of one prompt are worth.
+
+  A task may also be an `Exact`, `Rewarded`, `Demonstrated`, `Varying` or
+  `Streamed` one: subclasses add these methods.
+
+  Attributes:
+    draw: (key, B) → training Prompts.
+    likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean where
+      rewards are right or wrong, which gives estimators their closed form.
+    splits: fixed Prompts by name: 'train', 'validation', 'test'.
+    policies: names of the policies that can answer, the first as a default.
+    policy_options: options that the task sets in its policy, e.g.
+      `num_actions`.
+  """
+
+  draw: Callable[[Array, int], Prompts]
+  likelihoods: Callable[[Any, Array], Array]
+  splits: dict[str, Prompts] = field(default_factory=dict)
+  policies: tuple[str, ...] = ("mlp", "cnn")
+  policy_options: dict[str, Any] = field(default_factory=dict)
+
+  def __post_init__(self) -> None:
+    if "validation" not in self.splits:
+      raise ValueError(
+        f"splits = {sorted(self.splits)}: 'validation' is needed, whose inputs"
+        " give the policy their shapes"
+      )
+
+  @property
+  def example(self) -> Any:
+    """Inputs of a batch of one, [1, …], for their shapes."""
+    return jax.tree.map(lambda x: x[:1], self.splits["validation"].inputs)
+
+
+@runtime_checkable
+class Exact(Protocol):
+  """A task whose pass rate is a sum over all answers."""
+
+  def log_pass_rate(self, target: Any, policy: Components) -> Array:
+    """log E[l] of one prompt: a scalar, or [D], one per target dimension."""
+
+
+@runtime_checkable
+class Rewarded(Protocol):
+  """A task that offers a reward besides l, for estimators that take any."""
+
+  def rewards(self, target: Any, predictions: Array) -> Array:
+    """Any finite reward of each rollout, in the shape of the likelihoods."""
+
+
+@runtime_checkable
+class Demonstrated(Protocol):
+  """A task with right answers, for supervised learning."""
+
+  def demonstrations(self, target: Any) -> Array:
+    """A right answer of one prompt."""
+
+
+@runtime_checkable
+class Varying(Protocol):
+  """A task whose numbers may differ between the runs of one program."""
+
+  def at(self, hyper: dict[str, Array]) -> Task:
+    """The same task with other values of config fields, which may be traced.
+
+    Args:
+      hyper: values by dotted name; fields of other blocks are ignored.
+    """
+
+
+@dataclass(frozen=True)
+class ExactTask(Task):
+  """A task with its exact pass rate: (target, Components) → log E[l]."""
+
+  log_pass_rate: Callable[[Any, Components], Array] = field(kw_only=True)
+
+
+def classification(num_classes: int, **fields: Any) -> ExactTask:
+  """A task whose actions are classes, of which one is right."""
+  options = {"num_actions": num_classes}
+  return ExactTask(
+    likelihoods=exact_match,
+    log_pass_rate=exact_match_log_pass_rate,
+    policy_options=options,
+    **fields,
+  )
 
 
 Batches = Generator[Prompts, None, None]
@@ -26,16 +115,16 @@ Batches = Generator[Prompts, None, None]
 
 @dataclass(frozen=True)
 class Stream:
-  """Prompts too many for memory, which the host reads while devices work.
+  """Prompts that do not fit into memory, which the host reads ahead of use.
 
-  Batches are Prompts of NumPy arrays, [len(rows), …]: what a process needs of a
-  batch. Which prompts a step has depends on nothing but the step.
+  Batches are Prompts of NumPy arrays, [len(rows), …]: the rows of a batch that
+  a process needs. The prompts of a step depend on nothing but the step.
 
   Attributes:
     train: (B, rows of a batch, step) → endless batches from that step on; an
       iterator with `close`.
-    split: (name, B, rows) → batches of a fixed split in order, likewise; what
-      the last one has beyond the split's end is anything.
+    split: (name, B, rows) → batches of a fixed split in order, likewise; rows
+      of the last batch beyond the split's end are arbitrary.
     sizes: prompts of each fixed split by name: 'validation', 'test'.
     prepare: a batch on the device → Prompts as the policy reads them.
     example: a batch of one, of zeros.
@@ -48,76 +137,24 @@ class Stream:
   example: Prompts
 
 
-@dataclass(frozen=True)
-class Task:
-  """Where prompts come from, and what rollouts of one prompt are worth.
+def _no_draw(key: Array, batch: int) -> Prompts:
+  raise ValueError("step: the host reads the prompts of this task: pass batch")
 
-  Give `likelihoods`, or `log_likelihoods` where a noise model judges numbers;
-  and `draw` with `splits`, or a `stream`.
 
-  Attributes:
-    draw: (key, B) → training Prompts.
-    splits: fixed Prompts by name: 'train', 'validation', 'test'.
-    stream: what takes the place of both where the host reads prompts.
-    likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean where
-      rewards are right or wrong, which gives estimators their closed form.
-    log_pass_rate: (target, Components) → log E[l] of one prompt, exactly: a
-      scalar, or [D] with one for each target dimension; None where there are
-      too many answers to sum over, and only rollouts tell.
-    policies: names of the policies that can answer, the first as a default.
-    policy_options: what the task wants of its policy, such as `num_actions`.
-    log_likelihoods: (target, predictions [D, N], learned σ [D] or None) → log l
-      [D, N], at most 0; given instead of `likelihoods`.
-    rewards: (target, predictions) → any finite reward of each rollout, in the
-      shape of the likelihoods, for estimators that take such.
-    likelihood: the noise model behind `log_likelihoods`.
-    noise_scale: (target, learned σ [D] or None) → the σ [D] it uses.
-    tolerance: pass@k counts a prediction this close to the target as right.
-    demonstrations: target → a right answer, for supervised learning.
-  """
+@dataclass(frozen=True, kw_only=True)
+class Streamed(ExactTask):
+  """A task whose prompts come from a `Stream` rather than `draw`."""
 
-  draw: Callable[[Array, int], Prompts] | None = None
-  splits: dict[str, Prompts] = field(default_factory=dict)
-  log_pass_rate: Callable[[Any, Components], Array] | None = None
-  likelihoods: Callable[[Any, Array], Array] | None = None
-  policies: tuple[str, ...] = ("mlp", "cnn")
-  policy_options: dict[str, Any] = field(default_factory=dict)
-  log_likelihoods: Callable[..., Array] | None = None
-  rewards: Callable[[Any, Array], Array] | None = None
-  likelihood: Likelihood | None = None
-  noise_scale: Callable[..., Array] | None = None
-  tolerance: float | None = None
-  demonstrations: Callable[[Any], Array] | None = None
-  stream: Stream | None = None
+  draw: Callable[[Array, int], Prompts] = _no_draw
+  stream: Stream
 
   def __post_init__(self) -> None:
-    if (self.likelihoods is None) == (self.log_likelihoods is None):
-      raise ValueError(
-        "a task has either `likelihoods` or `log_likelihoods`: it got"
-        f" {'neither' if self.likelihoods is None else 'both'}"
-      )
-    if (self.draw is None) == (self.stream is None):
-      raise ValueError(
-        "a task has either `draw` or `stream`: it got"
-        f" {'neither' if self.draw is None else 'both'}"
-      )
-    if self.stream is None and "validation" not in self.splits:
-      raise ValueError(
-        f"splits = {sorted(self.splits)}: 'validation' is needed, whose inputs"
-        " tell the policy their shapes"
-      )
+    pass  # The stream has the splits.
 
   @property
   def example(self) -> Any:
     """Inputs of a batch of one, [1, …], for their shapes."""
-    if self.stream is not None:
-      return self.stream.prepare(self.stream.example).inputs
-    return jax.tree.map(lambda x: x[:1], self.splits["validation"].inputs)
-
-  @property
-  def is_regression(self) -> bool:
-    """Whether rollouts are numbers under a noise model, [D, N] a prompt."""
-    return self.log_likelihoods is not None
+    return self.stream.prepare(self.stream.example).inputs
 
 
 def exact_match(target: Array, actions: Array) -> Array:
@@ -131,7 +168,7 @@ def exact_match_log_pass_rate(target: Array, policy: Components) -> Array:
 
 
 def tabulated(target: Array, actions: Array) -> Array:
-  """l(y, z) looked up in the prompt's own row of likelihoods, [N]."""
+  """l(y, z) from the prompt's row of likelihoods, [N]."""
   return target[actions]
 
 
@@ -144,7 +181,7 @@ def tabulated_log_pass_rate(target: Array, policy: Components) -> Array:
 def drawn_splits(
   draw: Callable[[Array, int], Prompts], keys: Array | list, size: int
 ) -> dict[str, Prompts]:
-  """Fixed splits from the stream that training draws from, a key for each."""
+  """Fixed splits from the distribution of training prompts, a key each."""
   names = ("train", "validation", "test")
   return {name: draw(key, size) for name, key in zip(names, keys, strict=True)}
 

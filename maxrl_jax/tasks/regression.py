@@ -1,26 +1,30 @@
-"""Noisy regression as RL: rollouts are numbers that a noise model judges."""
+"""Noisy regression as RL: a noise model scores the numbers of rollouts."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy import stats as densities
 
 from maxrl_jax import marginals, ranges
 from maxrl_jax.distributions import Components
 from maxrl_jax.likelihoods import Likelihood
+from maxrl_jax.tasks import base
 from maxrl_jax.tasks.base import Prompts, Task
 
 Array = jax.Array
 
 
 class Target(NamedTuple):
-  """What a prompt's rollouts are held against.
+  """The target of a prompt.
 
   Attributes:
     y: the noisy target, [D].
-    clean: what y would be without noise, or its mean, [D].
+    clean: the target without noise, or its mean, [D].
     noise_scale: σ of this prompt's noise as the data set knows it, [D].
     log_reference: log p*(y|x) summed over dimensions, in nats.
   """
@@ -31,12 +35,114 @@ class Target(NamedTuple):
   log_reference: Array
 
 
-class Data(NamedTuple):
-  """Prompts without a judge: `task` adds the likelihood."""
+@dataclass(frozen=True)
+class Data:
+  """Regression prompts; `task` adds the likelihood.
+
+  Attributes:
+    draw: (key, B) → training Prompts.
+    splits: fixed Prompts by name: 'train', 'validation', 'test'.
+    num_dims: D.
+    at: other values of options, by name → these data with them; None where
+      no option can vary.
+  """
 
   draw: Callable[[Array, int], Prompts]
   splits: dict[str, Prompts]
   num_dims: int = 1
+  at: Callable[[dict[str, Any]], "Data"] | None = None
+
+
+def generated(
+  sample: Callable[..., Prompts],
+  eval_size: int,
+  task_seed: int,
+  num_dims: int = 1,
+  **options: Any,
+) -> Data:
+  """Data whose fixed splits come from the distribution of training prompts.
+
+  Args:
+    sample: (key, B, **options) → Prompts.
+    eval_size: prompts in each fixed split.
+    task_seed: of the fixed splits.
+    num_dims: D.
+    **options: numbers that may vary between the runs of one program.
+  """
+  ranges.at_least(1, eval_size=eval_size)
+  draw = functools.partial(sample, **options)
+  keys = jax.random.split(jax.random.key(task_seed), 3)
+  compiled = jax.jit(draw, static_argnums=1)
+
+  def at(others: dict[str, Any]) -> Data:
+    return generated(sample, eval_size, task_seed, num_dims, **options | others)
+
+  splits = base.drawn_splits(compiled, keys, eval_size)
+  return Data(draw, splits, num_dims, at)
+
+
+def normal_prompts(x: Array, y: Array, clean: Array, sigma: Array) -> Prompts:
+  """Prompts whose reference is N(clean, σ)."""
+  reference = densities.norm.logpdf(y, clean, sigma).sum(-1)
+  return Prompts(x, Target(y, clean, sigma, reference))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressionTask(Task):
+  """Regression data with a noise model; [D, N] numbers per prompt.
+
+  Attributes:
+    data: the prompts.
+    likelihood: the noise model.
+    per_prompt: use each prompt's σ (`Target.noise_scale`).
+    tolerance: pass@k counts a prediction this close to the target as right.
+  """
+
+  data: Data
+  likelihood: Likelihood
+  per_prompt: bool = False
+  tolerance: float = 0.5
+
+  def noise_scale(self, target: Any, learned: Array | None) -> Array:
+    """σ [D]: the policy's, the prompt's or the likelihood's."""
+    if learned is not None:
+      return learned
+    if self.per_prompt:
+      return target.noise_scale
+    return jnp.full(target.y.shape, self.likelihood.scale, target.y.dtype)
+
+  def log_likelihoods(
+    self, target: Any, predictions: Array, learned: Array | None = None
+  ) -> Array:
+    """log l [D, N] ≤ 0 of predictions [D, N]; `learned` is σ [D] or None."""
+    residuals = target.y[:, None] - predictions
+    return jax.vmap(self.likelihood.log_likelihoods)(
+      residuals, self.noise_scale(target, learned)
+    )
+
+  def log_pass_rate(self, target: Any, policy: Components) -> Array:
+    """log E[l], [D]."""
+    each = jax.vmap(marginals.log_pass_rate, (None, 0, 0, 0))
+    noise = self.noise_scale(target, policy.noise_scale)
+    return each(self.likelihood, target.y, policy, noise)
+
+  def rewards(self, target: Any, predictions: Array) -> Array:
+    """−(y − ŷ)²/2, [D, N]."""
+    return -((target.y[:, None] - predictions) ** 2) / 2
+
+  def at(self, hyper: dict[str, Array]) -> "RegressionTask":
+    """The task at other values of `task.*` and `likelihood.*`."""
+    blocks: dict[str, dict[str, Array]] = {"task": {}, "likelihood": {}}
+    for name, value in hyper.items():
+      block, _, option = name.partition(".")
+      if block in blocks:
+        blocks[block][option] = value
+    data, likelihood = self.data, self.likelihood
+    if blocks["task"] and data.at is not None:
+      data = data.at(blocks["task"])
+    for scale in blocks["likelihood"].values():  # Or `width`, of a window.
+      likelihood = likelihood.at(scale)
+    return _regression(data, likelihood, self.per_prompt, self.tolerance)
 
 
 def task(
@@ -45,14 +151,14 @@ def task(
   *,
   per_prompt: bool = False,
   tolerance: float = 0.5,
-) -> Task:
-  """Regression data judged by a likelihood.
+) -> RegressionTask:
+  """Regression data scored by a likelihood.
 
   Args:
     data: from a function of `regression_data`, or your own.
     likelihood: from `likelihoods`.
-    per_prompt: use each prompt's own σ (`Target.noise_scale`), which must not
-      be below `likelihood.smallest_scale`.
+    per_prompt: use each prompt's σ (`Target.noise_scale`), which must not be
+      below `likelihood.smallest_scale`.
     tolerance: pass@k counts a prediction this close to y as right.
 
   Raises:
@@ -61,40 +167,27 @@ def task(
   """
   _check_data(data, likelihood, per_prompt)
   ranges.above_zero(tolerance=tolerance)
+  return _regression(data, likelihood, per_prompt, tolerance)
 
-  def scale(target: Target, learned: Array | None) -> Array:
-    """σ [D]: the policy's, the prompt's or the likelihood's own."""
-    if learned is not None:
-      return learned
-    if per_prompt:
-      return target.noise_scale
-    return jnp.full(target.y.shape, likelihood.scale, target.y.dtype)
 
-  def log_likelihoods(
-    target: Any, predictions: Array, learned: Array | None = None
-  ) -> Array:
-    residuals = target.y[:, None] - predictions
-    return jax.vmap(likelihood.log_likelihoods)(
-      residuals, scale(target, learned)
-    )
+def _regression(
+  data: Data, likelihood: Likelihood, per_prompt: bool, tolerance: float
+) -> RegressionTask:
+  def likelihoods(target: Any, predictions: Array) -> Array:
+    return jnp.exp(built.log_likelihoods(target, predictions))
 
-  def log_pass_rate(target: Any, policy: Components) -> Array:
-    each = jax.vmap(marginals.log_pass_rate, (None, 0, 0, 0))
-    noise = scale(target, policy.noise_scale)
-    return each(likelihood, target.y, policy, noise)
-
-  return Task(
+  built = RegressionTask(
     draw=data.draw,
+    likelihoods=likelihoods,
     splits=data.splits,
-    log_likelihoods=log_likelihoods,
-    log_pass_rate=log_pass_rate,
-    rewards=lambda target, z: -((target.y[:, None] - z) ** 2) / 2,
     policies=("grid", "normal", "mixture", "digits"),
     policy_options={"num_dims": data.num_dims},
+    data=data,
     likelihood=likelihood,
-    noise_scale=scale,
+    per_prompt=per_prompt,
     tolerance=tolerance,
   )
+  return built
 
 
 def prompts(
@@ -105,7 +198,7 @@ def prompts(
   noise_scale: Array | None = None,
   log_reference: Array | None = None,
 ) -> Prompts:
-  """Prompts of data of your own: inputs x [B, …], targets y [B, D].
+  """Prompts of your own data: inputs x [B, …], targets y [B, D].
 
   Without `clean` [B, D], squared errors are against y; without `log_reference`
   [B], excess NLL is NLL; `noise_scale` [B, D] is for `per_prompt`.
@@ -125,8 +218,6 @@ def _check_data(data: Data, likelihood: Likelihood, per_prompt: bool) -> None:
   if "validation" not in data.splits:
     raise ValueError(f"splits = {sorted(data.splits)}: 'validation' is needed")
   probe = data.draw(jax.random.key(0), 256)
-  if ranges.is_traced(probe.targets.y):
-    return  # Where fields vary, they were checked before.
   for name, prompts in {"training": probe, **data.splits}.items():
     _check_shapes(name, prompts, data.num_dims)
     y = np.asarray(prompts.targets.y)
@@ -138,16 +229,17 @@ def _check_data(data: Data, likelihood: Likelihood, per_prompt: bool) -> None:
     for leaf in jax.tree.leaves(prompts.inputs):
       if not np.isfinite(np.asarray(leaf)).all():
         raise ValueError(f"{name} inputs are not all finite")
-    least = float(np.min(prompts.targets.noise_scale))
-    if per_prompt and not least >= likelihood.smallest_scale * (1 - 1e-6):
+    smallest = float(np.min(prompts.targets.noise_scale))
+    least = likelihood.smallest
+    if per_prompt and not smallest >= least * (1 - 1e-6):
       raise ValueError(
-        f"likelihood.smallest_scale = {likelihood.smallest_scale}: a {name}"
-        f" prompt has noise of scale {least:.4g}; set it to that or below"
+        f"likelihood.smallest_scale = {least}: a {name} prompt has noise of"
+        f" scale {smallest:.4g}; set it to that or below"
       )
 
 
 def _check_shapes(name: str, prompts: Prompts, num_dims: int) -> None:
-  """Wrong shapes would broadcast, and train something else in silence."""
+  """Wrong shapes would broadcast, and silently train something else."""
   target = prompts.targets
   count = target.y.shape[0]
   wanted = {
@@ -156,11 +248,11 @@ def _check_shapes(name: str, prompts: Prompts, num_dims: int) -> None:
     "noise_scale": (count, num_dims),
     "log_reference": (count,),
   }
-  for field, shape in wanted.items():
-    found = np.shape(getattr(target, field))
-    if found != shape:
+  for name_, shape in wanted.items():
+    actual = np.shape(getattr(target, name_))
+    if actual != shape:
       raise ValueError(
-        f"{name} targets: {field} has shape {found}, must be"
+        f"{name} targets: {name_} has shape {actual}, must be"
         f" {'[B, D]' if len(shape) > 1 else '[B]'} = {shape} with"
         f" num_dims = {num_dims}"
       )

@@ -1,21 +1,20 @@
 """Optimizers as a config says, configs that are refused, and comments."""
 
-import fnmatch
 import inspect
-import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from maxrl_jax import config as configuration
-from maxrl_jax.config import default, fields
-from maxrl_jax.estimators import ESTIMATORS, GIVEN
+from maxrl_jax import options
+from maxrl_jax.config import default, defaults, lookup
+from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS
 from maxrl_jax.learning import training
-from maxrl_jax.policies import POLICIES
-from maxrl_jax.tasks import REGRESSION, TASKS
-from tests.support.bandit_configs import short_bandit
+from maxrl_jax.tasks import TASKS, Task
+from tests.support.configs import short_bandit
 
 
 def test_warm_up_and_cosine_by_hand():
@@ -71,7 +70,7 @@ def test_optimizers_are_optax_ones(name, reference):
     ("estimator.name", "pass_at_k", "estimator.k is not set"),
     ("estimator.name", "ppo", "estimator.name = 'ppo': choose from"),
     ("task.name", "atari", "task.name = 'atari': choose from"),
-    ("task.num_digits", 2, "task.num_digits = 2: 'bandit' takes"),
+    ("policy.stem", "cifar", "policy.stem = 'cifar': 'tabular' takes"),
     ("policy.name", "gnn", r"policy.name = 'gnn': did you mean 'cnn'\? choose"),
     ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' takes"),
     ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
@@ -107,16 +106,23 @@ def test_a_function_of_ones_own_may_name_its_options_as_estimators_arguments():
     return method, mask
 
   tasks, given = {"parity": parity}, {"method": "odd", "mask": 3}
-  assert fields.build(tasks, "task", "parity", given) == ("odd", 3)
+  assert lookup.call(tasks, "task", "parity", given) == ("odd", 3)
   with pytest.raises(ValueError, match=r"task.mask is not set: 'parity' needs"):
-    fields.build(tasks, "task", "parity", {"method": "odd"})
+    lookup.call(tasks, "task", "parity", {"method": "odd"})
 
 
-def test_what_estimators_are_given_is_no_option():
+def test_arguments_of_estimators_are_not_options():
   for name, estimator in ESTIMATORS.items():
     with pytest.raises(ValueError, match=r"estimator\.mask = 1: ") as caught:
-      fields.check_options("estimator", name, estimator, {"mask": 1}, GIVEN)
-    assert not any(f"'{argument}'" in str(caught.value) for argument in GIVEN)
+      options.check(
+        name,
+        estimator.function,
+        {"mask": 1},
+        block="estimator.",
+        exclude=NON_OPTIONS,
+      )
+    message = str(caught.value)
+    assert not any(f"'{argument}'" in message for argument in NON_OPTIONS)
 
 
 def test_all_wrong_numbers_are_told_at_once():
@@ -129,32 +135,70 @@ def test_all_wrong_numbers_are_told_at_once():
   assert warmup.startswith("optimizer.warmup = 9:")
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_s_block_has_the_keyword_arguments_of_its_function(name):
+  block = default(task=name).task.to_dict()
+  assert block.pop("name") == name
+  block.pop("tolerance", None)  # Of every regression task.
+  parameters = inspect.signature(TASKS[name]).parameters
+  assert block == {
+    k: None if p.default is p.empty else p.default
+    for k, p in parameters.items()
+  }
+
+
+def test_other_blocks_have_the_options_of_every_function():
+  config = default()
+  assert {"order", "baseline", "k", "alpha", "coefficients", "epsilon"} < set(
+    config.estimator
+  )
+  assert {"scale", "smallest_scale", "degrees", "width"} < set(
+    config.likelihood
+  )
+  assert {"hidden", "channels", "stem", "bins", "num_layers"} < set(
+    config.policy
+  )
+  assert not {"num_actions", "eos", "parent"} & set(config.policy)
+
+
 @pytest.mark.parametrize(
-  ("block", "functions", "apart"),
+  ("field", "kind"),
   [
-    ("task", TASKS | REGRESSION, {"task_seed", "eval_size", "tolerance"}),
-    ("policy", POLICIES, {"name", "hidden", "checkpoint"}),
+    ("estimator.order", int),
+    ("estimator.alpha", float),
+    ("estimator.baseline", object),
+    ("estimator.coefficients", tuple),
+    ("policy.hidden", tuple),
+    ("policy.remat", bool),
+    ("policy.stem", str),
+    ("policy.policy_scale", float),
   ],
 )
-def test_comments_name_all_that_take_a_field(block, functions, apart):
-  """As 'name, name: meaning', behind a field or above it.
+def test_unset_fields_have_the_type_of_their_annotation(field, kind):
+  block, _, option = field.partition(".")
+  assert default()[block].get_type(option) is kind
 
-  Apart are those that most take, and those that the function never sees.
-  """
-  field = (
-    rf"(?: # (.*)\n)? *config\.{block}\.(\w+) = optional.*?\)(?:  # (.*))?\n"
-  )
-  found = re.findall(field, inspect.getsource(default))
-  assert {name for _, name, _ in found} | {"name"} == set(default()[block])
-  for above, name, behind in found:
-    if name in apart:
-      continue
-    names = (behind or above).split(": ")[0].split(", ")
-    said = {f for f in functions for n in names if fnmatch.fnmatch(f, n)}
-    taken = {
-      f for f in functions if name in inspect.signature(functions[f]).parameters
-    }
-    assert said == taken, (name, names)
+
+def test_functions_of_your_own_have_blocks_and_names(monkeypatch):
+  monkeypatch.setattr(defaults, "TASKS", dict(TASKS))
+  monkeypatch.setattr(defaults, "ESTIMATORS", dict(ESTIMATORS))
+
+  def parity(*, num_bits: int = 8, path: str) -> Task:
+    raise NotImplementedError
+
+  def squared(likelihoods, *, mask=None, gain: float | jax.Array = 2.0):
+    return gain * likelihoods**2
+
+  config = default(task=parity, estimator=squared)
+  assert config.task.to_dict() == {
+    "name": "parity",
+    "num_bits": 8,
+    "path": None,
+  }
+  assert config.estimator.name == "squared"
+  assert config.estimator.get_type("gain") is float
+  assert defaults.ESTIMATORS["squared"].function is squared
+  assert options.may_vary(squared) == {"gain"}
 
 
 @pytest.mark.parametrize(

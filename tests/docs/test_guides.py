@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
 from unittest import mock
 
 import jax
@@ -18,11 +17,10 @@ import numpy as np
 import pytest
 
 from configs import bandit
-from experiments.runs import sweep_runs
 from maxrl_jax import estimators, evaluation
 from maxrl_jax.learning import training
 from maxrl_jax.policies import POLICIES
-from maxrl_jax.runs import grid
+from maxrl_jax.runs import study
 from maxrl_jax.tasks import TASKS
 
 _DOCS = pathlib.Path(__file__).parents[2] / "docs"
@@ -100,9 +98,9 @@ def test_the_tutorial_s_run_can_be_trained():
 
 def test_the_tutorial_s_sweep_ends_as_its_table_says(tmp_path):
   config, own = _config_of("sweep")
-  axes = grid.parse(own["grid"], config)
   seeds = range(int(own["seeds"]))
-  nll = sweep_runs.kept(config, axes, seeds, tmp_path).test_nll.values
+  data = study.run(study.study(config, own["grid"], seeds), tmp_path)
+  nll = data["test_nll"].values
   rows = re.findall(r"^\| \$T = \d+\$ \|(.*)\|$", _PAGES["tutorial"], re.M)
   shown = [[float(x) for x in row.split("|")] for row in rows]
   means = nll.reshape(3, 3, len(seeds)).mean(-1)
@@ -117,28 +115,26 @@ def test_examples_of_one_s_own_take_under_30_lines():
 
 
 @pytest.mark.long
-def test_the_commands_take_a_config_file_with_a_task_of_one_s_own(tmp_path):
+def test_the_commands_take_a_config_file_with_a_task_of_your_own(tmp_path):
+  """From any folder: the file needs only the library."""
   codes = [code for code, _ in _blocks("your_own")]
   (policy,) = (code for code in codes if "class Letters" in code)
-  (names,) = (code for code in codes if "POLICIES[" in code)
+  (own,) = (code for code in codes if "def get_config" in code)
   imports = codes[0].partition("\n\n\n")[0]
-  settings, names = names.partition("config.task")[::2]
-  body = "config = default()\nconfig.task" + names
-  body = body.partition("made =")[0] + "return config"
   (tmp_path / "mine.py").write_text(
     "\n".join(
       (
         "import dataclasses",
         imports,
         policy.partition("config = ")[0],
-        settings,
-        "def get_config():\n" + textwrap.indent(body, "  "),
+        own.partition("made =")[0],
       )
     )
   )
   command = [sys.executable, "-m", "experiments.train", "--config=mine.py"]
   small = ("steps=4", "log_every=2", "eval_every=2", "eval_rollouts=8")
-  command += [f"--config.{field}" for field in (*small, "rollouts=8")]
+  fields = (*small, "rollouts=8", "task.eval_size=20")
+  command += [f"--config.{field}" for field in fields]
   subprocess.run(
     [*command, "--workdir=run"],
     cwd=tmp_path,

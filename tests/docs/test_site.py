@@ -102,11 +102,16 @@ def test_everything_public_has_an_entry(module, site):
 
 def test_everything_with_a_name_in_configs_has_an_entry(site):
   tables = (
-    estimators.ESTIMATORS | estimators.LOG_ESTIMATORS,
+    {name: entry.function for name, entry in estimators.ESTIMATORS.items()},
+    {
+      name: entry.log_function
+      for name, entry in estimators.ESTIMATORS.items()
+      if entry.log_function
+    },
     objectives.OBJECTIVES,
     likelihoods.LIKELIHOODS,
     policies.POLICIES,
-    tasks.TASKS | tasks.REGRESSION,
+    tasks.TASKS,
   )
   named = {value.__name__ for table in tables for value in table.values()}
   entries = {name.rpartition(".")[2] for name in _inventory(site)}

@@ -239,7 +239,7 @@ def test_error_names_an_argument_out_of_range(estimator, arguments, message):
 
 def test_estimator_names_are_function_names():
   for name, estimator in estimators.ESTIMATORS.items():
-    assert estimator is getattr(estimators, name)
+    assert estimator.function is getattr(estimators, name)
     assert any(call.split()[0] == name for call in CALLS)
 
 

@@ -49,9 +49,9 @@ def test_metrics_by_a_loop_in_numpy():
     "bdc,bdc->bd", pi, stats.norm.cdf(y[..., None] - values, 0, 0.6)
   )
   expected["pit_distance"] = stats.kstest(pit.ravel(), "uniform").statistic
-  assert set(actual) == set(expected)
+  assert set(found) == set(expected)
   for name, value in expected.items():
-    assert float(actual[name]) == pytest.approx(value, rel=1e-4), name
+    assert float(found[name]) == pytest.approx(value, rel=1e-4), name
 
 
 def test_entropy_of_normals_equals_formula_and_integral():

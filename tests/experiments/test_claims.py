@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.reports.results import larger
-from experiments.runs import maze_runs
 from tests.support.claim_cases import CASES
-
-
-@pytest.fixture(autouse=True)
-def _shares_for_counts(monkeypatch):
-  """Counts are integers and cannot be NaN; nor does this compile anything."""
-  shares = lambda counts, k: (1 - (1 - counts / 256) ** k).mean(-1)  # noqa: E731
-  monkeypatch.setattr(maze_runs, "pass_at_k", shares)
 
 
 def _spoilt(tree):

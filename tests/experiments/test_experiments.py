@@ -12,15 +12,15 @@ from safetensors import numpy as safetensors
 from configs import bandit, maze
 from experiments.reports import report
 from experiments.reports.results import Claim, Result, Table
-from experiments.runs import single_run
 from maxrl_jax.policies import Transformer, qwen2
+from maxrl_jax.runs import train_to_folder
 from tests.support.entry_points import process
 
 
 def test_train_writes_what_it_says(tmp_path):
   config = bandit.get_config()
   config.steps, config.log_every, config.eval_every = 40, 10, 20
-  summary = single_run.train(config, tmp_path)
+  summary = train_to_folder.train(config, tmp_path)
   lines = [
     json.loads(line)
     for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
@@ -62,7 +62,7 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   config.steps, config.log_every, config.eval_every = 60, 20, 60
   config.batch_size, config.eval_rollouts = 16, 8
   config.optimizer.warmup, config.optimizer.learning_rate = 5, 1e-2
-  first = single_run.train(config, tmp_path / "warmup")
+  first = train_to_folder.train(config, tmp_path / "warmup")
   assert 0 < first["test/pass@1"] < first["test/pass@4"] <= 1
   assert "test/pass@16" not in first
   assert first["test/solved"] >= first["test/pass@4"]
@@ -73,7 +73,7 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   config.steps = config.log_every = config.eval_every = 6
   config.optimizer.learning_rate = 1e-12
   config.policy.checkpoint = str(tmp_path / "warmup" / "model")
-  then = single_run.train(config, tmp_path / "rl")
+  then = train_to_folder.train(config, tmp_path / "rl")
   for name, value in first.items():
     if name.startswith("test/"):
       assert then[name] == pytest.approx(value, abs=1e-6), name
@@ -99,7 +99,7 @@ def test_several_runs_have_a_model_each(tmp_path):
     jax.tree.map(lambda x, i=i: np.full(x.shape, i), shapes) for i in (1.0, 2.0)
   ]
   stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
-  single_run._save_models(tmp_path, policy, stacked, config)
+  train_to_folder._save_models(tmp_path, policy, stacked, config)
   for seed, params in zip((7, 8), each, strict=True):
     loaded = qwen2.load(tmp_path / f"model-{seed}", policy)
     jax.tree.map(np.testing.assert_array_equal, loaded, params)
@@ -141,4 +141,4 @@ def test_report_escapes_and_counts():
 def test_a_workdir_that_cannot_be_is_named(tmp_path):
   (tmp_path / "file").touch()
   with pytest.raises(ValueError, match=r"workdir = '.*file/x': cannot write"):
-    single_run.train(bandit.get_config(), tmp_path / "file" / "x")
+    train_to_folder.train(bandit.get_config(), tmp_path / "file" / "x")

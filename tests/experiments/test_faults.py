@@ -8,9 +8,9 @@ import time
 import pytest
 from absl import logging
 
-from experiments.shell import workdirs
-from experiments.shell.interruptions import RESUMABLE
 from maxrl_jax.learning import training
+from maxrl_jax.runs import folders
+from maxrl_jax.runs.interrupts import RESUMABLE
 from tests.faults import configs, damage, full_disk, groups, kills
 
 pytestmark = pytest.mark.long
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     with pytest.raises(
       ValueError, match=r"cannot write there \(Read-only file"
     ):
-      workdirs.make(disk)
+      folders.make(disk)
 
 
 def test_hostile_configs_name_their_fields():
@@ -98,7 +98,10 @@ def test_a_config_that_names_no_field_is_found(monkeypatch):
 
 @pytest.mark.parametrize(
   ("kind", "checkpoints"),
-  [("bandit", "checkpoints/[0-9]*"), ("sweep", "slices/unfinished-*/[0-9]*")],
+  [
+    ("bandit", "checkpoints/[0-9]*"),
+    ("sweep", "runs/unfinished-*/checkpoints/[0-9]*"),
+  ],
 )
 def test_a_terminated_process_ends_in_time_with_its_code(
   tmp_path, kind, checkpoints
@@ -113,7 +116,9 @@ def test_a_terminated_process_ends_in_time_with_its_code(
   process.send_signal(signal.SIGTERM)
   _, told = process.communicate(timeout=30)
   assert process.returncode == RESUMABLE == 75
-  assert told.splitlines()[-1] == "stopped; the same command goes on"
+  assert (
+    told.splitlines()[-1] == "stopped; run the same command again to resume"
+  )
 
 
 def test_hostile_groups_are_finite_and_near_float64():

@@ -1,15 +1,16 @@
-"""Bias and variance on one prompt: every estimator against its own claim."""
+"""Bias and variance on one prompt: every estimator against its claim."""
 
 import csv
 
 import jax.numpy as jnp
 import pytest
 
-from experiments.runs import estimator_claims, estimator_moments
-from maxrl_jax import estimators
+from experiments import estimator_moments
+from maxrl_jax.estimators import ESTIMATORS, Estimator, claims
 
+_STUDIED = tuple(n for n, e in ESTIMATORS.items() if e.claim is not None)
 _SETTINGS = estimator_moments.Settings(
-  estimators=tuple(estimator_claims.CLAIMS),
+  estimators=_STUDIED,
   orders=("1", "3"),
   baselines=("centred",),
   alpha=0.25,
@@ -30,7 +31,7 @@ _LIMITS = {
 @pytest.mark.parametrize("continuous", [False, True])
 def test_every_estimator_is_unbiased_for_what_it_claims(continuous):
   rows = estimator_moments.study(_SETTINGS._replace(continuous=continuous))
-  assert {row["estimator"] for row in rows} == set(estimator_claims.CLAIMS)
+  assert {row["estimator"] for row in rows} == set(_STUDIED)
   for row in rows:
     name, bias = row["estimator"], row["bias"]
     if continuous and name == "grpo":
@@ -43,8 +44,7 @@ def test_every_estimator_is_unbiased_for_what_it_claims(continuous):
 
 
 def test_every_estimator_is_studied_or_said_not_to_be():
-  known = {*estimator_claims.CLAIMS, *estimator_moments._NOT_STUDIED}
-  assert known == set(estimators.ESTIMATORS)
+  assert {*_STUDIED, *estimator_moments._NOT_STUDIED} == set(ESTIMATORS)
 
 
 def test_the_table_says_what_was_measured(tmp_path):
@@ -60,16 +60,14 @@ def test_the_table_says_what_was_measured(tmp_path):
   assert estimator_moments.text(rows).splitlines()[1].split()[-4] == "none"
 
 
-def test_an_estimator_of_ones_own_needs_a_target_and_no_colour(
-  tmp_path, monkeypatch
-):
-  monkeypatch.setitem(estimators.ESTIMATORS, "flat", jnp.zeros_like)
+def test_a_new_estimator_needs_a_claim_and_no_colour(tmp_path, monkeypatch):
+  monkeypatch.setitem(ESTIMATORS, "flat", Estimator(jnp.zeros_like))
   settings = _SETTINGS._replace(estimators=("rloo", "flat"))
-  with pytest.raises(ValueError, match=r"'flat' has no target.*CLAIMS"):
+  with pytest.raises(ValueError, match=r"'flat' has no claim"):
     estimator_moments.study(settings)
-  claim = estimator_claims.CLAIMS["rloo"]
-  monkeypatch.setitem(estimator_claims.CLAIMS, "flat", claim)
-  _, flat = rows = estimator_moments.study(settings)
-  assert flat["bias"] == pytest.approx(1) and flat["variance"] == 0
+  flat = Estimator(jnp.zeros_like, claims.rl)
+  monkeypatch.setitem(ESTIMATORS, "flat", flat)
+  _, row = rows = estimator_moments.study(settings)
+  assert row["bias"] == pytest.approx(1) and row["variance"] == 0
   estimator_moments.draw(rows, tmp_path / "study.png")
   assert (tmp_path / "study.png").stat().st_size > 5000

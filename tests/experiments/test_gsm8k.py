@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.runs import gsm8k_problems
+from experiments.llm import gsm8k_problems
 from tests.support.entry_points import outcomes
 
 
@@ -167,9 +167,9 @@ def test_a_finished_folder_is_read_and_no_more(tmp_path):
 @pytest.mark.filterwarnings("ignore")  # Of what Tunix imports.
 def test_a_line_of_metrics_is_of_a_whole_step(tmp_path):
   pytest.importorskip("tunix", reason="needs the extra tunix")
-  from experiments.runs import llm_cluster
+  from experiments.llm import cluster
 
-  metrics = llm_cluster.Metrics(tmp_path / "metrics.jsonl", 4, answers=6)
+  metrics = cluster.Metrics(tmp_path / "metrics.jsonl", 4, answers=6)
   for rewards in ([0, 0, 1], [0, 0, 0], [1, 1, 0]):
     metrics.add(["a", "a", "b"] if sum(rewards) < 2 else ["c"] * 3, rewards)
   (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()

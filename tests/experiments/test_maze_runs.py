@@ -1,171 +1,196 @@
-"""Maze runs and the figures drawn of them, in a size for tests."""
+"""Maze studies and the figures drawn of them, in a size for tests."""
+
+import functools
 
 import numpy as np
 import pytest
+import xarray as xr
 
-from configs import maze
-from experiments.figures import (
-  maze_pictures,
-  maze_rates,
-  maze_studies,
-  maze_summaries,
-  mazes,
-)
+from experiments import figures
+from experiments.figures import maze_settings, maze_summaries
+from experiments.figures.maze_settings import KS, METHODS, Settings
 from experiments.reports import results
-from experiments.runs import maze_presets, maze_runs
-from experiments.runs.maze_runs import KS, Run
+from maxrl_jax.config import RATE
+from maxrl_jax.runs import study
 
-TINY = maze_presets.Preset(
-  config=maze.get_config,
+TINY = Settings(
+  size=7,
+  max_length=12,
+  layers=1,
+  width=16,
+  batch_size=8,
+  rollouts=4,
   warmup=200,
-  steps=2,
-  rates=(1e-3, 1e-2),
-  chosen=dict.fromkeys(maze_presets.METHODS, 1e-3),
-  tuning_seeds=(11, 12),
-  seeds=(1, 2),
-  rollouts=(3, 4),
-  rollout_steps=2,
-  scarce=3,
-  scarce_steps=2,
-  mazes=16,
+  steps=40,
   evaluations=1,
-  changes={
-    "task.size": 5,
-    "task.random_ends": True,
-    "task.max_length": 8,
-    "policy.num_layers": 1,
-    "policy.hidden_size": 16,
-    "policy.intermediate_size": 32,
-    "batch_size": 8,
-    "rollouts": 4,
-  },
+  mazes=16,
+  seeds=5,
+  rates=(1e-3, 1e-2),
+  recorded=(1e-3,) * len(METHODS),
+  rollout_numbers=(3, 4),
+  rollout_steps=40,
+  scarce=3,
+  scarce_steps=40,
 )
 
 
-def _made_up(preset, runs, folder):
-  """What `maze_runs.train` returns, with better numbers for MaxRL."""
-  found = []
-  for run in runs:
-    rng = np.random.default_rng(run.seed)
-    rate = 0.2 if run.label == "MaxRL" else 0.002
-    names = ("pass_rate", "solved", "length", "entropy", "gradient_norm")
-    found.append(
-      {
-        "step": np.array([0, run.steps]),
-        "correct": rng.binomial(KS[-1], rate, (2, preset.mazes)),
-        "validation": rng.binomial(KS[-1], rate, preset.mazes),
-      }
-      | {name: rate * rng.uniform(size=run.steps) for name in names}
-    )
-  return found
+def _data(what, *_, validation=None, diverged=False, **__):
+  """What `study.run` returns, with made-up numbers that favour MaxRL.
+
+  Args:
+    what: the study.
+    validation: (rate, seed) → pass@1.
+    diverged: whether all runs have.
+  """
+  validation = validation or (lambda rate, seed: 0.3)
+  runs = [(i, seed) for i in range(len(what.points)) for seed in what.seeds]
+  points = [what.points[i] for i, _ in runs]
+  best = [p["estimator.name"] == "maxrl" for p in points]
+  rng = np.random.default_rng(0)
+  p = np.where(best, 0.2, 0.002)[:, None] * rng.uniform(0.9, 1, (len(runs), 1))
+  steps = what.config.steps
+  names = ("pass_rate", "solved", "length", "entropy")
+  metrics = {
+    f"train_{name}": (("run", "step"), p * rng.uniform(size=steps))
+    for name in names
+  }
+  ends = ("run", "eval_step")
+  for k in KS:
+    metrics[f"test_pass@{k}"] = ends, np.repeat(1 - (1 - p) ** k, 2, 1)
+  metrics["test_solved"] = metrics["test_pass@256"]
+  scores = [
+    validation(p.get(RATE), s) for p, (_, s) in zip(points, runs, strict=True)
+  ]
+  metrics["validation_pass@1"] = "run", np.array(scores)
+  coordinates = {
+    "point": ("run", [i for i, _ in runs]),
+    "seed": ("run", [seed for _, seed in runs]),
+    "diverged": ("run", np.full(len(runs), diverged)),
+    "eval_step": [0, steps],
+  }
+  return xr.Dataset(metrics, coordinates)
 
 
-def _saved(made, workdir):
-  results.save(made, "made", workdir)
-  for drawing in made.drawings:
-    assert (workdir / "figures" / f"{drawing.name}.png").stat().st_size > 5000
-  assert len({claim.id for claim in made.claims}) == len(made.claims)
-  for claim in results.load("made", workdir).claims:
-    assert isinstance(claim.holds, bool), claim
-  return {claim.id: claim.holds for claim in made.claims}
+@pytest.fixture
+def made_up(monkeypatch, tmp_path):
+  """Replaces training, by `_data` with other options for each call."""
+  monkeypatch.setattr(maze_settings, "warm_up", lambda *_: tmp_path / "model")
+
+  def use(**options):
+    data = functools.partial(_data, **options)
+    monkeypatch.setattr(study, "run", data)
+
+  use()
+  return use
+
+
+def _saved(name, settings, workdir):
+  """The outcomes of the claims of a figure, made and saved."""
+  result = figures.make(name, settings, workdir / "runs")
+  results.save(result, name, workdir)
+  for drawing in result.drawings:
+    image = workdir / "figures" / f"{drawing.name}.png"
+    assert image.stat().st_size > 5000
+  assert len({claim.id for claim in result.claims}) == len(result.claims)
+  loaded = results.load(name, workdir)
+  return {claim.id: claim.holds for claim in loaded.claims}
 
 
 @pytest.mark.parametrize(
-  ("figure", "claims", "refuted"),
+  ("name", "claims"),
   [
-    (mazes.figure, 12, set()),
-    (mazes.baselines, 8, set()),
-    # With 3 rollouts as with 4: the numbers made up are the same.
-    (maze_studies.rollouts, 4, set()),
-    # The rates are all the same to these numbers, and the first one is taken.
-    (maze_rates.figure, 1, set()),
-    (
-      maze_studies.scarce,
-      4,
-      {"mazes.scarce.falls.grpo", "mazes.scarce.falls.rloo"},
-    ),
+    ("mazes", 12),
+    ("maze_baselines", 8),
+    ("maze_rollouts", 4),
+    ("maze_rates", 1),  # No rate is better, and the first one is taken.
+    ("maze_scarce", 4),
   ],
 )
+@pytest.mark.usefixtures("made_up")
 def test_figures_are_drawn_and_claims_follow_the_numbers(
-  monkeypatch, tmp_path, figure, claims, refuted
+  tmp_path, name, claims
 ):
-  preset = TINY._replace(steps=40, seeds=(1, 2, 3, 4, 5), mazes=64)
-  monkeypatch.setitem(maze_presets.PRESETS, "quick", preset)
-  monkeypatch.setattr(maze_runs, "train", _made_up)
-  holds = _saved(figure("quick", tmp_path), tmp_path)
+  holds = _saved(name, TINY, tmp_path)
   assert len(holds) == claims
-  assert {name for name, held in holds.items() if not held} == refuted
+  assert all(held is True for held in holds.values()), holds
+
+
+@pytest.mark.usefixtures("made_up")
+def test_other_methods_are_compared(tmp_path):
+  settings = TINY._replace(others=("GRPO + entropy", "power ½"))
+  holds = _saved("mazes", settings, tmp_path)
+  assert len(holds) == 12 and "mazes.main.solved.grpo_+_entropy" in holds
+  with pytest.raises(ValueError, match="others = 'PPO': choose from"):
+    _saved("mazes", TINY._replace(others=("PPO",)), tmp_path)
+  with pytest.raises(ValueError, match=r"recorded = .*a rate for each"):
+    _saved("mazes", TINY._replace(recorded=(1e-3,)), tmp_path)
 
 
 @pytest.mark.long
-def test_figures_of_the_warm_up(monkeypatch, tmp_path):
-  monkeypatch.setitem(maze_presets.PRESETS, "quick", TINY)
-  holds = _saved(maze_pictures.figure("quick", tmp_path), tmp_path)
+def test_a_warm_up_is_trained_once_and_all_runs_start_from_it(tmp_path):
+  holds = _saved("maze_answers", TINY, tmp_path)
   assert holds == {"mazes.answers.verified": True}
-  holds = _saved(maze_studies.gradients("quick", tmp_path), tmp_path)
-  assert len(holds) == 2
+  (checkpoint,) = tmp_path.glob("runs/*/model/model.safetensors")
+  stamp = checkpoint.stat().st_mtime_ns
+  assert len(_saved("maze_gradients", TINY, tmp_path)) == 2
+  assert checkpoint.stat().st_mtime_ns == stamp
+  settings = TINY._replace(steps=2, seeds=2, others=("GRPO + entropy",))
+  what = figures.studies("mazes", settings, tmp_path / "runs")["methods"]
+  data = study.run(what, tmp_path / "runs")
+  assert data["seed"].values.tolist() == [1, 2] * 2
+  assert data["test_pass@256"].shape == (4, 2)  # At the start, and at the end.
+  before = data["test_pass@1"].values[:, 0]
+  np.testing.assert_allclose(before, before[0], rtol=1e-6)
+  assert 0 < before[0] < 1
+  entropy = data["train_entropy"].values
+  assert entropy.shape == (4, 2)
+  assert not np.array_equal(entropy[2], entropy[3])
 
 
 def test_pictures_need_right_and_wrong_answers(monkeypatch, tmp_path):
-  monkeypatch.setitem(maze_presets.PRESETS, "quick", TINY)
-  monkeypatch.setattr(maze_runs, "warm_up", lambda *_: tmp_path)
-  found = {"right": np.zeros((16, 64), bool)}
-  monkeypatch.setattr(maze_runs.store, "stored", lambda *_, **__: found)
+  right = {"right": np.zeros((16, 64), bool)}
+  monkeypatch.setattr(maze_settings, "at_warm_up", lambda *_, **__: right)
   with pytest.raises(ValueError, match="right and wrong answers"):
-    maze_pictures.figure("quick", tmp_path)
+    figures.make("maze_answers", TINY, tmp_path)
 
 
-@pytest.mark.long
-def test_processes_with_a_core_each_train_the_same_runs(monkeypatch, tmp_path):
-  runs = [Run("GRPO + entropy", 1e-3, seed, 2) for seed in (5, 6)]
-  together = maze_runs.train(TINY, runs, tmp_path / "runs")
-  monkeypatch.setattr(maze_runs, "_cores", lambda: {0})
-  alone = maze_runs.train(TINY, runs, tmp_path / "again")
-  for a, b in zip(together, alone, strict=True):
-    assert a.keys() == b.keys()
-    for name, values in a.items():
-      np.testing.assert_array_equal(values, b[name], err_msg=name)
-  assert alone[0]["correct"].shape == (2, TINY.mazes)
-  assert not np.array_equal(alone[0]["entropy"], alone[1]["entropy"])
-
-
-def test_the_rate_with_the_best_mean_score_is_chosen(monkeypatch, tmp_path):
+def test_the_rate_with_the_best_mean_score_is_chosen(made_up, tmp_path):
   # The best seed of all has the rate 1e-2, whose mean is lower than 1e-3's.
-  scores = {(1e-3, 11): 200, (1e-3, 12): 180, (1e-2, 11): 256, (1e-2, 12): 0}
-
-  def train(preset, runs, folder):
-    assert {run.seed for run in runs}.isdisjoint(preset.seeds)
-    assert {run.steps for run in runs} == {preset.steps}
-    found = []
-    for run in runs:
-      made = _made_up(preset, [run], folder)[0]
-      right = scores[run.rate, run.seed]
-      found.append(made | {"validation": np.full(4, right)})
-    return found
-
-  monkeypatch.setattr(maze_runs, "train", train)
-  preset = TINY._replace(chosen={})
-  chosen, found = maze_runs.tuned(preset, ["MaxRL", "GRPO"], None)
-  assert chosen == {"MaxRL": 1e-3, "GRPO": 1e-3}
-  assert found["GRPO"] == [190 / 256, 128 / 256]
-  assert maze_runs.rates_of(preset, ["GRPO"], None) == {"GRPO": 1e-3}
-  # A preset that records other rates says so in a claim.
-  recorded = dict.fromkeys(maze_presets.METHODS, 1e-3) | {"RLOO": 1e-2}
-  preset = TINY._replace(chosen=recorded)
-  assert maze_runs.rates_of(preset, ["RLOO"], None) == {"RLOO": 1e-2}
-  monkeypatch.setitem(maze_presets.PRESETS, "quick", preset)
-  (claim,) = maze_rates.figure("quick", tmp_path).claims
+  scores = {
+    (1e-3, 1001): 0.8,
+    (1e-3, 1002): 0.7,
+    (1e-2, 1001): 1.0,
+    (1e-2, 1002): 0.0,
+  }
+  made_up(validation=lambda *run: scores[run])
+  rates, means = maze_settings.chosen(TINY, tmp_path, ["MaxRL", "GRPO"])
+  assert rates == [1e-3, 1e-3]
+  np.testing.assert_allclose(means, [[0.75, 0.5]] * 2)
+  free = TINY._replace(recorded=())
+  what = figures.studies("mazes", free, tmp_path)["methods"]
+  assert {point[RATE] for point in what.points} == {1e-3}
+  assert set(what.seeds).isdisjoint({1001, 1002})
+  # Recorded rates that differ fail a claim.
+  table = dict.fromkeys(METHODS, 1e-3) | {"RLOO": 1e-2}
+  other = TINY._replace(recorded=tuple(table.values()))
+  what = figures.studies("mazes", other, tmp_path)["methods"]
+  assert [point[RATE] for point in what.points] == [1e-3, 1e-3, 1e-2]
+  (claim,) = figures.make("maze_rates", other, tmp_path).claims
   assert not claim.holds
   assert claim.measured == "RLOO: 0.01 used, 0.001 best"
 
 
-def test_a_method_that_solves_nothing_has_no_rate(monkeypatch):
-  found = [{"validation": np.zeros(4, int)} for _ in range(4)]
-  monkeypatch.setattr(maze_runs, "train", lambda *_: found)
-  with pytest.raises(
-    ValueError, match=r"mazes, GRPO: diverged .*0\.001, 0\.01"
-  ):
-    maze_runs.tuned(TINY, ["GRPO"], None)
+@pytest.mark.usefixtures("made_up")
+def test_rates_are_chosen_by_whole_runs_of_other_seeds(tmp_path):
+  what = figures.studies("maze_rates", TINY, tmp_path)["rates"]
+  assert len(what.points) == len(METHODS) * 2
+  assert what.config.steps == TINY.steps and what.seeds == (1001, 1002)
+
+
+def test_a_method_that_always_diverges_has_no_rate(made_up, tmp_path):
+  made_up(diverged=True)
+  with pytest.raises(ValueError, match=r"grpo.* diverged .*0\.001, 0\.01"):
+    maze_settings.chosen(TINY, tmp_path, ["GRPO"])
 
 
 def test_running_means_against_a_loop():

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.reports import results
 from experiments.reports.results import Claim, Drawing, Result
-from experiments.shell import workdirs
+from maxrl_jax.runs import folders
 from tests.support.entry_points import process
 
 
@@ -29,7 +29,7 @@ def test_reproduce_command(tmp_path):
   page = (tmp_path / "report.html").read_text()
   assert page.count("data:image/png;base64,") == 2 and "http" not in page
   assert "a caption of before" in page and "--figure=bounds" in page
-  assert f"revision {workdirs.revision()}." in page
+  assert f"revision {folders.revision()}." in page
 
 
 @pytest.mark.long
@@ -61,8 +61,8 @@ def test_a_folder_is_for_one_reproduction_at_a_time(tmp_path):
   run = tmp_path / "runs" / "run.npz"
   run.parent.mkdir()
   run.touch()
-  with workdirs.locked(tmp_path):
+  with folders.locked(tmp_path):
     done = process("experiments.reproduce", "--fresh", f"--workdir={tmp_path}")
   assert done.returncode == 2
-  assert "another process is at work there" in done.stderr
+  assert "another process is using it" in done.stderr
   assert run.exists()

@@ -53,20 +53,20 @@ def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
   flags = ("--grid=estimator.order=1,4;optimizer.learning_rate=0.1,0.3",)
   done = _run(tmp_path / "w", *flags, "--seeds=4")
   assert done.returncode == 0, done.stderr
-  assert "16 runs in 1 program:" in done.stderr
-  assert re.search("16 runs in 1 slice, about .* of training\n", done.stderr)
+  assert "16 runs in 1 program, 16 to do" in done.stderr
+  assert re.search(r"about \d+ s left; .* GiB of memory", done.stderr)
   page = (tmp_path / "w" / "report.html").read_text()
   for words in ("T = 1", "T = 4", "3 other seeds", "Holm", "--seeds=4"):
     assert words in page, words
   assert "http" not in page.replace("http-equiv", "")
   before = (tmp_path / "w" / "runs.nc").read_bytes()
-  other = _run(tmp_path / "w", "--grid=estimator.order=1,2", "--seeds=4")
+  other = _run(tmp_path / "w", *flags, "--config.rollouts=16")
   assert other.returncode == 2
   assert other.stderr.splitlines()[-1].startswith("error: workdir")
-  assert "holds another experiment: grid.estimator.order" in other.stderr
+  assert "holds another experiment: rollouts is 8 there" in other.stderr
   assert (tmp_path / "w" / "runs.nc").read_bytes() == before
   again = _run(tmp_path / "w", *flags, "--seeds=4")
-  assert "0 runs to do" in again.stderr
+  assert again.returncode == 0 and "to do" not in again.stderr
 
 
 def test_a_killed_sweep_goes_on(tmp_path):
@@ -79,47 +79,67 @@ def test_a_killed_sweep_goes_on(tmp_path):
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
-  slices = tmp_path / "slices"
+  runs = tmp_path / "runs"
   for _ in range(1200):
-    if list(slices.glob("slice-*.npz")):
+    if list(runs.glob("*.npz")):
       break
     time.sleep(0.05)
   process.send_signal(signal.SIGKILL)
   process.wait()
-  kept = {p.name: p.stat().st_mtime_ns for p in slices.glob("slice-*.npz")}
-  assert 1 <= len(kept) < 3
+  finished = {p.name: p.stat().st_mtime_ns for p in runs.glob("*.npz")}
+  assert 1 <= len(finished) < 6
   done = _run(tmp_path, *flags)
   assert done.returncode == 0, done.stderr
   assert len(xr.load_dataset(tmp_path / "runs.nc")["run"]) == 6
-  for name, stamp in kept.items():
-    assert (slices / name).stat().st_mtime_ns == stamp
+  for name, stamp in finished.items():
+    assert (runs / name).stat().st_mtime_ns == stamp
 
 
-def test_seeds_are_added_to_a_sweep(tmp_path):
-  def sweep(folder, seeds):
-    done = _run(folder, "--grid=estimator.order=1,4", f"--seeds={seeds}")
+def test_seeds_and_orders_are_added_to_a_sweep(tmp_path):
+  def sweep(folder, seeds, orders="1,4"):
+    grid = f"--grid=estimator.order={orders}"
+    done = _run(folder, grid, f"--seeds={seeds}")
     assert done.returncode == 0, done.stderr
     return done.stderr, xr.load_dataset(folder / "runs.nc")
 
-  said, first = sweep(tmp_path / "w", 2)
-  assert "4 runs in 1 program:" in said
-  said, more = sweep(tmp_path / "w", 5)
-  assert "seeds=0 to 1 (within it: estimator.order, seed): 0 runs" in said
-  assert "seeds=2 to 4 (within it: estimator.order, seed): 6 runs" in said
-  assert "6 runs in 1 slice, about" in said
+  messages, first = sweep(tmp_path / "w", 2)
+  assert "4 runs in 1 program, 4 to do" in messages
+  messages, more = sweep(tmp_path / "w", 5)
+  assert "10 runs in 1 program, 6 to do" in messages
   assert more["seed"].values.tolist() == [0, 1, 2, 3, 4] * 2
   assert more["estimator_order"].values.tolist() == [1] * 5 + [4] * 5
-  # Fewer: what was asked for, as it was; all of it is still there.
-  said, fewer = sweep(tmp_path / "w", 2)
-  assert "0 runs to do" in said
+  # Fewer: only those that were asked for; the others stay on disk.
+  messages, fewer = sweep(tmp_path / "w", 2)
+  assert "to do" not in messages
   xr.testing.assert_identical(fewer.drop_attrs(), first.drop_attrs())
   summary = (tmp_path / "w" / "summary.csv").read_text().splitlines()
   assert len(summary) == 1 + 4
-  said, again = sweep(tmp_path / "w", 5)
-  assert said.count("0 runs to do") == 2
+  messages, again = sweep(tmp_path / "w", 5)
+  assert "to do" not in messages
   xr.testing.assert_identical(again.drop_attrs(), more.drop_attrs())
-  # Each as if all had been asked for at once.
+  messages, _ = sweep(tmp_path / "w", 2, "1,4,6")
+  assert "6 runs in 1 program, 2 to do" in messages
+  # Each as if all had been trained at once.
   _, whole = sweep(tmp_path / "whole", 5)
   xr.testing.assert_allclose(
     more.drop_vars("seconds"), whole.drop_vars("seconds"), rtol=1e-4, atol=1e-5
   )
+
+
+def test_the_study_of_a_figure_can_be_swept(tmp_path):
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "experiments.sweep", "--figure=bandit"),
+      *("--set=orders=1,3", "--set=steps=80", "--set=rollouts=8"),
+      *("--seeds=2", f"--workdir={tmp_path}"),
+    ],
+    capture_output=True,
+    text=True,
+    cwd=_ROOT,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  data = xr.load_dataset(tmp_path / "runs.nc")
+  assert data["estimator_order"].values.tolist() == [1, 1, 3, 3]
+  assert data["probe_bands"].shape == (4, 41, 4)
+  assert (tmp_path / "report.html").exists()

@@ -30,7 +30,7 @@ def test_rates_are_chosen_on_seeds_that_are_not_reported():
   sweep = analyse(data_of(axes, 4, score, bandit.get_config()), axes)
   assert sweep.tuning.tolist() == [0]
   for method in sweep.methods:
-    assert method.rate == 0.1 and method.edge
+    assert method.choice == (0.1, True)
     np.testing.assert_allclose(sweep.test(method), 0.2)
     assert sweep.data["seed"].values[method.runs].tolist() == [1, 2, 3]
 
@@ -45,7 +45,7 @@ def test_the_test_split_does_not_choose():
   sweep = analyse(data_of(axes, 8, score, bandit.get_config()), axes)
   (method,) = sweep.methods
   assert method.label == "the config"
-  assert method.rate == 0.2 and not method.edge
+  assert method.choice == (0.2, False)
   np.testing.assert_allclose(sweep.test(method), 0.0)
   assert len(method.runs) == 6
 
@@ -57,10 +57,8 @@ def test_a_rate_that_changes_with_other_fields_is_chosen_all_the_same():
   config = bandit.get_config()
   sweep = analyse(data_of(axes, 4, lambda p, s, _: p[RATE], config), axes)
   assert sweep.tuning.tolist() == [0]
-  assert [(m.rate, m.edge) for m in sweep.methods] == [
-    (0.3, True),
-    (0.1, False),
-  ]
+  choices = [method.choice for method in sweep.methods]
+  assert choices == [(0.3, True), (0.1, False)]
   assert all(len(m.runs) == 3 for m in sweep.methods)
 
 
@@ -91,7 +89,7 @@ def test_nll_is_better_when_smaller_and_divergence_is_never_chosen():
 
   sweep = analyse(data_of(axes, 4, score, config, "nll"), axes)
   assert (sweep.score, sweep.larger) == ("nll", False)
-  assert sweep.methods[0].rate == 0.2
+  assert sweep.methods[0].choice.rate == 0.2
 
 
 def test_a_method_that_diverged_at_every_rate_spoils_no_report():
@@ -103,8 +101,7 @@ def test_a_method_that_diverged_at_every_rate_spoils_no_report():
   lost, kept = analyse(
     data_of(axes, 4, score, bandit.get_config()), axes
   ).methods
-  assert (lost.edge, kept.rate, kept.edge) == (False, 0.3, True)
-  assert lost.rate == 0.1
+  assert (lost.choice, kept.choice) == ((0.1, False), (0.3, True))
 
 
 def test_methods_are_compared_with_the_first_seed_by_seed():

@@ -13,7 +13,6 @@ _CONFIGS = {
   "number": "config.steps = int('x1')",
   "field": "config.stepz = 3",
   "package": "np.stack([])",
-  "reading": "open('/nowhere')",
   "good": "config.steps = 3",
 }
 
@@ -47,79 +46,92 @@ def _wrong(tmp_path):
   gsm8k = ("gsm8k", f"--model={model}", f"--data={tmp_path}")
   return [
     # The command line.
-    (("train",), "--config must be given; --help says what for"),
+    (
+      ("train",),
+      "Flag --config must have a value other than None.; see --help",
+    ),
     ((*train, "stray"), "'stray' is not a flag: all options start with --"),
-    ((*train, "--stepz=1"), "'stepz'; see --help, and --config.FIELD=VALUE"),
-    ((*train, "--fresh=maybe"), "--fresh=maybe: must be true or false"),
+    ((*train, "--stepz=1"), "Unknown command line flag 'stepz'; see --help"),
+    ((*train, "--fresh=maybe"), "flag --fresh=maybe: ('Non-boolean argument"),
     ((*train, "--output=xml"), "should be one of <text|quiet|json>"),
     ((*train, "--platform=gpu"), "should be one of <cpu|cuda|tpu>"),
     ((*train, "--compilation_cache=/proc/x"), "choose another folder"),
-    (("sweep", _BANDIT, "--seeds=two"), "--seeds=two: must be a whole number"),
+    (
+      ("sweep", _BANDIT, "--seeds=two"),
+      "flag --seeds=two: invalid literal for int()",
+    ),
     # Config files.
-    (("train", "--config=nope.py"), "nope.py: no such file; configs/ has band"),
-    (("sweep", "--config=nope.py"), "nope.py: no such file; configs/ has band"),
+    (("train", "--config=nope.py"), "--config=nope.py: no such file"),
+    (("sweep", "--config=nope.py"), "--config=nope.py: no such file"),
     (
       ("train", "--config=nope.py", "--config.steps=1"),
       "--config=nope.py: no such file",
     ),
     (("train", "--config", "configs"), "--config=configs: no such file"),
-    (("train", f"--config={tmp_path}/syntax.py"), "syntax.py, line 2: invalid"),
+    (
+      ("train", f"--config={tmp_path}/syntax.py"),
+      "invalid syntax (syntax.py, line 2)",
+    ),
     (
       ("train", f"--config={tmp_path}/imports.py"),
-      "imports.py, line 1: No mod",
+      "ModuleNotFoundError: No module named 'not_there'",
     ),
-    (("train", f"--config={tmp_path}/empty.py"), "has no get_config()"),
+    (
+      ("train", f"--config={tmp_path}/empty.py"),
+      "the file has no get_config()",
+    ),
     (
       ("train", f"--config={tmp_path}/number.py"),
-      f"--config: ValueError in {tmp_path}/number.py, line 5: invalid literal",
+      f"'x1' ({tmp_path}/number.py, line 5); see --help",
     ),
     (
       ("train", f"--config={tmp_path}/number.py", "--config.steps=3"),
-      f"--config: ValueError in {tmp_path}/number.py, line 5: invalid literal",
+      f"'x1' ({tmp_path}/number.py, line 5); see --help",
     ),
     (
       ("train", f"--config={tmp_path}/field.py"),
-      f"--config: AttributeError in {tmp_path}/field.py, line 5:",
+      "--config: no stepz; did you mean steps?",
     ),
     (
       ("train", f"--config={tmp_path}/package.py"),
-      f"--config: ValueError in {tmp_path}/package.py, line 5: need at least",
-    ),
-    (
-      ("train", f"--config={tmp_path}/reading.py"),
-      f"--config: FileNotFoundError in {tmp_path}/reading.py, line 5:",
+      "--config: ValueError: need at least one array to stack",
     ),
     (
       ("sweep", f"--config={tmp_path}/good.py"),
-      f"--config: ValueError in {tmp_path}/good.py, line 8: invalid literal",
+      "error: invalid literal for int() with base 10: 'x1'",
     ),
     (
       ("train", "--config=configs/maze.py:rll"),
-      "error: configs/maze.py:rll: choose from ['rl', 'warmup']",
+      "maze.py:rll: choose from ['rl', 'warmup'] (configs/maze.py, line",
     ),
     # Fields.
     (
       (*train, "--config.estimator.ordre=1"),
-      "--config.estimator.ordre=1: the config has no field ordre; did you mean"
-      " order?",
+      "--config: no ordre; did you mean order?",
     ),
-    ((*train, "--config.stepz=1"), "no field stepz; did you mean steps?"),
+    ((*train, "--config.stepz=1"), "--config: no stepz; did you mean steps?"),
     (
       (*train, "--config.learning_rate=1"),
-      "no field learning_rate; did you mean optimizer.learning_rate?",
+      "--config: no learning_rate; see --help",
     ),
     ((*train, "--config.steps=None"), "steps = None: must be at least 1"),
     ((*train, "--config.task=None"), "--config.task=None: is a block"),
-    ((*train, "--config.steps=many"), "steps=many: must be a whole number"),
-    ((*train, "--config.steps=1.5"), "steps=1.5: must be a whole number"),
+    (
+      (*train, "--config.steps=many"),
+      "--config.steps=many: invalid literal for int()",
+    ),
+    (
+      (*train, "--config.steps=1.5"),
+      "--config.steps=1.5: invalid literal for int()",
+    ),
     ((*train, "--config.steps=-1"), "steps = -1: must be at least 1"),
     (
       (*train, "--config.optimizer.learning_rate=fast"),
-      "learning_rate=fast: must be a number",
+      "learning_rate=fast: could not convert string to float",
     ),
     (
       (*train, "--config.estimator=maxrl"),
-      "is a block: set one of its fields, --config.estimator.NAME",
+      "--config.estimator=maxrl: Failed to parse 'maxrl' as a ConfigDict",
     ),
     ((*train, "--config.estimator.name=ppo"), "name = 'ppo': choose from"),
     ((*train, "--config.task.name=chess"), "name = 'chess': choose from"),
@@ -184,21 +196,39 @@ def _wrong(tmp_path):
     (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
     (
       ("reproduce", "--figure=weights", "--preset=paper"),
-      "preset = 'paper': figure 'weights' has quick, full; only",
+      "preset = 'paper': figure 'weights' has quick, full",
     ),
     (
       ("reproduce", "--figure=mazes,maze_rates", "--preset=paper"),
-      "preset = 'paper': figure 'maze_rates' has quick, full, long; only",
+      "preset = 'paper': figure 'maze_rates' has quick, full, long",
     ),
     (
       ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),
-      "'maze_scarce' has quick, full, paper; only ['mazes', 'maze_baselines',",
+      "'maze_scarce' has quick, full, paper",
     ),
     (
       ("reproduce", "--figure=weights", "--fresh"),
       "--fresh: deletes the runs of all figures, not only of 'weights'",
     ),
     (("reproduce", "--jobs=0"), "--jobs=0: 0 is not a positive integer"),
+    (
+      ("reproduce", "--figure=bandit", "--set=ordres=1"),
+      "--set=ordres=1: figure 'bandit' has orders, rollouts, rate, steps",
+    ),
+    (
+      ("reproduce", "--figure=bandit", "--set=orders=a"),
+      "--set=orders=a: must be like orders=1,2,4,8,16,31",
+    ),
+    (("sweep", "--figure=weights"), "figure = 'weights': trains nothing"),
+    (
+      (*swept, "--figure=bandit"),
+      "--figure: brings its own config and grid; leave them out",
+    ),
+    (
+      ("sweep", "--figure=bandit:best"),
+      "choose from ['bandit:orders', 'bandit:exact']",
+    ),
+    (("sweep", "--seeds=2"), "--config or --figure must be given"),
     # GSM8K.
     ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),
     ((*gsm8k, "--order=17"), "order = 17: must be an integer from 1 to 16"),

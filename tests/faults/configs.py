@@ -17,8 +17,8 @@ import jax
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiments.shell import workdirs
 from maxrl_jax.learning import training
+from maxrl_jax.runs import folders
 
 FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "default")
 _INTEGERS = (-(2**31), -1, 0, 1, 2, 3, 5, 17, 200)
@@ -38,26 +38,26 @@ _VALUES = {int: _INTEGERS, float: _FLOATS, str: _NAMES, tuple: _TUPLES}
 
 
 @functools.cache
-def fields() -> dict[str, type]:
-  """Every field of maxrl_jax/config/defaults.py with its type."""
-  config = importlib.import_module("maxrl_jax.config").default()
-  found = {}
-  for name in workdirs.flatten(config.to_dict()):
+def fields(file: str) -> dict[str, type]:
+  """Every field of a config with its type."""
+  config = importlib.import_module(f"configs.{file}").get_config()
+  types = {}
+  for name in folders.flatten(config.to_dict()):
     *path, last = name.split(".")
     block = config
     for part in path:
       block = block[part]
-    found[name] = block.get_type(last)
-  return found
+    types[name] = block.get_type(last)
+  return types
 
 
 @st.composite
 def hostile(draw):
   """(file, {field: value}) of a random config."""
-  types = fields()
   file, changes = draw(st.sampled_from(FILES)), {}
+  types = fields(file)
   config = importlib.import_module(f"configs.{file}").get_config()
-  flat = workdirs.flatten(config.to_dict())
+  flat = folders.flatten(config.to_dict())
   # Half of them fields that the file sets: others are mostly of other tasks.
   own = sorted(name for name, value in flat.items() if value is not None)
   names = draw(st.lists(st.sampled_from(own), min_size=1, max_size=2))
@@ -92,7 +92,7 @@ def outcome(file: str, changes: dict, run: bool) -> str:
   except (ValueError, FloatingPointError, ImportError) as error:
     words = str(error)
     # A choice may make another field impossible, which is then the one named.
-    last = "|".join({name.split(".")[-1] for name in fields()})
+    last = "|".join({name.split(".")[-1] for name in fields(file)})
     named = re.search(rf"\b({last})( = | is |: )", words)
     step = isinstance(error, FloatingPointError) and words.startswith("step ")
     if named or step:

@@ -97,11 +97,14 @@ def killed(
 
 def _doing(workdir: pathlib.Path) -> str:
   """How far a killed run was, from what it left."""
-  folders = [workdir / "checkpoints", *workdir.glob("slices/unfinished-*")]
+  folders = [
+    workdir / "checkpoints",
+    *workdir.glob("runs/unfinished-*/checkpoints"),
+  ]
   if any(any(folder.glob("*tmp*")) for folder in folders):
     return "writing a checkpoint"
   if any(any(folder.glob("[0-9]*")) for folder in folders) or any(
-    workdir.glob("slices/slice-*")
+    workdir.glob("runs/*.npz")
   ):
     return "between checkpoints"
   return "before the first checkpoint"

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
   from tunix.rl import function_registry
   from tunix.rl.grpo.grpo_learner import GRPOLearner
 
-  from experiments.runs import gsm8k_problems, llm_cluster, llm_runs
+  from experiments.llm import cluster, copying, gsm8k_problems
   from maxrl_jax.integrations import tunix
   from maxrl_jax.integrations.tunix import MaxRLConfig
 
@@ -153,31 +153,31 @@ def test_error_names_a_reward_above_one():
 
 
 def _config(**changes):
-  config = llm_runs.get_config()
+  config = copying.get_config()
   config.update(changes)
   return config
 
 
 def _one_update(config, reward):
   """A model's graph, and its parameters before and after SGD of rate 1."""
-  model = llm_runs.make_model(3)
+  model = copying.make_model(3)
   graph, before = nnx.split(model)
   before = jax.tree.map(jnp.copy, before)
-  cluster = llm_cluster.cluster(
+  built = cluster.cluster(
     model,
-    llm_runs.Tokenizer(),
-    llm_runs.rollout_config(),
-    llm_cluster.make_mesh(),
+    copying.Tokenizer(),
+    copying.rollout_config(),
+    cluster.make_mesh(),
     actor_optimizer=optax.sgd(1.0),
     eval_every_n_steps=9,
     max_steps=1,
   )
   GRPOLearner(
-    rl_cluster=cluster,
+    rl_cluster=built,
     algo_config=MaxRLConfig(num_generations=8),
     reward_fns=reward,
-  ).train(llm_runs.batches(config))
-  return graph, before, nnx.state(cluster.actor_trainer.model)
+  ).train(copying.batches(config))
+  return graph, before, nnx.state(built.actor_trainer.model)
 
 
 def _surrogate(graph, prompts, completions, advantages):
@@ -213,7 +213,7 @@ def test_one_update_is_the_policy_gradient():
     return recorded["rewards"]
 
   graph, before, after = _one_update(config, reward)
-  encode = llm_runs.Tokenizer().encode
+  encode = copying.Tokenizer().encode
   # Tunix prepends the beginning-of-text token to the prompt.
   prompts = np.array([[1, *encode(text)] for text in recorded["prompts"]])
   tokens = np.array([encode(text) for text in recorded["completions"]])
@@ -234,7 +234,7 @@ def test_one_update_is_the_policy_gradient():
 
 @pytest.mark.long
 def test_pass_rate_increases():
-  actual = llm_runs.train(_config(steps=110))
+  actual = copying.train(_config(steps=110))
   rates = actual["pass_rate"]
   assert rates.shape == (110,) and actual["by_length"].shape == (110, 3)
   assert 0 < rates[:20].mean() < 0.06
@@ -243,9 +243,9 @@ def test_pass_rate_increases():
 
 def test_every_engine_call_gets_a_new_key():
   def keys(batches):
-    rollout = llm_cluster.Rollout()
+    rollout = cluster.Rollout()
     actual = []
-    for _ in llm_cluster.with_keys(batches, rollout, 0):
+    for _ in cluster.with_keys(batches, rollout, 0):
       actual += [tuple(np.asarray(rollout.seed)) for _ in range(3)]
     return actual
 
@@ -309,7 +309,7 @@ def test_gsm8k_from_a_checkpoint_to_pass_at_k(tmp_path):
     return [float(len(text) % 2) for text in completions]
 
   def run(steps):
-    return llm_cluster.post_train(
+    return cluster.post_train(
       settings | {"steps": steps},
       gsm8k_problems.batches(problems, steps, 2, 0),
       gsm8k_problems.batches(problems, 1, 3, 0),

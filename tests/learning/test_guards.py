@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 
 from configs import digits
-from experiments.runs import single_run
-from maxrl_jax.config import default
 from maxrl_jax.learning import guards, training
-from maxrl_jax.runs import checkpoints
+from maxrl_jax.runs import checkpoints, train_to_folder
 from maxrl_jax.tasks import TASKS
 from tests.support.resumable_cases import small
 
@@ -170,7 +168,7 @@ def test_a_stop_names_the_last_good_checkpoint(monkeypatch, tmp_path):
   folder = tmp_path / "checkpoints"
   message = f"step 21, run 0: .*; last good checkpoint: step 20 in {folder}"
   with pytest.raises(FloatingPointError, match=message):
-    single_run.train(config, tmp_path)
+    train_to_folder.train(config, tmp_path)
   states = training.make_train(config).start
   assert checkpoints.restore(folder, _like(states))[0].step == 20
 
@@ -182,8 +180,6 @@ def _like(start):
 
 def test_spikes_are_skipped_by_hand():
   """Norms 2, …, 2, then 2.1, 9, 2 against twice the running mean."""
-  config = default()
-  config.optimizer.spike_factor = 2.0
   norms = [2.0] * 25 + [2.1, 9.0, 2.0]
   state = training.TrainState(
     jnp.int32(0), jnp.float32(0), (), {}, jnp.float32(0)
@@ -192,7 +188,11 @@ def test_spikes_are_skipped_by_hand():
   for norm in norms:
     after = state.replace(step=state.step + 1, params=state.params + 1)
     state, metrics = guards.guarded(
-      config, state, after, {"gradient_norm": jnp.float32(norm)}
+      state,
+      after,
+      {"gradient_norm": jnp.float32(norm)},
+      skip_nonfinite=False,
+      spike_factor=2.0,
     )
     skipped.append(float(metrics["skipped"]))
   assert skipped == [0.0] * 26 + [1.0, 0.0]
@@ -204,7 +204,7 @@ def test_spikes_are_skipped_by_hand():
 
 def test_skipped_updates_are_counted_in_the_log(tmp_path):
   config = small(**{"optimizer.spike_factor": 1.0001})
-  single_run.train(config, tmp_path)
+  train_to_folder.train(config, tmp_path)
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   counts = [json.loads(line)["skipped"] for line in lines]
   assert all(count == int(count) <= 10 for count in counts)

@@ -13,7 +13,10 @@ from maxrl_jax import likelihoods
 from maxrl_jax.config import default
 from maxrl_jax.learning import training
 from maxrl_jax.policies import MLP, Grid
-from maxrl_jax.tasks import REGRESSION, Prompts, Task, base, regression
+from maxrl_jax.tasks import TASKS, Prompts, Task, base, regression
+from tests.support.tasks import with_methods
+
+_ABILITIES = ("rewards", "log_pass_rate")
 
 
 def _draw(key, batch):
@@ -22,6 +25,7 @@ def _draw(key, batch):
 
 
 def _task(**changes) -> Task:
+  abilities = {k: changes.pop(k) for k in _ABILITIES if k in changes}
   task = Task(
     draw=_draw,
     splits={"validation": _draw(jax.random.key(1), 20)},
@@ -29,7 +33,7 @@ def _task(**changes) -> Task:
     policies=("mlp",),
     policy_options={"num_actions": 7},
   )
-  return dataclasses.replace(task, **changes)
+  return with_methods(dataclasses.replace(task, **changes), **abilities)
 
 
 def _config():
@@ -110,7 +114,7 @@ def test_likelihoods_alone_are_no_rewards():
 
 
 def test_a_policy_over_numbers_may_be_one_s_own_too():
-  data = REGRESSION["bimodal"]()
+  data = TASKS["bimodal"]()
   task = regression.task(data, likelihoods.gaussian(scale=0.4))
   made = training.make_train(_config(), task, policy=Grid(bins=32))
   assert made.policy.bins == 32
@@ -172,7 +176,7 @@ def test_what_does_not_fit_is_named(changes, policy, message):
 
 
 def test_a_policy_over_numbers_says_whether_its_scale_is_free():
-  task = regression.task(REGRESSION["bimodal"](), likelihoods.gaussian(scale=1))
+  task = regression.task(TASKS["bimodal"](), likelihoods.gaussian(scale=1))
   config = _config()
   config.estimator.name = "mse"
   with pytest.raises(ValueError, match="no method 'has_free_scale'"):
@@ -191,7 +195,7 @@ def _pythonic(target, answers):
       "task.draw: is a tup",
     ),
     ({"likelihoods": lambda y, z: None}, "task: likelihoods gives NoneType"),
-    ({"likelihoods": _pythonic}, "called back by jax.pure_callback"),
+    ({"likelihoods": _pythonic}, "through jax.pure_callback"),
     ({"splits": {"validation": (1, 2)}}, r"splits\['validation'\]: is a tuple"),
   ],
 )
@@ -216,7 +220,7 @@ def test_what_is_no_task_or_policy_is_named(task, policy, message):
 
 def test_a_draw_that_is_always_the_same_is_told():
   fixed = _draw(jax.random.key(0), 6)
-  with pytest.warns(UserWarning, match="makes no use of its key"):
+  with pytest.warns(UserWarning, match="ignores its key"):
     training.make_train(_config(), _task(draw=lambda key, batch: fixed))
 
 

@@ -1,7 +1,5 @@
 """Training policies that write sequences: supervised, entropy, configs."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from maxrl_jax.learning import batch_losses, rollouts, training
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS, Prompts, Task, base
 from tests.support import maze_oracles, transformer_oracle
+from tests.support.tasks import with_methods
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def _of_five_tokens():
 def test_sequences_have_rewards_too():
   """−[first token right]/2 of every answer, where the task says so."""
   task, policy, params = _of_five_tokens()
-  task = dataclasses.replace(task, rewards=lambda y, z: -0.5 * (z[:, 0] == y))
+  task = with_methods(task, rewards=lambda y, z: -0.5 * (z[:, 0] == y))
   prompts = task.splits["validation"]
   drawn = jax.jit(
     lambda p: rollouts.sample_batch(

@@ -11,7 +11,7 @@ from configs import imagenet
 from maxrl_jax import evaluation
 from maxrl_jax.evaluation import streamed
 from maxrl_jax.learning import training
-from maxrl_jax.runs import grid, programs, running
+from maxrl_jax.runs import study
 from maxrl_jax.tasks import TASKS, Prompts
 from tests.support import streaming_cases
 from tests.support.image_sets import encode, random_images, write
@@ -161,19 +161,17 @@ def test_a_damaged_image_ends_the_run(pictures, tfds, tmp_path):
     list(training.chunks(made, config))
 
 
-def test_a_sweep_says_that_it_does_not_read(pictures):
-  config = _config(pictures)
-  points = grid.points(grid.parse("estimator.order=1,2", config))
-  (program,) = programs.plan(config, points, range(1))
-  with pytest.raises(ValueError, match="for each run"):
-    running.prepare(program, np.arange(2), 2**40)
+def test_a_sweep_of_streamed_data_is_refused(pictures, tmp_path):
+  what = study.study(_config(pictures), "estimator.order=1,2")
+  with pytest.raises(ValueError, match="train each run with"):
+    study.run(what, tmp_path)
 
 
 def test_a_step_without_its_batch_says_so(pictures):
   made = training.make_train(_config(pictures))
   keys = jax.random.split(jax.random.key(0), 1)
   states = jax.eval_shape(made.start, keys, {})
-  with pytest.raises(ValueError, match="prompts are read by the host"):
+  with pytest.raises(ValueError, match="the host reads the prompts"):
     jax.eval_shape(made.advance, states, keys)
 
 

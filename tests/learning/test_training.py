@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from configs import digits
-from maxrl_jax import config as configuration
 from maxrl_jax import objectives
-from maxrl_jax.config import default
+from maxrl_jax.config import RATE, default
 from maxrl_jax.learning import rollouts, training
-from maxrl_jax.learning.update import RATE
+from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import POLICIES
-from maxrl_jax.tasks import TASKS, Prompts, Task, base
+from maxrl_jax.tasks import TASKS, ExactTask, Prompts, base
 from tests.support import oracles
-from tests.support.bandit_configs import short_bandit
+from tests.support.configs import short_bandit
 
 
 def _run(config, **kwargs):
@@ -76,7 +75,7 @@ def test_exact_objectives_are_the_mean_of_j(name, value):
   options = {"estimator.order": 3} if name == "exact_maxrl" else {}
   config = short_bandit(**{"estimator.name": name, **options})
   made = training.make_train(config)
-  loss = configuration.make_loss(config, made.task, made.policy)
+  loss = make_loss(config, made.task, made.policy)
   prompts = made.task.splits["train"]
   logits = jnp.asarray(made.task.policy_options["initial_logits"])
   params = made.init(jax.random.key(0)).params
@@ -91,9 +90,7 @@ def test_cross_entropy_survives_an_underflowing_pass_rate():
   logits = np.array([[300.0, 0.0] + [0.0] * 8], np.float32)
   policy = POLICIES["tabular"](10, logits)
   prompts = Prompts(jnp.array([0]), jnp.array([1]))
-  loss = configuration.make_loss(
-    config, TASKS["digits"](num_digits=1, eval_size=1), policy
-  )
+  loss = make_loss(config, TASKS["digits"](num_digits=1, eval_size=1), policy)
   params = policy.init(jax.random.key(0), prompts.inputs)
   value, gradient = jax.value_and_grad(
     lambda params: loss(params, jax.random.key(0), prompts)[0]
@@ -123,10 +120,10 @@ def test_a_run_does_not_depend_on_its_neighbours():
 def test_runs_may_differ_in_learning_rate():
   config = short_bandit(runs=2)
   rate = RATE
-  _, (_, states, _) = _run(config, seeds=[0, 0], varied={rate: [0.3, 0.6]})
+  _, (_, states, _) = _run(config, seeds=[0, 0], hyper={rate: [0.3, 0.6]})
   a, b = states.params["params"]["logits"]
   assert not np.allclose(a, b)
-  _, (_, alone, _) = _run(config, seeds=[0], varied={rate: [0.6]})
+  _, (_, alone, _) = _run(config, seeds=[0], hyper={rate: [0.6]})
   np.testing.assert_allclose(b, alone.params["params"]["logits"][0], atol=1e-6)
 
 
@@ -178,7 +175,7 @@ def _leaky_task(bad: float):
   """Likelihoods of ½, but `bad` for the prompts whose input is 0."""
   inputs = np.arange(40, dtype=np.int32)
   everything = Prompts(inputs, np.where(inputs == 0, bad, 0.5))
-  return Task(
+  return ExactTask(
     draw=lambda key, batch: base.uniform_rows(key, everything, batch),
     likelihoods=lambda y, z: jnp.full(z.shape, y, jnp.float32),
     log_pass_rate=lambda y, components: jnp.log(y),
@@ -194,8 +191,7 @@ def _leaky_task(bad: float):
 @pytest.mark.parametrize("bad", [1.7, -0.2, np.nan])
 def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
   monkeypatch.setitem(TASKS, "leaky", lambda: _leaky_task(bad))
-  config = default()
-  config.task.name, config.policy.name = "leaky", "tabular"
+  config = default(task="leaky", policy="tabular")
   config.steps, config.log_every, config.eval_every = 60, 20, 20
   config.rollouts, config.batch_size = 4, 2
   key = jax.random.split(jax.random.key(0))[1]
@@ -214,8 +210,7 @@ def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
 
 def test_an_impossible_exact_pass_rate_stops_the_run(monkeypatch):
   monkeypatch.setitem(TASKS, "leaky", lambda: _leaky_task(3.0))
-  config = default()
-  config.task.name, config.policy.name = "leaky", "tabular"
+  config = default(task="leaky", policy="tabular")
   config.estimator.name, config.optimizer.learning_rate = "exact_rl", 10.0
   config.steps = config.log_every = config.eval_every = 20
   with pytest.raises(FloatingPointError, match=r"pass_rate.*\[0, 1\]"):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from maxrl_jax import evaluation, objectives
-from maxrl_jax.config import VARYING, default
+from maxrl_jax.config import may_vary
 from maxrl_jax.learning import training
+from tests.support.configs import make_config
 
 _BANDIT = {"task.name": "bandit", "task.num_prompts": 7, "task.num_arms": 4}
 _BANDIT |= {"task.hardest": 0.05}
@@ -37,13 +38,16 @@ _CASES = {
   "snr": (_TEACHER, "task.snr", (0.5, 4.0)),
   "rho": (_TEACHER | {"task.name": "bag_of_words"}, "task.rho", (0.2, 0.8)),
   "noise": (_TEACHER | {"task.name": "bimodal"}, "task.noise", (0.2, 0.8)),
-  "plus": (_TEACHER | {"task.name": "bimodal"}, "task.plus", (0.5, 0.8)),
+  "positive probability": (
+    _TEACHER | {"task.name": "bimodal"},
+    "task.positive_probability",
+    (0.5, 0.8),
+  ),
 }
 
 
 def _config(**fields):
-  config = default()
-  config.update_from_flattened_dict(
+  return make_config(
     {
       "steps": 6,
       "log_every": 3,
@@ -55,7 +59,6 @@ def _config(**fields):
     }
     | fields
   )
-  return config
 
 
 def _final(config, varying=(), **kwargs):
@@ -74,7 +77,7 @@ def test_a_varied_run_is_the_run_alone(case):
     _config(**base | {field: values[0]}),
     [field],
     seeds=[3] * len(values),
-    varied={field: values},
+    hyper={field: values},
   )
   for run, value in enumerate(values):
     alone, own = _final(_config(**base | {field: value}), seeds=[3])
@@ -115,7 +118,7 @@ def test_coefficients_serve_every_series():
     _config(**_BANDIT | {"estimator.name": "series", name: (1.0,)}),
     [name],
     seeds=[0] * 3,
-    varied={name: rows},
+    hyper={name: rows},
   )
   for run, (estimator, (options, _)) in enumerate(cases.items()):
     config = _config(**_BANDIT | {"estimator.name": estimator} | options)
@@ -129,11 +132,11 @@ def test_what_cannot_vary_is_refused():
   with pytest.raises(ValueError, match="rollouts: cannot vary"):
     training.make_train(config, varying=["rollouts"])
   made = training.make_train(config)
-  with pytest.raises(ValueError, match=r"varied: estimator\.order is not"):
+  with pytest.raises(ValueError, match=r"hyper: estimator\.order cannot vary"):
     next(training.chunks(made, config, [0], {"estimator.order": [1]}))
-  with pytest.raises(ValueError, match=r"task\.rho: means nothing"):
+  with pytest.raises(ValueError, match=r"task\.rho: has no effect"):
     training.make_train(config, made.task, ["task.rho"])
-  assert set(made.init(jax.random.key(0)).varied) <= set(VARYING)
+  assert set(made.init(jax.random.key(0)).hyper) <= may_vary(config)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +159,9 @@ def test_a_value_that_a_config_could_not_have_is_refused(name, values, message):
 @pytest.mark.parametrize(
   ("fields", "name", "message"),
   [
-    (_POWER, "estimator.order", "cannot vary in one program of 'power'"),
+    (_POWER, "estimator.order", "order: cannot vary within one program"),
     ({"estimator.baseline": "none"}, "estimator.baseline", "= 'none': must be"),
-    ({}, "task.snr", "task.snr = None: 'bandit' takes"),
+    ({}, "task.snr", r"task\.snr: cannot vary within one program"),
   ],
 )
 def test_a_field_that_has_no_numbers_to_vary_is_named(fields, name, message):

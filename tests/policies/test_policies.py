@@ -92,7 +92,7 @@ def test_draws_follow_the_components_and_log_probs_are_theirs(case):
     np.testing.assert_allclose(log_probs[d], expected, rtol=1e-4, atol=1e-5)
     assert weights.sum() == pytest.approx(1, abs=1e-5)
     weights /= weights.sum()
-    if actual.scales is None:
+    if found.scales is None:
       counts = [(np.abs(drawn[d] - v) < 1e-5).sum() for v in where]
       assert sum(counts) == num
       common = weights * num > 5

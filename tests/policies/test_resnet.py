@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maxrl_jax import config as configuration
 from maxrl_jax.config import default
 from maxrl_jax.learning import rollouts, training
+from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import POLICIES, ResNet
-from maxrl_jax.tasks import Prompts, Task, base
+from maxrl_jax.tasks import ExactTask, Prompts, base
 
 
 def _small(**fields):
@@ -58,7 +58,7 @@ def _away_from_the_start(shapes):
 
 @functools.partial(jax.jit, static_argnums=0)
 def _read(policy, params, images):
-  return rollouts.read(policy, params, images)
+  return rollouts.forward(policy, params, images)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -168,7 +168,7 @@ def test_outputs_equal_numpys(stem):
   np.testing.assert_allclose(outputs, expected, rtol=1e-3, atol=1e-4)
 
 
-def _task() -> Task:
+def _task() -> ExactTask:
   def draw(key, batch):
     labels = jnp.arange(batch) % 5
     images = (
@@ -176,7 +176,7 @@ def _task() -> Task:
     )
     return Prompts(images, labels)
 
-  return Task(
+  return ExactTask(
     draw=draw,
     splits={
       "validation": Prompts(np.zeros((4, 8, 8, 1), np.float32), np.arange(4))
@@ -196,20 +196,20 @@ def test_a_step_updates_statistics_from_the_batch_only(name):
   config.policy.stem, config.estimator.name = "cifar", name
   config.batch_size, config.rollouts = 10, 8
   config.optimizer.name, config.optimizer.weight_decay = "adamw", 0.1
-  made = training.make_train(config, _task())
-  shapes = jax.eval_shape(made.init, jax.random.key(0))
+  trainer = training.make_train(config, _task())
+  shapes = jax.eval_shape(trainer.init, jax.random.key(0))
   state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
   params = _away_from_the_start(shapes.params)
   state = dataclasses.replace(state, params=params)
   key = jax.random.key(1)
   after, metrics = jax.jit(trainer.step)(state, key)
-  loss = configuration.make_loss(config, trainer.task, trainer.policy)
+  loss = make_loss(config, trainer.task, trainer.policy)
 
   @jax.jit
   def recompute(params):
     draw_key, rollout_key = jax.random.split(jax.random.fold_in(key, 0))
     prompts = trainer.task.draw(draw_key, 10)
-    _, statistics = rollouts.read(trainer.policy, params, prompts.inputs)
+    _, statistics = rollouts.forward(trainer.policy, params, prompts.inputs)
     gradient = jax.grad(lambda p: loss(p, rollout_key, prompts)[0])(params)
     return statistics, gradient
 

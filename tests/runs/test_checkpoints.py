@@ -119,14 +119,16 @@ def test_a_place_is_taken_again_after_damage(saved, folder):
 def test_nothing_whole_is_an_error(saved, folder):
   for place in folder.iterdir():
     shutil.rmtree(place / "state")
-  with pytest.raises(ValueError, match=r"no checkpoint is whole: .*50.*40.*20"):
+  with pytest.raises(
+    ValueError, match=r"no checkpoint is intact: .*50.*40.*20"
+  ):
     checkpoints.restore(folder, saved[1][50][0])
 
 
 def test_states_of_another_config_do_no_harm(saved, folder):
   """They read as if damaged; the run that has them still goes on."""
   states = saved[1][50][0]
-  with pytest.raises(ValueError, match="no checkpoint is whole"):
+  with pytest.raises(ValueError, match="no checkpoint is intact"):
     checkpoints.restore(folder, states.replace(opt_state=()))
   assert _names(folder) == ["20", "40", "50"]
   _same(checkpoints.restore(folder, states)[0], saved[1])

@@ -8,12 +8,11 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.runs import resumable, single_run
-from experiments.shell import workdirs
-from experiments.shell.interruptions import Interruptions, Stopped
 from maxrl_jax import evaluation
+from maxrl_jax.config import RATE
 from maxrl_jax.learning import training
-from maxrl_jax.learning.update import RATE
+from maxrl_jax.runs import folders, train_to_folder
+from maxrl_jax.runs.interrupts import Interruptions, Stopped
 from maxrl_jax.runs.resume import Resumable
 from tests.support.resumable_cases import final, small
 
@@ -54,22 +53,22 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
   monkeypatch, tmp_path, capsys, number, runs
 ):
   config = small(runs=runs)
-  single_run.train(config, tmp_path / "whole")
+  train_to_folder.train(config, tmp_path / "whole")
   _signalled(monkeypatch, number, at=2)
-  with pytest.raises(Stopped, match="stopped; the same command"):
-    single_run.train(config, tmp_path / "stopped")
-  assert "once more to stop at once" in capsys.readouterr().err
+  with pytest.raises(Stopped, match="stopped; run the same command"):
+    train_to_folder.train(config, tmp_path / "stopped")
+  assert "repeat to stop at once" in capsys.readouterr().err
   assert not (tmp_path / "stopped" / "summary.json").exists()
-  single_run.train(config, tmp_path / "stopped")
-  assert "going on from step 40 of 60" in capsys.readouterr().err
+  train_to_folder.train(config, tmp_path / "stopped")
+  assert "resuming from step 40 of 60" in capsys.readouterr().err
   _same_runs(config, tmp_path / "whole", tmp_path / "stopped")
 
 
 def test_lines_after_the_last_checkpoint_are_written_once(tmp_path):
   """A run killed between a line, torn at that, and the next checkpoint."""
   config = small(**{"checkpoint.every": 20})
-  single_run.train(config, tmp_path / "whole")
-  single_run.train(config, tmp_path / "torn")
+  train_to_folder.train(config, tmp_path / "whole")
+  train_to_folder.train(config, tmp_path / "torn")
   folder = tmp_path / "torn"
   for place in (folder / "checkpoints").iterdir():
     if place.name == "60":
@@ -77,27 +76,27 @@ def test_lines_after_the_last_checkpoint_are_written_once(tmp_path):
   (folder / "summary.json").unlink()
   with open(folder / "metrics.jsonl", "a") as file:
     file.write('{"step": 70, "pass_ra')
-  single_run.train(config, folder)
+  train_to_folder.train(config, folder)
   _same_runs(config, tmp_path / "whole", folder)
 
 
 def test_after_the_last_step_only_the_summary_is_made(monkeypatch, tmp_path):
   config = small()
-  first = single_run.train(config, tmp_path)
+  first = train_to_folder.train(config, tmp_path)
   (tmp_path / "summary.json").unlink()
   never = training.make_train(config)._replace(advance=None)
   monkeypatch.setattr(training, "make_train", lambda _: never)
-  again = single_run.train(config, tmp_path)
+  again = train_to_folder.train(config, tmp_path)
   assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
   config = small()
-  first = single_run.train(config, tmp_path)
-  assert single_run.train(config, tmp_path) == first
+  first = train_to_folder.train(config, tmp_path)
+  assert train_to_folder.train(config, tmp_path) == first
   assert "is finished" in capsys.readouterr().err
   (tmp_path / "mine.json").write_text("{}")
-  fresh = single_run.train(config, tmp_path, fresh=True)
+  fresh = train_to_folder.train(config, tmp_path, fresh=True)
   assert fresh | {"seconds": 0} == first | {"seconds": 0}
   assert (tmp_path / "mine.json").exists()
 
@@ -105,32 +104,32 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
 def test_damage_is_told_and_the_run_ends_the_same(tmp_path, capsys):
   config = small()
   for name in ("whole", "harmed"):
-    single_run.train(config, tmp_path / name)
+    train_to_folder.train(config, tmp_path / name)
   (tmp_path / "harmed" / "summary.json").unlink()
   newest = tmp_path / "harmed" / "checkpoints" / "60"
   (newest / "_CHECKPOINT_METADATA").write_text("")
   with pytest.warns(UserWarning, match=f"{newest} is damaged"):
-    single_run.train(config, tmp_path / "harmed")
-  assert "going on from step 40" in capsys.readouterr().err
+    train_to_folder.train(config, tmp_path / "harmed")
+  assert "resuming from step 40" in capsys.readouterr().err
   _same_runs(config, tmp_path / "whole", tmp_path / "harmed")
 
 
 def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
   config = small()
-  single_run.train(config, tmp_path)
-  about = final(config, tmp_path).about
+  train_to_folder.train(config, tmp_path)
+  about = final(config, tmp_path).origin
   assert about["config"] == json.loads(config.to_json())
   environment = json.loads((tmp_path / "environment.json").read_text())
   assert about["environment"] == environment
   assert environment["versions"]["jax"] == jax.__version__
   other = environment | {"device": "abacus"}
   other["versions"] = environment["versions"] | {"jax": "99.0"}
-  monkeypatch.setattr(workdirs, "environment", lambda: other)
+  monkeypatch.setattr(folders, "environment", lambda: other)
   (tmp_path / "summary.json").unlink()
-  single_run.train(config, tmp_path)
+  train_to_folder.train(config, tmp_path)
   told = capsys.readouterr().err
   assert f"jax was {jax.__version__} and is 99.0" in told
-  assert "and is abacus: numbers may not be those" in told
+  assert "and is abacus: results may differ from" in told
 
 
 def test_the_best_policy_is_given_back(tmp_path):
@@ -176,10 +175,10 @@ def test_an_ignored_signal_stays_so():
 
 
 def test_json_has_null_where_there_is_no_number():
-  line = {"step": 3, "a": np.array([np.nan]), "b": np.array([1.0])}
-  assert resumable.plain(line, 1) == {"step": 3, "a": None, "b": 1.0}
+  line = {"a": np.array([np.nan]), "b": np.array([1.0])}
+  assert train_to_folder._plain(line, 1) == {"a": None, "b": 1.0}
   line = {"a": np.array([np.inf, 2.0])}
-  assert json.dumps(resumable.plain(line, 2)) == '{"a": [null, 2.0]}'
+  assert json.dumps(train_to_folder._plain(line, 2)) == '{"a": [null, 2.0]}'
 
 
 def _states_after(config, step, **options):
@@ -194,7 +193,7 @@ def _states_after(config, step, **options):
   ("changes", "options", "message"),
   [
     ({"optimizer.learning_rate": 0.7}, {}, r"learning_rate = 0.7: the states"),
-    ({}, {"varied": {RATE: [0.7]}}, "rate = 0.7: .* have 0.3;"),
+    ({}, {"hyper": {RATE: [0.7]}}, "rate = 0.7: .* have 0.3;"),
     (
       {"steps": 50, "log_every": 50, "eval_every": 50},
       {},

@@ -31,7 +31,7 @@ def test_text_and_mapping_say_the_same():
     "estimator.baseline": [None, 0.5, "none"],
     "task.continuous": [True, False],
   }
-  config = default()
+  config = default(task="bandit")
   assert grid.parse(text, config) == grid.parse(mapping, config)
 
 
@@ -62,7 +62,7 @@ def test_text_and_mapping_say_the_same():
 )
 def test_a_wrong_grid_is_one_clear_line(text, message):
   with pytest.raises(ValueError, match=message):
-    grid.parse(text, default())
+    grid.parse(text, default(task="bandit"))
 
 
 def test_spaced_values_are_round_and_keep_their_ends():

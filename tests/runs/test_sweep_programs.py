@@ -22,7 +22,7 @@ from tests.support.sweep_cases import plan, swept_bandit
     ("optimizer.learning_rate=None", "learning_rate = None: must be a num"),
     (
       "optimizer.name+optimizer.momentum=sgd+0.5,adam+0.5",
-      "momentum: means nothing to 'adam'",
+      "momentum: has no effect on 'adam'",
     ),
     (
       "rollouts+estimator.name=4+exact_rl,6+exact_rl",
@@ -42,7 +42,7 @@ def test_what_keeps_shapes_is_one_program():
     "estimator.baseline=0.0,0.5"
   )
   assert len(points) == 12 and len(program.seeds) == 24
-  assert set(program.varied) == {
+  assert set(program.hyper) == {
     "estimator.order",
     "estimator.baseline",
     "optimizer.learning_rate",
@@ -78,8 +78,7 @@ def test_how_many_programs(text, count):
 
 def test_a_learned_scale_starts_where_its_own_run_says():
   """The policy is built from it: it cannot be an array over runs."""
-  config = default()
-  config.task.name, config.policy.name = "bimodal", "grid"
+  config = default(task="bimodal", policy="grid")
   config.likelihood.learned, config.likelihood.smallest_scale = "global", 0.1
   config.likelihood.scale = 0.5
   points = grid.points(grid.parse("likelihood.scale=0.3,1.2", config))

@@ -6,36 +6,34 @@ import sys
 
 import pytest
 
-from experiments.runs import single_run
-from experiments.shell import workdirs
-from maxrl_jax.runs import files
+from maxrl_jax.runs import files, folders, train_to_folder
 from tests.support.resumable_cases import final, small
 
 
 def test_another_config_is_refused_and_nothing_lost(tmp_path):
-  single_run.train(small(), tmp_path)
+  train_to_folder.train(small(), tmp_path)
   before = _times(tmp_path)
   other = small(**{"estimator.order": 3, "steps": 80})
   message = (
     "holds another experiment: estimator.order is None there and 3 here;"
-    " steps is 60 there and 80 here; choose another folder, or train this one"
-    " anew with --fresh"
+    " steps is 60 there and 80 here; choose another folder, or train it"
+    " again with --fresh"
   )
   with pytest.raises(ValueError, match=message):
-    single_run.train(other, tmp_path)
+    train_to_folder.train(other, tmp_path)
   assert _times(tmp_path) == before
 
 
 def test_a_folder_that_another_loop_went_on_with_is_refused(tmp_path):
   config = small()
-  workdirs.claim(tmp_path / "config.json", json.loads(config.to_json()))
+  folders.claim(tmp_path / "config.json", json.loads(config.to_json()))
   chunks = final(config, tmp_path).chunks(lambda step, states, metrics: {})
   for _ in chunks:
     break
   chunks.close()  # Saves what is done.
   with pytest.raises(ValueError, match=r"loop of your own.*--fresh"):
-    single_run.train(config, tmp_path)
-  assert single_run.train(config, tmp_path, fresh=True)["steps"] == 60
+    train_to_folder.train(config, tmp_path)
+  assert train_to_folder.train(config, tmp_path, fresh=True)["steps"] == 60
 
 
 def _times(folder):
@@ -46,7 +44,7 @@ def _times(folder):
 def test_a_folder_with_other_things_is_refused(tmp_path):
   (tmp_path / "thesis.tex").write_text("…")
   with pytest.raises(ValueError, match=r"is not empty and has no config.json"):
-    single_run.train(small(), tmp_path)
+    train_to_folder.train(small(), tmp_path)
   assert [p.name for p in tmp_path.iterdir() if p.name != ".lock"] == [
     "thesis.tex"
   ]
@@ -55,26 +53,26 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
 def test_what_a_killed_start_leaves_is_nothing(tmp_path):
   for name in (".writable", ".lock", "config.4711.part"):
     (tmp_path / name).write_text("{")
-  assert not workdirs.claim(tmp_path / "config.json", {"steps": 3})
-  assert workdirs.claim(tmp_path / "config.json", {"steps": 3})
+  assert not folders.claim(tmp_path / "config.json", {"steps": 3})
+  assert folders.claim(tmp_path / "config.json", {"steps": 3})
 
 
 def test_two_processes_do_not_share_a_folder(tmp_path):
   with (
-    workdirs.locked(tmp_path),
-    pytest.raises(ValueError, match="another process is at work there"),
-    workdirs.locked(tmp_path),
+    folders.locked(tmp_path),
+    pytest.raises(ValueError, match="another process is using it"),
+    folders.locked(tmp_path),
   ):
     pass
-  with workdirs.locked(tmp_path):  # Let go of again.
+  with folders.locked(tmp_path):  # Let go of again.
     pass
 
 
 def test_a_killed_process_lets_go_of_its_folder(tmp_path):
   hold = (
     "import pathlib, sys, time\n"
-    "from experiments.shell import workdirs\n"
-    "with workdirs.locked(pathlib.Path(sys.argv[1])):\n"
+    "from maxrl_jax.runs import folders\n"
+    "with folders.locked(pathlib.Path(sys.argv[1])):\n"
     "  print('held', flush=True); time.sleep(600)"
   )
   holder = subprocess.Popen(
@@ -83,19 +81,19 @@ def test_a_killed_process_lets_go_of_its_folder(tmp_path):
   assert holder.stdout.readline() == b"held\n"
   with (
     pytest.raises(ValueError, match="another process"),
-    workdirs.locked(tmp_path),
+    folders.locked(tmp_path),
   ):
     pass
   holder.kill()
   holder.communicate()
-  with workdirs.locked(tmp_path):
+  with folders.locked(tmp_path):
     pass
 
 
 def test_a_file_is_whole_or_as_it_was(tmp_path):
   path = tmp_path / "summary.json"
   files.write_json(path, {"steps": 3})
-  with pytest.raises(OSError, match="full"), files.whole(path) as unfinished:
+  with pytest.raises(OSError, match="full"), files.atomic(path) as unfinished:
     unfinished.write_text('{"ste')
     raise OSError("full")
   assert json.loads(path.read_text()) == {"steps": 3}
@@ -103,7 +101,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
 
 
 def test_a_damaged_config_file_is_named(tmp_path):
-  single_run.train(small(), tmp_path)
+  train_to_folder.train(small(), tmp_path)
   (tmp_path / "config.json").write_text('{"steps": 6')
   with pytest.raises(ValueError, match=r"config.json is damaged .* delete it"):
-    single_run.train(small(), tmp_path)
+    train_to_folder.train(small(), tmp_path)

@@ -29,6 +29,7 @@ from experiments.figures import (
   scale,
   weights,
 )
+from experiments.figures.maze_settings import KS
 from maxrl_jax.tasks.mazes import language
 
 
@@ -72,58 +73,44 @@ def _bandit(better, spread):
 
 
 def _digits(better, spread):
-  ends = dict(zip(digit_strings._ORDERING, (0.9, 0.8, 0.7, 0.6, 0.5)))  # noqa: B905
+  ends = dict.fromkeys(("MaxRL 16", "REINFORCE 1024"), 0.3)
+  scores = (0.9, 0.8, 0.7, 0.6, 0.5)
+  ends |= dict(zip(digit_strings._ORDERING, scores, strict=True))
   sign = 1 if better else -1
-  runs = {
-    method: [
-      {"test/pass@1": np.array([end])}
-      for end in _seeds(sign * ends.get(method.label, 0.3) + 1, 0.01 * spread)
-    ]
-    for method in digit_strings.METHODS
+  final = {
+    label: _seeds(sign * end + 1, 0.01 * spread) for label, end in ends.items()
   }
-  if not better:  # Not a share of what is negative.
-    for run in runs[digit_strings.METHODS[0]]:
-      run["test/pass@1"] = run["test/pass@1"] * 10 - 8
-  return lambda runs: digit_strings._claims(runs, "quick"), (runs,)
+  if not better:  # A negative share.
+    final["cross-entropy"] = final["cross-entropy"] * 10 - 8
+  return lambda final: digit_strings._claims(final, 0.6), (final,)
 
 
 def _gradient_norms(better, spread):
   pass_rates = np.repeat([0.1, 0.5], 6)
   points = {}
-  for method in gradient_norms._METHODS:
-    steep = better != (method.estimator == "grpo")
+  for name in gradient_norms._LABELS:
+    steep = better != (name == "grpo")
     norms = np.repeat([2.0, 1.0] if steep else [1.0, 2.0], 6)
-    stuck = method.estimator == "rloo" and better
-    points[method] = pass_rates * (0.001 if stuck else 1), norms
+    stuck = name == "rloo" and better
+    points[name] = pass_rates * (0.001 if stuck else 1), norms
   return gradient_norms._claims, (points,)
 
 
 def _bimodal(better, spread):
-  nll = np.linspace(9, 1, len(bimodal._ORDERS))[:: 1 if better else -1]
+  settings = bimodal.Settings()
+  ends = np.linspace(9, 1, len(settings.orders))[:: 1 if better else -1]
+  labels = [f"T = {order}" for order in settings.orders]
+  ends = dict(zip(labels, ends, strict=True)) | {"exact ML": 1.0}
+  nll = {label: _seeds(end, 0.001 * spread) for label, end in ends.items()}
   mass = {"T = 1": 0, "GRPO on l": 0.02, "T = 31": 0.3}
-  found = {f"T = {t}": x for t, x in zip(bimodal._ORDERS, nll, strict=True)}
-  found |= {"exact ML": 1.0, "GRPO on l": 9.0}
-  return bimodal._claims, (
-    {
-      label: {
-        "nll": _seeds(end, 0.001 * spread)[:, None],
-        "minor_mass": np.full((3, 1), mass.get(label, 0) + 0.1 * (not better)),
-      }
-      for label, end in found.items()
-    },
-  )
+  mass = {k: np.full(3, x + 0.1 * (not better)) for k, x in mass.items()}
+  return lambda *x: bimodal._claims(*x, settings), (nll, mass)
 
 
 def _jensen(better, spread):
   gaps = {"T = 31": 20.0, "T = 1": 6.0, "RLOO on −MSE": 1 if better else 21}
-  runs = {
-    label: {
-      "log_average": np.full((3, 2, 4), -5.0),
-      "average_log": -5 - np.tile(_seeds(g, spread)[:, None, None], (1, 2, 4)),
-    }
-    for label, g in gaps.items()
-  }
-  return jensen._claims, (runs,)
+  gaps = {k: np.stack([_seeds(g, spread)] * 4, 1) for k, g in gaps.items()}
+  return lambda x: [jensen._claim(x, "T = 31")], (gaps,)
 
 
 def _low_snr(better, spread):
@@ -210,14 +197,12 @@ def _llm(better, spread):
 
 
 def _maze(solved: int, count: int, spread: float, *, before: int = 20):
-  """Runs of three seeds: which of 20 mazes are solved, and how often of 256."""
-  return [
-    {
-      "correct": (np.arange(20) < [[before], [number]]) * (count + int(number)),
-      "solved": np.full(8, number / 20),
-    }
-    for number in _seeds(solved, spread)
-  ]
+  """Three seeds: how many of 20 mazes are solved, and how often of 256."""
+  after = _seeds(solved, spread)
+  number = np.stack([np.full(3, before), after], 1)[..., None]
+  p = (np.arange(20) < number) * (count + number) / 256
+  run = {f"test_pass@{k}": (1 - (1 - p) ** k).mean(-1) for k in KS}
+  return run | {"train_solved": np.repeat(after[:, None] / 20, 8, 1)}
 
 
 def _mazes(judge):
@@ -244,8 +229,7 @@ def _rollouts(better, spread):
   high, low = _maze(17, 80, spread), _maze(9, 60, spread)
   few, many = (high, low) if better else (low, high)
   points = {4: {"MaxRL": few}, 32: {"GRPO": many, "RLOO": many}}
-  settings = SimpleNamespace(rollouts=(4, 32))
-  return lambda x: maze_studies._rollout_claims(x, settings), (points,)
+  return maze_studies._rollout_claims, (points,)
 
 
 def _maze_gradients(better, spread):
@@ -268,9 +252,9 @@ def _maze_answers(better, spread):
 
 
 def _maze_rates(better, spread):
-  settings = SimpleNamespace(chosen={"MaxRL": 1e-4, "GRPO": 1e-3})
+  recorded = {"MaxRL": 1e-4, "GRPO": 1e-3}
   best = {"MaxRL": 1e-4, "GRPO": 1e-3 if better else 1e-4}
-  return lambda best: maze_rates._claims(settings, best), (best,)
+  return lambda best: maze_rates._claims(recorded, best), (best,)
 
 
 CASES = {

@@ -16,10 +16,10 @@ import traceback
 
 ROOT = pathlib.Path(__file__).parents[2]
 _SLOW = (
-  "experiments.runs.single_run",
+  "maxrl_jax.runs.train_to_folder",
   "experiments.reports.sweep_report",
-  "experiments.runs.sweep_runs",
-  "experiments.runs.estimator_moments",
+  "maxrl_jax.runs.study",
+  "experiments.estimator_moments",
 )
 
 
@@ -53,7 +53,7 @@ def main() -> None:
   for name in _SLOW:
     importlib.import_module(name)
   with contextlib.suppress(ImportError):  # Without the extra tunix.
-    importlib.import_module("experiments.runs.llm_cluster")
+    importlib.import_module("experiments.llm.cluster")
   commands = json.load(sys.stdin)
   json.dump([_outcome(command) for command in commands], sys.stdout)
 

@@ -19,7 +19,7 @@ from configs import bandit, bimodal, digits, maze
 from maxrl_jax import config as configuration
 from maxrl_jax.devices.mesh import AXES
 from maxrl_jax.learning import training
-from maxrl_jax.runs import finished, grid, programs, running
+from maxrl_jax.runs import study
 
 STEPS = 50
 
@@ -122,24 +122,22 @@ def sweep(folder: pathlib.Path) -> dict:
   config = bandit.get_config()
   config.steps = config.log_every = config.eval_every = 10
   config.batch_size, config.rollouts, config.task.num_prompts = 7, 8, 16
-  points = grid.points(grid.parse("estimator.order=1,2,4,7", config))
-  (program,) = programs.plan(config, points, range(3))
-  ready = running.prepare(program, np.arange(12), 2**40)
-  for _ in running.run(ready, folder):
-    pass
-  found = finished.load(folder)
-  seeds, varied = program.seeds, program.varied
-  # And as many runs as do not divide over the devices.
-  few = {name: values[:5] for name, values in varied.items()}
-  made = training.make_train(config, varying=list(varied))
+  what = study.study(config, "estimator.order=1,2,4,7", range(3))
+  data = study.run(what, folder)
+  (program,) = what.plan()
+  slices = study._Slices(program, what.measure, folder, None, None, True)
+  seeds, hyper = program.seeds, program.hyper
+  # A number of runs that the devices do not divide.
+  few = {name: values[:5] for name, values in hyper.items()}
+  made = training.make_train(config, varying=list(hyper))
   ((_, states, _),) = training.chunks(made, config, seeds[:5], few)
   return {
-    "size": ready.size,
+    "size": slices._largest(12),
     "devices": jax.device_count(),
-    "mesh": ready.made.layout.mesh and ready.made.layout.mesh.shape,
-    "pass@1": found["test/pass@1"].tolist(),
+    "mesh": slices.trainer.layout.mesh and slices.trainer.layout.mesh.shape,
+    "pass@1": data["test_pass@1"].values.tolist(),
     "few": np.ravel(jax.tree.leaves(states.params)[0]).tolist(),
-    "gradient_norm": found["train/gradient_norm"].tolist(),
+    "gradient_norm": data["train_gradient_norm"].values.tolist(),
   }
 
 

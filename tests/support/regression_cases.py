@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from maxrl_jax import likelihoods
-from maxrl_jax.config import default
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import Prompts, regression
 from maxrl_jax.tasks.regression import Data, Target
+from tests.support.configs import make_config
 
 
 def small(learned="input", num_dims=1, bins=3):
@@ -41,8 +41,7 @@ def small(learned="input", num_dims=1, bins=3):
 
 
 def short_config(**fields):
-  config = default()
-  config.update_from_flattened_dict(
+  return make_config(
     {
       "steps": 4,
       "log_every": 2,
@@ -55,4 +54,3 @@ def short_config(**fields):
     }
     | fields
   )
-  return config

@@ -3,7 +3,7 @@
 import numpy as np
 
 from maxrl_jax.runs import dataset, grid, programs
-from tests.support.bandit_configs import short_bandit
+from tests.support.configs import short_bandit
 
 
 def swept_bandit():
@@ -19,28 +19,27 @@ def plan(text, seeds=(0, 1), config=None):
 def data_of(axes, seeds, score, config, name="pass@1"):
   """Runs whose scores are score(point, seed, split)."""
   points = grid.points(axes)
-  rows = [(i, s) for i in range(len(points)) for s in range(seeds)]
-  runs = {
-    "point": np.array([i for i, _ in rows]),
-    "seed": np.array([s for _, s in rows]),
-    "diverged": np.zeros(len(rows), bool),
-    "seconds": np.full(len(rows), 0.5),
-    "step": np.array([5, 10]),
-    "eval_step": np.array([5, 10]),
-  }
-  at = {
-    split: np.array([score(points[i], s, split) for i, s in rows])
-    for split in ("validation", "test")
-  }
-  runs[f"validation/{name}"] = np.stack([at["validation"] / 2] * 2, 1)
-  runs[f"validation/{name}"][:, 1] = at["validation"]
-  runs[f"test/{name}"] = at["test"]
-  if name == "nll":
-    runs["test/excess_nll"] = at["test"]
+  places = [(i, s) for i in range(len(points)) for s in range(seeds)]
+  runs = []
+  for index, seed in places:
+    validation, test = (
+      score(points[index], seed, split) for split in ("validation", "test")
+    )
+    run = {
+      "diverged": False,
+      "seconds": 0.5,
+      "step": np.array([5, 10]),
+      "eval_step": np.array([5, 10]),
+      f"validation/{name}": np.array([validation / 2, validation]),
+      f"test/{name}": np.array(test),
+    }
+    if name == "nll":
+      run["test/excess_nll"] = np.array(test)
+    runs.append(run)
   about = {
     "config": config.to_dict(),
     "command": "python -m experiments.sweep",
     "environment": "here",
     "revision": "0123456789ab",
   }
-  return dataset.dataset(runs, points, about)
+  return dataset.dataset(runs, places, points, about)

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from maxrl_jax.tasks import REGRESSION
+from maxrl_jax.tasks import TASKS
 
 
 def _drawn(name, count=20_000, **options):
   # As many as the splits have: their program and this one are the same.
-  data = REGRESSION[name](eval_size=count, **options)
+  data = TASKS[name](eval_size=count, **options)
   draw = jax.jit(data.draw, static_argnums=1)
   return jax.tree.map(np.float64, draw(jax.random.key(7), count))
 
@@ -92,7 +92,7 @@ def test_in_context_reference_is_the_posterior_on_a_grid():
 
 
 def test_diabetes_is_real_and_split_once():
-  data = REGRESSION["diabetes"]()
+  data = TASKS["diabetes"]()
   sizes = {name: len(s.inputs) for name, s in data.splits.items()}
   assert sizes == {"train": 242, "validation": 80, "test": 120}
   train = data.splits["train"]
@@ -121,4 +121,4 @@ def test_diabetes_is_real_and_split_once():
 )
 def test_wrong_options_are_named(name, options, message):
   with pytest.raises(ValueError, match=message):
-    REGRESSION[name](**options)
+    TASKS[name](**options)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from maxrl_jax import likelihoods
-from maxrl_jax.learning import batch_losses
+from maxrl_jax.learning import exact_losses
 from maxrl_jax.tasks import Prompts, regression
 from maxrl_jax.tasks.regression import Data, Target
 from tests.support.regression_cases import small
@@ -36,7 +36,7 @@ def test_rewards_and_squared_error_by_hand():
   at = target.y[:, None] + jnp.array([[2.0, 0.0], [-1.0, 0.5]])
   rewards = task.rewards(target, at)
   np.testing.assert_allclose(rewards, [[-2, 0], [-0.5, -0.125]], atol=1e-6)
-  loss = batch_losses.mean_squared_error(policy)
+  loss = exact_losses.mean_squared_error(policy)
   head = jax.jit(policy.apply)(params, prompts.inputs).head
   mean = np.float64(jax.nn.softmax(head)) @ np.linspace(-1, 1, 5)
   expected = ((np.float64(prompts.targets.y) - mean) ** 2).sum(1).mean() / 2

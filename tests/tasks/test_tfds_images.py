@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.runs import single_run
 from maxrl_jax.config import default
+from maxrl_jax.runs import train_to_folder
 from maxrl_jax.tasks.images import tfds as tfds_images
 from tests.support.image_sets import encode, random_images, write
 
@@ -248,13 +248,13 @@ def test_a_training_run_from_disk_to_summary(tfds, tmp_path):
     for split, count in (("train", 80), ("test", 20))
   }
   write(tfds, tmp_path / "data", splits)
-  config = default()
-  config.task.name, config.task.data_name = "images", "tiny"
+  config = default(task="images")
+  config.task.data_name = "tiny"
   config.task.data_dir = str(tmp_path / "data")
   config.policy.name, config.policy.channels = "cnn", (4,)
   config.policy.hidden, config.batch_size, config.rollouts = (16,), 16, 8
   config.steps, config.log_every, config.eval_every = 60, 20, 20
   config.optimizer.name, config.optimizer.learning_rate = "adam", 0.01
-  summary = single_run.train(config, tmp_path / "run")
+  summary = train_to_folder.train(config, tmp_path / "run")
   assert summary["test/majority"] > 0.9
   assert summary["test/nll"] < 0.7  # log 4 = 1.39 for a guess

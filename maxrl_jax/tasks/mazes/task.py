@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -19,6 +20,17 @@ Array = jax.Array
 _SHARES = 16
 _SIDES = {"validation": 0, "test": 1}
 _TRAIN = len(_SIDES)
+
+
+@dataclass(frozen=True)
+class MazeTask(base.Task):
+  """A task with shortest paths as demonstrations, at most `length` tokens."""
+
+  length: int = field(kw_only=True)
+
+  def demonstrations(self, target: generation.Maze) -> Array:
+    """A shortest path, its tokens [length]."""
+    return paths.shortest_answer(target, self.length)
 
 
 def maze(
@@ -75,11 +87,11 @@ def maze(
       return prompts(_TRAIN, key, batch)
     return base.uniform_rows(key, kept, batch)
 
-  return base.Task(
+  return MazeTask(
     draw=draw,
     splits=splits,
     likelihoods=language.verify,
-    demonstrations=lambda target: paths.shortest_answer(target, length),
+    length=length,
     policies=("transformer",),
     policy_options={
       "vocab_size": len(language.VOCABULARY),

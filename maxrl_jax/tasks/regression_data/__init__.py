@@ -1,13 +1,10 @@
-"""Noisy regression data, each with the best that can be known of it.
+"""Noisy regression data, each with the best density that x allows.
 
-Each data set knows the density p*(y|x) that it was drawn from, or the best that
-can be inferred from what the prompt shows: its targets carry log p*(y|x), and
-excess NLL over it is how far a policy is from the truth.
+Targets carry log p*(y|x), of the density that they were drawn from or of the
+best that can be inferred from the prompt; excess NLL is a policy's distance
+from it.
 """
 
-from collections.abc import Callable
-
-from maxrl_jax.tasks.regression import Data
 from maxrl_jax.tasks.regression_data.functions import (
   bimodal,
   heteroscedastic,
@@ -16,11 +13,11 @@ from maxrl_jax.tasks.regression_data.functions import (
 from maxrl_jax.tasks.regression_data.real import diabetes
 from maxrl_jax.tasks.regression_data.sequences import bag_of_words, in_context
 
-REGRESSION: dict[str, Callable[..., Data]] = {
-  "teacher": teacher,
-  "heteroscedastic": heteroscedastic,
-  "bimodal": bimodal,
-  "bag_of_words": bag_of_words,
-  "in_context": in_context,
-  "diabetes": diabetes,
-}
+__all__ = [
+  "bag_of_words",
+  "bimodal",
+  "diabetes",
+  "heteroscedastic",
+  "in_context",
+  "teacher",
+]

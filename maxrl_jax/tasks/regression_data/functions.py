@@ -1,4 +1,4 @@
-"""A function of x plus noise: the same everywhere, uneven, or of two signs."""
+"""A function of x plus noise: constant, heteroscedastic or bimodal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +11,12 @@ from jax.scipy import stats as densities
 
 from maxrl_jax import ranges
 from maxrl_jax.tasks.base import Prompts
-from maxrl_jax.tasks.regression import Data, Target
-from maxrl_jax.tasks.regression_data.common import drawn, normal_prompts
+from maxrl_jax.tasks.regression import (
+  Data,
+  Target,
+  generated,
+  normal_prompts,
+)
 
 
 def teacher(
@@ -20,7 +24,7 @@ def teacher(
   kind: str = "linear",
   dim: int = 8,
   num_dims: int = 1,
-  snr: float = 4.0,
+  snr: float | jax.Array = 4.0,
   eval_size: int = 2000,
   task_seed: int = 0,
 ) -> Data:
@@ -39,16 +43,16 @@ def teacher(
   ranges.at_least(1, dim=dim, num_dims=num_dims)
   ranges.above_zero(snr=snr)
   f = _teacher(kind, dim, num_dims, task_seed)
-  sigma = snr**-0.5
 
-  def draw(key: jax.Array, batch: int) -> Prompts:
+  def sample(key: jax.Array, batch: int, snr: Any) -> Prompts:
+    sigma = snr**-0.5
     x_key, noise_key = jax.random.split(key)
     x = jax.random.normal(x_key, (batch, dim))
     clean = f(x)
     y = clean + sigma * jax.random.normal(noise_key, clean.shape)
     return normal_prompts(x, y, clean, jnp.full(y.shape, sigma))
 
-  return drawn(draw, eval_size, task_seed, num_dims)
+  return generated(sample, eval_size, task_seed, num_dims, snr=snr)
 
 
 def heteroscedastic(
@@ -56,40 +60,40 @@ def heteroscedastic(
   learnable: bool = True,
   kind: str = "linear",
   dim: int = 8,
-  quietest: float = 0.1,
-  loudest: float = 2.0,
+  min_sigma: float = 0.1,
+  max_sigma: float = 2.0,
   eval_size: int = 2000,
   task_seed: int = 0,
 ) -> Data:
-  """y = f(x) + σ ε, σ log-uniform between `quietest` and `loudest`.
+  """y = f(x) + σ ε, σ log-uniform between `min_sigma` and `max_sigma`.
 
   Learnable: σ is a function of x, along a direction of its own, and the
   reference is N(f(x), σ(x)). Unlearnable: σ is drawn anew for every prompt, and
   the reference is the mixture over all σ, the best that x allows.
 
   Args:
-    learnable: whether x tells σ.
+    learnable: whether x determines σ.
     kind: of the teacher f, 'linear' or 'mlp'.
     dim: length of x.
-    quietest: smallest σ.
-    loudest: largest σ.
+    min_sigma: smallest σ.
+    max_sigma: largest σ.
     eval_size: prompts in each fixed split.
     task_seed: the teacher and the fixed splits.
   """
   ranges.at_least(2, dim=dim)
-  if not 0 < quietest <= loudest:
+  if not 0 < min_sigma <= max_sigma:
     raise ValueError(
-      f"quietest = {quietest}, loudest = {loudest}: need"
-      " 0 < quietest <= loudest"
+      f"min_sigma = {min_sigma}, max_sigma = {max_sigma}: need"
+      " 0 < min_sigma <= max_sigma"
     )
   f = _teacher(kind, dim, 1, task_seed)
   direction = np.random.default_rng([task_seed, 1]).normal(size=dim)
   direction = (direction / np.linalg.norm(direction)).astype(np.float32)
 
   def sigma_at(quantile: jax.Array) -> jax.Array:
-    return quietest * (loudest / quietest) ** quantile
+    return min_sigma * (max_sigma / min_sigma) ** quantile
 
-  def draw(key: jax.Array, batch: int) -> Prompts:
+  def sample(key: jax.Array, batch: int) -> Prompts:
     x_key, noise_key, scale_key = jax.random.split(key, 3)
     x = jax.random.normal(x_key, (batch, dim))
     clean = f(x)
@@ -108,7 +112,7 @@ def heteroscedastic(
       targets=prompts.targets._replace(log_reference=reference)
     )
 
-  return drawn(draw, eval_size, task_seed, 1)
+  return generated(sample, eval_size, task_seed)
 
 
 def _mixture_log_density(
@@ -122,8 +126,8 @@ def _mixture_log_density(
 def bimodal(
   *,
   dim: int = 4,
-  noise: float = 0.4,
-  plus: float = 0.7,
+  noise: float | jax.Array = 0.4,
+  positive_probability: float | jax.Array = 0.7,
   eval_size: int = 2000,
   task_seed: int = 0,
 ) -> Data:
@@ -135,16 +139,19 @@ def bimodal(
   Args:
     dim: length of x ~ N(0, I).
     noise: σ.
-    plus: P(+), in (0, 1).
+    positive_probability: P(+), in (0, 1).
     eval_size: prompts in each fixed split.
     task_seed: w and the fixed splits.
   """
   ranges.at_least(1, dim=dim)
   ranges.above_zero(noise=noise)
-  ranges.open_unit_interval(plus=plus)
+  ranges.open_unit_interval(positive_probability=positive_probability)
   slope = _teacher("linear", dim, 1, task_seed)
 
-  def draw(key: jax.Array, batch: int) -> Prompts:
+  def sample(
+    key: jax.Array, batch: int, noise: Any, positive_probability: Any
+  ) -> Prompts:
+    plus = positive_probability
     x_key, sign_key, noise_key = jax.random.split(key, 3)
     x = jax.random.normal(x_key, (batch, dim))
     f = 2 + jnp.tanh(slope(x)) / 2
@@ -157,7 +164,13 @@ def bimodal(
     clean = (2 * plus - 1) * f
     return Prompts(x, Target(y, clean, jnp.full(y.shape, noise), reference))
 
-  return drawn(draw, eval_size, task_seed, 1)
+  return generated(
+    sample,
+    eval_size,
+    task_seed,
+    noise=noise,
+    positive_probability=positive_probability,
+  )
 
 
 def _teacher(

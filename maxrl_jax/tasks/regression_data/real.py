@@ -2,13 +2,10 @@
 
 import jax
 import numpy as np
-from sklearn.datasets import load_diabetes
-from sklearn.linear_model import BayesianRidge
 
 from maxrl_jax.tasks import base
 from maxrl_jax.tasks.base import Prompts
-from maxrl_jax.tasks.regression import Data
-from maxrl_jax.tasks.regression_data.common import normal_prompts
+from maxrl_jax.tasks.regression import Data, normal_prompts
 
 
 def diabetes(*, task_seed: int = 0) -> Data:
@@ -22,6 +19,10 @@ def diabetes(*, task_seed: int = 0) -> Data:
   Args:
     task_seed: which rows are in which split.
   """
+  # Imported here: scikit-learn takes seconds to import.
+  from sklearn.datasets import load_diabetes
+  from sklearn.linear_model import BayesianRidge
+
   data = load_diabetes(scaled=False)
   rows = np.random.default_rng(task_seed).permutation(len(data.target))
   parts = dict(

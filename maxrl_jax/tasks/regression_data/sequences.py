@@ -1,4 +1,6 @@
-"""What is to be predicted hides in a sequence: of tokens, or of examples."""
+"""Regression from a sequence: of tokens, or of examples in context."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,15 +9,19 @@ from jax.scipy import stats as densities
 
 from maxrl_jax import ranges
 from maxrl_jax.tasks.base import Prompts
-from maxrl_jax.tasks.regression import Data, Target
-from maxrl_jax.tasks.regression_data.common import drawn, normal_prompts
+from maxrl_jax.tasks.regression import (
+  Data,
+  Target,
+  generated,
+  normal_prompts,
+)
 
 
 def bag_of_words(
   *,
   vocabulary: int = 64,
   length: int = 16,
-  rho: float = 0.3,
+  rho: float | jax.Array = 0.3,
   eval_size: int = 2000,
   task_seed: int = 0,
 ) -> Data:
@@ -36,9 +42,9 @@ def bag_of_words(
   ranges.open_unit_interval(rho=rho)
   values = np.random.default_rng(task_seed).normal(size=vocabulary)
   values = (values - values.mean()) / values.std() / length**0.5
-  sigma = (1 - rho**2) ** 0.5
 
-  def draw(key: jax.Array, batch: int) -> Prompts:
+  def sample(key: jax.Array, batch: int, rho: Any) -> Prompts:
+    sigma = (1 - rho**2) ** 0.5
     token_key, noise_key = jax.random.split(key)
     tokens = jax.random.randint(token_key, (batch, length), 0, vocabulary)
     counts = jax.nn.one_hot(tokens, vocabulary).sum(1)
@@ -46,14 +52,14 @@ def bag_of_words(
     y = rho * signal + sigma * jax.random.normal(noise_key, signal.shape)
     return normal_prompts(counts, y, rho * signal, jnp.full(y.shape, sigma))
 
-  return drawn(draw, eval_size, task_seed, 1)
+  return generated(sample, eval_size, task_seed, rho=rho)
 
 
 def in_context(
   *,
   dim: int = 2,
   context: int = 6,
-  noise: float = 0.3,
+  noise: float | jax.Array = 0.3,
   eval_size: int = 2000,
   task_seed: int = 0,
 ) -> Data:
@@ -73,7 +79,7 @@ def in_context(
   ranges.at_least(1, dim=dim, context=context)
   ranges.above_zero(noise=noise)
 
-  def one(key: jax.Array) -> Prompts:
+  def one(key: jax.Array, noise: Any) -> Prompts:
     w_key, x_key, noise_key = jax.random.split(key, 3)
     w = jax.random.normal(w_key, (dim,)) / dim**0.5
     x = jax.random.normal(x_key, (context + 1, dim))
@@ -85,10 +91,10 @@ def in_context(
     target = Target(y[-1:], clean[-1:], jnp.full(1, noise), reference)
     return Prompts(shown, target)
 
-  def draw(key: jax.Array, batch: int) -> Prompts:
-    return jax.vmap(one)(jax.random.split(key, batch))
+  def sample(key: jax.Array, batch: int, noise: Any) -> Prompts:
+    return jax.vmap(one, (0, None))(jax.random.split(key, batch), noise)
 
-  return drawn(draw, eval_size, task_seed, 1)
+  return generated(sample, eval_size, task_seed, noise=noise)
 
 
 def _posterior_predictive(

@@ -1,0 +1,1 @@
+"""Language models in Tunix (extra `tunix`)."""

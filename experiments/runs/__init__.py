@@ -1,1 +1,0 @@
-"""Training that figures and commands ask for, kept on disk when done."""

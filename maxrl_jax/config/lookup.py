@@ -1,0 +1,60 @@
+"""Names and options of config blocks.
+
+Names are looked up in plain dictionaries; an invalid name, option or number is
+a ValueError with the field, its value and the choices, before anything
+compiles.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from maxrl_jax import options
+
+
+def options_of(block: ConfigDict) -> dict[str, Any]:
+  """The fields of a config block that are set, less its name."""
+  return {
+    name: value
+    for name, value in block.items()
+    if name != "name" and value is not None
+  }
+
+
+def overlay(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
+  """A copy of the config with other values, by dotted name."""
+  fields = config.to_dict()
+  for name, value in values.items():
+    *path, last = name.split(".")
+    block = fields
+    for part in path:
+      block = block[part]
+    block[last] = value
+  return ConfigDict(fields)
+
+
+def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
+  """The entry of that name, or a ValueError with those there are."""
+  if name not in choices:
+    near = difflib.get_close_matches(str(name).lower(), choices, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(f"{field} = {name!r}: {hint}choose from {sorted(choices)}")
+  return choices[name]
+
+
+def call(
+  choices: Mapping[str, Any], block: str, name: str, given: dict[str, Any]
+) -> Any:
+  """choices[name](**given), with errors that name the config's field."""
+  function = choice(choices, f"{block}.name", name)
+  options.check(name, function, given, block=f"{block}.")
+  with_block = f"{block}."
+  try:
+    return function(**given)
+  except ValueError as error:
+    # Functions name their parameters, not the config's block.
+    if str(error).split(" ")[0] in given:
+      raise ValueError(f"{with_block}{error}") from None
+    raise

@@ -1,0 +1,96 @@
+"""The noise model of a regression config, and policies that must suit it."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from maxrl_jax.config.lookup import call, choice, options_of
+from maxrl_jax.likelihoods import LIKELIHOODS
+from maxrl_jax.policies import Regression
+from maxrl_jax.tasks import RegressionTask, regression
+
+
+def make_task(
+  config: ConfigDict, data: regression.Data, **options: Any
+) -> RegressionTask:
+  """A regression task with the noise model of config.likelihood."""
+  given = options_of(config.likelihood)
+  per_prompt = given.pop("per_prompt", False)
+  learned = given.pop("learned", None)  # The policy has it.
+  if "smallest_scale" in given and not (per_prompt or learned):
+    raise ValueError(
+      f"likelihood.smallest_scale = {given['smallest_scale']}: has no effect"
+      " without likelihood.per_prompt or likelihood.learned"
+    )
+  name = config.likelihood.name or "gaussian"
+  likelihood = call(LIKELIHOODS, "likelihood", name, given)
+  return regression.task(data, likelihood, per_prompt=per_prompt, **options)
+
+
+def refuse(config: ConfigDict) -> None:
+  """Raises ValueError at a field of a noise model that the task has not."""
+  given = options_of(config.likelihood)
+  if config.likelihood.name is not None:
+    given = {"name": repr(config.likelihood.name)} | given
+  for option, value in given.items():
+    raise ValueError(
+      f"likelihood.{option} = {value}: task {config.task.name!r} has no noise"
+      " model; only regression has one"
+    )
+
+
+def decoder_options(config: ConfigDict, task: RegressionTask) -> dict:
+  """Options of a policy that learns the noise model's σ."""
+  learned = config.likelihood.learned
+  if learned is None:
+    return {}
+  choice({"input": 0, "global": 0}, "likelihood.learned", learned)
+  if config.likelihood.name in ("tolerance", "exact_match"):
+    raise ValueError(
+      f"likelihood.learned = {learned!r}: {config.likelihood.name!r} has no"
+      " noise scale to learn"
+    )
+  smallest, start = task.likelihood.smallest, task.likelihood.scale
+  if smallest >= start or config.likelihood.per_prompt:
+    raise ValueError(
+      f"likelihood.learned = {learned!r}: needs smallest_scale below scale ="
+      f" {start}, where σ starts, and no per_prompt"
+    )
+  return {
+    "learned_scale": learned,
+    "smallest_scale": smallest,
+    "initial_scale": start,
+  }
+
+
+def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
+  """Raises ValueError at a target that no value of the policy can explain."""
+  assert isinstance(policy, Regression)
+  values, likelihood = policy.values(), task.likelihood
+  name = type(policy).__name__.lower()
+  if values is None:
+    if float(likelihood.log_shape(jnp.float32(1e-30))) == -np.inf:
+      raise ValueError(
+        f"likelihood.name = 'exact_match': no draw of policy {name!r} ever"
+        " equals a target; take policy.name = 'grid' or 'digits', or"
+        " likelihood.name = 'tolerance'"
+      )
+    return
+  for split, prompts in task.splits.items():
+    y = np.asarray(prompts.targets.y).ravel()
+    sigma = np.asarray(task.noise_scale(prompts.targets, None)).ravel()
+    at = np.clip(np.searchsorted(values, y), 1, len(values) - 1)
+    nearest = np.minimum(np.abs(y - values[at - 1]), np.abs(y - values[at]))
+    log_l = np.asarray(likelihood.log_shape(jnp.asarray(nearest / sigma)))
+    if log_l.min() < -12.5:  # Five σ of a Gaussian.
+      row = int(np.argmin(log_l))
+      raise ValueError(
+        f"policy {name}: a {split} target is {y[row]:.4g}, {nearest[row]:.3g}"
+        f" from the nearest of {len(values)} values between policy.low ="
+        f" {policy.low} and policy.high = {policy.high}, and its likelihood is"
+        f" 0 at likelihood scale {sigma[row]:g}; widen the range, or take more"
+        " values"
+      )

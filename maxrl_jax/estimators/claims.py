@@ -1,0 +1,96 @@
+"""The gradient that each estimator estimates, in closed form.
+
+`experiments.gradient_study` compares estimates with these.
+"""
+
+from typing import NamedTuple
+
+from maxrl_jax import objectives
+from maxrl_jax.objectives import Objective
+
+
+class Setting(NamedTuple):
+  """Group size N, order T or K, α, and whether l is graded, not binary."""
+
+  rollouts: int
+  order: int
+  alpha: float
+  graded: bool
+
+
+class Claim(NamedTuple):
+  """∇ of factor · J(p), or of factor · ∫ J(P(l ≥ τ)) dτ.
+
+  Attributes:
+    target: in words; → before a limit that only growing groups approach.
+    objective: J; None where the estimator has no such target.
+    factor: of J.
+    over_thresholds: whether J is integrated over thresholds τ of l.
+  """
+
+  target: str
+  objective: Objective | None
+  factor: float = 1.0
+  over_thresholds: bool = False
+
+
+def rl(setting: Setting) -> Claim:
+  """∇p."""
+  del setting
+  return Claim("p", objectives.rl())
+
+
+def dr_grpo(setting: Setting) -> Claim:
+  """(1 − 1/N) ∇p."""
+  return Claim("(1 − 1/N) p", objectives.rl(), 1 - 1 / setting.rollouts)
+
+
+def grpo(setting: Setting) -> Claim:
+  """In the limit of large groups of binary l, ∇ 2 arcsin √p."""
+  if setting.graded:
+    return Claim("none: l is graded", None)
+  return Claim("→ 2 arcsin √p", objectives.grpo())
+
+
+def maxrl(setting: Setting) -> Claim:
+  """∇J_T."""
+  order = setting.order
+  return Claim(f"MaxRL T={order}", objectives.maxrl(order))
+
+
+def self_normalized(setting: Setting) -> Claim:
+  """In the limit of large groups, ∇log p."""
+  del setting
+  return Claim("→ log p", objectives.maximum_likelihood())
+
+
+def maxrl_paper(setting: Setting) -> Claim:
+  """∇J_{N−1} for binary l; as `self_normalized` for graded."""
+  if setting.graded:
+    return self_normalized(setting)
+  return maxrl(setting._replace(order=setting.rollouts - 1))
+
+
+def pass_at_k(setting: Setting) -> Claim:
+  """∇ pass@K."""
+  k = setting.order
+  return Claim(f"pass@{k}", objectives.pass_at_k(k))
+
+
+def power(setting: Setting) -> Claim:
+  """The gradient of the power-α series cut at T."""
+  alpha, order = setting.alpha, setting.order
+  coefficients = objectives.power(alpha).coefficients
+  assert coefficients is not None
+  series = objectives.series(coefficients(order))
+  return Claim(f"power {alpha:g} T={order}", series)
+
+
+def tail_rl(setting: Setting) -> Claim:
+  """∇ ∫ J_{N−1}(P(l ≥ τ)) dτ."""
+  order = setting.rollouts - 1
+  return Claim(
+    f"∫ MaxRL T={order} of P(l ≥ τ) dτ",
+    objectives.maxrl(order),
+    over_thresholds=True,
+  )

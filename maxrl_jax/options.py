@@ -1,0 +1,87 @@
+"""Options of functions and classes, read off their signatures.
+
+A config block has the keyword arguments of the function that it names. An
+option whose annotation includes `Array` may be traced: it may differ between
+the runs of one compiled program.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Collection
+from typing import Any, Union
+
+import jax
+
+
+def parameters(
+  function: Callable, exclude: Collection[str] = ()
+) -> dict[str, inspect.Parameter]:
+  """Parameters by name, less those that the caller sets."""
+  signature = inspect.signature(function)
+  return {k: p for k, p in signature.parameters.items() if k not in exclude}
+
+
+def check(
+  name: str,
+  function: Callable,
+  options: dict,
+  *,
+  block: str = "",
+  exclude: Collection[str] = (),
+) -> None:
+  """Raises ValueError at an option that is unknown, or required and missing.
+
+  Args:
+    name: of the function, as the config calls it.
+    function: its parameters are the options.
+    options: by name.
+    block: prefix of an option's name in errors, such as 'task.'.
+    exclude: parameters that are not options: the caller sets them.
+  """
+  known = parameters(function, exclude)
+  for option, value in options.items():
+    if option not in known:
+      raise ValueError(
+        f"{block}{option} = {value!r}: {name!r} takes"
+        f" {sorted(known) or 'no options'}"
+      )
+  for option, parameter in known.items():
+    if parameter.default is parameter.empty and option not in options:
+      raise ValueError(f"{block}{option} is not set: {name!r} needs it")
+
+
+def may_vary(function: Callable, exclude: Collection[str] = ()) -> set[str]:
+  """Options that may be traced."""
+  return {
+    name
+    for name, parameter in parameters(function, exclude).items()
+    if jax.Array in _members(parameter.annotation)
+  }
+
+
+def returns(function: Callable) -> Any:
+  """The annotation of what a function returns."""
+  return inspect.signature(function).return_annotation
+
+
+def type_of(parameter: inspect.Parameter) -> type:
+  """The type of an option in a config: int, float, bool, str, tuple, object."""
+  plain = [
+    t
+    for t in _members(parameter.annotation)
+    if t not in (jax.Array, types.NoneType, inspect.Parameter.empty)
+  ]
+  if not plain:  # An array alone, or no annotation.
+    return tuple if jax.Array in _members(parameter.annotation) else object
+  if len(plain) > 1:
+    return object
+  origin = typing.get_origin(plain[0])
+  return tuple if origin is not None else plain[0]
+
+
+def _members(annotation: Any) -> tuple:
+  """The types of a union, or the one type."""
+  if typing.get_origin(annotation) in (Union, types.UnionType):
+    return typing.get_args(annotation)
+  return (annotation,)

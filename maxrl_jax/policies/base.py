@@ -1,0 +1,71 @@
+"""What a policy is, and what some policies can do besides."""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+
+from maxrl_jax.distributions import Components
+
+Array = jax.Array
+
+
+@runtime_checkable
+class Policy(Protocol):
+  """A Flax Linen module: inputs [B, …] → outputs [B, …], once per batch.
+
+  These methods are for one prompt, with that prompt's outputs (vmap them). They
+  are called as `policy.apply(params, outputs, actions, method="log_prob")`,
+  since a policy may need its parameters for them.
+  """
+
+  def sample(self, key: Array, outputs: Any, num: int) -> Array:
+    """N actions z_j, [N, …]."""
+
+  def log_prob(self, outputs: Any, actions: Array) -> Array:
+    """log m(z_j|x), [N]; differentiable."""
+
+  def decode(self, actions: Array) -> Array:
+    """Predictions ŷ(z_j), [N]."""
+
+
+@runtime_checkable
+class SequencePolicy(Protocol):
+  """A policy that writes sequences, and decodes those of a batch together."""
+
+  def sample(self, keys: Array, outputs: Any, num: int) -> Array:
+    """Answers [B, N, L], from a key for each prompt."""
+
+  def score(self, outputs: Any, answers: Array) -> Any:
+    """`log_probs`, `entropies` and `lengths` of answers, each [B, N]."""
+
+
+@runtime_checkable
+class Summable(Protocol):
+  """A policy whose whole distribution is known, for exact sums."""
+
+  def components(self, outputs: Any) -> Components:
+    """The distribution of one prompt's predictions."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+  """A policy that checks its fields before it is used."""
+
+  def check(self) -> None:
+    """Raises ValueError at the first invalid field."""
+
+
+@runtime_checkable
+class Sharded(Protocol):
+  """A policy whose weights several devices can share.
+
+  Attributes:
+    split: layer's name → axis of its weights that devices share.
+    num_kv_heads: the number of devices must divide it.
+    prompts_apart: whether to keep prompts in an axis of their own, which is
+      faster where several devices have rollouts of one prompt.
+  """
+
+  split: Any
+  num_kv_heads: int
+  prompts_apart: bool

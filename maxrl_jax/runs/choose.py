@@ -1,0 +1,154 @@
+"""Learning rates, chosen on validation seeds and reported on fresh ones."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from maxrl_jax.config import RATE
+from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs.grid import Axis
+from maxrl_jax.runs.study import Study
+
+
+class Choice(NamedTuple):
+  """A learning rate, and whether it is the smallest or largest of the grid."""
+
+  rate: float
+  edge: bool
+
+
+class Tuning(NamedTuple):
+  """How learning rates are chosen.
+
+  Attributes:
+    rates: to choose from, for every point; none takes the config's.
+    seeds: of the runs that choose, different from those that are reported.
+    score: validation metric that chooses.
+    larger: whether more of it is better.
+    steps: of the runs that choose; None is the config's.
+  """
+
+  rates: tuple[float, ...]
+  seeds: tuple[int, ...] = (1000, 1001)
+  score: str = "pass@1"
+  larger: bool = True
+  steps: int | None = None
+
+
+class Tuned(NamedTuple):
+  """A study at the chosen learning rates.
+
+  Attributes:
+    data: the data set, of the study's seeds.
+    choices: the rate of each point.
+    scores: mean validation score [points, rates]; NaN where a run diverged.
+  """
+
+  data: xr.Dataset
+  choices: list[Choice]
+  scores: np.ndarray
+
+
+def best_rate(
+  method: str, rates: Sequence[float], scores: npt.ArrayLike
+) -> Choice:
+  """The rate with the highest score, the first of several.
+
+  Args:
+    method: the name of the method, for errors.
+    rates: to choose from.
+    scores: [rates]; those that are not finite have diverged.
+
+  Raises:
+    ValueError: all have diverged, naming the method.
+  """
+  scores = np.asarray(scores, np.float64)
+  finite = np.isfinite(scores)
+  if not finite.any():
+    tried = ", ".join(f"{rate:g}" for rate in rates)
+    raise ValueError(f"{method}: diverged at every learning rate ({tried})")
+  rate = rates[int(np.argmax(np.where(finite, scores, -np.inf)))]
+  return Choice(rate, len(rates) > 1 and rate in (min(rates), max(rates)))
+
+
+def mean_scores(
+  data: xr.Dataset, points: Sequence[int], seeds: Any, score: str, larger: bool
+) -> np.ndarray:
+  """Mean final validation score of each point over some seeds, [points].
+
+  Negated where less is better; NaN where a run diverged.
+  """
+  values = dataset.final(data, f"validation_{score}")
+  # Without valid parameters pass@k is 0, a number.
+  values = np.where(data["diverged"].values, np.nan, values)
+  chosen = np.isin(data["seed"].values, seeds)
+  means = [values[(data["point"].values == i) & chosen].mean() for i in points]
+  return np.array(means) * (1 if larger else -1)
+
+
+def run(
+  what: Study, tuning: Tuning, folder: pathlib.Path, **options: Any
+) -> Tuned:
+  """Chooses a rate for every point, then trains the study at these rates.
+
+  Args:
+    what: the study; its points keep their order.
+    tuning: rates, and how they are chosen.
+    folder: as in `study.run`, as are the options.
+
+  Raises:
+    ValueError: a point diverged at every learning rate.
+  """
+  points = what.points
+  choices, scores = choose(what, tuning, folder, **options)
+  fields = (*points[0], RATE)
+  rows = [
+    (*point.values(), choice.rate)
+    for point, choice in zip(points, choices, strict=True)
+  ]
+  final = what._replace(axes=(Axis(fields, tuple(rows)),))
+  return Tuned(study.run(final, folder, **options), choices, scores)
+
+
+def choose(
+  what: Study, tuning: Tuning, folder: pathlib.Path, **options: Any
+) -> tuple[list[Choice], np.ndarray]:
+  """The choices of `run`, and the mean scores [points, rates] behind them."""
+  points, rates = what.points, tuning.rates
+  if not rates:
+    rate = what.config.optimizer.learning_rate
+    return [Choice(rate, False)] * len(points), np.full((len(points), 0), 0.0)
+  config = what.config.copy_and_resolve_references()
+  if tuning.steps is not None:
+    total, config.steps = config.steps, tuning.steps
+    warmup = config.optimizer.warmup
+    config.optimizer.warmup = warmup * tuning.steps // total
+  axis = Axis((RATE,), tuple((rate,) for rate in rates))
+  trial = what._replace(
+    config=config, axes=(*what.axes, axis), seeds=tuning.seeds
+  )
+  data = study.run(trial, folder, **options)
+  every = mean_scores(
+    data,
+    range(len(points) * len(rates)),
+    tuning.seeds,
+    tuning.score,
+    tuning.larger,
+  ).reshape(len(points), len(rates))
+  names = [
+    ", ".join(f"{k} = {v}" for k, v in point.items()) or "the config"
+    for point in points
+  ]
+  choices = [
+    best_rate(name, rates, row) for name, row in zip(names, every, strict=True)
+  ]
+  return choices, every * (1 if tuning.larger else -1)
+
+
+def marked(choice: Choice) -> str:
+  """A rate in a table; at an edge, one beyond it might be better still."""
+  return f"{choice.rate:g}" + " (edge)" * choice.edge

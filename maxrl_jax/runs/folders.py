@@ -1,0 +1,152 @@
+"""Result folders: writable, one process at a time, one experiment each."""
+
+import contextlib
+import json
+import pathlib
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+import filelock
+import jax
+
+from maxrl_jax.runs.files import write_json
+
+
+def make(path: pathlib.Path) -> None:
+  """Creates the folder; raises ValueError where that is not possible."""
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / ".writable"
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise ValueError(
+      f"workdir = '{path}': cannot write there ({error.strerror}); choose"
+      " another folder"
+    ) from None
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+  """Locks the folder; the lock of a killed process is released.
+
+  Raises:
+    ValueError: another process has it.
+  """
+  lock = filelock.FileLock(path / ".lock")
+  try:
+    lock.acquire(timeout=0)
+  except filelock.Timeout:
+    raise ValueError(
+      f"workdir = '{path}': another process is using it; wait for it, or choose"
+      " another folder"
+    ) from None
+  try:
+    yield
+  finally:
+    lock.release()
+
+
+def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
+  """Whether the folder holds this experiment already; an empty one does now.
+
+  Args:
+    path: the file of the folder that identifies its experiment.
+    fields: identify this experiment, as JSON.
+    fix: an alternative to another folder, for the message.
+
+  Raises:
+    ValueError: it holds another experiment, naming the fields that differ; the
+      file is damaged; or it is missing, and the folder is not empty.
+  """
+  workdir = path.parent
+  if not path.exists():
+    # A process killed at its start may leave these.
+    empty = (".lock", ".writable")
+    if any(
+      p.name not in empty and p.suffix != ".part" for p in workdir.iterdir()
+    ):
+      raise ValueError(
+        f"workdir = '{workdir}' is not empty and has no {path.name}; choose"
+        " another folder"
+      )
+    write_json(path, fields)
+    return False
+  try:
+    saved = flatten(json.loads(path.read_text(encoding="utf-8")))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged ({error}): delete it") from None
+  asked = flatten(fields)
+  differing = [
+    f"{name} is {saved.get(name)} there and {asked.get(name)} here"
+    for name in sorted(asked | saved)
+    if asked.get(name) != saved.get(name)
+  ]
+  if differing:
+    more = f" (and {len(differing) - 5} more)" * (len(differing) > 5)
+    raise ValueError(
+      f"workdir = '{workdir}' holds another experiment: "
+      + "; ".join(differing[:5])
+      + f"{more}; choose another folder{fix}"
+    )
+  return True
+
+
+def flatten(block: dict, prefix: str = "") -> dict:
+  """{"a": {"b": 1}} → {"a.b": 1}."""
+  flat: dict[str, Any] = {}
+  for name, value in block.items():
+    inner = isinstance(value, dict)
+    flat |= (
+      flatten(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    )
+  return flat
+
+
+def machine() -> str:
+  """Device and the most important versions, in one line."""
+  packages = ("jax", "jaxlib", "flax", "optax", "numpy")
+  versions = ", ".join(f"{p} {metadata.version(p)}" for p in packages)
+  return f"{_device()}, Python {platform.python_version()}, {versions}"
+
+
+def _device() -> str:
+  device = jax.devices()[0]
+  return f"{device.platform} ({device.device_kind})"
+
+
+def environment() -> dict:
+  """Command, revision, device and versions of this process."""
+  versions = {d.name: d.version for d in metadata.distributions()}
+  return {
+    "command": shlex.join(["python", *sys.orig_argv[1:]]),
+    "revision": revision(),
+    "device": _device(),
+    "devices": jax.device_count(),
+    "platform": platform.platform(),
+    "python": platform.python_version(),
+    "versions": dict(sorted(versions.items())),
+  }
+
+
+def revision() -> str:
+  """The commit of this source, with '+' if files differ from it."""
+
+  def git(*arguments: str) -> str:
+    done = subprocess.run(
+      ["git", *arguments],
+      capture_output=True,
+      text=True,
+      check=False,
+      cwd=pathlib.Path(__file__).parent,
+    )
+    return done.stdout.strip()
+
+  commit = git("rev-parse", "HEAD")
+  changed = git("status", "--porcelain", "--untracked-files=no")
+  return f"{commit}{'+' * bool(changed)}" if commit else "unknown"

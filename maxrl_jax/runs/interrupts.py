@@ -1,0 +1,95 @@
+"""SIGTERM and SIGINT: finish the current chunk, save, and stop.
+
+Processes that another one started stop with it (`watch_parent`).
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+from maxrl_jax.runs import progress
+
+RESUMABLE = 75  # Exit code: stopped early, run the same command to resume.
+
+
+class Stopped(Exception):
+  """A signal stopped a run; its work is saved."""
+
+
+class Interruptions:
+  """Records signals inside the context; a second one ends the process.
+
+  A signal that is ignored stays so: workers leave Ctrl-C to their parent.
+  """
+
+  _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+  def __enter__(self) -> "Interruptions":
+    self.asked_to_stop = False
+    before = {s: signal.getsignal(s) for s in self._SIGNALS}
+    self._before = {s: b for s, b in before.items() if b != signal.SIG_IGN}
+    for number in self._before:
+      signal.signal(number, self._note)
+    return self
+
+  def _note(self, number: int, frame: Any) -> None:
+    del frame
+    self.asked_to_stop = True
+    name = signal.Signals(number).name
+    progress.warn(
+      f"\n{name}: stopping after this chunk; repeat to stop at once"
+    )
+    for each in self._before:
+      signal.signal(each, signal.SIG_DFL)
+
+  def __exit__(self, *_: Any) -> None:
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def until_stopped(
+  chunks: Generator, each: Callable[[Any], object] = lambda _: None
+) -> None:
+  """Calls `each` with every chunk; a signal stops after the current one.
+
+  Args:
+    chunks: closed at the end in any case, so that it can save.
+    each: is called with every chunk.
+
+  Raises:
+    Stopped: a signal stopped it.
+  """
+  # JAX is slow to import: wrong flags are reported without it.
+  from maxrl_jax.devices import processes
+
+  with Interruptions() as interruptions, contextlib.closing(chunks):
+    for chunk in chunks:
+      each(chunk)
+      if processes.any_of(interruptions.asked_to_stop):
+        break
+    else:
+      return
+  raise Stopped("stopped; run the same command again to resume")
+
+
+def watch_parent(parent: int, then: Callable[[], object]) -> None:
+  """Calls `then` in a thread once the process `parent` is gone.
+
+  A parent that is killed cannot notify the processes that it started.
+  """
+
+  def watch() -> None:
+    while os.getppid() == parent:
+      time.sleep(0.5)
+    then()
+
+  threading.Thread(target=watch, daemon=True).start()
+
+
+def terminate() -> None:
+  """Sends SIGTERM to this process: it saves and stops."""
+  os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,116 @@
+"""Messages and progress bars of long runs, on stderr."""
+
+import os
+import shutil
+import sys
+import time
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+  """Whether `info` and `bar` print nothing."""
+  global _quiet
+  _quiet = quiet
+
+
+def info(message: str) -> None:
+  """A line about what is going on, unless quiet."""
+  if not _quiet:
+    warn(message)
+
+
+def warn(message: str) -> None:
+  """A line that is always printed: an error, a warning, an interruption."""
+  write(message, sys.stderr)
+
+
+def write(text: str, stream: TextIO) -> None:
+  """Prints; if the reader is gone (`| head`), the work goes on."""
+  try:
+    print(text, file=stream, flush=True)
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class _Lines(tqdm):
+  """Progress in a file that grows: a line per minute."""
+
+  def __init__(self, *args: Any, **options: Any) -> None:
+    every = 60.0
+    form = (
+      "{desc} {percentage:.0f} %, {n_fmt} of {total_fmt}"
+      " [{elapsed} so far, {remaining} left, {rate_fmt}{postfix}]"
+    )
+    options = {"mininterval": every, "delay": every} | options
+    options |= {"maxinterval": every, "bar_format": form, "leave": False}
+    super().__init__(*args, **options)
+
+  def display(self, msg: str | None = None, pos: int | None = None) -> None:
+    """Called with a text where a bar would be erased."""
+    del pos
+    if msg is None:
+      warn(str(self).strip())
+
+
+def bar(*args: Any, hidden: bool = False, **options: Any) -> tqdm:
+  """A progress bar, or a line per minute where stderr is not a terminal."""
+  disable = hidden or _quiet
+  if not sys.stderr.isatty():
+    return _Lines(*args, disable=disable, **options)
+  # A terminal that does not know its size has 80 × 24; tqdm would draw nothing.
+  size = shutil.get_terminal_size()
+  options |= {"ncols": size.columns, "nrows": size.lines}
+  return tqdm(*args, disable=disable, **options)
+
+
+def duration(seconds: float) -> str:
+  """Seconds, minutes or hours, with the digits of an estimate."""
+  if seconds < 90:
+    return f"{seconds:.0f} s"
+  if seconds < 2 * 60 * 60:
+    return f"{seconds / 60:.0f} minutes"
+  return f"{seconds / 60 / 60:.1f} hours"
+
+
+def counted(number: int, what: str) -> str:
+  """ "1 run", "2 runs"."""
+  return f"{number} {what}{'s' * (number != 1)}"
+
+
+class Estimate:
+  """Prints once how long the rest takes, and the memory in use.
+
+  After the second chunk: most of the first one is compilation.
+  """
+
+  def __init__(self, total: int) -> None:
+    """From the number of steps of all runs together."""
+    self._total, self._done = total, 0
+    self._times: list[float] = []
+
+  def add(self, steps: int) -> None:
+    """Steps of runs that have been done."""
+    self._done += steps
+    self._times.append(time.time())
+    left = self._total - self._done
+    if len(self._times) == 2 and left > 0:
+      seconds = (self._times[1] - self._times[0]) * left / steps
+      info(
+        f"about {duration(seconds)} left;"
+        f" {peak_memory() / 2**30:.1f} GiB of memory so far"
+      )
+
+
+def peak_memory() -> int:
+  """Peak bytes in use on the device; on a CPU, bytes of the process."""
+  import jax  # Slow to import: --help and wrong flags do without it.
+  import psutil
+
+  stats = jax.local_devices()[0].memory_stats() or {}
+  if "peak_bytes_in_use" in stats:
+    return stats["peak_bytes_in_use"]
+  return psutil.Process().memory_info().rss

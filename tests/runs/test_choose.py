@@ -1,0 +1,91 @@
+"""Learning rates: chosen on validation seeds, reported on others."""
+
+import numpy as np
+import pytest
+
+from maxrl_jax.runs import choose, dataset, study
+from maxrl_jax.runs.choose import Tuning
+from tests.support.configs import short_bandit
+from tests.support.regression_cases import short_config
+
+
+@pytest.mark.parametrize(
+  ("scores", "rate", "edge"),
+  [
+    ([0.1, 0.3, 0.2], 0.2, False),
+    ([0.1, 0.3, 0.4], 0.4, True),
+    ([-5, np.nan, -7], 0.1, True),
+    ([np.nan, -np.inf, -7], 0.4, True),
+    ([np.inf, 0.1, np.nan], 0.2, False),
+    ([0.3, 0.3, 0.3], 0.1, True),
+  ],
+)
+def test_the_best_of_those_that_did_not_diverge(scores, rate, edge):
+  assert choose.best_rate("GRPO", (0.1, 0.2, 0.4), scores) == (rate, edge)
+
+
+def test_one_rate_alone_has_no_edge():
+  assert choose.best_rate("GRPO", (0.1,), [0.5]) == (0.1, False)
+
+
+def test_rates_in_a_table():
+  assert choose.marked(choose.Choice(3e-4, True)) == "0.0003 (edge)"
+  assert choose.marked(choose.Choice(0.1, False)) == "0.1"
+
+
+def _seeds(folder):
+  return {int(path.stem.split("-")[-1]) for path in folder.glob("*.npz")}
+
+
+def test_seeds_that_choose_are_not_reported(tmp_path):
+  config = short_bandit()
+  what = study.study(config, {"estimator.order": [1, 5]}, (1, 2, 3))
+  rates = (0.1, 1.0, 30.0)
+  tuned = choose.run(what, Tuning(rates), tmp_path)
+  assert tuned.data["seed"].values.tolist() == [1, 2, 3] * 2
+  assert _seeds(tmp_path) == {1, 2, 3, 1000, 1001}
+  # The scores are those of the seeds that choose, on validation prompts.
+  grid = {"estimator.order": [1, 5], choose.RATE: rates}
+  trial = study.run(study.study(config, grid, (1000, 1001)), tmp_path)
+  scores = dataset.final(trial, "validation_pass@1").reshape(2, 3, 2).mean(-1)
+  np.testing.assert_allclose(tuned.scores, scores)
+  best = [rates[i] for i in scores.argmax(1)]
+  assert [choice.rate for choice in tuned.choices] == best
+  np.testing.assert_allclose(
+    tuned.data["optimizer_learning_rate"], np.repeat(best, 3)
+  )
+
+
+def test_without_rates_the_config_decides(tmp_path):
+  what = study.study(short_bandit(), {"estimator.order": [1, 5]}, (1, 2))
+  tuned = choose.run(what, Tuning(()), tmp_path)
+  rate = what.config.optimizer.learning_rate
+  assert tuned.choices == [(rate, False)] * 2 and tuned.scores.shape == (2, 0)
+  assert _seeds(tmp_path) == {1, 2}
+
+
+@pytest.mark.parametrize("rates", [(1e-2, 1e30), (1e29, 1e30)])
+def test_a_rate_that_diverges_is_not_chosen(rates, tmp_path):
+  """Losses: smaller is better."""
+  config = short_config(
+    **{
+      "likelihood.scale": 1.0,
+      "policy.name": "normal",
+      "policy.policy_scale": 0.5,
+      "policy.hidden": (),
+      "estimator.name": "mse",
+      "optimizer.schedule": "constant",
+      "steps": 6,
+    }
+  )
+  what = study.study(config, {"estimator.name": ["mse"]}, (1,))
+  tuning = Tuning(rates, score="mse", larger=False)
+  if rates[0] > 1:
+    with pytest.raises(ValueError) as error:
+      choose.run(what, tuning, tmp_path)
+    assert str(error.value) == (
+      "estimator.name = mse: diverged at every learning rate (1e+29, 1e+30)"
+    )
+    assert _seeds(tmp_path) == {1000, 1001}
+  else:
+    assert choose.run(what, tuning, tmp_path).choices == [(1e-2, True)]
