@@ -40,7 +40,7 @@ nitpick_ignore_regex = [
   # Arguments, fields and other libraries have no entry to link to.
   ("py:obj", r".*"),
   # Neither have types from outside: inventories would have to be downloaded.
-  ("py:class", r"(?!maxrl_jax).*"),
+  ("py:(class|exc)", r"(?!maxrl_jax).*"),
 ]
 
 # Look.

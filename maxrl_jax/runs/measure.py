@@ -22,9 +22,9 @@ class Measure(NamedTuple):
   Attributes:
     splits: evaluated every `config.eval_every` steps.
     ks: k of pass@k.
-    probe: trainer, **options → (params → arrays by name), of one run: measured
-      with each evaluation, as `probe/NAME`. A function of a module: its name
-      identifies the measurement.
+    probe: (trainer, options by name) → (params → arrays by name), of one run:
+      measured with each evaluation, as `probe/NAME`. A function of a module:
+      its name identifies the measurement.
     options: of the probe.
     at_start: evaluate before the first step, too.
     every_step: keep training metrics of every step, rather than means over

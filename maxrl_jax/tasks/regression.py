@@ -63,11 +63,11 @@ def generated(
   """Data whose fixed splits come from the distribution of training prompts.
 
   Args:
-    sample: (key, B, **options) → Prompts.
+    sample: (key, B, options by name) → Prompts.
     eval_size: prompts in each fixed split.
     task_seed: of the fixed splits.
     num_dims: D.
-    **options: numbers that may vary between the runs of one program.
+    options: numbers that may vary between the runs of one program.
   """
   ranges.at_least(1, eval_size=eval_size)
   draw = functools.partial(sample, **options)
