@@ -223,8 +223,8 @@ def test_each_process_reads_its_own_images_only(tmp_path):
   tfds = pytest.importorskip("tensorflow_datasets")
   _write_images(tfds, tmp_path / "data", range(40), range(8))
   config = streaming_cases.get_config(str(tmp_path / "data"))
-  made = training.make_train(config)
-  read = made.task.stream.train(8, np.arange(8), 0)  # A label is a number.
+  trainer = training.make_train(config)
+  read = trainer.task.stream.train(8, np.arange(8), 0)  # A label is a number.
   order = np.array([x.targets for x in itertools.islice(read, config.steps)])
   read.close()
   # One epoch: no image is read twice.
@@ -238,10 +238,10 @@ def test_each_process_reads_its_own_images_only(tmp_path):
   codes, _, told = zip(*_ends(started), strict=True)
   assert codes == (0, 0), told
 
-  ((_, states, _),) = training.chunks(made, config)
+  ((_, states, _),) = training.chunks(trainer, config)
   alone = _flat(states.params)
-  start, _ = made.keys(np.uint32([config.seed]))
-  assert np.abs(alone - _flat(made.start(start, {}).params)).max() > 1e-2
+  start, _ = trainer.keys(np.uint32([config.seed]))
+  assert np.abs(alone - _flat(trainer.start(start, {}).params)).max() > 1e-2
   np.testing.assert_allclose(_final(tmp_path / "run", config), alone, atol=1e-6)
   # Another's images would have been noticed.
   config.task.data_dir = str(folders[0] / "data")

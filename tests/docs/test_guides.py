@@ -127,7 +127,7 @@ def test_the_commands_take_a_config_file_with_a_task_of_your_own(tmp_path):
         "import dataclasses",
         imports,
         policy.partition("config = ")[0],
-        own.partition("made =")[0],
+        own.partition("trainer =")[0],
       )
     )
   )

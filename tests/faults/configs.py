@@ -81,13 +81,13 @@ def outcome(file: str, changes: dict, run: bool) -> str:
   config.optimizer.warmup = 0
   config.update_from_flattened_dict(changes)
   try:
-    made = training.make_train(config)
+    trainer = training.make_train(config)
     key = jax.random.key(0)
-    states = jax.eval_shape(made.init, key)
-    jax.eval_shape(made.step, states, key)
+    states = jax.eval_shape(trainer.init, key)
+    jax.eval_shape(trainer.step, states, key)
     if not run:
       return "traced"
-    for _ in training.chunks(made, config):
+    for _ in training.chunks(trainer, config):
       return "ran"
   except (ValueError, FloatingPointError, ImportError) as error:
     words = str(error)

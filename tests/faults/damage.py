@@ -31,9 +31,9 @@ def saved(folder: pathlib.Path) -> dict:
   config = bandit.get_config()
   config.steps, config.log_every, config.eval_every = 20, 10, 10
   config.optimizer.name, config.task.num_prompts = "adam", 8
-  made, kept = training.make_train(config), {}
+  trainer, kept = training.make_train(config), {}
   with checkpoints.Checkpoints(folder) as store:
-    for step, states, _ in training.chunks(made, config):
+    for step, states, _ in training.chunks(trainer, config):
       about = {"log": f"step {step}\n" * 10}
       store.save(states, about, float(step))
       kept[step] = jax.tree.map(np.array, states), about

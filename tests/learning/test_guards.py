@@ -38,12 +38,12 @@ def _leaky(bad: float, at: int):
 
 def _own(task, config):
   """(made, states, metrics of all steps) of one run on a task of one's own."""
-  made = training.make_train(config, task=task)
+  trainer = training.make_train(config, task=task)
   rows = []
-  for _, states, metrics in training.chunks(made, config):  # noqa: B007
+  for _, states, metrics in training.chunks(trainer, config):  # noqa: B007
     rows.append(metrics)
   found = {k: np.concatenate([r[k][:, 0] for r in rows]) for k in rows[0]}
-  return made, states, found
+  return trainer, states, found
 
 
 def _leaky_config(**changes):
@@ -55,10 +55,10 @@ def _leaky_config(**changes):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1.5, -0.5])
 def test_impossible_likelihoods_are_skipped_and_counted(bad):
   config = _leaky_config(on_nonfinite="skip")
-  made, states, metrics = _own(_leaky(bad, at=3), config)
+  trainer, states, metrics = _own(_leaky(bad, at=3), config)
   key = jax.random.split(jax.random.key(0))[1]
   drawn = [
-    made.task.draw(jax.random.split(jax.random.fold_in(key, step))[0], 2)
+    trainer.task.draw(jax.random.split(jax.random.fold_in(key, step))[0], 2)
     for step in range(60)
   ]
   skipped = [bool((prompts.inputs == 3).any()) for prompts in drawn]
@@ -73,12 +73,12 @@ def test_impossible_likelihoods_are_skipped_and_counted(bad):
     _own(_leaky(bad, at=3), _leaky_config())
 
 
-def _first_with(made, at: int) -> tuple[int, int]:
+def _first_with(trainer, at: int) -> tuple[int, int]:
   """Step, counted from 1, and place in its batch of a prompt's first draw."""
   key = jax.random.split(jax.random.key(0))[1]
   for step in range(60):
     draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
-    places = np.flatnonzero(made.task.draw(draw_key, 2).inputs == at)
+    places = np.flatnonzero(trainer.task.draw(draw_key, 2).inputs == at)
     if places.size:
       return step + 1, places[0]
   raise AssertionError("never drawn")
@@ -151,8 +151,8 @@ def test_a_stop_names_the_last_good_checkpoint(monkeypatch, tmp_path):
   config.steps, config.log_every, config.eval_every = 40, 10, 10
   config.batch_size, config.rollouts, config.policy.hidden = 4, 4, (4,)
   config.optimizer.warmup, config.estimator.name = 0, "cross_entropy"
-  made = training.make_train(config)
-  advance, calls = made.advance, []
+  trainer = training.make_train(config)
+  advance, calls = trainer.advance, []
 
   def broken(states, keys):
     calls.append(1)
@@ -163,7 +163,7 @@ def test_a_stop_names_the_last_good_checkpoint(monkeypatch, tmp_path):
     return advance(states, keys)
 
   monkeypatch.setattr(
-    training, "make_train", lambda _: made._replace(advance=broken)
+    training, "make_train", lambda _: trainer._replace(advance=broken)
   )
   folder = tmp_path / "checkpoints"
   message = f"step 21, run 0: .*; last good checkpoint: step 20 in {folder}"

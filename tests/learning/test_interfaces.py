@@ -71,7 +71,7 @@ def test_one_s_own_policy_trains_as_the_one_that_a_config_names():
   named = training.make_train(config, _task())
   own = training.make_train(config, _task(), policy=MLP(7, hidden=(9,)))
   ends = [
-    next(training.chunks(made, config))[1].params for made in (named, own)
+    next(training.chunks(trainer, config))[1].params for trainer in (named, own)
   ]
   for ours, theirs in zip(*map(jax.tree.leaves, ends), strict=True):
     np.testing.assert_array_equal(ours, theirs)
@@ -82,8 +82,8 @@ def test_a_policy_over_several_actions_learns():
   config.steps, config.rollouts = 200, 32
   config.optimizer.learning_rate, config.log_every = 1.0, 20
   config.eval_every = 200
-  made = training.make_train(config, _task(), policy=_Pairs())
-  rates = [m["pass_rate"].mean() for *_, m in training.chunks(made, config)]
+  trainer = training.make_train(config, _task(), policy=_Pairs())
+  rates = [m["pass_rate"].mean() for *_, m in training.chunks(trainer, config)]
   assert rates[0] < 0.5 and rates[-1] > 0.8
 
 
@@ -92,8 +92,8 @@ def _trained(task, **options):
   config = _config()
   config.optimizer.learning_rate = options.pop("rate")
   config.estimator.update(options)
-  made = training.make_train(config, task)
-  return next(training.chunks(made, config))[1].params
+  trainer = training.make_train(config, task)
+  return next(training.chunks(trainer, config))[1].params
 
 
 def test_rewards_of_any_size_train_what_takes_them():
@@ -116,8 +116,8 @@ def test_likelihoods_alone_are_no_rewards():
 def test_a_policy_over_numbers_may_be_one_s_own_too():
   data = TASKS["bimodal"]()
   task = regression.task(data, likelihoods.gaussian(scale=0.4))
-  made = training.make_train(_config(), task, policy=Grid(bins=32))
-  assert made.policy.bins == 32
+  trainer = training.make_train(_config(), task, policy=Grid(bins=32))
+  assert trainer.policy.bins == 32
 
 
 class _Mute(nn.Module):

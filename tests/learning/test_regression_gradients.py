@@ -187,16 +187,16 @@ def test_what_a_config_trains_is_what_it_says(sampled, exact):
   if "likelihood.learned" in sampled:
     own["likelihood.smallest_scale"] = 0.5
   order = {"estimator.order": 2} if "maxrl" in exact["estimator.name"] else {}
-  made = [
+  trainer = [
     training.make_train(short_config(**own | fields))
     for fields in (sampled, exact | order)
   ]
   losses_ = [
     make_loss(short_config(**own | fields), m.task, m.policy)
-    for m, fields in zip(made, (sampled, exact | order), strict=True)
+    for m, fields in zip(trainer, (sampled, exact | order), strict=True)
   ]
-  params = made[0].init(jax.random.key(0)).params
-  prompts = made[0].task.draw(jax.random.key(1), 3)
+  params = trainer[0].init(jax.random.key(0)).params
+  prompts = trainer[0].task.draw(jax.random.key(1), 3)
 
   def gradient(loss, key):
     found = jax.grad(lambda p: loss(p, key, prompts)[0])(params)

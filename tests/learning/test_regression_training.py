@@ -26,10 +26,10 @@ def test_every_policy_trains_on_every_task(name, policy):
   if name == "diabetes":  # All its rows are in its splits.
     fields["task.eval_size"] = None
   config = short_config(**fields)
-  made = training.make_train(config)
-  *_, (step, states, metrics) = training.chunks(made, config)
+  trainer = training.make_train(config)
+  *_, (step, states, metrics) = training.chunks(trainer, config)
   assert step == 4 and np.isfinite(metrics["gradient_norm"]).all()
-  found = evaluation.make_evaluate(made, (1,))("test", states)
+  found = evaluation.make_evaluate(trainer, (1,))("test", states)
   assert all(np.isfinite(value).all() for value in found.values())
 
 
@@ -70,8 +70,8 @@ def test_every_way_to_learn_runs(fields):
   config = short_config(
     **{"policy.name": "normal", "likelihood.scale": 0.5} | fields
   )
-  made = training.make_train(config)
-  *_, (_, _, metrics) = training.chunks(made, config)
+  trainer = training.make_train(config)
+  *_, (_, _, metrics) = training.chunks(trainer, config)
   assert np.isfinite(metrics["gradient_norm"]).all()
   assert (metrics["gradient_norm"] > 0).any()
 
@@ -191,9 +191,9 @@ def test_bimodal_learns_both_modes_by_likelihood_and_one_by_rl():
   for order in (1, 31):
     config = bimodal.get_config()
     config.steps, config.estimator.order = 600, order
-    made = training.make_train(config)
-    *_, (_, states, _) = training.chunks(made, config)
-    found = evaluation.make_evaluate(made, (1,))("test", states)
+    trainer = training.make_train(config)
+    *_, (_, states, _) = training.chunks(trainer, config)
+    found = evaluation.make_evaluate(trainer, (1,))("test", states)
     nll[order] = float(found["nll"][0])
   assert nll[31] < 1.35 and nll[1] > 2.5
 
@@ -215,7 +215,7 @@ def test_a_likelihood_above_its_ceiling_stops_the_run_and_is_named():
   data = Data(draw, {"validation": prompts})
   task = regression.task(data, wrong)
   config = short_config(**{"policy.name": "normal", "batch_size": 4})
-  made = training.make_train(config, task)
+  trainer = training.make_train(config, task)
   message = r"likelihood_max = 1\.\d+, must be in \[0, 1\] \(prompt \d of"
   with pytest.raises(FloatingPointError, match=message + ".*ceiling .* -0.9"):
-    list(training.chunks(made, config))
+    list(training.chunks(trainer, config))

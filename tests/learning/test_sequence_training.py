@@ -40,21 +40,21 @@ def _maze(**options):
 
 def test_supervised_learning_lowers_its_loss_on_right_answers(mazes):
   config = _maze(**{"estimator.name": "supervised"})
-  made = training.make_train(config, mazes)
+  trainer = training.make_train(config, mazes)
   losses, params = [], {}
-  for step, states, metrics in training.chunks(made, config):
+  for step, states, metrics in training.chunks(trainer, config):
     losses.extend(metrics["token_nll"][:, 0])
     params[step] = jax.tree.map(lambda x: np.float64(x[0]), states.params)
   assert losses[0] == pytest.approx(np.log(32), abs=0.2)
   assert np.mean(losses[60:]) < 1 < np.mean(losses[:5])
-  assert made.advance._cache_size() == 1
+  assert trainer.advance._cache_size() == 1
 
   # One of them, from the prompts and parameters it was made of.
   key = jax.random.split(jax.random.key(0))[1]
   draw_key = jax.random.split(jax.random.fold_in(key, 20))[0]
   prompts = mazes.draw(draw_key, 20)
   total = tokens = 0
-  shape = transformer_oracle.Shape(4, 2, made.policy.rope_theta)
+  shape = transformer_oracle.Shape(4, 2, trainer.policy.rope_theta)
   for text, *target in zip(prompts.inputs, *prompts.targets, strict=True):
     is_open, start, goal = (np.asarray(x) for x in target)
     answer = maze_oracles.only_answer(is_open, tuple(start), tuple(goal))

@@ -40,29 +40,29 @@ def _config(data_dir, **fields):
 def test_a_run_that_goes_on_ends_with_the_same_bits(pictures, monkeypatch):
   """And it learns, is compiled once, and is what evaluation says."""
   config = _config(pictures)
-  made = training.make_train(config)
+  trainer = training.make_train(config)
   kept, rates = {}, []
-  for step, states, metrics in training.chunks(made, config):
+  for step, states, metrics in training.chunks(trainer, config):
     kept[step] = jax.tree.map(np.array, states)
     rates.append(metrics["pass_rate"].mean())
   assert list(kept) == [8, 16, 24]
   assert rates[-1] > 0.8 > 0.7 > rates[0]
-  assert made.advance._cache_size() == 1
-  again = training.chunks(made, config, states=kept[8])
+  assert trainer.advance._cache_size() == 1
+  again = training.chunks(trainer, config, states=kept[8])
   *_, (_, states, _) = again
   jax.tree.map(np.testing.assert_array_equal, states, kept[24])
   moved = kept[24].params["batch_stats"]["stem_norm"]["mean"]
   assert (moved != 0).all()
 
   # All of the split at once, in NumPy.
-  (whole,) = made.task.stream.split("test", 20, np.arange(20))
+  (whole,) = trainer.task.stream.split("test", 20, np.arange(20))
   params = jax.tree.map(lambda x: x[0], states.params)
   inputs = whole.inputs / np.float32(127.5) - 1
-  logits = np.float64(jax.jit(made.policy.apply)(params, inputs))
+  logits = np.float64(jax.jit(trainer.policy.apply)(params, inputs))
   right = logits[np.arange(20), whole.targets]
   p = np.exp(right) / np.exp(logits).sum(1)
   monkeypatch.setattr(streamed, "_PROMPTS", 8)  # Twenty are not three eights.
-  found = evaluation.make_evaluate(made, (1, 4))("test", states)
+  found = evaluation.make_evaluate(trainer, (1, 4))("test", states)
   expected = {
     "pass@1": p.mean(),
     "pass@4": (1 - (1 - p) ** 4).mean(),
@@ -80,8 +80,8 @@ def test_several_runs_see_the_same_batches(pictures):
   fields |= {"policy.stages": None, "policy.channels": None}
   fields |= {"policy.dtype": None}
   both = _config(pictures, runs=2, **fields)
-  made = training.make_train(both)
-  ((_, states, _),) = training.chunks(made, both)
+  trainer = training.make_train(both)
+  ((_, states, _),) = training.chunks(trainer, both)
   alone = _config(pictures, seed=1, **fields)
   ((_, one, _),) = training.chunks(training.make_train(alone), alone)
   jax.tree.map(
@@ -112,14 +112,14 @@ def test_the_published_setting_has_its_shapes(tfds, tmp_path):
   config = imagenet.get_config()
   config.task.data_name, config.task.data_dir = "tiny", str(tmp_path)
   config.task.eval_size, config.log_every = 1, 4
-  made = training.make_train(config)
+  trainer = training.make_train(config)
   batches = Prompts(
     jax.ShapeDtypeStruct((4, 256, 224, 224, 3), jnp.uint8),
     jax.ShapeDtypeStruct((4, 256), jnp.int32),
   )
-  start_keys, keys = made.keys(np.zeros(1, np.uint32))
-  states = jax.eval_shape(made.start, start_keys, {})
-  after, metrics = jax.eval_shape(made.advance, states, keys, batches)
+  start_keys, keys = trainer.keys(np.zeros(1, np.uint32))
+  states = jax.eval_shape(trainer.start, start_keys, {})
+  after, metrics = jax.eval_shape(trainer.advance, states, keys, batches)
   assert metrics["pass_rate"].shape == (1, 4)
   assert jax.tree.all(
     jax.tree.map(lambda a, b: a.shape == b.shape, states, after)
@@ -156,9 +156,9 @@ def test_a_damaged_image_ends_the_run(pictures, tfds, tmp_path):
   splits = {"train": examples + [(good, 0)] * 4, "validation": [(good, 0)]}
   write(tfds, tmp_path, splits)
   config = _config(str(tmp_path), **{"task.eval_size": 4})
-  made = training.make_train(config)
+  trainer = training.make_train(config)
   with pytest.raises(ValueError, match="cannot read image 40 of split 'train'"):
-    list(training.chunks(made, config))
+    list(training.chunks(trainer, config))
 
 
 def test_a_sweep_of_streamed_data_is_refused(pictures, tmp_path):
@@ -168,11 +168,11 @@ def test_a_sweep_of_streamed_data_is_refused(pictures, tmp_path):
 
 
 def test_a_step_without_its_batch_says_so(pictures):
-  made = training.make_train(_config(pictures))
+  trainer = training.make_train(_config(pictures))
   keys = jax.random.split(jax.random.key(0), 1)
-  states = jax.eval_shape(made.start, keys, {})
+  states = jax.eval_shape(trainer.start, keys, {})
   with pytest.raises(ValueError, match="the host reads the prompts"):
-    jax.eval_shape(made.advance, states, keys)
+    jax.eval_shape(trainer.advance, states, keys)
 
 
 def test_without_the_extra(monkeypatch, pictures):

@@ -17,9 +17,9 @@ from tests.support.configs import short_bandit
 
 
 def _run(config, **kwargs):
-  made = training.make_train(config)
-  *_, last = training.chunks(made, config, **kwargs)
-  return made, last
+  trainer = training.make_train(config)
+  *_, last = training.chunks(trainer, config, **kwargs)
+  return trainer, last
 
 
 @pytest.mark.parametrize("continuous", [False, True])
@@ -33,23 +33,23 @@ def test_one_step_is_the_pseudocode(continuous, order):
       "estimator.baseline": 1 / 6,
     }
   )
-  made = training.make_train(config)
-  state, key = made.init(jax.random.key(3)), jax.random.key(4)
-  after, _ = jax.jit(made.step)(state, key)
+  trainer = training.make_train(config)
+  state, key = trainer.init(jax.random.key(3)), jax.random.key(4)
+  after, _ = jax.jit(trainer.step)(state, key)
 
   draw_key, rollout_key = jax.random.split(jax.random.fold_in(key, 0))
-  prompts = made.task.draw(draw_key, 5)
+  prompts = trainer.task.draw(draw_key, 5)
   table = np.float64(state.params["params"]["logits"])
   gradient = np.zeros_like(table)
   keys = jax.random.split(rollout_key, 5)
   for b, x in enumerate(np.asarray(prompts.inputs)):
     drawn = rollouts.sample(
       keys[b],
-      made.policy,
+      trainer.policy,
       state.params,
       jnp.asarray(table[x]),
       prompts.targets[b],
-      made.task,
+      trainer.task,
       6,
     )
     l = np.float64(drawn.likelihoods)
@@ -74,11 +74,11 @@ def test_one_step_is_the_pseudocode(continuous, order):
 def test_exact_objectives_are_the_mean_of_j(name, value):
   options = {"estimator.order": 3} if name == "exact_maxrl" else {}
   config = short_bandit(**{"estimator.name": name, **options})
-  made = training.make_train(config)
-  loss = make_loss(config, made.task, made.policy)
-  prompts = made.task.splits["train"]
-  logits = jnp.asarray(made.task.policy_options["initial_logits"])
-  params = made.init(jax.random.key(0)).params
+  trainer = training.make_train(config)
+  loss = make_loss(config, trainer.task, trainer.policy)
+  prompts = trainer.task.splits["train"]
+  logits = jnp.asarray(trainer.task.policy_options["initial_logits"])
+  params = trainer.init(jax.random.key(0)).params
   found, _ = loss(params, jax.random.key(0), prompts)
   p = jnp.sum(jax.nn.softmax(logits) * prompts.targets, -1)
   np.testing.assert_allclose(found, -jnp.mean(value(p)), rtol=1e-5)
@@ -137,11 +137,11 @@ def test_same_seed_same_bits():
 
 def test_many_chunks_compile_once():
   config = short_bandit(steps=20)
-  made = training.make_train(config)
+  trainer = training.make_train(config)
   for seeds in ([0], [1]):
-    steps = [step for step, _, _ in training.chunks(made, config, seeds)]
+    steps = [step for step, _, _ in training.chunks(trainer, config, seeds)]
   assert steps == list(range(2, 21, 2))
-  assert made.advance._cache_size() == 1
+  assert trainer.advance._cache_size() == 1
 
 
 def _digits():
@@ -153,20 +153,20 @@ def _digits():
 
 @pytest.mark.parametrize("config", [short_bandit(runs=2), _digits()])
 def test_a_chunk_takes_over_its_states_and_asks_nothing_of_the_host(config):
-  made = training.make_train(config)
+  trainer = training.make_train(config)
   seeds = np.arange(config.runs, dtype=np.uint32)
-  start_keys, keys = made.keys(seeds)
-  states = made.start(start_keys, {})
-  compiled = made.advance.lower(states, keys).compile()
+  start_keys, keys = trainer.keys(seeds)
+  states = trainer.start(start_keys, {})
+  compiled = trainer.advance.lower(states, keys).compile()
   text = compiled.as_text()
   for word in ("callback", "infeed", "outfeed", " send(", " recv("):
     assert word not in text
   size = sum(x.nbytes for x in jax.tree.leaves(states))
   assert compiled.memory_analysis().alias_size_in_bytes == size
   with jax.transfer_guard("disallow"):
-    after, _ = made.advance(states, keys)
+    after, _ = trainer.advance(states, keys)
     with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
-      made.keys(seeds)  # What it would say.
+      trainer.keys(seeds)  # What it would say.
   assert all(x.is_deleted() for x in jax.tree.leaves(states))
   assert int(after.step[0]) == config.log_every
 

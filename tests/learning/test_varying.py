@@ -62,10 +62,10 @@ def _config(**fields):
 
 
 def _final(config, varying=(), **kwargs):
-  made = training.make_train(config, varying=varying)
-  *_, (_, states, metrics) = training.chunks(made, config, **kwargs)
-  found = evaluation.make_evaluate(made, (1, 4))("test", states)
-  assert made.advance._cache_size() == 1
+  trainer = training.make_train(config, varying=varying)
+  *_, (_, states, metrics) = training.chunks(trainer, config, **kwargs)
+  found = evaluation.make_evaluate(trainer, (1, 4))("test", states)
+  assert trainer.advance._cache_size() == 1
   return jax.tree.map(np.asarray, states.params), found | metrics
 
 
@@ -131,12 +131,12 @@ def test_what_cannot_vary_is_refused():
   config = _config(**_BANDIT)
   with pytest.raises(ValueError, match="rollouts: cannot vary"):
     training.make_train(config, varying=["rollouts"])
-  made = training.make_train(config)
+  trainer = training.make_train(config)
   with pytest.raises(ValueError, match=r"hyper: estimator\.order cannot vary"):
-    next(training.chunks(made, config, [0], {"estimator.order": [1]}))
+    next(training.chunks(trainer, config, [0], {"estimator.order": [1]}))
   with pytest.raises(ValueError, match=r"task\.rho: has no effect"):
-    training.make_train(config, made.task, ["task.rho"])
-  assert set(made.init(jax.random.key(0)).hyper) <= may_vary(config)
+    training.make_train(config, trainer.task, ["task.rho"])
+  assert set(trainer.init(jax.random.key(0)).hyper) <= may_vary(config)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,9 @@ def test_what_cannot_vary_is_refused():
 )
 def test_a_value_that_a_config_could_not_have_is_refused(name, values, message):
   config = _config(**_BANDIT)
-  made = training.make_train(config, varying=[name])
+  trainer = training.make_train(config, varying=[name])
   with pytest.raises(ValueError, match=message):
-    next(training.chunks(made, config, [0, 1], {name: values}))
+    next(training.chunks(trainer, config, [0, 1], {name: values}))
 
 
 @pytest.mark.parametrize(

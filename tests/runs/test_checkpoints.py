@@ -22,11 +22,11 @@ def _small():
 def saved(tmp_path_factory):
   """A folder of checkpoints, and the states and notes that went into it."""
   config, folder = _small(), tmp_path_factory.mktemp("run") / "checkpoints"
-  made, kept = training.make_train(config), {}
+  trainer, kept = training.make_train(config), {}
   # Step 20 is the best of all, 40 and 50 are the last.
   scores = {10: 0.1, 20: 0.9, 30: 0.2, 40: 0.3, 50: 0.4}
   with checkpoints.Checkpoints(folder, keep_last=2, keep_best=1) as store:
-    for step, states, _ in training.chunks(made, config):
+    for step, states, _ in training.chunks(trainer, config):
       about = {"log": f"π after {step}", "seconds": step / 3}
       store.save(states, about, scores[step])
       kept[step] = jax.tree.map(np.array, states), about

@@ -32,7 +32,7 @@ def _signalled(monkeypatch, number, at: int):
   """The process gets a signal while it evaluates for the `at`-th time."""
   count, make = 0, evaluation.make_evaluate
 
-  def made(*arguments):
+  def trainer(*arguments):
     evaluate = make(*arguments)
 
     def once(split, states):
@@ -44,7 +44,7 @@ def _signalled(monkeypatch, number, at: int):
 
     return once
 
-  monkeypatch.setattr(evaluation, "make_evaluate", made)
+  monkeypatch.setattr(evaluation, "make_evaluate", trainer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -182,10 +182,10 @@ def test_json_has_null_where_there_is_no_number():
 
 
 def _states_after(config, step, **options):
-  made = training.make_train(config)
-  for done, states, _ in training.chunks(made, config, **options):
+  trainer = training.make_train(config)
+  for done, states, _ in training.chunks(trainer, config, **options):
     if done == step:
-      return made, jax.tree.map(np.asarray, states)
+      return trainer, jax.tree.map(np.asarray, states)
   raise AssertionError(step)
 
 
@@ -202,17 +202,17 @@ def _states_after(config, step, **options):
   ],
 )
 def test_states_of_another_run_are_not_gone_on_with(changes, options, message):
-  made, states = _states_after(small(), 10)
+  trainer, states = _states_after(small(), 10)
   with pytest.raises(ValueError, match=message):
-    next(training.chunks(made, small(**changes), states=states, **options))
+    next(training.chunks(trainer, small(**changes), states=states, **options))
 
 
 def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
   config = small()
-  made = training.make_train(config)
-  run = Resumable(made, config, tmp_path, seeds=[3])
+  trainer = training.make_train(config)
+  run = Resumable(trainer, config, tmp_path, seeds=[3])
   for _ in run.chunks(lambda step, states, metrics: {}):
     pass
-  assert Resumable(made, config, tmp_path, seeds=[3]).step == 60
+  assert Resumable(trainer, config, tmp_path, seeds=[3]).step == 60
   with pytest.raises(ValueError, match=r"seeds = \[0\]: .* seeds \[3\]"):
-    Resumable(made, config, tmp_path)
+    Resumable(trainer, config, tmp_path)

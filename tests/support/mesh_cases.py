@@ -93,16 +93,16 @@ def _on_mesh(config, mesh, steps):
 def train(config, mesh):
   """The parameters, and what was communicated for them, on one mesh."""
   config = _on_mesh(config, mesh, STEPS)
-  made = training.make_train(config)
-  ((_, states, metrics),) = training.chunks(made, config)
+  trainer = training.make_train(config)
+  ((_, states, metrics),) = training.chunks(trainer, config)
   keys = jax.random.split(jax.random.key(0), config.runs)
-  text = made.advance.lower(states, keys).compile().as_text()
+  text = trainer.advance.lower(states, keys).compile().as_text()
   name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
   leaves = {name(p): x for p, x in jax.tree.leaves_with_path(states.params)}
   return {
     "mesh": mesh,
-    "sizes": None if made.layout.mesh is None else made.layout.mesh.shape,
-    "traces": made.advance._cache_size(),
+    "sizes": None if trainer.layout.mesh is None else trainer.layout.mesh.shape,
+    "traces": trainer.advance._cache_size(),
     "params": np.concatenate([*map(np.ravel, leaves.values())]).tolist(),
     "loss": metrics["loss"].tolist(),
     "shards": {
@@ -129,8 +129,8 @@ def sweep(folder: pathlib.Path) -> dict:
   seeds, hyper = program.seeds, program.hyper
   # A number of runs that the devices do not divide.
   few = {name: values[:5] for name, values in hyper.items()}
-  made = training.make_train(config, varying=list(hyper))
-  ((_, states, _),) = training.chunks(made, config, seeds[:5], few)
+  trainer = training.make_train(config, varying=list(hyper))
+  ((_, states, _),) = training.chunks(trainer, config, seeds[:5], few)
   return {
     "size": slices._largest(12),
     "devices": jax.device_count(),

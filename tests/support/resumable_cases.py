@@ -15,5 +15,5 @@ def small(**changes):
 
 def final(config, workdir):
   """What a run would go on from."""
-  made = training.make_train(config)
-  return Resumable(made, config, workdir / "checkpoints")
+  trainer = training.make_train(config)
+  return Resumable(trainer, config, workdir / "checkpoints")

@@ -65,16 +65,16 @@ def main() -> None:
     ours.mesh.data = data
     # At 0.1 a draw that rounding has changed leads elsewhere.
     ours.optimizer.learning_rate = 0.01
-    made = training.make_train(ours)
+    trainer = training.make_train(ours)
     told = {"loss": [], "pass_rate": []}
-    for _, states, metrics in training.chunks(made, ours):  # noqa: B007
+    for _, states, metrics in training.chunks(trainer, ours):  # noqa: B007
       for name, values in told.items():
         values += metrics[name].ravel().tolist()
-    scores = evaluation.make_evaluate(made, (1,))("test", states)
+    scores = evaluation.make_evaluate(trainer, (1,))("test", states)
     leaves = [np.ravel(x) for x in jax.tree.leaves(states.params)]
     row = told | {
-      "sizes": made.layout.mesh and dict(made.layout.mesh.shape),
-      "traces": made.advance._cache_size(),
+      "sizes": trainer.layout.mesh and dict(trainer.layout.mesh.shape),
+      "traces": trainer.advance._cache_size(),
       "params": np.concatenate(leaves).tolist(),
       "scores": [float(x[0]) for x in scores.values()],
     }
