@@ -170,8 +170,8 @@ def _sizes(
       policy.num_kv_heads if isinstance(policy, Sharded) else 1,
     ),
   }
-  found = {axis: config.mesh[axis] for axis in AXES}
-  for axis, size in found.items():
+  sizes = {axis: config.mesh[axis] for axis in AXES}
+  for axis, size in sizes.items():
     field, whole = divided[axis]
     if size is not None and (size < 1 or whole % size):
       what = f"must divide {field} = {whole}"
@@ -179,18 +179,18 @@ def _sizes(
         what = "only the weights of 'transformer' are split"
       raise ValueError(f"mesh.{axis} = {size}: {what}")
   for axis in ("rollouts", "model"):  # Split when that is asked for.
-    found[axis] = found[axis] or 1
+    sizes[axis] = sizes[axis] or 1
   for axis in ("runs", "data"):
-    if found[axis] is None:
-      left = devices // math.prod(size or 1 for size in found.values())
-      found[axis] = _largest_divisor(divided[axis][1], left)
-  needed = math.prod(found.values())
+    if sizes[axis] is None:
+      left = devices // math.prod(size or 1 for size in sizes.values())
+      sizes[axis] = _largest_divisor(divided[axis][1], left)
+  needed = math.prod(sizes.values())
   if needed > devices:
     raise ValueError(
-      f"{_words(found)}: {needed} devices are needed, and there"
+      f"{_words(sizes)}: {needed} devices are needed, and there"
       f" {'is' if devices == 1 else 'are'} {devices}"
     )
-  return tuple(found[axis] for axis in AXES)
+  return tuple(sizes[axis] for axis in AXES)
 
 
 def _words(sizes: dict[str, int]) -> str:

@@ -27,8 +27,8 @@ def all_same(number: int) -> bool:
   """Whether every process has the same number below 2³²; collective."""
   if jax.process_count() == 1:
     return True
-  found = multihost_utils.process_allgather(np.array(number, np.uint32))
-  return bool((found == found[0]).all())
+  numbers = multihost_utils.process_allgather(np.array(number, np.uint32))
+  return bool((numbers == numbers[0]).all())
 
 
 def wait(what: str) -> None:

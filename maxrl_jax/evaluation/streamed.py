@@ -50,11 +50,11 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     parts = layout.size("data")
     # All devices have as many, and a small split is not filled up to 256.
     batch = -(-min(size, _PROMPTS) // parts) * parts
-    found = [
+    batches = [
       jax.tree.map(np.asarray, rates(states.params, states.hyper, prompts))
       for prompts in feeding.split(stream, layout, split, batch)
     ]
-    whole = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *found)
+    whole = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *batches)
     names = [f"pass@{k}" for k in ks] + ["majority", "nll"]
     scores = scored(whole)
     return {name: np.asarray(scores[name]) for name in names}

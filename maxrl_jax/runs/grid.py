@@ -62,13 +62,13 @@ def parse(grid: str | Mapping, config: ConfigDict) -> list[Axis]:
 
 def points(axes: Sequence[Axis]) -> list[dict[str, Any]]:
   """Every combination, the last axis changing fastest."""
-  found = []
+  points = []
   for combination in itertools.product(*(axis.values for axis in axes)):
     point: dict[str, Any] = {}
     for axis, values in zip(axes, combination, strict=True):
       point |= dict(zip(axis.fields, values, strict=True))
-    found.append(point)
-  return found
+    points.append(point)
+  return points
 
 
 def _entries(grid: str | Mapping) -> Iterator[tuple[Sequence[str], Any]]:
@@ -201,8 +201,8 @@ def _of_type(value: Any, wanted: type) -> Any:
       raise ValueError
     return int(float(value))
   if wanted is tuple:
-    found = ast.literal_eval(value) if isinstance(value, str) else value
-    return tuple(found)
+    values = ast.literal_eval(value) if isinstance(value, str) else value
+    return tuple(values)
   if wanted is object:  # A number or a name.
     try:
       return float(value)

@@ -81,8 +81,8 @@ def stream(
 
   shape = (1, image_size, image_size, whole.channels)
   example = Prompts(np.zeros(shape, np.uint8), np.zeros(1, np.int32))
-  found = base.Stream(train, split, sizes, _prepare, example)
-  return found, whole.num_classes
+  images = base.Stream(train, split, sizes, _prepare, example)
+  return images, whole.num_classes
 
 
 def _import_grain() -> None:

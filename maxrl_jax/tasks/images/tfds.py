@@ -213,8 +213,8 @@ def _keys(tfds: Any, info: Any, what: str) -> tuple[str, str, str, int]:
     and image.shape[-1] in _MODES
     and label.num_classes
   ):
-    found = f"under {keys} are {image} and {label}"
-    raise ValueError(f"{what} lacks 8-bit images with classes: {found}")
+    given = f"under {keys} are {image} and {label}"
+    raise ValueError(f"{what} lacks 8-bit images with classes: {given}")
   return *keys, _MODES[image.shape[-1]], label.num_classes
 
 

@@ -106,17 +106,17 @@ def _drawing(
 ) -> Callable[[Any, Array, int], base.Prompts]:
   """(side, key, count) → mazes of one side whose answers fit, compiled."""
 
-  def fits(found: generation.Maze) -> Array:
+  def fits(maze: generation.Maze) -> Array:
     if length >= _longest_answer(size):
       return jnp.array(True)
-    return paths.answer_length(found) <= length
+    return paths.answer_length(maze) <= length
 
   def draw_side(side: Array, key: Array) -> generation.Maze:
     """A maze of that side; all shares that are not held out are one."""
 
     def again(state: Any) -> Array:
-      _, found = state
-      return (_side(found) != side) | ~fits(found)
+      _, maze = state
+      return (_side(maze) != side) | ~fits(maze)
 
     def redraw(state: Any) -> tuple[Array, Any]:
       key, own = jax.random.split(state[0])
@@ -158,8 +158,8 @@ def _check(
     ranges.at_least(1, train_size=train_size)
 
 
-def _side(found: generation.Maze) -> Array:
-  share = generation.fingerprint(found) % _SHARES
+def _side(maze: generation.Maze) -> Array:
+  share = generation.fingerprint(maze) % _SHARES
   return jnp.minimum(share, _TRAIN).astype(jnp.int32)
 
 
@@ -169,8 +169,8 @@ def _check_supply(make: Callable[[Array], Any], size: int, length: int) -> None:
   @jax.jit
   @jax.vmap
   def look(key: Array) -> tuple[Array, Array]:
-    found = make(key)
-    return paths.answer_length(found), _side(found)
+    maze = make(key)
+    return paths.answer_length(maze), _side(maze)
 
   keys = jax.random.split(jax.random.key(1797), 1024)
   needed, sides = map(np.asarray, look(keys))
