@@ -71,7 +71,7 @@ def _introduction(sweep: Sweep) -> list[str]:
     )
   paragraphs.append(f"Command: {about['command']}")
   paragraphs.append(
-    f"Computed on {about['environment']}, revision {about['revision'][:12]}."
+    f"Computed on {about['environment']}, revision {about['revision']}."
     " All numbers are in runs.nc (xarray.open_dataset) and summary.csv."
   )
   return paragraphs

@@ -136,17 +136,22 @@ def environment() -> dict:
 
 def revision() -> str:
   """The commit of this source, with '+' if files differ from it."""
+  try:
+    # An installed package may lie in somebody else's repository.
+    if not _git("ls-files", __file__):
+      return "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return _git("rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
+  except FileNotFoundError:  # No git here.
+    return "unknown"
 
-  def git(*arguments: str) -> str:
-    done = subprocess.run(
-      ["git", *arguments],
-      capture_output=True,
-      text=True,
-      check=False,
-      cwd=pathlib.Path(__file__).parent,
-    )
-    return done.stdout.strip()
 
-  commit = git("rev-parse", "HEAD")
-  changed = git("status", "--porcelain", "--untracked-files=no")
-  return f"{commit}{'+' * bool(changed)}" if commit else "unknown"
+def _git(*arguments: str) -> str:
+  done = subprocess.run(
+    ["git", *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=pathlib.Path(__file__).parent,
+  )
+  return done.stdout.strip()

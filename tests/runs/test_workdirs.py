@@ -1,6 +1,7 @@
 """Folders of runs: which are taken, refused, locked and let go of."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -105,3 +106,21 @@ def test_a_damaged_config_file_is_named(tmp_path):
   (tmp_path / "config.json").write_text('{"steps": 6')
   with pytest.raises(ValueError, match=r"config.json is damaged .* delete it"):
     train_to_folder.train(small(), tmp_path)
+
+
+def test_revision_is_the_commit_of_this_source(tmp_path, monkeypatch):
+  path = pathlib.Path(folders.__file__)
+  head = ["git", "rev-parse", "HEAD"]
+  commit = subprocess.check_output(head, cwd=path.parent, text=True)
+  assert folders.revision().rstrip("+") == commit[:12]
+  # A package installed into another repository is not of its commit.
+  git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+  subprocess.run([*git, "init", "-q", tmp_path], check=True)
+  commit = [*git, "commit", "-q", "--allow-empty", "-m", "theirs"]
+  subprocess.run(commit, cwd=tmp_path, check=True)
+  installed = tmp_path / "folders.py"
+  installed.write_text(path.read_text())
+  monkeypatch.setattr(folders, "__file__", str(installed))
+  assert folders.revision() == "unknown"
+  monkeypatch.setenv("PATH", str(tmp_path))
+  assert folders.revision() == "unknown"

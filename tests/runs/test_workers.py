@@ -53,7 +53,7 @@ def test_processes_with_a_core_each_train_the_same_runs(tmp_path):
 def test_no_process_starts_where_all_runs_are_on_disk(tmp_path, monkeypatch):
   what = _study(seeds=(0,))
   study.train(what.plan(), MEASURE, tmp_path)
-  monkeypatch.setattr(workers.futures, "ProcessPoolExecutor", None)
+  monkeypatch.setattr(workers.multiprocessing, "get_context", None)
   assert study.run(what, tmp_path, workers=2).sizes["run"] == 2
 
 
