@@ -104,15 +104,17 @@ def _order_curve(sweep: Sweep):
 
 
 def _learning_curves(sweep: Sweep):
-  """Validation score against steps, rollouts drawn and wall time."""
-  figure, axes = plotting.axes(columns=3, width=4.0, height=3.3)
+  """Score of a split against steps, rollouts drawn and wall time."""
   data, config = sweep.data, json.loads(sweep.data.attrs["config"])
+  scores = [data[f"{split}_{sweep.score}"] for split in ("validation", "test")]
+  scores = [score for score in scores if "eval_step" in score.dims]
+  if not scores:
+    return None
+  figure, axes = plotting.axes(columns=3, width=4.0, height=3.3)
   steps = data["eval_step"].values
   shown = sweep.methods[:_MOST]
   for method, colour in zip(shown, _colours(shown), strict=True):
-    curve = stats.mean_interval(
-      data[f"validation_{sweep.score}"].values[method.runs]
-    )
+    curve = stats.mean_interval(scores[0].values[method.runs])
     seconds = data["seconds"].values[method.runs].mean()
     scales = (1, _drawn(method, config), seconds / steps[-1])
     for ax, scale in zip(axes, scales, strict=True):
@@ -131,7 +133,7 @@ def _learning_curves(sweep: Sweep):
     ax.set_xlabel(words)
     ax.locator_params(axis="x", nbins=5)
     ax.ticklabel_format(axis="x", scilimits=(-3, 4))
-  axes[0].set_ylabel(f"validation {sweep.score}")
+  axes[0].set_ylabel(str(scores[0].name).replace("_", " "))
   figure.legend(
     *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
   )

@@ -66,8 +66,9 @@ def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
   """
   workdir = path.parent
   if not path.exists():
-    # A process killed at its start may leave these.
-    empty = (".lock", ".writable")
+    # A process killed at its start may leave these; a figure of a sweep trains
+    # its warm-up, in `runs`, to know its studies.
+    empty = (".lock", ".writable", "runs")
     if any(
       p.name not in empty and p.suffix != ".part" for p in workdir.iterdir()
     ):

@@ -4,15 +4,19 @@ On a CPU, small operations gain little from a second core: two processes with a
 core each train two runs sooner than one process with both.
 """
 
+import itertools
 import multiprocessing
 import os
 import pathlib
+import pickle
 import signal
+import sys
+import traceback
 from collections.abc import Sequence
-from concurrent import futures
+from multiprocessing import connection
 from typing import Any
 
-from maxrl_jax.runs import interrupts, progress
+from maxrl_jax.runs import cache, interrupts, progress
 
 
 def cores() -> set[int]:
@@ -36,73 +40,70 @@ def train(
     folder: of finished runs.
     count: number of workers.
   """
-  from maxrl_jax.runs import cache
-
-  missing = sum(len(cache.missing(folder, p.keys)) for p in planned)
+  missing = _missing(planned, folder)
   count = min(count, missing)
   if not count:
     return
   progress.info(f"{progress.counted(missing, 'run')}, {count} at a time")
   spawn = multiprocessing.get_context("spawn")
-  queue = spawn.Queue()
-  for core in sorted(cores()):
-    queue.put(core)
-  with futures.ProcessPoolExecutor(
-    count, mp_context=spawn, initializer=_prepare, initargs=(queue, os.getpid())
-  ) as pool:
-    try:
-      tasks = [pool.submit(_work, what, folder) for _ in range(count)]
-      with progress.bar(total=missing, unit="run", desc="runs") as bar:
-        _wait(tasks, planned, folder, bar, missing)
-    except BaseException:
-      pool.shutdown(wait=False, cancel_futures=True)
-      workers = multiprocessing.active_children()
-      for worker in workers:
-        worker.terminate()
-      for worker in workers:
-        worker.join()  # They save their runs.
-      raise
+  errors = spawn.SimpleQueue()
+  # A pool would terminate all workers once one has ended, with unsaved runs.
+  given = pickle.dumps(what), folder, os.getpid(), errors
+  places = itertools.cycle(sorted(cores()))
+  workers: list[Any] = []
+  try:
+    for core in itertools.islice(places, count):
+      worker = spawn.Process(target=_work, args=(core, *given))
+      worker.start()
+      workers.append(worker)
+    with progress.bar(total=missing, unit="run", desc="runs") as bar:
+      running = [worker.sentinel for worker in workers]
+      while running:
+        connection.wait(running, timeout=2)
+        running = [w.sentinel for w in workers if w.exitcode is None]
+        _raise_failure(workers, errors)
+        bar.update(missing - _missing(planned, folder) - bar.n)
+  finally:
+    for worker in workers:
+      worker.terminate()
+    for worker in workers:
+      worker.join()  # They save their runs.
 
 
-def _wait(
-  tasks: Sequence[futures.Future],
-  planned: Sequence[Any],
-  folder: pathlib.Path,
-  bar: Any,
-  missing: int,
+def _missing(planned: Sequence[Any], folder: pathlib.Path) -> int:
+  return sum(len(cache.missing(folder, p.keys)) for p in planned)
+
+
+def _raise_failure(workers: Sequence[Any], errors: Any) -> None:
+  """Raises the error of a worker that has failed."""
+  codes = [worker.exitcode for worker in workers if worker.exitcode]
+  if not errors.empty():
+    raise errors.get()
+  if interrupts.RESUMABLE in codes:
+    raise interrupts.Stopped("stopped; run the same command again to resume")
+  if codes:
+    raise RuntimeError(f"a worker process died with exit code {codes[0]}")
+
+
+def _work(
+  core: int, pickled: bytes, folder: pathlib.Path, parent: int, errors: Any
 ) -> None:
-  """Shows progress until all workers are done, or one has failed."""
-  from maxrl_jax.runs import cache
-
-  waiting = set(tasks)
-  while waiting:
-    done, waiting = futures.wait(
-      waiting, timeout=2, return_when=futures.FIRST_EXCEPTION
-    )
-    for task in done:
-      task.result()
-    left = sum(len(cache.missing(folder, p.keys)) for p in planned)
-    bar.update(missing - left - bar.n)
-
-
-def _prepare(queue: Any, parent: int) -> None:
-  """Pins a worker to a core, before JAX starts threads."""
+  """Trains the runs of a study that no other worker has."""
   # A terminal sends Ctrl-C to the whole group; the parent's SIGTERM would be a
   # second signal, and end workers before they have saved.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   interrupts.watch_parent(parent, interrupts.terminate)
-  core = queue.get()
-  if hasattr(os, "sched_setaffinity"):  # Linux.
+  if hasattr(os, "sched_setaffinity"):  # Linux; before JAX starts threads.
     os.sched_setaffinity(0, {core})
   progress.set_quiet(True)
-
-
-def _work(what: Any, folder: pathlib.Path) -> None:
-  """Trains the runs of a study that no other worker has."""
   from maxrl_jax.runs import study
 
   try:
+    what = pickle.loads(pickled)
     study.train(what.plan(), what.measure, folder, slice_size=1, wait=False)
   except interrupts.Stopped:
-    # The pool would hand this process its next task.
-    os._exit(interrupts.RESUMABLE)
+    sys.exit(interrupts.RESUMABLE)
+  except Exception as error:
+    error.add_note(traceback.format_exc())
+    errors.put(error)
+    sys.exit(1)

@@ -80,6 +80,26 @@ def test_one_method_that_diverged_spoils_no_figure(tmp_path):
   assert curve.lines[0].get_xdata().tolist() == [1, 8]
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_learning_curves_are_of_the_split_that_is_evaluated(split):
+  """Studies of mazes evaluate the test split, and validation at the end."""
+  axes = _axes("estimator.order=1,8")
+
+  def score(point, seed, of):
+    return 0.2 * seed if of == "validation" else 0.1
+
+  data = data_of(axes, 3, score, bandit.get_config())
+  if split == "test":
+    names = {"validation_pass@1": "test_pass@1"}
+    data = data.rename(names | {v: k for k, v in names.items()})
+  sweep = analyse(data, axes)
+  ax = sweep_figures._learning_curves(sweep).figure.axes[0]
+  assert ax.get_ylabel() == f"{split} pass@1"
+  np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.1, 0.2])
+  sweep = sweep._replace(data=data.isel(eval_step=-1))
+  assert sweep_figures._learning_curves(sweep) is None
+
+
 def test_nll_is_better_when_smaller_and_divergence_is_never_chosen():
   config = bimodal.get_config()
   axes = _axes("optimizer.learning_rate=0.1,0.2,0.3", config)

@@ -51,6 +51,14 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
   ]
 
 
+def test_runs_of_a_warm_up_do_not_make_a_folder_anothers(tmp_path):
+  """A figure of a sweep trains it before its studies are known."""
+  (tmp_path / "runs").mkdir()
+  path = tmp_path / "sweep.json"
+  assert not folders.claim(path, {"steps": 2})
+  assert folders.claim(path, {"steps": 2})
+
+
 def test_what_a_killed_start_leaves_is_nothing(tmp_path):
   for name in (".writable", ".lock", "config.4711.part"):
     (tmp_path / name).write_text("{")
