@@ -20,7 +20,7 @@ if not flags.FLAGS.is_parsed():
 @pytest.mark.parametrize(
   ("given", "message"),
   [
-    ({"processes": 2}, "--processes: means nothing without --distributed"),
+    ({"processes": 2}, "--processes: has no effect without --distributed"),
     ({"distributed": True, "processes": 2}, "--coordinator is missing"),
     (
       {"distributed": True, "processes": 2, "process": 2, "coordinator": "x:1"},
@@ -57,7 +57,7 @@ def test_what_cannot_run_in_several_processes_says_so_at_once(tmp_path):
   ]
   told = (
     "error: --distributed: only experiments.train runs in several processes;"
-    " leave it out: one process uses all devices of its machine\n"
+    " without it one process uses all devices of its machine\n"
   )
   for process in started:
     assert process.communicate(timeout=240) == ("", told)
@@ -68,7 +68,7 @@ def test_what_cannot_run_in_several_processes_says_so_at_once(tmp_path):
 @pytest.mark.parametrize(
   ("flag", "message"),
   [
-    ("--distributed", "--distributed: no cluster is found here"),
+    ("--distributed", "--distributed: no cluster was detected"),
     ("--platform=cuda", "--platform=cuda: Unknown backend cuda"),
   ],
 )

@@ -138,7 +138,7 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(
     *_ends(_start(tmp_path, (_ROOT,) * count)), strict=True
   )
   assert codes == (0,) * count, told
-  assert int(re.search(r"going on from step (\d+)", told[0])[1]) >= 40
+  assert int(re.search(r"resuming from step (\d+)", told[0])[1]) >= 40
   # Only the first writes; Gloo tells of its connections.
   assert not any("{" in words for words in results[1:])
   assert not any(map(str.strip, told[1:]))
@@ -184,7 +184,7 @@ def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
   started[1].send_signal(signal.SIGTERM)
   codes, _, told = zip(*_ends(started), strict=True)
   assert codes == (75, 75), told
-  assert "stopped; the same command goes on" in told[0]
+  assert "run the same command again to resume" in told[0]
   codes, _, told = zip(*_ends(_start(tmp_path)), strict=True)
   assert codes == (0, 0), told
   np.testing.assert_allclose(_final(tmp_path), _final(alone), atol=1e-6)
@@ -233,7 +233,7 @@ def test_each_process_reads_its_own_images_only(tmp_path):
   for folder, rows in zip(folders, (slice(0, 4), slice(4, 8)), strict=True):
     train = {*order[:, rows].ravel(), *np.arange(32, 40)[rows]}
     _write_images(tfds, folder / "data", train, range(8)[rows])
-  options = [f"--config={_ROOT}/tests/streaming_cases.py:data"]
+  options = [f"--config={_ROOT}/tests/support/streaming_cases.py:data"]
   started = _start(tmp_path / "run", folders, options)
   codes, _, told = zip(*_ends(started), strict=True)
   assert codes == (0, 0), told

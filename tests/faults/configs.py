@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from maxrl_jax.learning import training
 from maxrl_jax.runs import folders
 
-FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "default")
+FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "family")
 _INTEGERS = (-(2**31), -1, 0, 1, 2, 3, 5, 17, 200)
 _FLOATS = (-1.0, 0.0, 1e-30, 0.3, 0.5, 1.0, 2.0, 1e30)
 _FLOATS += (float("nan"), float("inf"), -float("inf"))
