@@ -95,7 +95,7 @@ def test_every_way_to_learn_runs(fields):
     ({"estimator.signal": "reward"}, "'maxrl' needs likelihoods in"),
     (
       {"likelihood.smallest_scale": 0.1},
-      "likelihood.smallest_scale = 0.1: means nothing but",
+      "likelihood.smallest_scale = 0.1: has no effect without",
     ),
     (
       {"estimator.name": "mse", "likelihood.learned": "input"}

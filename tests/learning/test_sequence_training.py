@@ -154,7 +154,11 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
       "name = 'cross_entropy': this task has no `log_pass_rate`",
     ),
     ("estimator.name", "exact_rl", "name = 'exact_rl': this task has"),
-    ("estimator.name", "mse", "name = 'mse': this task is no regression"),
+    (
+      "estimator.name",
+      "mse",
+      "name = 'mse': this task is not a regression task",
+    ),
     ("estimator.entropy_bonus", -0.1, "entropy_bonus = -0.1: must be at least"),
     ("estimator.factorized", True, "factorized = True: this task has no"),
     ("policy.name", "mlp", "policy.name = 'mlp': task 'maze' takes"),

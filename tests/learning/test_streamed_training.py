@@ -136,7 +136,10 @@ def test_the_published_setting_has_its_shapes(tfds, tmp_path):
     ({"task.eval_size": 0}, "eval_size = 0: must be at least 1"),
     ({"task.workers": -1}, "workers = -1: must be at least 0"),
     ({"task.image_size": 4}, "sides must be at least 8; set task.image_size"),
-    ({"policy.stages": (1, 1, 1)}, "policy.channels = .*as many as policy.st"),
+    (
+      {"policy.stages": (1, 1, 1)},
+      "policy.channels = .*one entry for each of policy.st",
+    ),
     ({"policy.stages": (1, 0)}, "policy.stages = .*at least 1"),
     ({"policy.stem": "vgg"}, "policy.stem = 'vgg': choose from"),
     ({"policy.dtype": "float16"}, "policy.dtype = 'float16': choose from"),
