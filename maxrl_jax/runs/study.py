@@ -6,32 +6,19 @@ files of runs (`cache`) → data set (`dataset`)
 Runs on disk are not repeated; an interrupted slice resumes, bit-identical.
 """
 
-import contextlib
-import hashlib
-import json
-import math
 import pathlib
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import filelock
-import jax
-import jax.numpy as jnp
-import numpy as np
-import psutil
 import xarray as xr
 from ml_collections import ConfigDict
 
-from maxrl_jax.learning import training
-from maxrl_jax.runs import cache, dataset, files, folders, grid, progress
+from maxrl_jax.runs import cache, dataset, folders, grid, progress
 from maxrl_jax.runs.grid import Axis
 from maxrl_jax.runs.interrupts import until_stopped
-from maxrl_jax.runs.measure import Measure, Measurer
+from maxrl_jax.runs.measure import Measure
 from maxrl_jax.runs.programs import Program, describe, plan
-from maxrl_jax.runs.resume import Resumable
-from maxrl_jax.tasks import Streamed
-
-PATIENCE = 30.0  # Seconds between checkpoints of a slice, at least.
+from maxrl_jax.runs.slices import Slices
 
 
 class Study(NamedTuple):
@@ -177,195 +164,8 @@ def train(
 
     for program, missing in zip(planned, remaining, strict=True):
       if missing:
-        slices = _Slices(program, measure, folder, memory_gib, slice_size, wait)
+        slices = Slices(program, measure, folder, memory_gib, slice_size, wait)
         until_stopped(slices.train(missing), tick)
-
-
-class _Slice(NamedTuple):
-  """Rows of a program, trained together with `size` − len(rows) repetitions."""
-
-  rows: np.ndarray
-  size: int
-
-
-class _Slices:
-  """The runs of one program, slice by slice."""
-
-  def __init__(
-    self,
-    program: Program,
-    measure: Measure,
-    folder: pathlib.Path,
-    memory_gib: float | None,
-    slice_size: int | None,
-    wait: bool,
-  ) -> None:
-    config = _over_devices(program.config, len(program.keys))
-    self.program = program._replace(config=config)
-    self.trainer = training.make_train(config, varying=list(program.hyper))
-    if isinstance(self.trainer.task, Streamed):
-      raise ValueError(
-        f"task.name = {config.task.name!r}: the host reads its prompts; train"
-        " each run with experiments.train"
-      )
-    self._folder, self._memory, self._wait = folder, memory_gib, wait
-    self._slice_size = slice_size
-    self._programs: dict[int, tuple[training.Train, int]] = {}
-    self._measurer = Measurer(self.trainer, config, measure)
-
-  def train(self, missing: set[str]) -> Generator[int, None, None]:
-    """Trains runs by their keys; yields the steps of runs that are done."""
-    for part in self.cut(missing):
-      name = f"unfinished-{_digest(self.program.keys[part.rows], part.size)}"
-      with (
-        contextlib.suppress(filelock.Timeout),
-        cache.exclusive(self._folder / name, wait=self._wait) as unfinished,
-      ):
-        if cache.missing(self._folder, self.program.keys[part.rows]):
-          yield from self._train(part, unfinished)
-
-  def _train(
-    self, part: _Slice, unfinished: pathlib.Path
-  ) -> Generator[int, None, None]:
-    config, keys = self.program.config, self.program.keys[part.rows]
-    record = {"keys": keys.tolist(), "size": part.size}
-    files.write_json(unfinished / "runs.json", record)
-    resumed = Resumable(
-      self._compiled(part.size)[0],
-      config,
-      unfinished / "checkpoints",
-      **self._runs(part),
-    )
-    if resumed.step:
-      yield len(part.rows) * resumed.step
-    chunks = resumed.chunks(
-      self._measurer,
-      patience=PATIENCE,
-      check=False,
-      at_start=self._measurer.at_start,
-    )
-    with contextlib.closing(chunks):
-      for _ in chunks:
-        yield len(part.rows) * config.log_every
-    assert resumed.states is not None
-    final = self._measurer.final(resumed.states)
-    runs = self._measurer.of_runs(resumed.records, final)
-    seconds = np.array(resumed.seconds / len(part.rows))
-    # Without the repetitions that fill the slice up.
-    for key, arrays in zip(keys, runs, strict=False):
-      path = cache.path_of(self._folder, key)
-      files.write_arrays(path, arrays | {"seconds": seconds})
-
-  def cut(self, missing: set[str]) -> list[_Slice]:
-    """Slices that an earlier process left unfinished, then even ones."""
-    keys = self.program.keys.tolist()
-    left, slices = set(missing), []
-    for path in sorted(self._folder.glob("unfinished-*/runs.json")):
-      record = json.loads(path.read_text(encoding="utf-8"))
-      unfinished = set(record["keys"])
-      if unfinished & left and unfinished <= set(keys):
-        rows = np.array([keys.index(key) for key in record["keys"]])
-        slices.append(_Slice(rows, record["size"]))
-        left -= unfinished
-    rows = np.array([row for row, key in enumerate(keys) if key in left], int)
-    if len(rows):
-      size = self._slice_size or self._largest(len(rows))
-      parts = np.split(rows, np.arange(size, len(rows), size))
-      slices += [_Slice(part, size) for part in parts]
-    return slices
-
-  def _largest(self, total: int) -> int:
-    """Runs of a slice such that all slices are about equal and fit."""
-    step = self.trainer.layout.size("runs")
-    budget = free_memory(self._memory)
-    size = _up(total, step)
-    while True:
-      count = math.ceil(total / size)
-      size = _up(math.ceil(total / count), step)
-      need = self._compiled(size)[1]
-      if need <= budget:
-        return size
-      if size == step:
-        raise ValueError(
-          f"memory budget: one run takes {need / 2**30:.2f} GiB and a slice may"
-          f" take {budget / 2**30:.2f}; give more, or a smaller batch"
-        )
-      fitting = int(0.9 * size * budget / need)
-      size = max(step, min(size - 1, fitting) // step * step)
-
-  def _compiled(self, size: int) -> tuple[training.Train, int]:
-    if size not in self._programs:
-      hyper = self.program.hyper
-      self._programs[size] = compile_for(self.trainer, hyper, size)
-    return self._programs[size]
-
-  def _runs(self, part: _Slice) -> dict[str, Any]:
-    """Seeds and hyperparameters of a slice."""
-    padded = np.pad(part.rows, (0, part.size - len(part.rows)), mode="edge")
-    hyper = {name: x[padded] for name, x in self.program.hyper.items()}
-    return {"seeds": self.program.seeds[padded], "hyper": hyper}
-
-
-def _over_devices(config: ConfigDict, total: int) -> ConfigDict:
-  """With `runs` that all devices divide, if there are enough runs."""
-  config = config.copy_and_resolve_references()
-  devices = jax.device_count()
-  config.runs = _up(total, devices) if total >= devices else total
-  return config
-
-
-def _up(number: int, step: int) -> int:
-  return math.ceil(number / step) * step
-
-
-def _digest(keys: np.ndarray, size: int) -> str:
-  text = json.dumps([keys.tolist(), size])
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def free_memory(memory_gib: float | None) -> int:
-  """Bytes that a slice may take; `memory_gib` as in `run`."""
-  stats = jax.devices()[0].memory_stats() or {}
-  if "bytes_limit" in stats:
-    free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return int(0.9 * free if memory_gib is None else memory_gib * 2**30)
-  if memory_gib is None:
-    return psutil.virtual_memory().available // 2
-  used = psutil.Process().memory_info().rss
-  # The rest is for compilation and for memory that is not given back.
-  return int(0.6 * (memory_gib * 2**30 - used))
-
-
-def compile_for(
-  trainer: training.Train, hyper: Mapping[str, np.ndarray], size: int
-) -> tuple[training.Train, int]:
-  """The trainer compiled for this many runs, and the bytes that it needs."""
-  start_keys, keys = trainer.keys(np.zeros(size, np.uint32))
-  shapes = {
-    name: jax.ShapeDtypeStruct((size, *values.shape[1:]), jnp.float32)
-    for name, values in hyper.items()
-  }
-  jitted: Any = trainer  # `start` and `advance` can be lowered.
-  start = jitted.start.lower(start_keys, shapes).compile()
-  states = jax.tree.map(
-    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-    jax.eval_shape(trainer.start, start_keys, shapes),
-    start.output_shardings,
-  )
-  advance = jitted.advance.lower(states, keys).compile()
-  compiled = trainer._replace(start=start, advance=advance)
-  return compiled, max(map(_bytes, (start, advance)))
-
-
-def _bytes(compiled: Any) -> int:
-  """Peak memory of a program."""
-  memory = compiled.memory_analysis()
-  return (
-    memory.argument_size_in_bytes
-    + memory.output_size_in_bytes
-    + memory.temp_size_in_bytes
-    - memory.alias_size_in_bytes
-  )
 
 
 def _describe(program: Program, planned: Sequence[Program]) -> str:

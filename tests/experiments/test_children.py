@@ -10,6 +10,8 @@ import time
 import psutil
 import pytest
 
+from tests.support import stops
+
 _WORK = """
 import os, pathlib, signal, sys, time
 from absl import flags
@@ -44,20 +46,8 @@ if __name__ == "__main__":
 """
 
 
-def _kill(group: int):
-  os.kill(group, signal.SIGKILL)
-
-
-def _ctrl_c(group: int):
-  os.killpg(group, signal.SIGINT)
-
-
-def _terminate(group: int):
-  os.kill(group, signal.SIGTERM)
-
-
 @pytest.mark.long
-@pytest.mark.parametrize("stop", [_kill, _ctrl_c, _terminate])
+@pytest.mark.parametrize("stop", [stops.kill, stops.ctrl_c, stops.terminate])
 def test_children_save_and_stop_with_their_parent(tmp_path, stop):
   """The parent is killed, or a terminal sends Ctrl-C to its whole group."""
   script, state = tmp_path / "parent.py", tmp_path / "state"
@@ -70,7 +60,7 @@ def test_children_save_and_stop_with_their_parent(tmp_path, stop):
   _wait_for(lambda: state.exists() and state.read_text().startswith("at work "))
   worker = psutil.Process(int(state.read_text().split()[-1]))
   stop(parent.pid)
-  assert parent.wait(60) == (75 if stop != _kill else -signal.SIGKILL)
+  assert parent.wait(60) == (75 if stop != stops.kill else -signal.SIGKILL)
   _wait_for(lambda: state.read_text() == "saved")
   worker.wait(timeout=30)
 

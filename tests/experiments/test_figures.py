@@ -62,7 +62,7 @@ def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):
   def train(*_):
     raise AssertionError("trained again")
 
-  monkeypatch.setattr(study, "_Slices", train)
+  monkeypatch.setattr(study, "Slices", train)
   again = next(iter(digit_strings._train(settings, tmp_path).values()))
   assert again.choice == exact.choice and np.isnan(again.scores[1])
 
@@ -154,7 +154,7 @@ def test_a_regression_figure_in_small(tmp_path, monkeypatch):
   for file in files:
     with np.load(file) as arrays:
       assert {f"test/{name}" for name in _METRICS} < set(arrays)
-  monkeypatch.setattr(study, "_Slices", None)
+  monkeypatch.setattr(study, "Slices", None)
   jensen.figure(settings, tmp_path)  # Drawn from the same runs.
 
 

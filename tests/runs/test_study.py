@@ -15,6 +15,7 @@ from maxrl_jax.config import overlay
 from maxrl_jax.learning import training
 from maxrl_jax.runs import cache, dataset, measure, programs, study
 from maxrl_jax.runs.measure import Measure
+from maxrl_jax.runs.slices import Slices
 from tests.support.configs import make_config
 from tests.support.sweep_cases import swept_bandit
 
@@ -60,7 +61,7 @@ def test_a_run_of_a_study_is_the_run_alone(text, tmp_path):
 def _slices(what, folder):
   (program,) = what.plan()
   folder.mkdir(exist_ok=True)
-  return study._Slices(program, what.measure, folder, None, None, True)
+  return Slices(program, what.measure, folder, None, None, True)
 
 
 def _same(data, other, rtol=0.0, atol=0.0):
@@ -74,7 +75,7 @@ def test_slices_fit_the_budget_and_change_nothing(tmp_path, monkeypatch):
   what = _study("estimator.order=1,2,3,4,5;optimizer.learning_rate=0.1,0.2,0.4")
   whole = study.run(what, tmp_path / "whole")
   _, need = _slices(what, tmp_path / "cut")._compiled(30)
-  monkeypatch.setattr(study, "free_memory", lambda _: need // 4)
+  monkeypatch.setattr("maxrl_jax.runs.slices.free_memory", lambda _: need // 4)
   slices = _slices(what, tmp_path / "cut").cut(set(what.plan()[0].keys))
   sizes = {part.size for part in slices}
   assert len(sizes) == 1 and max(sizes) <= 8
@@ -115,7 +116,7 @@ def test_an_unfinished_slice_resumes_with_more_seeds(tmp_path):
 
 
 def test_a_budget_below_one_run_is_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(study, "free_memory", lambda _: 100)
+  monkeypatch.setattr("maxrl_jax.runs.slices.free_memory", lambda _: 100)
   with pytest.raises(ValueError, match="memory budget: one run takes"):
     study.run(_study("estimator.order=1,2"), tmp_path)
 

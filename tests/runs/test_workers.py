@@ -13,6 +13,7 @@ import pytest
 
 from maxrl_jax.runs import cache, study, workers
 from maxrl_jax.runs.measure import Measure
+from tests.support import stops
 from tests.support.sweep_cases import swept_bandit
 
 GRID = "estimator.name=maxrl,grpo"
@@ -105,18 +106,6 @@ def long_study():
   return _study(seeds=(0,), **changes)
 
 
-def _kill(parent: int):
-  os.kill(parent, signal.SIGKILL)
-
-
-def _ctrl_c(parent: int):
-  os.killpg(parent, signal.SIGINT)
-
-
-def _terminate(parent: int):
-  os.kill(parent, signal.SIGTERM)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
   """The runs of `long_study`, without an interruption."""
@@ -126,7 +115,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stop", [_kill, _ctrl_c, _terminate])
+@pytest.mark.parametrize("stop", [stops.kill, stops.ctrl_c, stops.terminate])
 def test_workers_save_and_end_with_their_parent(tmp_path, whole, stop):
   script, runs = tmp_path / "parent.py", tmp_path / "runs"
   script.write_text(_SCRIPT)
@@ -139,7 +128,7 @@ def test_workers_save_and_end_with_their_parent(tmp_path, whole, stop):
   children = psutil.Process(parent.pid).children(recursive=True)
   time.sleep(2)  # Past compilation, into training.
   stop(parent.pid)
-  assert parent.wait(60) == (-signal.SIGKILL if stop == _kill else 75)
+  assert parent.wait(60) == (-signal.SIGKILL if stop == stops.kill else 75)
   assert not psutil.wait_procs(children, timeout=60)[1]
   assert not list(runs.glob("*.npz"))
   assert len(list(runs.glob("unfinished-*/checkpoints/[0-9]*"))) == 2

@@ -20,6 +20,7 @@ from maxrl_jax import config as configuration
 from maxrl_jax.devices.mesh import AXES
 from maxrl_jax.learning import training
 from maxrl_jax.runs import study
+from maxrl_jax.runs.slices import Slices
 
 STEPS = 50
 
@@ -125,7 +126,7 @@ def sweep(folder: pathlib.Path) -> dict:
   what = study.study(config, "estimator.order=1,2,4,7", range(3))
   data = study.run(what, folder)
   (program,) = what.plan()
-  slices = study._Slices(program, what.measure, folder, None, None, True)
+  slices = Slices(program, what.measure, folder, None, None, True)
   seeds, hyper = program.seeds, program.hyper
   # A number of runs that the devices do not divide.
   few = {name: values[:5] for name, values in hyper.items()}
