@@ -21,15 +21,19 @@ class Stopped(Exception):
 
 
 class Interruptions:
-  """Records signals inside the context; a second one ends the process.
+  """Records signals inside the context; a repeated one ends the process.
 
-  A signal that is ignored stays so: workers leave Ctrl-C to their parent.
+  Signals within a second are one request: a service manager sends SIGTERM to a
+  worker and to its parent, which then sends it to the worker. A signal that is
+  ignored stays so: workers leave Ctrl-C to their parent.
   """
 
   _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+  _ONE_REQUEST = 1.0  # Seconds.
 
   def __enter__(self) -> "Interruptions":
     self.asked_to_stop = False
+    self._asked_at = 0.0
     before = {s: signal.getsignal(s) for s in self._SIGNALS}
     self._before = {s: b for s, b in before.items() if b != signal.SIG_IGN}
     for number in self._before:
@@ -38,13 +42,17 @@ class Interruptions:
 
   def _note(self, number: int, frame: Any) -> None:
     del frame
+    if self.asked_to_stop:
+      if time.monotonic() > self._asked_at + self._ONE_REQUEST:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+      return
     self.asked_to_stop = True
+    self._asked_at = time.monotonic()
     name = signal.Signals(number).name
     progress.warn(
       f"\n{name}: stopping after this chunk; repeat to stop at once"
     )
-    for each in self._before:
-      signal.signal(each, signal.SIG_DFL)
 
   def __exit__(self, *_: Any) -> None:
     for number, handler in self._before.items():

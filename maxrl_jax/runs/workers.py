@@ -89,8 +89,7 @@ def _work(
   core: int, pickled: bytes, folder: pathlib.Path, parent: int, errors: Any
 ) -> None:
   """Trains the runs of a study that no other worker has."""
-  # A terminal sends Ctrl-C to the whole group; the parent's SIGTERM would be a
-  # second signal, and end workers before they have saved.
+  # A terminal sends Ctrl-C to the whole group; the parent passes it on.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   interrupts.watch_parent(parent, interrupts.terminate)
   if hasattr(os, "sched_setaffinity"):  # Linux; before JAX starts threads.

@@ -232,7 +232,7 @@ def _wrong(tmp_path):
     # GSM8K.
     ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),
     ((*gsm8k, "--order=17"), "order = 17: must be an integer from 1 to 16"),
-    ((*gsm8k, "--order=2", "--estimator=grpo"), "order = 2: means nothing to"),
+    ((*gsm8k, "--order=2", "--estimator=grpo"), "order = 2: has no effect on"),
     ((*gsm8k, "--prompts=3"), "micro_batch = 4: must divide prompts = 3"),
     ((*gsm8k, "--prompts=4"), "prompts = 4: the data set has 3 problems"),
     (

@@ -10,7 +10,7 @@ import uuid
 import numpy as np
 import pytest
 
-from maxrl_jax.estimators import ESTIMATORS
+from maxrl_jax.estimators import ESTIMATORS, Estimator
 from maxrl_jax.integrations import groups
 from maxrl_jax.integrations.groups import advantages
 from tests.support import oracles
@@ -191,7 +191,7 @@ def test_number_of_compilations_is_bounded(monkeypatch):
     traces.append(likelihoods.shape)
     return ESTIMATORS["rloo"](likelihoods, mask=mask)
 
-  monkeypatch.setitem(ESTIMATORS, "counted", counted)
+  monkeypatch.setitem(ESTIMATORS, "counted", Estimator(counted))
   rng = np.random.default_rng(0)
   for _ in range(200):
     sizes = rng.integers(2, 17, rng.integers(1, 33))

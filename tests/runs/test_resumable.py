@@ -151,11 +151,18 @@ def test_the_best_policy_is_given_back(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, run.best(), kept[40])
 
 
-def test_a_second_signal_is_not_kept():
+def test_a_repeated_signal_ends_the_process(monkeypatch):
+  """After a second: a group and a parent may both pass on one request."""
   before = signal.getsignal(signal.SIGINT)
+  ends = []
   with Interruptions() as interruptions:
     os.kill(os.getpid(), signal.SIGINT)
     assert interruptions.asked_to_stop
+    os.kill(os.getpid(), signal.SIGTERM)  # Would end pytest.
+    monkeypatch.setattr(Interruptions, "_ONE_REQUEST", -1.0)
+    monkeypatch.setattr(os, "kill", lambda *signalled: ends.append(signalled))
+    signal.raise_signal(signal.SIGTERM)
+    assert ends == [(os.getpid(), signal.SIGTERM)]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
   assert signal.getsignal(signal.SIGINT) == before
 

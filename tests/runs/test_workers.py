@@ -115,7 +115,9 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stop", [stops.kill, stops.ctrl_c, stops.terminate])
+@pytest.mark.parametrize(
+  "stop", [stops.kill, stops.ctrl_c, stops.terminate, stops.terminate_group]
+)
 def test_workers_save_and_end_with_their_parent(tmp_path, whole, stop):
   script, runs = tmp_path / "parent.py", tmp_path / "runs"
   script.write_text(_SCRIPT)
@@ -126,7 +128,6 @@ def test_workers_save_and_end_with_their_parent(tmp_path, whole, stop):
   )
   _wait_for(lambda: len(list(runs.glob("unfinished-*/runs.json"))) == 2)
   children = psutil.Process(parent.pid).children(recursive=True)
-  time.sleep(2)  # Past compilation, into training.
   stop(parent.pid)
   assert parent.wait(60) == (-signal.SIGKILL if stop == stops.kill else 75)
   assert not psutil.wait_procs(children, timeout=60)[1]

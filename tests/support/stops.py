@@ -12,5 +12,9 @@ def ctrl_c(command: int):
   os.killpg(command, signal.SIGINT)
 
 
+def terminate_group(command: int):
+  os.killpg(command, signal.SIGTERM)
+
+
 def terminate(command: int):
   os.kill(command, signal.SIGTERM)

@@ -52,7 +52,7 @@ def test_noise_that_x_tells_and_noise_that_it_does_not():
 
 
 def test_bimodal_targets_have_two_modes():
-  _, target = _drawn("bimodal", plus=0.7, noise=0.4)
+  _, target = _drawn("bimodal", positive_probability=0.7, noise=0.4)
   f = target.clean / 0.4
   assert f.min() >= 1.5 and f.max() <= 2.5
   plus = np.abs(target.y - f) < np.abs(target.y + f)
@@ -112,8 +112,8 @@ def test_diabetes_is_real_and_split_once():
     ("teacher", {"snr": 0.0}, "snr = 0.0"),
     ("teacher", {"kind": "cubic"}, "kind = 'cubic': choose from"),
     ("teacher", {"dim": 0}, "dim = 0"),
-    ("heteroscedastic", {"quietest": 3.0}, "quietest = 3.0"),
-    ("bimodal", {"plus": 1.0}, "plus = 1.0"),
+    ("heteroscedastic", {"min_sigma": 3.0}, "min_sigma = 3.0"),
+    ("bimodal", {"positive_probability": 1.0}, "positive_probability = 1.0"),
     ("bimodal", {"noise": -1.0}, "noise = -1.0"),
     ("bag_of_words", {"rho": 0.0}, "rho = 0.0"),
     ("in_context", {"context": 0}, "context = 0"),
