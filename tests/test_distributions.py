@@ -76,15 +76,15 @@ def test_search_equals_numpys(size):
   cdf = np.cumsum(values / values.sum()).astype(np.float32)
   x = np.concatenate([cdf, np.nextafter(cdf, 0), np.nextafter(cdf, 2), [0]])
   expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
-  found = jax.jit(distributions._search)(cdf, np.float32(x))
-  np.testing.assert_array_equal(found, expected)
+  computed = jax.jit(distributions._search)(cdf, np.float32(x))
+  np.testing.assert_array_equal(computed, expected)
 
 
 @pytest.mark.parametrize("size", [5, 1000, 32 * 1024 + 1, 100_000])
 def test_cumulative_sum_equals_numpys(size):
   x = np.random.default_rng(size).exponential(size=size).astype(np.float32)
-  found = jax.jit(distributions._cumulative_sum)(x)
-  np.testing.assert_allclose(found, np.cumsum(np.float64(x)), rtol=1e-6)
+  computed = jax.jit(distributions._cumulative_sum)(x)
+  np.testing.assert_allclose(computed, np.cumsum(np.float64(x)), rtol=1e-6)
 
 
 def test_cumulative_sum_uses_no_large_triangular_matrix():

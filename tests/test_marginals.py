@@ -37,9 +37,9 @@ def test_marginals_of_normal_policies_are_integrals(name):
   policy = Components(*map(jnp.array, (np.log(weights), means, scales)))
   targets = np.array([-2.0, 0.1, 3.0])
   values, cdfs = _marginals(name)(targets, policy)
-  for target, found, cdf in zip(targets, values, cdfs, strict=True):
+  for target, actual, cdf in zip(targets, values, cdfs, strict=True):
     p = _integral(name, target, weights, means, scales, reference.pdf)
-    assert float(found) + noise.log_ceiling == pytest.approx(
+    assert float(actual) + noise.log_ceiling == pytest.approx(
       np.log(p), abs=1e-4
     )
     below = _integral(name, target, weights, means, scales, reference.cdf)
@@ -66,9 +66,9 @@ def test_marginals_of_atoms_are_sums(name):
   policy = Components(jnp.array(np.log(weights)), jnp.array(values))
   targets = np.array([-0.5, 0.1])
   values_at, cdfs = _marginals(name)(targets, policy)
-  for target, found, cdf in zip(targets, values_at, cdfs, strict=True):
+  for target, actual, cdf in zip(targets, values_at, cdfs, strict=True):
     p = np.sum(weights * reference.pdf(target - values))
-    assert float(found) + noise.log_ceiling == pytest.approx(
+    assert float(actual) + noise.log_ceiling == pytest.approx(
       np.log(p), abs=1e-5
     )
     expected = np.sum(weights * reference.cdf(target - values))
@@ -92,8 +92,8 @@ def _value_and_slopes(make, scale, residual, policy_scale=1.0, **options):
   One program for all scales of a noise model.
   """
   numbers = map(jnp.float32, (scale, residual, policy_scale))
-  found = _found(make, tuple(options.items()), *numbers)
-  value, slopes = jax.tree.map(float, found)
+  actual = _found(make, tuple(options.items()), *numbers)
+  value, slopes = jax.tree.map(float, actual)
   return value, slopes
 
 

@@ -65,8 +65,8 @@ def traced(make, parameter, p):
   p, parameter = np.asarray(p), np.asarray(parameter, float)
   dtype = jax.dtypes.canonicalize_dtype(p.dtype)
   padded = np.resize(p, len(PASS_RATES)).astype(dtype)
-  found = _traced(make, parameter.astype(dtype), padded)
-  return [x[: len(p)] for x in map(np.asarray, found)]
+  computed = _traced(make, parameter.astype(dtype), padded)
+  return [x[: len(p)] for x in map(np.asarray, computed)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -115,8 +115,8 @@ def test_value_weight_and_slope_are_accurate_to_rounding(case, dtype):
 )
 def test_pass_rate_of_zero(case, value, weight, slope):
   make, parameter, _ = CASES[case]
-  found = np.ravel(traced(make, parameter, np.zeros(1)))
-  np.testing.assert_allclose(found, [value, weight, slope], rtol=1e-6)
+  computed = np.ravel(traced(make, parameter, np.zeros(1)))
+  np.testing.assert_allclose(computed, [value, weight, slope], rtol=1e-6)
 
 
 def test_grpo_by_hand():

@@ -26,6 +26,8 @@ from maxrl_jax.learning.update import TrainState
 from maxrl_jax.tasks import RegressionTask, Streamed, Task
 
 Array = jax.Array
+# Keeps the keys of runs apart from those of data; any large number would do.
+_RUN = 0x72756E
 
 
 class Train(NamedTuple):
@@ -105,8 +107,12 @@ def make_train(
 
 
 def _keys(seed: Array) -> tuple[Array, Array]:
-  """Keys of a run: for its start, and for its steps."""
-  return tuple(jax.random.split(jax.random.key(seed)))
+  """Keys of a run: for its start, and for its steps.
+
+  Fixed splits come from key(task_seed) and split(key)[i] = fold_in(key, i):
+  runs with the same seed must not.
+  """
+  return tuple(jax.random.split(jax.random.fold_in(jax.random.key(seed), _RUN)))
 
 
 def make_advance(

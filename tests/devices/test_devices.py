@@ -55,12 +55,12 @@ def test_what_cannot_run_in_several_processes_says_so_at_once(tmp_path):
     )
     for name, options in _ALONE.items()
   ]
-  told = (
+  printed = (
     "error: --distributed: only experiments.train runs in several processes;"
     " without it one process uses all devices of its machine\n"
   )
   for process in started:
-    assert process.communicate(timeout=240) == ("", told)
+    assert process.communicate(timeout=240) == ("", printed)
     assert process.returncode == 2
   assert not list(tmp_path.iterdir())
 

@@ -70,11 +70,11 @@ def _start(workdir: pathlib.Path, folders=(_ROOT,) * 2, options=_BANDIT):
 def _ends(started) -> list[tuple[int, str, str]]:
   """Exit codes and what was printed; none may outlive the test."""
   try:
-    found = [process.communicate(timeout=240) for process in started]
+    actual = [process.communicate(timeout=240) for process in started]
   finally:
     for process in started:
       process.kill()
-  return [(p.returncode, *f) for p, f in zip(started, found, strict=True)]
+  return [(p.returncode, *f) for p, f in zip(started, actual, strict=True)]
 
 
 def _bandit():
@@ -126,24 +126,24 @@ def test_a_run_goes_on_after_one_of_its_processes_was_killed(
   _wait_for_checkpoint(tmp_path, started)
   started[-1].send_signal(signal.SIGKILL)
   begun = time.time()
-  codes, _, told = zip(*_ends(started), strict=True)
+  codes, _, message = zip(*_ends(started), strict=True)
   assert time.time() - begun < 60
-  assert codes == (75,) * (count - 1) + (-signal.SIGKILL,), told
-  for words in told[:-1]:
+  assert codes == (75,) * (count - 1) + (-signal.SIGKILL,), message
+  for words in message[:-1]:
     assert devices.GONE in words
     assert "Traceback" not in words
   assert not (tmp_path / "summary.json").exists()
 
-  codes, results, told = zip(
+  codes, results, message = zip(
     *_ends(_start(tmp_path, (_ROOT,) * count)), strict=True
   )
-  assert codes == (0,) * count, told
-  assert int(re.search(r"resuming from step (\d+)", told[0])[1]) >= 40
+  assert codes == (0,) * count, message
+  assert int(re.search(r"resuming from step (\d+)", message[0])[1]) >= 40
   # Only the first writes; Gloo tells of its connections.
   assert not any("{" in words for words in results[1:])
-  assert not any(map(str.strip, told[1:]))
+  assert not any(map(str.strip, message[1:]))
   np.testing.assert_allclose(_final(tmp_path), _final(alone), atol=1e-6)
-  for a, b in zip(_told(tmp_path), _told(alone), strict=True):
+  for a, b in zip(_outputs(tmp_path), _outputs(alone), strict=True):
     assert a.keys() == b.keys() and a.get("step") == b.get("step")
     for key in a.keys() - {"seconds"}:
       np.testing.assert_allclose(a[key], b[key], atol=1e-5, err_msg=key)
@@ -157,18 +157,18 @@ def test_one_that_falls_silent_is_given_up(frozen, tmp_path):
   _wait_for_checkpoint(tmp_path, started)
   started[frozen].send_signal(signal.SIGSTOP)
   try:
-    _, told = started[1 - frozen].communicate(timeout=120)
+    _, message = started[1 - frozen].communicate(timeout=120)
   finally:
     started[frozen].send_signal(signal.SIGCONT)
-  assert started[1 - frozen].returncode == 75, told
-  assert devices.GONE in told
+  assert started[1 - frozen].returncode == 75, message
+  assert devices.GONE in message
   # It wakes up, and finds itself alone.
-  code, _, told = _ends(started)[frozen]
-  assert code == 75, told
-  assert devices.GONE in told
+  code, _, message = _ends(started)[frozen]
+  assert code == 75, message
+  assert devices.GONE in message
 
 
-def _told(workdir: pathlib.Path) -> list[dict]:
+def _outputs(workdir: pathlib.Path) -> list[dict]:
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   return [
     json.loads(x) for x in (*lines, (workdir / "summary.json").read_text())
@@ -182,11 +182,11 @@ def test_all_processes_stop_where_one_is_asked_to(tmp_path, alone):
     assert all(process.poll() is None for process in started), _ends(started)
     time.sleep(0.01)
   started[1].send_signal(signal.SIGTERM)
-  codes, _, told = zip(*_ends(started), strict=True)
-  assert codes == (75, 75), told
-  assert "run the same command again to resume" in told[0]
-  codes, _, told = zip(*_ends(_start(tmp_path)), strict=True)
-  assert codes == (0, 0), told
+  codes, _, message = zip(*_ends(started), strict=True)
+  assert codes == (75, 75), message
+  assert "run the same command again to resume" in message[0]
+  codes, _, message = zip(*_ends(_start(tmp_path)), strict=True)
+  assert codes == (0, 0), message
   np.testing.assert_allclose(_final(tmp_path), _final(alone), atol=1e-6)
 
 
@@ -235,8 +235,8 @@ def test_each_process_reads_its_own_images_only(tmp_path):
     _write_images(tfds, folder / "data", train, range(8)[rows])
   options = [f"--config={_ROOT}/tests/support/streaming_cases.py:data"]
   started = _start(tmp_path / "run", folders, options)
-  codes, _, told = zip(*_ends(started), strict=True)
-  assert codes == (0, 0), told
+  codes, _, message = zip(*_ends(started), strict=True)
+  assert codes == (0, 0), message
 
   ((_, states, _),) = training.chunks(trainer, config)
   alone = _flat(states.params)
@@ -270,8 +270,10 @@ def _write_images(tfds, root: pathlib.Path, train, test) -> None:
 def test_a_mistake_in_one_process_ends_all(tmp_path):
   """Here a folder that belongs to another config."""
   (tmp_path / "config.json").write_text("{}")
-  (code, _, told), (other, _, words) = _ends(_start(tmp_path))
+  (code, _, message), (other, _, words) = _ends(_start(tmp_path))
   assert (
-    code == 2 and "holds another experiment" in told and "Traceback" not in told
+    code == 2
+    and "holds another experiment" in message
+    and "Traceback" not in message
   )
   assert other == 75 and devices.GONE in words

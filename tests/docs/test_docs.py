@@ -28,8 +28,8 @@ _GUIDES = {f"docs/{name}.md" for name in ("choosing", "tutorial", "your_own")}
 
 def _python_blocks(text: str) -> list[tuple[int, str]]:
   """Each with the number of lines before it."""
-  found = re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S)
-  return [(text[: m.start(1)].count("\n"), m.group(1)) for m in found]
+  actual = re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S)
+  return [(text[: m.start(1)].count("\n"), m.group(1)) for m in actual]
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def _commands(text: str) -> list[str]:
   text = re.sub(r"\\\n\s*", " ", text)
   spans = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
   lines = [*text.splitlines(), *(" ".join(span.split()) for span in spans)]
-  found = [re.search(r"python -m ([^`#]+)", line) for line in lines]
+  actual = [re.search(r"python -m ([^`#]+)", line) for line in lines]
   ours = ("experiments.", "benchmarks.", "tests.")
-  commands = [match.group(1) for match in found if match]
+  commands = [match.group(1) for match in actual if match]
   return [command for command in commands if command.startswith(ours)]
 
 

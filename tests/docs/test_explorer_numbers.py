@@ -106,8 +106,8 @@ def grid():
 
 def test_means_and_variances_are_exact(explorer):
   settings = list(grid())
-  found = of_each(explorer, "maths.moments", settings)
-  for s, m in zip(settings, found, strict=True):
+  actual = of_each(explorer, "maths.moments", settings)
+  for s, m in zip(settings, actual, strict=True):
     mean, variance = exact_moments(s)
     assert mean == exact_weight(s)
     # Rounding is relative to ŵ itself, of which mean or variance can be small.
@@ -121,8 +121,8 @@ def test_means_and_variances_are_exact(explorer):
 
 def test_chances_are_binomial(explorer):
   settings = [case("rloo", N, p=p) for N in (2, 1024) for p in (1e-4, 0.3, 1)]
-  found = of_each(explorer, "({N, p}) => maths.binomial(N, p)", settings)
-  for s, chances in zip(settings, found, strict=True):
+  actual = of_each(explorer, "({N, p}) => maths.binomial(N, p)", settings)
+  for s, chances in zip(settings, actual, strict=True):
     p, N = Fraction(s["p"]), s["N"]
     for K in {0, 1, 2, N // 3, N - 1, N}:
       exact = math.comb(N, K) * p**K * (1 - p) ** (N - K)
@@ -156,8 +156,8 @@ def test_advantages_are_those_of_the_library(explorer, x64, N):
   settings += [case(name, N) for name in OWN_BASELINE]
   settings += [case("pass_at_k", N, k) for k in (1, N)]
   expected += [*own, *passes]
-  found = of_each(explorer, "maths.advantages", settings)
-  for got, wanted in zip(found, expected, strict=True):
+  actual = of_each(explorer, "maths.advantages", settings)
+  for got, wanted in zip(actual, expected, strict=True):
     for K, l in enumerate(groups):
       each = np.where(l, got["right"][K], got["wrong"][K])
       np.testing.assert_allclose(each, wanted[K], rtol=1e-12, atol=1e-14)
@@ -183,8 +183,8 @@ def test_likelihoods_between_have_the_advantages_of_the_library(explorer, x64):
   settings += [case(name, 8) for name in OWN_BASELINE]
   expected = library(l)
   function = f"s => graded.advantages({l.tolist()}, s)"
-  found = of_each(explorer, function, settings)
-  np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+  actual = of_each(explorer, function, settings)
+  np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-12)
   nothing = of_each(
     explorer, "s => graded.advantages([0, 0], s)", settings[-2:]
   )

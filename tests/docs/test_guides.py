@@ -54,12 +54,12 @@ def test_blocks_print_what_is_shown(name, tmp_path, monkeypatch):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
       exec(compile(code, f"{name}.md", "exec"), namespace)
     if shown:
-      found = printed.getvalue()
-      assert re.sub(_NUMBER, "#", found).split() == (
+      actual = printed.getvalue()
+      assert re.sub(_NUMBER, "#", actual).split() == (
         re.sub(_NUMBER, "#", shown).split()
       )
       np.testing.assert_allclose(
-        [float(x) for x in re.findall(_NUMBER, found)],
+        [float(x) for x in re.findall(_NUMBER, actual)],
         [float(x) for x in re.findall(_NUMBER, shown)],
         rtol=0.03,
         atol=0.01,
@@ -162,6 +162,6 @@ def test_the_noise_of_choosing_is_that_of_all_outcomes(order, p):
   exec(_blocks("choosing")[0][0], namespace)
   length, deviation = namespace["moments"](p, order, 6)
   chances = np.array([p / 2, p / 2, (1 - p) / 2, (1 - p) / 2])
-  found = _moments(chances, order)
-  np.testing.assert_allclose(np.linalg.norm(found.mean), length, rtol=1e-4)
-  np.testing.assert_allclose(found.variance**0.5, deviation, rtol=1e-4)
+  actual = _moments(chances, order)
+  np.testing.assert_allclose(np.linalg.norm(actual.mean), length, rtol=1e-4)
+  np.testing.assert_allclose(actual.variance**0.5, deviation, rtol=1e-4)

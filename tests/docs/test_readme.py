@@ -35,10 +35,10 @@ def test_the_layout_is_that_of_the_tree():
 
 def _inside(folder: str) -> set[str]:
   """Modules and folders of Python, and the documentation."""
-  found = set()
+  actual = set()
   for path in (_ROOT / folder).iterdir():
     if path.suffix == ".py" and path.name != "__init__.py":
-      found.add(path.name)
+      actual.add(path.name)
     if path.name == "docs" or (path.is_dir() and any(path.glob("*.py"))):
-      found.add(f"{path.name}/")
-  return found
+      actual.add(f"{path.name}/")
+  return actual

@@ -211,7 +211,7 @@ def test_formulas_are_drawn(site, browser):
 def test_search_finds(site, browser):
   page = browser.new_page(offline=True)
   page.goto((site / "search.html").as_uri() + "?q=maxrl_paper")
-  found = page.locator("#search-results li")
-  found.first.wait_for(timeout=10_000)
-  assert found.count() > 1
+  actual = page.locator("#search-results li")
+  actual.first.wait_for(timeout=10_000)
+  assert actual.count() > 1
   page.close()

@@ -49,8 +49,8 @@ def test_a_power_is_a_mixture_of_orders(alpha):
     step * exact.maxrl(order, p) for order, step in enumerate(steps, 1)
   )
   assert exact.series(a, p) == mixture
-  found = objectives.power(float(alpha)).coefficients(T)
-  np.testing.assert_allclose(found, np.array(a, float), rtol=1e-5)
+  actual = objectives.power(float(alpha)).coefficients(T)
+  np.testing.assert_allclose(actual, np.array(a, float), rtol=1e-5)
 
 
 def test_a_ceiling_too_high_divides_the_order():
@@ -110,8 +110,8 @@ def test_what_grpo_weighs_in_finite_groups(x64):
   """Bernstein coefficients √((N−c−1)/(c+1)) + √(c/(N−c)): RL at N = 2."""
   for N in (2, 3, 8):
     groups = 1.0 * (np.arange(N) < np.arange(N + 1)[:, None])
-    found = np.asarray(jax.jit(jax.vmap(estimators.grpo))(groups))
-    coefficients = found[1:, 0] - found[:-1, -1]
+    actual = np.asarray(jax.jit(jax.vmap(estimators.grpo))(groups))
+    coefficients = actual[1:, 0] - actual[:-1, -1]
     c = np.arange(N)
     expected = np.sqrt((N - c - 1) / (c + 1)) + np.sqrt(c / (N - c))
     np.testing.assert_allclose(coefficients, expected, rtol=1e-12)

@@ -44,8 +44,8 @@ def test_half_as_many_nodes_as_rollouts_and_no_fewer(N):
 def test_what_the_benchmark_compares_is_the_same_quantity(name):
   l = np.array([0.5, 0.25, 0.875, 0.125, 0.5])
   expected = [exact.loo_means([*map(Fraction, l)], k) for k in range(5)]
-  found = conditioning.SUBTRACTIVE[name](l)
-  np.testing.assert_allclose(found.T, np.array(expected, float), rtol=1e-12)
+  actual = conditioning.SUBTRACTIVE[name](l)
+  np.testing.assert_allclose(actual.T, np.array(expected, float), rtol=1e-12)
   for j in range(5):
     rational = conditioning.exact_means(l, j)
     assert rational == [row[j] for row in expected]

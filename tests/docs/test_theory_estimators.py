@@ -126,9 +126,9 @@ def test_the_library_computes_the_definitions(values, x64):
   l = np.array(groups, float)
 
   def check(estimator, rational):
-    found = jax.jit(jax.vmap(estimator))(l)
+    actual = jax.jit(jax.vmap(estimator))(l)
     expected = np.array([rational([*map(Fraction, g)]) for g in groups], float)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-13)
 
   def maxrl(l):
     orders = jnp.arange(1, N)

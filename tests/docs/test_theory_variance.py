@@ -60,13 +60,13 @@ def formula(policy, values, N, T, centred):
 def test_the_variance_is_a_sum_over_the_number_of_successes(N, values):
   for T in range(1, N + 1):
     for method in (exact.plain, exact.centred)[: 2 if T < N else 1]:
-      found = exact.moments(
+      actual = exact.moments(
         functools.partial(method, a=[1] * T), exact.POLICY, values, N
       )
       expected = formula(
         exact.POLICY, values, N, T, centred=method is exact.centred
       )
-      assert found.variance == expected
+      assert actual.variance == expected
 
 
 @every_value
@@ -155,9 +155,9 @@ def scaled_changes(policy, values, T):
 @pytest.mark.parametrize("T", [1, 4, 16])
 def test_when_centring_helps(T, policy, values):
   policy = fractions(policy)
-  found, limit = scaled_changes(policy, values, T)
-  assert found == pytest.approx(limit, rel=0.2, abs=0.01)
-  assert (found > 0) == (limit > 0)
+  actual, limit = scaled_changes(policy, values, T)
+  assert actual == pytest.approx(limit, rel=0.2, abs=0.01)
+  assert (actual > 0) == (limit > 0)
 
 
 def rare(values=(1, 1, 0, 0)):

@@ -86,10 +86,10 @@ def test_maxrl_is_unbiased_at_every_order_with_every_baseline(dtype, N, x64):
 
     return jax.vmap(at, out_axes=1)(orders).T  # [baselines, orders, N]
 
-  found = expected_gradients(every, values.astype(dtype), N)
+  actual = expected_gradients(every, values.astype(dtype), N)
   exact = exact_gradients(objectives.maxrl, orders, values)
   for i in range(len(BASELINES)):
-    assert_same(found[:, i], exact)
+    assert_same(actual[:, i], exact)
 
 
 def test_maxrl_is_unbiased_by_every_method(x64):
@@ -125,10 +125,10 @@ def test_pass_at_k_is_unbiased(k, x64):
     )
     return jnp.stack([*calls])
 
-  found = expected_gradients(both, VALUES, 4)
+  actual = expected_gradients(both, VALUES, 4)
   exact = exact_gradient(objectives.pass_at_k, k)
   for i in range(2):
-    assert_same(found[:, i], exact)
+    assert_same(actual[:, i], exact)
 
 
 @pytest.mark.parametrize("a", [[2.0], [0.0, 1.5], [1.0, 0.5, 2.0, 0.25]])
@@ -143,11 +143,11 @@ def test_series_is_unbiased_for_any_coefficients(a, x64):
       ]
     )
 
-  found = expected_gradients(both, VALUES, 4)
+  actual = expected_gradients(both, VALUES, 4)
   terms = np.pad(a, (0, 4 - len(a)))
   exact = exact_gradient(objectives.series, terms)
   for i in range(2):
-    assert_same(found[:, i], exact)
+    assert_same(actual[:, i], exact)
 
 
 @functools.cache
@@ -165,21 +165,21 @@ def test_power_is_unbiased_for_its_series(T, x64):
   def every(l):
     return jax.vmap(lambda a: estimators.power(l, alpha=a, order=T))(alphas)
 
-  found = expected_gradients(every, VALUES, 4)
-  assert_same(found, exact_gradients(_cut_power(T or 3), alphas))
+  actual = expected_gradients(every, VALUES, 4)
+  assert_same(actual, exact_gradients(_cut_power(T or 3), alphas))
 
 
 @pytest.mark.parametrize("N", [2, 4])
 def test_algorithm_1_is_unbiased_for_one_order_less_than_N(N, x64):
   exact = exact_gradient(objectives.maxrl, N - 1, BINARY_VALUES)
-  found = expected_gradients(estimators.maxrl_paper, BINARY_VALUES, N)
-  assert_same(found, exact)
+  actual = expected_gradients(estimators.maxrl_paper, BINARY_VALUES, N)
+  assert_same(actual, exact)
 
 
 @pytest.mark.parametrize("N", [2, 4])
 def test_tail_rl_is_unbiased_for_the_mean_over_thresholds(N, x64):
-  found = expected_gradients(estimators.tail_rl, VALUES, N)
-  for got, values in zip(found, VALUES, strict=True):
+  actual = expected_gradients(estimators.tail_rl, VALUES, N)
+  for got, values in zip(actual, VALUES, strict=True):
     # P(r ≥ τ) is constant for τ between two values: the integral is a sum.
     levels = np.unique(values[values > 0])
     above = 1.0 * (values >= levels[:, None])
@@ -209,8 +209,8 @@ def test_self_normalized_is_biased_by_about_one_over_N(x64):
   exact = exact_gradient(_maximum_likelihood, values=values)
 
   def bias(N):
-    found = expected_gradients(estimators.self_normalized, values, N)
-    return np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    actual = expected_gradients(estimators.self_normalized, values, N)
+    return np.linalg.norm(actual - exact) / np.linalg.norm(exact)
 
   biases = [bias(N) for N in (2, 4, 8)]
   assert biases[0] > 0.3

@@ -120,8 +120,8 @@ def test_vimco_is_accurate_in_large_groups():
     others = np.delete(wide, j)
     without = (others.sum() + np.exp(np.log(others).mean())) / 1024
     expected.append(1024 * np.log(wide.mean() / without))
-  found = np.asarray(jax.jit(estimators.vimco)(l))[::93]
-  np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+  actual = np.asarray(jax.jit(estimators.vimco)(l))[::93]
+  np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-124])
@@ -132,5 +132,5 @@ def test_grpo_is_accurate_for_close_likelihoods(scale):
   l = (scale * l).astype(np.float32)
   wide = l.astype(np.float64)
   expected = (wide - wide.mean()) / wide.std()
-  found = jax.jit(estimators.grpo)(l)
-  np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5)
+  actual = jax.jit(estimators.grpo)(l)
+  np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=1e-5)

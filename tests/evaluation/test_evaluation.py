@@ -28,11 +28,11 @@ def test_pass_at_k_equals_rational_arithmetic(n):
   def every(counts):
     return [evaluation.pass_at_k(counts, n, k) for k in ks]
 
-  for k, found in zip(ks, every(counts), strict=True):
+  for k, actual in zip(ks, every(counts), strict=True):
     exact = [
       1 - Fraction(math.comb(n - int(c), k), math.comb(n, k)) for c in counts
     ]
-    np.testing.assert_allclose(found, [float(x) for x in exact], rtol=2e-6)
+    np.testing.assert_allclose(actual, [float(x) for x in exact], rtol=2e-6)
 
 
 @pytest.mark.parametrize("k", [0, 1.5, 9])
@@ -48,15 +48,15 @@ def test_pass_at_k_is_unbiased():
   n, k, p = 12, 5, 0.3
   c = np.arange(n + 1)
   chance = [math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in c]
-  found = jax.jit(lambda c: evaluation.pass_at_k(c, n, k))(c)
-  assert np.dot(chance, found) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
+  actual = jax.jit(lambda c: evaluation.pass_at_k(c, n, k))(c)
+  assert np.dot(chance, actual) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
   exact = objectives.pass_at_k(k).value(jnp.float32(p))
   assert float(exact) == pytest.approx(1 - (1 - p) ** k, rel=1e-6)
 
 
 def test_coverage_by_hand():
-  found = evaluation.coverage(jnp.array([0.5, 0.0, 1.0]), (1, 2))
-  np.testing.assert_allclose(found, [1.5 / 3, 1.75 / 3], rtol=1e-6)
+  actual = evaluation.coverage(jnp.array([0.5, 0.0, 1.0]), (1, 2))
+  np.testing.assert_allclose(actual, [1.5 / 3, 1.75 / 3], rtol=1e-6)
 
 
 def test_coverage_of_a_pass_rate_rounded_above_one():
@@ -75,9 +75,9 @@ def _exact_graded(likelihoods, k):
 @pytest.mark.parametrize("k", [1, 2, 5, 7])
 def test_graded_pass_at_k_equals_rational_arithmetic(k, scale):
   l = scale * np.random.default_rng(k).random(7).astype(np.float32)
-  found = evaluation.graded_pass_at_k(jnp.asarray(l, jnp.float32), k)
+  actual = evaluation.graded_pass_at_k(jnp.asarray(l, jnp.float32), k)
   exact = _exact_graded(np.float32(l), k)
-  assert float(found) == pytest.approx(float(exact), rel=1e-6)
+  assert float(actual) == pytest.approx(float(exact), rel=1e-6)
 
 
 def test_graded_pass_at_k_of_binary_likelihoods():
@@ -91,8 +91,8 @@ def test_graded_pass_at_k_of_binary_likelihoods():
   graded = jax.jit(evaluation.graded_pass_at_k, static_argnums=1)
   for k, expected in zip(ks, counted(3), strict=True):
     for of_type in (np.float32, np.int32, bool):
-      found = graded(l[::-1].astype(of_type), k)
-      assert float(found) == pytest.approx(float(expected), rel=2e-5)
+      actual = graded(l[::-1].astype(of_type), k)
+      assert float(actual) == pytest.approx(float(expected), rel=2e-5)
 
 
 def test_impossible_success_count_raises():
@@ -109,9 +109,9 @@ def test_sampled_evaluation_of_graded_likelihoods():
   )
   trainer = training.make_train(bandit.get_config(), task)
   states = trainer.start(jax.random.split(jax.random.key(0), 1), {})
-  found = evaluation.make_evaluate(trainer, (1, 4), 300)("test", states)
-  assert found["pass@1"][0] == pytest.approx(0.5)
-  assert found["pass@4"][0] == pytest.approx(1 - 0.5**4)
+  actual = evaluation.make_evaluate(trainer, (1, 4), 300)("test", states)
+  assert actual["pass@1"][0] == pytest.approx(0.5)
+  assert actual["pass@4"][0] == pytest.approx(1 - 0.5**4)
   with pytest.raises(ValueError, match="float32, must be boolean"):
     evaluation.success_counts(
       trainer.policy,
@@ -203,12 +203,12 @@ def test_pass_at_k_of_a_sampled_task():
     evaluation.make_evaluate(trainer, (1, 4))
   evaluate = evaluation.make_evaluate(trainer, (1, 4, 64, 3000), 2000)
   keys = jax.random.split(jax.random.key(0), 1)
-  found = evaluate("test", trainer.start(keys, {}))
-  assert list(found) == ["pass@1", "pass@4", "pass@64", "solved"]
+  actual = evaluate("test", trainer.start(keys, {}))
+  assert list(actual) == ["pass@1", "pass@4", "pass@64", "solved"]
   for k in (1, 4, 64):
     exact = np.mean(1 - (1 - p) ** k)
-    np.testing.assert_allclose(found[f"pass@{k}"], [exact], atol=0.01)
-  assert found["solved"].tolist() == [1.0]
+    np.testing.assert_allclose(actual[f"pass@{k}"], [exact], atol=0.01)
+  assert actual["solved"].tolist() == [1.0]
 
 
 def test_error_names_an_unknown_split():
@@ -229,13 +229,13 @@ def test_sampled_moments_agree_with_enumerated_ones():
   exact = jax.jit(
     lambda logits, l: evaluation.enumerated_moments(estimator, logits, l, 4)
   )(logits, l)
-  found = evaluation.sampled_moments(
+  actual = evaluation.sampled_moments(
     jax.random.key(0), estimator, logits, l, 4, 2**16
   )
-  assert float(found.standard_error.max()) < 0.01
-  z = jnp.abs(found.mean - exact.mean) / found.standard_error
+  assert float(actual.standard_error.max()) < 0.01
+  z = jnp.abs(actual.mean - exact.mean) / actual.standard_error
   assert float(z.max()) < 4
-  np.testing.assert_allclose(found.variance, exact.variance, rtol=0.03)
+  np.testing.assert_allclose(actual.variance, exact.variance, rtol=0.03)
 
 
 def test_exact_gradient_by_hand():
@@ -243,8 +243,8 @@ def test_exact_gradient_by_hand():
   logits, l = _case()
   p = 0.2 * 0.9 + 0.5 * 0.1 + 0.3 * 0.4
   expected = np.array([0.2, 0.5, 0.3]) * (np.asarray(l) - p) / p
-  found = evaluation.exact_gradient(objectives.maximum_likelihood(), logits, l)
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  actual = evaluation.exact_gradient(objectives.maximum_likelihood(), logits, l)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_gradient_norms_by_hand():
@@ -258,7 +258,7 @@ def test_gradient_norms_by_hand():
     logits = prompts.inputs @ params
     return -jax.nn.log_softmax(logits)[0, prompts.targets[0]]
 
-  found = evaluation.gradient_norms(
+  actual = evaluation.gradient_norms(
     loss,
     weights,
     jax.random.split(jax.random.key(0), 2),
@@ -268,7 +268,7 @@ def test_gradient_norms_by_hand():
   p /= p.sum(1, keepdims=True)
   error = p - np.eye(2)[np.asarray(y)]
   expected = np.linalg.norm(x, axis=1) * np.linalg.norm(error, axis=1)
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
+  np.testing.assert_allclose(actual, expected, rtol=1e-5)
 
 
 def test_too_many_outcomes_raise():

@@ -16,7 +16,7 @@ from tests.support.regression_cases import small
 def test_metrics_by_a_loop_in_numpy():
   policy, params, task, prompts = small(None, num_dims=2, bins=5)
   task = dataclasses.replace(task, tolerance=0.8)
-  found = jax.jit(
+  actual = jax.jit(
     lambda params, prompts: metrics.metrics(
       policy, task, params, prompts, (1, 3)
     )
@@ -49,16 +49,16 @@ def test_metrics_by_a_loop_in_numpy():
     "bdc,bdc->bd", pi, stats.norm.cdf(y[..., None] - values, 0, 0.6)
   )
   expected["pit_distance"] = stats.kstest(pit.ravel(), "uniform").statistic
-  assert set(found) == set(expected)
+  assert set(actual) == set(expected)
   for name, value in expected.items():
-    assert float(found[name]) == pytest.approx(value, rel=1e-4), name
+    assert float(actual[name]) == pytest.approx(value, rel=1e-4), name
 
 
 def test_entropy_of_normals_equals_formula_and_integral():
   zero = jnp.zeros(1)
   entropy = jax.jit(metrics.entropy)
-  found = entropy(Components(zero, zero, jnp.array([0.3])))
-  assert float(found) == pytest.approx(stats.norm(0, 0.3).entropy(), abs=1e-5)
+  actual = entropy(Components(zero, zero, jnp.array([0.3])))
+  assert float(actual) == pytest.approx(stats.norm(0, 0.3).entropy(), abs=1e-5)
   weights, means, scales = [0.25, 0.75], [-2.0, 1.0], [0.5, 0.8]
   x = np.linspace(-12, 12, 200_001)
   q = sum(
@@ -67,5 +67,5 @@ def test_entropy_of_normals_equals_formula_and_integral():
   )
   integral = -np.trapezoid(np.where(q > 0, q * np.log(q + 1e-300), 0), x)
   policy = (jnp.log(jnp.array(weights)), jnp.array(means), jnp.array(scales))
-  found = entropy(Components(*policy))
-  assert float(found) == pytest.approx(integral, abs=1e-3)
+  actual = entropy(Components(*policy))
+  assert float(actual) == pytest.approx(integral, abs=1e-3)

@@ -57,7 +57,7 @@ def test_no_interval_of_no_width_establishes_a_claim(name):
     assert claim.holds is ("interval" not in claim.threshold), claim
 
 
-def test_three_seeds_that_are_all_alike_are_told():
+def test_three_seeds_that_are_all_alike_are_reported():
   claim = larger("a", "b", "c", np.full(3, 0.979), np.full(3, 0.958))
   assert not claim.holds
   assert claim.measured == (

@@ -117,8 +117,8 @@ def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
     for module, flags in work.items()
     for how in ("json", "quiet")
   ]
-  found = outcomes(commands)
-  for (module, *_), outcome in zip(commands[::2], found[::2], strict=True):
+  actual = outcomes(commands)
+  for (module, *_), outcome in zip(commands[::2], actual[::2], strict=True):
     assert outcome["code"] == 0, outcome["stderr"]
     (line,) = outcome["stdout"].splitlines()
     record = json.loads(line)
@@ -139,7 +139,7 @@ def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
     if module == "reproduce":
       assert record["claims"] == {"scale.ends": True, "scale.expansion": True}
       assert outcome["stderr"].startswith("1 figure, less than a minute on")
-  for (module, *_), outcome in zip(commands[1::2], found[1::2], strict=True):
+  for (module, *_), outcome in zip(commands[1::2], actual[1::2], strict=True):
     assert outcome["code"] == 0 and outcome["stderr"] == ""
     (path,) = outcome["stdout"].splitlines()
     assert pathlib.Path(path).exists() and str(tmp_path / module) in path

@@ -80,12 +80,12 @@ def test_a_warm_up_and_what_starts_from_it(tmp_path):
   (line,) = (tmp_path / "rl" / "metrics.jsonl").read_text().splitlines()
   names = ("pass_rate", "solved", "length", "entropy", "validation/pass@1")
   assert set(names) <= json.loads(line).keys()
-  kept, found = (
+  expected, actual = (
     safetensors.load_file(tmp_path / stage / "model" / "model.safetensors")
     for stage in ("warmup", "rl")
   )
-  for name, value in found.items():
-    np.testing.assert_allclose(value, kept[name], atol=1e-8)
+  for name, value in actual.items():
+    np.testing.assert_allclose(value, expected[name], atol=1e-8)
 
 
 def test_several_runs_have_a_model_each(tmp_path):

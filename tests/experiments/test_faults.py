@@ -29,15 +29,17 @@ def test_damage_is_never_read_as_if_whole():
   logging.set_verbosity(before)
   wrong = [record for record in records if record[2].startswith("WRONG")]
   assert not wrong
-  found = {record[2] for record in records}
-  assert found == {"told", "harmless"}
+  actual = {record[2] for record in records}
+  assert actual == {"reported", "harmless"}
 
 
 def test_a_harness_that_sees_other_states_says_so(tmp_path):
-  kept = damage.saved(tmp_path)
-  states, about = kept[max(kept)]
-  kept[max(kept)] = states.replace(step=states.step + 1), about
-  assert damage.outcome(tmp_path, kept).startswith("WRONG: other contents")
+  saved_states = damage.saved(tmp_path)
+  states, about = saved_states[max(saved_states)]
+  saved_states[max(saved_states)] = states.replace(step=states.step + 1), about
+  assert damage.outcome(tmp_path, saved_states).startswith(
+    "WRONG: other contents"
+  )
 
 
 _MOUNTS = pytest.mark.skipif(
@@ -46,7 +48,7 @@ _MOUNTS = pytest.mark.skipif(
 
 
 @_MOUNTS
-def test_a_full_disk_is_told(tmp_path):
+def test_a_full_disk_is_reported(tmp_path):
   kills.whole("bandit", tmp_path / "twin")
   record = full_disk.trial("bandit", 64 * 2**10, tmp_path / "twin")
   assert record["exit code"] == 1
@@ -72,7 +74,7 @@ def test_a_data_set_does_not_fit():
 
 
 @_MOUNTS
-def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
   with full_disk.small_disk(2**20) as disk:
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     with pytest.raises(
@@ -114,10 +116,10 @@ def test_a_terminated_process_ends_in_time_with_its_code(
     assert process.poll() is None
     time.sleep(0.1)
   process.send_signal(signal.SIGTERM)
-  _, told = process.communicate(timeout=30)
+  _, message = process.communicate(timeout=30)
   assert process.returncode == RESUMABLE == 75
   assert (
-    told.splitlines()[-1] == "stopped; run the same command again to resume"
+    message.splitlines()[-1] == "stopped; run the same command again to resume"
   )
 
 

@@ -39,8 +39,8 @@ def test_the_final_number(text, number):
 
 def test_only_the_right_number_is_rewarded():
   said = ["#### 72", "#### 72.0 eggs", "72", "#### 7", "#### 72\n#### 8"]
-  found = gsm8k_problems.verify(["?"] * 5, said, np.array(["72"] * 5))
-  assert found == [1, 1, 0, 0, 0]
+  drawn = gsm8k_problems.verify(["?"] * 5, said, np.array(["72"] * 5))
+  assert drawn == [1, 1, 0, 0, 0]
 
 
 def write(folder: Path, problems: int = 5) -> Path:
@@ -95,19 +95,19 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_every_pass_has_each_problem_once(tmp_path):
   problems = gsm8k_problems.read(write(tmp_path, 6) / "train.jsonl")
-  found = list(gsm8k_problems.batches(problems, 6, 2, seed=1))
-  assert len(found) == 6
+  drawn = list(gsm8k_problems.batches(problems, 6, 2, seed=1))
+  assert len(drawn) == 6
   orders = []
-  for turn in (found[:3], found[3:]):
+  for turn in (drawn[:3], drawn[3:]):
     order = [int(n) for batch in turn for n in batch["answer"]]
     assert sorted(order) == [1, 2, 3, 4, 5, 6]
     orders.append(order)
   assert orders[0] != orders[1]
   again = list(gsm8k_problems.batches(problems, 6, 2, seed=1))
-  np.testing.assert_equal(again, found)
+  np.testing.assert_equal(again, drawn)
 
 
-def test_too_few_problems_are_told(tmp_path):
+def test_too_few_problems_are_reported(tmp_path):
   problems = gsm8k_problems.read(write(tmp_path) / "test.jsonl")
   with pytest.raises(ValueError, match="prompts = 6: the data set has 5"):
     next(gsm8k_problems.batches(problems, 1, 6, seed=0))
@@ -152,15 +152,15 @@ def test_a_finished_folder_is_read_and_no_more(tmp_path):
     "tests": 5,
     "seed": 0,
   }
-  found = {"test/pass@1": 0.25}
-  for name, record in (("config", settings), ("summary", found)):
+  drawn = {"test/pass@1": 0.25}
+  for name, record in (("config", settings), ("summary", drawn)):
     (workdir / f"{name}.json").write_text(json.dumps(record))
   flags = [f"--{k}={v}" for k, v in settings.items() if v is not None]
   command = ["gsm8k", *flags, f"--workdir={workdir}", "--output=json"]
   finished, other = outcomes([command, [*command, "--seed=1"]])
   assert finished["code"] == 0, finished["stderr"]
   assert finished["stderr"] == f"{workdir} is finished\n"
-  assert json.loads(finished["stdout"]) == found | {"workdir": str(workdir)}
+  assert json.loads(finished["stdout"]) == drawn | {"workdir": str(workdir)}
   assert other["code"] == 2 and "seed is 0 there and 1 here" in other["stderr"]
 
 

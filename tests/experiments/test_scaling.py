@@ -13,8 +13,8 @@ def test_one_device_by_hand():
   flops = 2e6 * (3 * 400 + 200)
   # Weights 5 times in bfloat16; of the cache on average half of 5 tokens.
   bytes_read = 5 * 2e6 + 200 * 2.5 * 100
-  found = scaling.seconds(_WORK, _MACHINE, 1)
-  assert found == pytest.approx((flops / 4e11, bytes_read / 4e10, 0))
+  actual = scaling.seconds(_WORK, _MACHINE, 1)
+  assert actual == pytest.approx((flops / 4e11, bytes_read / 4e10, 0))
   for weak in (True, False):
     assert scaling.efficiency(_WORK, _MACHINE, 1, weak) == pytest.approx(1)
 
@@ -27,6 +27,6 @@ def test_sixteen_devices_by_hand():
   assert communication == pytest.approx(bytes_sent / 1e9)
   alone = sum(scaling.seconds(_WORK, _MACHINE, 1))
   together = sum(scaling.seconds(_WORK, _MACHINE, 16))
-  found = scaling.efficiency(_WORK, _MACHINE, 16, weak=False)
-  assert found == pytest.approx(alone / (16 * together))
-  assert found < scaling.efficiency(_WORK, _MACHINE, 16, weak=True) < 1
+  actual = scaling.efficiency(_WORK, _MACHINE, 16, weak=False)
+  assert actual == pytest.approx(alone / (16 * together))
+  assert actual < scaling.efficiency(_WORK, _MACHINE, 16, weak=True) < 1

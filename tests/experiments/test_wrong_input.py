@@ -258,9 +258,12 @@ def test_wrong_input_is_one_line_that_says_the_fix(tmp_path):
     for command, _ in cases
   ]
   for (command, words), outcome in zip(cases, outcomes(commands), strict=True):
-    told = outcome["stderr"]
-    assert outcome["code"] == 2, (command, told)
-    assert told.startswith("error: ") and told.count("\n") == 1, (command, told)
-    assert words in told, (command, told)
+    message = outcome["stderr"]
+    assert outcome["code"] == 2, (command, message)
+    assert message.startswith("error: ") and message.count("\n") == 1, (
+      command,
+      message,
+    )
+    assert words in message, (command, message)
     assert outcome["stdout"] == "", command
   assert not (tmp_path / "none").exists()

@@ -119,9 +119,9 @@ def trial(count: int, every: int = 10) -> collections.Counter:
   )
   @given(hostile())
   def look(case):
-    found = outcome(*case, run=counts.total() % every == 0)
-    counts[found.split(":")[0]] += 1
-    assert not found.startswith("WRONG"), (case, found)
+    outcome_text = outcome(*case, run=counts.total() % every == 0)
+    counts[outcome_text.split(":")[0]] += 1
+    assert not outcome_text.startswith("WRONG"), (case, outcome_text)
 
   look()
   return counts

@@ -1,4 +1,4 @@
-"""A damaged checkpoint is found out, wherever the damage is.
+"""A damaged checkpoint is detected, wherever the damage is.
 
     python -m tests.faults.damage --places=64
 
@@ -31,13 +31,13 @@ def saved(folder: pathlib.Path) -> dict:
   config = bandit.get_config()
   config.steps, config.log_every, config.eval_every = 20, 10, 10
   config.optimizer.name, config.task.num_prompts = "adam", 8
-  trainer, kept = training.make_train(config), {}
+  trainer, saved_states = training.make_train(config), {}
   with checkpoints.Checkpoints(folder) as store:
     for step, states, _ in training.chunks(trainer, config):
       about = {"log": f"step {step}\n" * 10}
       store.save(states, about, float(step))
-      kept[step] = jax.tree.map(np.array, states), about
-  return kept
+      saved_states[step] = jax.tree.map(np.array, states), about
+  return saved_states
 
 
 def harms(data: bytes, places: int):
@@ -53,22 +53,22 @@ def harms(data: bytes, places: int):
     yield f"cut at {at}", data[:at]
 
 
-def outcome(folder: pathlib.Path, kept: dict) -> str:
-  """What reading a harmed folder gives: 'told', 'harmless' or what is wrong."""
-  newest = max(kept)
+def outcome(folder: pathlib.Path, saved_states: dict) -> str:
+  """What reading a harmed folder gives: reported, harmless or what is wrong."""
+  newest = max(saved_states)
   try:
-    found, damage = checkpoints.restore(folder, kept[newest][0])
+    restored, damage = checkpoints.restore(folder, saved_states[newest][0])
   except Exception as error:
     return f"WRONG: {type(error).__name__}: {error}"
-  if found is None or found.step not in kept:
-    return "WRONG: nothing found"
-  states, about = kept[found.step]
-  same = jax.tree.map(np.array_equal, found.states, states)
-  if found.about != about or not all(jax.tree.leaves(same)):
+  if restored is None or restored.step not in saved_states:
+    return "WRONG: nothing restored"
+  states, about = saved_states[restored.step]
+  same = jax.tree.map(np.array_equal, restored.states, states)
+  if restored.about != about or not all(jax.tree.leaves(same)):
     return "WRONG: other contents than were saved"
-  if found.step == newest:
-    return "harmless" if not damage else "WRONG: told, and used"
-  return "told" if damage else "WRONG: not told"
+  if restored.step == newest:
+    return "harmless" if not damage else "WRONG: reported, and used"
+  return "reported" if damage else "WRONG: not reported"
 
 
 def grid(places: int) -> list[tuple[str, str, str]]:
@@ -76,8 +76,8 @@ def grid(places: int) -> list[tuple[str, str, str]]:
   records = []
   with tempfile.TemporaryDirectory() as base:
     whole, harmed = pathlib.Path(base) / "whole", pathlib.Path(base) / "harmed"
-    kept = saved(whole)
-    newest = str(max(kept))
+    saved_states = saved(whole)
+    newest = str(max(saved_states))
     files = [p for p in sorted((whole / newest).rglob("*")) if p.is_file()]
     for file in tqdm(files, desc="files", file=sys.stderr):
       name = file.relative_to(whole)
@@ -87,7 +87,7 @@ def grid(places: int) -> list[tuple[str, str, str]]:
           (harmed / name).unlink()
         else:
           (harmed / name).write_bytes(data)
-        records.append((str(name), what, outcome(harmed, kept)))
+        records.append((str(name), what, outcome(harmed, saved_states)))
         shutil.rmtree(harmed)
   return records
 

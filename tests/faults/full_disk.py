@@ -66,10 +66,10 @@ def trial(kind: str, size: int, twin: pathlib.Path) -> dict:
 def wrong(record: dict) -> bool:
   """Whether a run did anything else than end well or say what is missing."""
   said = record["said"]
-  told = said.startswith("error: ") and "Traceback" not in said
-  told &= "no space left" in said or "MiB are needed" in said
+  one_line = said.startswith("error: ") and "Traceback" not in said
+  one_line &= "no space left" in said or "MiB are needed" in said
   ended = record["exit code"] == 0
-  return bool(record["differences"]) or not (ended or told)
+  return bool(record["differences"]) or not (ended or one_line)
 
 
 def main() -> None:

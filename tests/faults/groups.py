@@ -60,7 +60,7 @@ def _compiled(name: str, x64: bool):
 def errors(name: str, kind: str, l: np.ndarray) -> float:
   """The largest error over groups l [B, N], ∞ at what must not be."""
   try:
-    found = np.asarray(_compiled(name, False)(jnp.asarray(l)))
+    actual = np.asarray(_compiled(name, False)(jnp.asarray(l)))
   except ValueError:  # Estimators that compare need company.
     return 0.0 if l.shape[1] < 3 else np.inf
   # What this precision sees of l: zeros where it flushes, which VIMCO, that
@@ -69,11 +69,11 @@ def errors(name: str, kind: str, l: np.ndarray) -> float:
   with jax.enable_x64(True):
     truth = _compiled(name, True)(jnp.asarray(seen, jnp.float64))
     truth = np.asarray(truth)
-  if not np.isfinite(found).all():
+  if not np.isfinite(actual).all():
     return np.inf
-  if kind == "all equal" and name in ("grpo", "vimco") and np.any(found):
+  if kind == "all equal" and name in ("grpo", "vimco") and np.any(actual):
     return np.inf  # They divide, or take N times logarithms: no rounding.
-  each = np.abs(found - truth) / np.maximum(np.abs(truth).max(1), 1)[:, None]
+  each = np.abs(actual - truth) / np.maximum(np.abs(truth).max(1), 1)[:, None]
   if name == "grpo":  # It says what it takes for equal.
     apart = np.abs(seen - seen.mean(1, keepdims=True)).max(1)
     equal = apart <= 8 * np.finfo(np.float32).eps * seen.max(1)

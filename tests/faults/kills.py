@@ -79,7 +79,7 @@ def killed(
 
   A run that ends before its moment is over.
   """
-  found = []
+  stages = []
   for seconds in moments:
     with open(workdir.with_suffix(".log"), "a") as log:
       process = subprocess.Popen(
@@ -91,8 +91,8 @@ def killed(
       except subprocess.TimeoutExpired:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        found.append(_doing(workdir))
-  return found
+        stages.append(_doing(workdir))
+  return stages
 
 
 def _doing(workdir: pathlib.Path) -> str:
@@ -118,17 +118,17 @@ def differences(kind: str, one: pathlib.Path, other: pathlib.Path) -> list[str]:
     return [
       n for n in names if n not in a or n not in b or not _same(a[n], b[n])
     ]
-  found = []
+  different = []
   lines = [(w / "metrics.jsonl").read_bytes() for w in (one, other)]
   if lines[0] != lines[1]:
-    found.append("metrics.jsonl")
+    different.append("metrics.jsonl")
   a, b = (json.loads((w / "summary.json").read_text()) for w in (one, other))
   if a | {"seconds": 0} != b | {"seconds": 0}:
-    found.append("summary.json")
+    different.append("summary.json")
   a, b = (_last_digest(w) for w in (one, other))
   if a != b:
-    found.append("parameters or optimizer")
-  return found
+    different.append("parameters or optimizer")
+  return different
 
 
 def _same(a, b) -> bool:

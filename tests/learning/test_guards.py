@@ -42,8 +42,8 @@ def _own(task, config):
   rows = []
   for _, states, metrics in training.chunks(trainer, config):  # noqa: B007
     rows.append(metrics)
-  found = {k: np.concatenate([r[k][:, 0] for r in rows]) for k in rows[0]}
-  return trainer, states, found
+  actual = {k: np.concatenate([r[k][:, 0] for r in rows]) for k in rows[0]}
+  return trainer, states, actual
 
 
 def _leaky_config(**changes):

@@ -218,7 +218,7 @@ def test_what_is_no_task_or_policy_is_named(task, policy, message):
     training.make_train(_config(), task, policy=policy)
 
 
-def test_a_draw_that_is_always_the_same_is_told():
+def test_a_draw_that_is_always_the_same_is_reported():
   fixed = _draw(jax.random.key(0), 6)
   with pytest.warns(UserWarning, match="ignores its key"):
     training.make_train(_config(), _task(draw=lambda key, batch: fixed))

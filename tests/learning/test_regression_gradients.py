@@ -147,8 +147,8 @@ def test_learned_noise_feels_prompts_whose_likelihood_underflows(name):
   for sigma in (0.3, 0.1, 0.05):
     share = np.float64(jax.nn.softmax(log_l(np.log(sigma))))
     expected = 1 - share @ np.float64(squares) / sigma**2
-    found = jax.grad(loss)(jnp.float32(np.log(sigma)))
-    assert float(found) == pytest.approx(expected, rel=1e-3)
+    actual = jax.grad(loss)(jnp.float32(np.log(sigma)))
+    assert float(actual) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +199,8 @@ def test_what_a_config_trains_is_what_it_says(sampled, exact):
   prompts = trainer[0].task.draw(jax.random.key(1), 3)
 
   def gradient(loss, key):
-    found = jax.grad(lambda p: loss(p, key, prompts)[0])(params)
-    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(found)])
+    actual = jax.grad(lambda p: loss(p, key, prompts)[0])(params)
+    return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(actual)])
 
   keys = jax.random.split(jax.random.key(2), 20_000)
   draws = jax.jit(

@@ -27,8 +27,8 @@ def test_every_policy_trains_on_every_task(name, policy):
   trainer = training.make_train(config)
   *_, (step, states, metrics) = training.chunks(trainer, config)
   assert step == 4 and np.isfinite(metrics["gradient_norm"]).all()
-  found = evaluation.make_evaluate(trainer, (1,))("test", states)
-  assert all(np.isfinite(value).all() for value in found.values())
+  actual = evaluation.make_evaluate(trainer, (1,))("test", states)
+  assert all(np.isfinite(value).all() for value in actual.values())
 
 
 _WAYS = [
@@ -191,8 +191,8 @@ def test_bimodal_learns_both_modes_by_likelihood_and_one_by_rl():
     config.steps, config.estimator.order = 600, order
     trainer = training.make_train(config)
     *_, (_, states, _) = training.chunks(trainer, config)
-    found = evaluation.make_evaluate(trainer, (1,))("test", states)
-    nll[order] = float(found["nll"][0])
+    actual = evaluation.make_evaluate(trainer, (1,))("test", states)
+    nll[order] = float(actual["nll"][0])
   assert nll[31] < 1.35 and nll[1] > 2.5
 
 

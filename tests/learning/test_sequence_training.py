@@ -127,12 +127,12 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
   shape = transformer_oracle.Shape(2, 1, policy.rope_theta)
 
   def known(params):
-    found = [
+    actual = [
       transformer_oracle.score(params, text, answer, 2, shape)
       for text, answers in zip(prompts.inputs, drawn.actions, strict=True)
       for answer in np.asarray(answers)
     ]
-    _, entropies, lengths = np.transpose(found)
+    _, entropies, lengths = np.transpose(actual)
     return entropies.sum() / lengths.sum()
 
   double = jax.tree.map(np.float64, params)
@@ -141,8 +141,8 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
     a, b = none, some
     for name in names:
       a, b = a[name], b[name]
-    found = np.sum(np.float64(b - a) * direction)
-    assert found == pytest.approx(-0.7 * slope, rel=2e-3, abs=1e-5), names
+    actual = np.sum(np.float64(b - a) * direction)
+    assert actual == pytest.approx(-0.7 * slope, rel=2e-3, abs=1e-5), names
 
 
 @pytest.mark.parametrize(

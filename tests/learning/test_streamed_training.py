@@ -41,17 +41,17 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(pictures, monkeypatch):
   """And it learns, is compiled once, and is what evaluation says."""
   config = _config(pictures)
   trainer = training.make_train(config)
-  kept, rates = {}, []
+  saved_states, rates = {}, []
   for step, states, metrics in training.chunks(trainer, config):
-    kept[step] = jax.tree.map(np.array, states)
+    saved_states[step] = jax.tree.map(np.array, states)
     rates.append(metrics["pass_rate"].mean())
-  assert list(kept) == [8, 16, 24]
+  assert list(saved_states) == [8, 16, 24]
   assert rates[-1] > 0.8 > 0.7 > rates[0]
   assert trainer.advance._cache_size() == 1
-  again = training.chunks(trainer, config, states=kept[8])
+  again = training.chunks(trainer, config, states=saved_states[8])
   *_, (_, states, _) = again
-  jax.tree.map(np.testing.assert_array_equal, states, kept[24])
-  moved = kept[24].params["batch_stats"]["stem_norm"]["mean"]
+  jax.tree.map(np.testing.assert_array_equal, states, saved_states[24])
+  moved = saved_states[24].params["batch_stats"]["stem_norm"]["mean"]
   assert (moved != 0).all()
 
   # All of the split at once, in NumPy.
@@ -62,16 +62,16 @@ def test_a_run_that_goes_on_ends_with_the_same_bits(pictures, monkeypatch):
   right = logits[np.arange(20), whole.targets]
   p = np.exp(right) / np.exp(logits).sum(1)
   monkeypatch.setattr(streamed, "_PROMPTS", 8)  # Twenty are not three eights.
-  found = evaluation.make_evaluate(trainer, (1, 4))("test", states)
+  actual = evaluation.make_evaluate(trainer, (1, 4))("test", states)
   expected = {
     "pass@1": p.mean(),
     "pass@4": (1 - (1 - p) ** 4).mean(),
     "majority": (logits.argmax(1) == whole.targets).mean(),
     "nll": -np.log(p).mean(),
   }
-  assert list(found) == list(expected)
+  assert list(actual) == list(expected)
   for name, value in expected.items():
-    np.testing.assert_allclose(found[name], [value], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(actual[name], [value], rtol=1e-4, atol=1e-6)
 
 
 def test_several_runs_see_the_same_batches(pictures):

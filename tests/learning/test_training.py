@@ -22,6 +22,18 @@ def _run(config, **kwargs):
   return trainer, last
 
 
+def test_keys_of_runs_are_no_keys_of_data():
+  """Fixed splits are drawn from key(task_seed) and its parts."""
+  trainer = training.make_train(short_bandit())
+  seeds = np.arange(20, dtype=np.uint32)
+  used = jax.random.key_data(jnp.concatenate(trainer.keys(seeds)))
+  tasks = jax.vmap(jax.random.key)(seeds)
+  parts = jax.vmap(lambda key: jax.random.split(key, 30))(tasks)
+  of_data = jax.random.key_data(jnp.concatenate([tasks, parts.ravel()]))
+  pairs = [{tuple(map(int, key)) for key in keys} for keys in (used, of_data)]
+  assert len(pairs[0]) == 40 and not pairs[0] & pairs[1]
+
+
 @pytest.mark.parametrize("continuous", [False, True])
 @pytest.mark.parametrize("order", [1, 3, 6])
 def test_one_step_is_the_pseudocode(continuous, order):
@@ -58,8 +70,8 @@ def test_one_step_is_the_pseudocode(continuous, order):
     for z, advantage in zip(np.asarray(drawn.actions), advantages, strict=True):
       gradient[x] += advantage * (np.eye(4)[z] - policy) / 6 / 5
   expected = table + 0.3 * gradient
-  found = after.params["params"]["logits"]
-  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+  actual = after.params["params"]["logits"]
+  np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -79,9 +91,9 @@ def test_exact_objectives_are_the_mean_of_j(name, value):
   prompts = trainer.task.splits["train"]
   logits = jnp.asarray(trainer.task.policy_options["initial_logits"])
   params = trainer.init(jax.random.key(0)).params
-  found, _ = loss(params, jax.random.key(0), prompts)
+  actual, _ = loss(params, jax.random.key(0), prompts)
   p = jnp.sum(jax.nn.softmax(logits) * prompts.targets, -1)
-  np.testing.assert_allclose(found, -jnp.mean(value(p)), rtol=1e-5)
+  np.testing.assert_allclose(actual, -jnp.mean(value(p)), rtol=1e-5)
 
 
 def test_cross_entropy_survives_an_underflowing_pass_rate():

@@ -64,16 +64,16 @@ def _config(**fields):
 def _final(config, varying=(), **kwargs):
   trainer = training.make_train(config, varying=varying)
   *_, (_, states, metrics) = training.chunks(trainer, config, **kwargs)
-  found = evaluation.make_evaluate(trainer, (1, 4))("test", states)
+  actual = evaluation.make_evaluate(trainer, (1, 4))("test", states)
   assert trainer.advance._cache_size() == 1
-  return jax.tree.map(np.asarray, states.params), found | metrics
+  return jax.tree.map(np.asarray, states.params), actual | metrics
 
 
 @pytest.mark.parametrize("case", _CASES)
 @pytest.mark.long
 def test_a_varied_run_is_the_run_alone(case):
   base, field, values = _CASES[case]
-  together, found = _final(
+  together, actual = _final(
     _config(**base | {field: values[0]}),
     [field],
     seeds=[3] * len(values),
@@ -90,11 +90,11 @@ def test_a_varied_run_is_the_run_alone(case):
     )
     for name, metric in own.items():
       np.testing.assert_allclose(
-        found[name][..., run], metric[..., 0], rtol=1e-3, atol=2e-5
+        actual[name][..., run], metric[..., 0], rtol=1e-3, atol=2e-5
       )
   # The field does something, or the comparison would say nothing.
   leaf = jax.tree.leaves(together)[-1]
-  nll = found.get("nll", np.zeros(2))
+  nll = actual.get("nll", np.zeros(2))
   assert np.abs(leaf[0] - leaf[1]).max() > 1e-4 or abs(nll[0] - nll[1]) > 1e-3
 
 

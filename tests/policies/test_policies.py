@@ -74,25 +74,25 @@ def _rollouts(policy, params, key, outputs, num):
 def test_draws_follow_the_components_and_log_probs_are_theirs(case):
   policy, params, outputs = _policy(case)
   num = 20_000
-  drawn, log_probs, found = _rollouts(
+  drawn, log_probs, actual = _rollouts(
     policy, params, jax.random.key(3), outputs, num
   )
   drawn, log_probs = np.float64(drawn), np.asarray(log_probs)
   assert drawn.shape == log_probs.shape == (NUM_DIMS, num)
   for d in range(NUM_DIMS):
-    weights = np.exp(np.float64(found.log_weights[d]))
-    where = np.float64(found.locations[d])
-    if found.scales is None:
+    weights = np.exp(np.float64(actual.log_weights[d]))
+    where = np.float64(actual.locations[d])
+    if actual.scales is None:
       at = np.argmin(np.abs(drawn[d][:, None] - where), -1)
       expected = np.log(weights[at])
     else:
-      scales = np.float64(found.scales[d])
+      scales = np.float64(actual.scales[d])
       pdf = stats.norm.pdf(drawn[d][:, None], where, scales)
       expected = np.log(pdf @ weights)
     np.testing.assert_allclose(log_probs[d], expected, rtol=1e-4, atol=1e-5)
     assert weights.sum() == pytest.approx(1, abs=1e-5)
     weights /= weights.sum()
-    if found.scales is None:
+    if actual.scales is None:
       counts = [(np.abs(drawn[d] - v) < 1e-5).sum() for v in where]
       assert sum(counts) == num
       common = weights * num > 5
@@ -137,8 +137,8 @@ def test_predictions_are_bit_identical_to_components(name, options):
 
   @jax.jit
   def locations(params, outputs):
-    found = policy.apply(params, outputs, method="components")
-    return found.locations
+    actual = policy.apply(params, outputs, method="components")
+    return actual.locations
 
   where = locations(params, outputs)[0]
   index = np.arange(where.size)

@@ -22,15 +22,15 @@ def _small():
 def saved(tmp_path_factory):
   """A folder of checkpoints, and the states and notes that went into it."""
   config, folder = _small(), tmp_path_factory.mktemp("run") / "checkpoints"
-  trainer, kept = training.make_train(config), {}
+  trainer, saved_states = training.make_train(config), {}
   # Step 20 is the best of all, 40 and 50 are the last.
   scores = {10: 0.1, 20: 0.9, 30: 0.2, 40: 0.3, 50: 0.4}
   with checkpoints.Checkpoints(folder, keep_last=2, keep_best=1) as store:
     for step, states, _ in training.chunks(trainer, config):
       about = {"log": f"π after {step}", "seconds": step / 3}
       store.save(states, about, scores[step])
-      kept[step] = jax.tree.map(np.array, states), about
-  return folder, kept
+      saved_states[step] = jax.tree.map(np.array, states), about
+  return folder, saved_states
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def folder(saved, tmp_path):
   return shutil.copytree(saved[0], tmp_path / "checkpoints")
 
 
-def _same(found: checkpoints.Checkpoint, kept) -> None:
-  states, about = kept[found.step]
-  assert found.about == about
-  jax.tree.map(np.testing.assert_array_equal, found.states, states)
-  assert jax.tree.structure(found.states) == jax.tree.structure(states)
+def _same(actual: checkpoints.Checkpoint, saved_states) -> None:
+  states, about = saved_states[actual.step]
+  assert actual.about == about
+  jax.tree.map(np.testing.assert_array_equal, actual.states, states)
+  assert jax.tree.structure(actual.states) == jax.tree.structure(states)
 
 
 def _names(folder) -> list[str]:
@@ -55,17 +55,17 @@ def test_the_last_and_the_best_are_kept(saved):
 
 
 def test_what_is_read_is_what_was_saved(saved):
-  folder, kept = saved
-  found, damage = checkpoints.restore(folder, kept[50][0])
-  assert (found.step, damage) == (50, [])
-  _same(found, kept)
+  folder, saved_states = saved
+  actual, damage = checkpoints.restore(folder, saved_states[50][0])
+  assert (actual.step, damage) == (50, [])
+  _same(actual, saved_states)
 
 
 def test_the_best_is_found(saved):
-  folder, kept = saved
-  found, _ = checkpoints.restore(folder, kept[50][0], best=True)
-  assert (found.step, found.score) == (20, 0.9)
-  _same(found, kept)
+  folder, saved_states = saved
+  actual, _ = checkpoints.restore(folder, saved_states[50][0], best=True)
+  assert (actual.step, actual.score) == (20, 0.9)
+  _same(actual, saved_states)
 
 
 def test_nothing_saved_is_nothing_found(saved, tmp_path):
@@ -86,9 +86,9 @@ def test_damage_is_named_and_the_one_before_is_taken(saved, folder, harm):
   else:
     data[len(data) // 2] ^= 4
     path.write_bytes(data if harm == "flip" else data[: len(data) // 2])
-  found, damage = checkpoints.restore(folder, saved[1][50][0])
-  assert found.step == 40
-  _same(found, saved[1])
+  actual, damage = checkpoints.restore(folder, saved[1][50][0])
+  assert actual.step == 40
+  _same(actual, saved[1])
   (message,) = damage
   assert message.startswith(f"{folder / '50'} is damaged: ")
   assert _names(folder) == ["20", "40", "damaged-50"]
@@ -99,20 +99,20 @@ def test_other_notes_than_were_saved_are_damage(saved, folder):
   text = path.read_text()
   assert "after 50" in text
   path.write_text(text.replace("after 50", "after 51"))
-  found, damage = checkpoints.restore(folder, saved[1][50][0])
-  assert found.step == 40
+  actual, damage = checkpoints.restore(folder, saved[1][50][0])
+  assert actual.step == 40
   assert "contents are not those that were saved" in damage[0]
 
 
 def test_a_place_is_taken_again_after_damage(saved, folder):
-  kept = saved[1]
+  saved_states = saved[1]
   for round_ in range(2):
     (folder / "50" / "_CHECKPOINT_METADATA").write_text("{")
-    found, damage = checkpoints.restore(folder, kept[50][0])
-    assert found.step == 40 and len(damage) == 1
+    actual, damage = checkpoints.restore(folder, saved_states[50][0])
+    assert actual.step == 40 and len(damage) == 1
     with checkpoints.Checkpoints(folder) as store:
-      store.save(*kept[50], 0.4)
-    _same(checkpoints.restore(folder, kept[50][0])[0], kept)
+      store.save(*saved_states[50], 0.4)
+    _same(checkpoints.restore(folder, saved_states[50][0])[0], saved_states)
     assert f"damaged-50{'-1' * round_}" in _names(folder)
 
 
@@ -137,8 +137,8 @@ def test_states_of_another_config_do_no_harm(saved, folder):
 def test_a_save_cut_short_is_nothing(saved, folder):
   """What a process leaves that is killed while it writes."""
   (folder / "50").rename(folder / "50.orbax-checkpoint-tmp")
-  found, damage = checkpoints.restore(folder, saved[1][50][0])
-  assert (found.step, damage) == (40, [])
+  actual, damage = checkpoints.restore(folder, saved[1][50][0])
+  assert (actual.step, damage) == (40, [])
   with checkpoints.Checkpoints(folder) as store:
     store.save(*saved[1][50], 0.4)
   assert _names(folder) == ["20", "40", "50"]

@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
   assert (tmp_path / "mine.json").exists()
 
 
-def test_damage_is_told_and_the_run_ends_the_same(tmp_path, capsys):
+def test_damage_is_reported_and_the_run_ends_the_same(tmp_path, capsys):
   config = small()
   for name in ("whole", "harmed"):
     train_to_folder.train(config, tmp_path / name)
@@ -127,9 +127,9 @@ def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(folders, "environment", lambda: other)
   (tmp_path / "summary.json").unlink()
   train_to_folder.train(config, tmp_path)
-  told = capsys.readouterr().err
-  assert f"jax was {jax.__version__} and is 99.0" in told
-  assert "and is abacus: results may differ from" in told
+  stderr = capsys.readouterr().err
+  assert f"jax was {jax.__version__} and is 99.0" in stderr
+  assert "and is abacus: results may differ from" in stderr
 
 
 def test_the_best_policy_is_given_back(tmp_path):
@@ -144,11 +144,11 @@ def test_the_best_policy_is_given_back(tmp_path):
       return {}
     return {"validation/pass@1": np.array([next(scores)])}
 
-  kept = {}
+  saved_states = {}
   for step in run.chunks(measure):
-    kept[step] = jax.tree.map(np.array, run.states)
+    saved_states[step] = jax.tree.map(np.array, run.states)
   assert run.step == 60
-  jax.tree.map(np.testing.assert_array_equal, run.best(), kept[40])
+  jax.tree.map(np.testing.assert_array_equal, run.best(), saved_states[40])
 
 
 def test_a_repeated_signal_ends_the_process(monkeypatch):

@@ -11,8 +11,8 @@ def test_a_grid_is_every_combination():
   axes = grid.parse(
     "estimator.order=1,4;optimizer.learning_rate=log(0.01,1,3)", swept_bandit()
   )
-  found = grid.points(axes)
-  assert [tuple(point.values()) for point in found] == [
+  actual = grid.points(axes)
+  assert [tuple(point.values()) for point in actual] == [
     (order, rate) for order in (1, 4) for rate in (0.01, 0.1, 1.0)
   ]
 

@@ -38,15 +38,15 @@ def verify(is_open, start, goal, answer):
 
 def distances(is_open, goal):
   """Moves to the goal from every place that a path leads from."""
-  found, waiting = {goal: 0}, collections.deque([goal])
+  steps, waiting = {goal: 0}, collections.deque([goal])
   while waiting:
     place = waiting.popleft()
     for step in STEPS.values():
       there = (place[0] + step[0], place[1] + step[1])
-      if _free(is_open, there) and there not in found:
-        found[there] = found[place] + 1
+      if _free(is_open, there) and there not in steps:
+        steps[there] = steps[place] + 1
         waiting.append(there)
-  return found
+  return steps
 
 
 def only_answer(is_open, start, goal):
@@ -88,13 +88,13 @@ def prim_grids(size):
           state = (carved | {cell}, tree | {wall})
           later[state] += chance / len(joins) / len(others)
     states = later
-  found = {}
+  steps = {}
   for (carved, tree), chance in states.items():
     is_open = np.zeros((size, size), bool)
     for place in [(2 * i + 1, 2 * j + 1) for i, j in carved] + list(tree):
       is_open[place] = True
-    found[is_open.tobytes()] = chance
-  return found
+    steps[is_open.tobytes()] = chance
+  return steps
 
 
 def _neighbours(cell):

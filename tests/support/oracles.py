@@ -146,11 +146,11 @@ def extended_loo(likelihoods) -> Table:
   common = np.repeat(distinct, copies - 1)
   for m, l in enumerate(common, 1):
     add(m, l, mean, passed)
-  found = [(mean.copy(), passed.copy()) for _ in distinct]
-  for row, own in enumerate(found):
+  tables = [(mean.copy(), passed.copy()) for _ in distinct]
+  for row, own in enumerate(tables):
     for m, l in enumerate(np.delete(distinct, row), len(common) + 1):
       add(m, l, *own)
-  means, passes = map(np.array, zip(*found, strict=True))
+  means, passes = map(np.array, zip(*tables, strict=True))
   return Table(means, passes, which)
 
 

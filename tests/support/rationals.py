@@ -157,5 +157,5 @@ def binary_groups(num):
 
 def assert_weight(advantages, num, weight, values=TWO_RIGHT):
   """E[ĝ] = w ∇p, to the last digit."""
-  found = expectation(advantages, POLICY, values, num)
-  assert found == times(weight, gradient(POLICY, values))
+  actual = expectation(advantages, POLICY, values, num)
+  assert actual == times(weight, gradient(POLICY, values))

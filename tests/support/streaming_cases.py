@@ -66,13 +66,13 @@ def main() -> None:
     # At 0.1 a draw that rounding has changed leads elsewhere.
     ours.optimizer.learning_rate = 0.01
     trainer = training.make_train(ours)
-    told = {"loss": [], "pass_rate": []}
+    logged = {"loss": [], "pass_rate": []}
     for _, states, metrics in training.chunks(trainer, ours):  # noqa: B007
-      for name, values in told.items():
+      for name, values in logged.items():
         values += metrics[name].ravel().tolist()
     scores = evaluation.make_evaluate(trainer, (1,))("test", states)
     leaves = [np.ravel(x) for x in jax.tree.leaves(states.params)]
-    row = told | {
+    row = logged | {
       "sizes": trainer.layout.mesh and dict(trainer.layout.mesh.shape),
       "traces": trainer.advance._cache_size(),
       "params": np.concatenate(leaves).tolist(),

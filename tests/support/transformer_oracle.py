@@ -89,7 +89,7 @@ def slopes(function, params, seed=0, step=1e-5):
     (names of the tensor, direction, slope) of each.
   """
   rng = np.random.default_rng(seed)
-  found = []
+  quotients = []
   for names, leaf in _leaves(params):
     direction = rng.normal(size=leaf.shape)
     direction /= np.linalg.norm(direction)
@@ -97,8 +97,8 @@ def slopes(function, params, seed=0, step=1e-5):
     for sign in (1, -1):
       moved = _replaced(params, names, leaf + sign * step * direction)
       values.append(function(moved))
-    found.append((names, direction, (values[0] - values[1]) / 2 / step))
-  return found
+    quotients.append((names, direction, (values[0] - values[1]) / 2 / step))
+  return quotients
 
 
 def _leaves(tree, names=()):

@@ -107,9 +107,9 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
   with jax.enable_x64(dtype == np.float64):
     for order in orders(size, method):
       for row in rows:
-        found = compute(draw(size)[row].astype(dtype), order, method)
-        assert found.weights.dtype == found.baselines.dtype == dtype
-        assert_close(found, truth(size, row).maxrl(order), RTOL[dtype])
+        computed = compute(draw(size)[row].astype(dtype), order, method)
+        assert computed.weights.dtype == computed.baselines.dtype == dtype
+        assert_close(computed, truth(size, row).maxrl(order), RTOL[dtype])
 
 
 # l = (1, 1/2, 0, 1/4), q = (0, 1/2, 1, 3/4). Without rollout
@@ -218,8 +218,8 @@ def test_series_with_any_coefficients(size, method):
   rng = np.random.default_rng(size)
   a = rng.random(size).astype(np.float32)
   for row in [6] if method == "binary" else range(7):
-    found = series(draw(size)[row], a, method=method)
-    assert_close(found, truth(size, row).series(a))
+    computed = series(draw(size)[row], a, method=method)
+    assert_close(computed, truth(size, row).series(a))
 
 
 @pytest.mark.parametrize("method", SERIES_METHODS)

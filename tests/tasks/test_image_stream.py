@@ -40,9 +40,9 @@ def _stream(data_dir, **options):
 def _read(stream, steps, batch=8, rows=None, start=0):
   reader = stream.train(batch, np.arange(batch)[rows or slice(None)], start)
   # Workers hand out memory that they share.
-  found = [jax.tree.map(np.array, x) for x in itertools.islice(reader, steps)]
+  actual = [jax.tree.map(np.array, x) for x in itertools.islice(reader, steps)]
   reader.close()
-  return found
+  return actual
 
 
 def test_every_image_once_an_epoch_in_another_order(numbered):
@@ -96,8 +96,8 @@ def test_fixed_splits_are_whole_and_in_order(numbered):
     assert stream.sizes[name] == len(labels)
     batches = list(stream.split(name, 5, np.arange(5)))
     assert len(batches) == -(-len(labels) // 5)
-    found = np.concatenate([x.targets for x in batches])
-    np.testing.assert_array_equal(found[: len(labels)], labels)
+    actual = np.concatenate([x.targets for x in batches])
+    np.testing.assert_array_equal(actual[: len(labels)], labels)
 
 
 def test_evaluation_sees_the_middle_224_of_256_pixels(tfds, tmp_path):

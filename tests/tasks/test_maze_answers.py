@@ -95,8 +95,8 @@ def test_answers_by_hand(what, right, answer, picture):
   del what
   assert oracles.verify(*oracles.grid(picture), answer) == right
   answer += [0] * (9 - len(answer))
-  found = jax.jit(mazes.verify)(from_picture(picture), jnp.array([answer]))
-  assert found.dtype == bool and found.tolist() == [right]
+  actual = jax.jit(mazes.verify)(from_picture(picture), jnp.array([answer]))
+  assert actual.dtype == bool and actual.tolist() == [right]
 
 
 def _mutated(rng, answer, length):
@@ -137,8 +137,8 @@ def test_the_verifier_walks_as_plain_python_does(size, loops):
     expected.append([oracles.verify(*maze, answer) for answer in mine])
   assert 0.25 < np.mean(expected) < 0.75
   answers = np.array(answers)
-  found = jax.jit(jax.vmap(mazes.verify))(many, answers)
-  np.testing.assert_array_equal(found, expected)
+  actual = jax.jit(jax.vmap(mazes.verify))(many, answers)
+  np.testing.assert_array_equal(actual, expected)
   if size == 5:
     eager = mazes.verify(jax.tree.map(lambda x: x[3], many), answers[3])
     np.testing.assert_array_equal(eager, expected[3])

@@ -35,8 +35,8 @@ def _texts(prompts):
 
 
 def _drawn(task, seeds, count=2000):
-  found = [_texts(task.draw(jax.random.key(seed), count)) for seed in seeds]
-  return set.union(*found)
+  actual = [_texts(task.draw(jax.random.key(seed), count)) for seed in seeds]
+  return set.union(*actual)
 
 
 @pytest.mark.long

@@ -84,12 +84,12 @@ def test_every_tree_occurs_as_often_as_the_algorithm_says(size, trees):
   many = draw(size, NUM)
   assert (many.start == 1).all() and (many.goal == size - 2).all()
   packed = np.packbits(np.asarray(many.open).reshape(NUM, -1), -1)
-  found, counts = np.unique(
+  kinds, counts = np.unique(
     packed.view(f"V{packed.shape[1]}"), return_counts=True
   )
-  assert len(found) == trees
+  assert len(kinds) == trees
   expected = []
-  for kind in found:
+  for kind in kinds:
     bits = np.unpackbits(np.frombuffer(kind.tobytes(), np.uint8))
     is_open = bits[: size * size].astype(bool).reshape(size, size)
     _check_structure(is_open, loops=0)
@@ -110,8 +110,8 @@ def test_random_ends_are_any_two_different_cells():
 
 def test_fingerprints_collide_no_more_than_chance():
   many = draw(9, MANY, random_ends=True)
-  found = np.asarray(jax.vmap(generation.fingerprint)(many))
-  rows = [np.packbits(np.asarray(many.open).reshape(len(found), -1), -1)]
+  kinds = np.asarray(jax.vmap(generation.fingerprint)(many))
+  rows = [np.packbits(np.asarray(many.open).reshape(len(kinds), -1), -1)]
   rows = np.concatenate([*rows, many.start, many.goal], 1).astype(np.uint8)
   rows, first, inverse = np.unique(
     rows.view(f"V{rows.shape[1]}").ravel(),
@@ -119,11 +119,11 @@ def test_fingerprints_collide_no_more_than_chance():
     return_inverse=True,
   )
   num = len(rows)
-  assert 1e5 < num < len(found)  # Some occur twice.
-  np.testing.assert_array_equal(found, found[first][inverse])
-  collisions = num - len(np.unique(found[first]))
+  assert 1e5 < num < len(kinds)  # Some occur twice.
+  np.testing.assert_array_equal(kinds, kinds[first][inverse])
+  collisions = num - len(np.unique(kinds[first]))
   assert collisions <= stats.poisson.ppf(1 - 1e-6, num**2 / 2 / 2**32)
-  low = np.bincount(found[first] % 16, minlength=16)
+  low = np.bincount(kinds[first] % 16, minlength=16)
   assert stats.chisquare(low).pvalue > 1e-4
 
 

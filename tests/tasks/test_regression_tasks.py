@@ -40,8 +40,8 @@ def test_rewards_and_squared_error_by_hand():
   head = jax.jit(policy.apply)(params, prompts.inputs).head
   mean = np.float64(jax.nn.softmax(head)) @ np.linspace(-1, 1, 5)
   expected = ((np.float64(prompts.targets.y) - mean) ** 2).sum(1).mean() / 2
-  found, _ = jax.jit(loss)(params, None, prompts)
-  assert float(found) == pytest.approx(expected, rel=1e-5)
+  actual, _ = jax.jit(loss)(params, None, prompts)
+  assert float(actual) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

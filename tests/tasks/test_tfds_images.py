@@ -63,7 +63,7 @@ def test_every_pixel_and_label(tiny, tmp_path, split, limit, written, kept):
   assert data.num_classes == 4
 
 
-def test_newest_version_unless_told(tfds, tmp_path):
+def test_newest_version_by_default(tfds, tmp_path):
   for version, label in (("9.0.0", 1), ("10.0.0", 2), ("9.1.0", 3)):
     examples = [(encode(random_images(1)[0]), label)]
     write(tfds, tmp_path, {"train": examples}, version=version)
