@@ -38,7 +38,7 @@ def comparisons():
     )
   l = draw(64)
   yield (
-    "weights T = N = 64: one pass per rollout, JAX",
+    "weights T = N = 64: a scan for each left-out rollout, JAX",
     _library(l, 64),
     _jax(lambda x: pass_per_rollout(x, 64), l),
     50,

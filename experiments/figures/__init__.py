@@ -112,6 +112,21 @@ def _text(value: Any) -> str:
   return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def set_steps(config: Any, steps: int, evaluations: int) -> None:
+  """Sets the steps of a figure's config, evaluated so many times.
+
+  Raises:
+    ValueError: they are not spaced evenly.
+  """
+  if steps < 1 or steps % evaluations:
+    raise ValueError(
+      f"steps = {steps}: must be a multiple of {evaluations}; the figure"
+      " evaluates that often"
+    )
+  config.steps = steps
+  config.log_every = config.eval_every = steps // evaluations
+
+
 def studies(name: str, chosen: Any, runs: Any) -> dict[str, Any]:
   """The studies of a figure by name; may train a warm-up that they start from.
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import bandit
+from experiments.figures import set_steps
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting, stats
 from maxrl_jax.learning import rollouts
@@ -34,8 +35,8 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """MaxRL of every order, and exact maximum likelihood."""
   del runs
   config = bandit.get_config()
-  config.steps, config.rollouts = settings.steps, settings.rollouts
-  config.log_every = config.eval_every = settings.steps // 40
+  set_steps(config, settings.steps, evaluations=40)
+  config.rollouts = settings.rollouts
   config.optimizer.learning_rate = settings.rate
   seeds = range(settings.seeds)
   measure = Measure(probe=pass_rates_by_band, at_start=True)

@@ -9,6 +9,7 @@ from scipy import stats as scipy_stats
 
 from configs import bimodal
 from experiments.figures import regression_methods as methods
+from experiments.figures import set_steps
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -51,8 +52,8 @@ PRESETS = {
 
 def _config(settings: Settings):
   config = bimodal.get_config()
-  config.steps, config.rollouts = settings.steps, settings.rollouts
-  config.log_every = config.eval_every = settings.steps // 10
+  set_steps(config, settings.steps, evaluations=10)
+  config.rollouts = settings.rollouts
   return config
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from configs import budget
+from experiments.figures import set_steps
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -44,8 +45,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """Every method, split of the budget and learning rate."""
   del runs
   config = budget.get_config()
-  config.steps = settings.steps
-  config.log_every = config.eval_every = settings.steps // 10
+  set_steps(config, settings.steps, evaluations=10)
   config.optimizer.warmup = settings.steps // 20
   splits = [(settings.budget // n, n) for n in settings.rollouts]
   grid = {

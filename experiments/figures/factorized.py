@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.figures import regression_methods as methods
+from experiments.figures import set_steps
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import default
@@ -52,8 +53,7 @@ def _config(settings: Settings):
   config.policy.name, config.policy.policy_scale = "normal", 0.5
   config.policy.hidden = ()
   config.rollouts, config.batch_size = settings.rollouts, 64
-  config.steps, config.log_every = settings.steps, settings.steps // 4
-  config.eval_every = config.log_every
+  set_steps(config, settings.steps, evaluations=4)
   config.optimizer.name, config.optimizer.learning_rate = "adam", 1e-2
   return config
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from configs import budget, family
+from experiments.figures import set_steps
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -65,9 +66,8 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   configs["digits"].optimizer.warmup = settings.steps // 20
   planned = {}
   for name, config in configs.items():
-    config.steps, config.rollouts = settings.steps, settings.rollouts
-    config.batch_size = 64
-    config.log_every = config.eval_every = settings.steps // 4
+    set_steps(config, settings.steps, evaluations=4)
+    config.batch_size, config.rollouts = 64, settings.rollouts
     grid = {("estimator.name", *fields): methods, RATE: rates[name]}
     planned[name] = study.study(config, grid, range(settings.seeds))
   return planned

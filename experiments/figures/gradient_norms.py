@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import digits
+from experiments.figures import set_steps
 from experiments.reports.results import Claim, Drawing, Result, Table
 from maxrl_jax import evaluation, plotting
 from maxrl_jax.learning import rollouts as rollout
@@ -56,8 +57,8 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """Each estimator: trains, and measures norms of the same loss."""
   del runs
   config = digits.get_config()
-  config.steps, config.eval_every = settings.steps, settings.steps
-  config.log_every = settings.steps // 4
+  set_steps(config, settings.steps, evaluations=4)
+  config.eval_every = settings.steps
   config.batch_size, config.rollouts = settings.batch_size, settings.rollouts
   config.policy.hidden = settings.hidden
   config.optimizer.update(

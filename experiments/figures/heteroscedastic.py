@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from experiments.figures import regression_methods as methods
+from experiments.figures import set_steps
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -58,8 +59,7 @@ def _config(num: int, steps: int, evaluations: int = 4):
   config.likelihood.scale = 0.1
   config.policy.name, config.policy.hidden = "normal", (64,)
   config.rollouts, config.batch_size = num, 64
-  config.steps, config.log_every = steps, steps // evaluations
-  config.eval_every = config.log_every
+  set_steps(config, steps, evaluations)
   config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
   return config
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.figures import regression_methods as methods
+from experiments.figures import set_steps
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -55,8 +56,8 @@ def _config(settings: Settings):
   config.likelihood.scale = _NOISE
   config.policy.name, config.policy.policy_scale = "normal", _WIDTH
   config.policy.hidden = ()
-  config.batch_size, config.steps = 64, settings.steps
-  config.log_every = config.eval_every = settings.steps // 4
+  set_steps(config, settings.steps, evaluations=4)
+  config.batch_size = 64
   config.optimizer.name, config.optimizer.learning_rate = "adam", 3e-3
   return config
 

@@ -13,6 +13,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from configs import maze, maze_paper
+from experiments.figures import set_steps
 from maxrl_jax import config as configs
 from maxrl_jax import plotting
 from maxrl_jax.config import RATE
@@ -209,8 +210,7 @@ def study_of(
   """
   config = config_of(settings, "rl")
   config.policy.checkpoint = str(warm_up(settings, runs))
-  config.steps = steps
-  config.log_every = config.eval_every = max(steps // settings.evaluations, 1)
+  set_steps(config, steps, min(settings.evaluations, steps))
   # All options for any methods: the same run is then the same program.
   names = [f"estimator.{option}" for option in _OPTIONS]
   rows = [[METHODS[m].get(option) for option in _OPTIONS] for m in methods]

@@ -8,8 +8,13 @@ from maxrl_jax.config.build import (
 )
 from maxrl_jax.config.checks import check
 from maxrl_jax.config.defaults import default
-from maxrl_jax.config.hyper import RATE, check_names, may_vary, values_of
-from maxrl_jax.config.lookup import overlay
+from maxrl_jax.config.hyper import (
+  RATE,
+  check_names,
+  may_vary,
+  overlay,
+  values_of,
+)
 
 __all__ = [
   "RATE",

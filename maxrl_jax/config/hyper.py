@@ -58,6 +58,18 @@ def values_of(config: ConfigDict, names: Iterable[str]) -> dict[str, Any]:
   return values
 
 
+def overlay(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
+  """A copy of the config with other values, by dotted name."""
+  fields = config.to_dict()
+  for name, value in values.items():
+    *path, last = name.split(".")
+    block = fields
+    for part in path:
+      block = block[part]
+    block[last] = value
+  return ConfigDict(fields)
+
+
 def check_names(
   config: ConfigDict, names: Iterable[str], own_task: bool
 ) -> None:

@@ -23,18 +23,6 @@ def options_of(block: ConfigDict) -> dict[str, Any]:
   }
 
 
-def overlay(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
-  """A copy of the config with other values, by dotted name."""
-  fields = config.to_dict()
-  for name, value in values.items():
-    *path, last = name.split(".")
-    block = fields
-    for part in path:
-      block = block[part]
-    block[last] = value
-  return ConfigDict(fields)
-
-
 def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
   """The entry of that name, or a ValueError with those there are."""
   if name not in choices:

@@ -1,10 +1,13 @@
-"""Invalid numbers: detected, reported, and kept out of the parameters."""
+"""Refuses invalid numbers, and states of other runs."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
+
+from maxrl_jax.config import values_of
 
 Array = jax.Array
 
@@ -54,6 +57,34 @@ def guarded(
   state = jax.tree.map(lambda a, b: jnp.where(sound, a, b), after, before)
   state = state.replace(step=after.step, typical_norm=typical)
   return state, metrics | {"skipped": 1.0 - sound.astype(jnp.float32)}
+
+
+def check_states(
+  states: Any, config: ConfigDict, hyper: dict[str, np.ndarray]
+) -> None:
+  """Raises ValueError if resuming would silently be another run."""
+  done = int(np.asarray(states.step)[0])
+  if (config.steps - done) % config.log_every:
+    raise ValueError(
+      f"log_every = {config.log_every}: must divide the {config.steps - done}"
+      f" steps that are left after step {done}"
+    )
+  wanted = values_of(config, states.hyper) | hyper
+  for name, value in wanted.items():
+    saved = np.asarray(states.hyper[name])
+    asked = np.asarray(value, saved.dtype)
+    if not np.array_equal(saved, np.broadcast_to(asked, saved.shape)):
+      raise ValueError(
+        f"{name} = {_distinct(asked)}: the states to resume from have"
+        f" {_distinct(saved)}; resume with that, or start in another folder"
+      )
+
+
+def _distinct(values: np.ndarray) -> str:
+  """One number where all are equal."""
+  distinct = np.unique(values)
+  shown = distinct if len(distinct) == 1 else np.ravel(values)
+  return ", ".join(f"{value:g}" for value in shown)
 
 
 def check_metrics(

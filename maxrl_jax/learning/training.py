@@ -16,14 +16,14 @@ import numpy.typing as npt
 from jax import lax
 from ml_collections import ConfigDict
 
-from maxrl_jax import config as configs
 from maxrl_jax.devices import feeding
 from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.learning import guards, update
 from maxrl_jax.learning.batch_losses import Hyper
 from maxrl_jax.learning.custom_checks import check_values
 from maxrl_jax.learning.update import TrainState
-from maxrl_jax.tasks import RegressionTask, Streamed, Task
+from maxrl_jax.tasks import Streamed, Task
+from maxrl_jax.tasks.regression import log_ceiling
 
 Array = jax.Array
 # Keeps the keys of runs apart from those of data; any large number would do.
@@ -195,7 +195,7 @@ def chunks(
   if states is None:
     states = train.start(start_keys, hyper)
   else:
-    _check_states(states, config, hyper)
+    guards.check_states(states, config, hyper)
     states = train.layout.place(states)
   for start, batches in _batches(train, config, int(states.step[0])):
     states, each = train.advance(states, keys, *batches)
@@ -205,41 +205,6 @@ def chunks(
     # Only the check needs the places within a batch.
     metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics
-
-
-def log_ceiling(task: Task) -> float | None:
-  """log l plus this is a log density, in nats; None without a noise model."""
-  if isinstance(task, RegressionTask):
-    return float(task.likelihood.log_ceiling)
-  return None
-
-
-def _check_states(
-  states: TrainState, config: ConfigDict, hyper: dict[str, np.ndarray]
-) -> None:
-  """Raises ValueError if resuming would silently be another run."""
-  done = int(np.asarray(states.step)[0])
-  if (config.steps - done) % config.log_every:
-    raise ValueError(
-      f"log_every = {config.log_every}: must divide the {config.steps - done}"
-      f" steps that are left after step {done}"
-    )
-  wanted = configs.values_of(config, states.hyper) | hyper
-  for name, value in wanted.items():
-    saved = np.asarray(states.hyper[name])
-    asked = np.asarray(value, saved.dtype)
-    if not np.array_equal(saved, np.broadcast_to(asked, saved.shape)):
-      raise ValueError(
-        f"{name} = {_distinct(asked)}: the states to resume from have"
-        f" {_distinct(saved)}; resume with that, or start in another folder"
-      )
-
-
-def _distinct(values: np.ndarray) -> str:
-  """One number where all are equal."""
-  distinct = np.unique(values)
-  shown = distinct if len(distinct) == 1 else np.ravel(values)
-  return ", ".join(f"{value:g}" for value in shown)
 
 
 def _batches(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:

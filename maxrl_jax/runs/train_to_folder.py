@@ -22,6 +22,7 @@ from maxrl_jax.runs.interrupts import until_stopped
 from maxrl_jax.runs.measure import Measure, Measurer, Record
 from maxrl_jax.runs.programs import RESULTS_VERSION
 from maxrl_jax.runs.resume import Resumable
+from maxrl_jax.tasks.regression import log_ceiling
 
 
 def train(
@@ -197,7 +198,7 @@ def _summary(
   trainer: Train, config: ConfigDict, run: Resumable, final: Record
 ) -> dict:
   summary = {"steps": config.steps, "seconds": round(run.seconds, 1)}
-  ceiling = training.log_ceiling(trainer.task)
+  ceiling = log_ceiling(trainer.task)
   if ceiling is not None:  # Adding it to log l gives a log-density.
     summary["log_ceiling"] = ceiling
   return summary | _plain(final, config.runs)

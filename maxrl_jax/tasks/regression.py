@@ -256,3 +256,10 @@ def _check_shapes(name: str, prompts: Prompts, num_dims: int) -> None:
         f" {'[B, D]' if len(shape) > 1 else '[B]'} = {shape} with"
         f" num_dims = {num_dims}"
       )
+
+
+def log_ceiling(task: Task) -> float | None:
+  """log l plus this is a log density, in nats; None without a noise model."""
+  if isinstance(task, RegressionTask):
+    return float(task.likelihood.log_ceiling)
+  return None

@@ -105,5 +105,5 @@ def _posterior_predictive(
   dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731
   precision = dim * jnp.eye(dim) + dot(x.T, x) / noise**2
   mean = jnp.linalg.solve(precision, dot(x.T, y) / noise**2)
-  spread = dot(query, jnp.linalg.solve(precision, query))
-  return dot(mean, query), jnp.sqrt(noise**2 + spread)
+  variance = dot(query, jnp.linalg.solve(precision, query))
+  return dot(mean, query), jnp.sqrt(noise**2 + variance)
