@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from maxrl_jax import evaluation, plotting
-from maxrl_jax.estimators import ESTIMATORS, Claim, Setting
+from maxrl_jax.estimators import ESTIMATORS, Estimand, Setting
 
 
 class Settings(NamedTuple):
@@ -86,15 +86,15 @@ def study(settings: Settings) -> list[dict]:
   for name, order, baseline in studied:
     estimator = _estimator(settings, name, order, baseline)
     moments, how = _moments(settings, estimator, logits, likelihoods)
-    claim = _claim(settings, name, order)
+    estimand = _estimand(settings, name, order)
     bias, error = None, None
-    if claim.objective is not None:
-      truth = _gradient(claim, logits, likelihoods)
+    if estimand.objective is not None:
+      truth = _gradient(estimand, logits, likelihoods)
       size = jnp.linalg.norm(truth)
       bias = float(jnp.linalg.norm(moments.mean - truth) / size)
       error = float(jnp.linalg.norm(moments.standard_error) / size)
     variance = float(moments.variance)
-    cells = name, order, baseline, claim.target, bias, error, variance, how
+    cells = name, order, baseline, estimand.target, bias, error, variance, how
     rows.append(dict(zip(_COLUMNS, cells, strict=True)))
   return rows
 
@@ -112,20 +112,20 @@ def _moments(settings: Settings, estimator, logits, likelihoods):
   return moments, "sampled"
 
 
-def _claim(settings: Settings, name: str, order) -> Claim:
-  claim = ESTIMATORS[name].claim
-  assert claim is not None
+def _estimand(settings: Settings, name: str, order) -> Estimand:
+  estimand = ESTIMATORS[name].estimand
+  assert estimand is not None
   num, alpha = settings.rollouts, settings.alpha
-  return claim(Setting(num, order or 1, alpha, settings.continuous))
+  return estimand(Setting(num, order or 1, alpha, settings.continuous))
 
 
-def _gradient(claim: Claim, logits, likelihoods):
+def _gradient(estimand: Estimand, logits, likelihoods):
   """The gradient that an estimator claims to estimate."""
-  objective = claim.objective
+  objective = estimand.objective
   assert objective is not None
-  if not claim.over_thresholds:
+  if not estimand.over_thresholds:
     of_p = evaluation.exact_gradient(objective, logits, likelihoods)
-    return claim.factor * of_p
+    return estimand.factor * of_p
   # Between two likelihoods P(l ≥ τ) is constant in τ.
   l = np.asarray(likelihoods, float)
   total, below = 0 * logits, 0.0
@@ -135,7 +135,7 @@ def _gradient(claim: Claim, logits, likelihoods):
       of_level = evaluation.exact_gradient(objective, logits, above)
       total += (level - below) * of_level
     below = level
-  return claim.factor * total
+  return estimand.factor * total
 
 
 def _prompt(settings: Settings):
@@ -194,14 +194,14 @@ def _check(settings: Settings) -> None:
 
 
 def _check_name(name: str) -> None:
-  studied = [n for n, e in ESTIMATORS.items() if e.claim is not None]
+  studied = [n for n, e in ESTIMATORS.items() if e.estimand is not None]
   if name not in ESTIMATORS:
     raise ValueError(f"estimators: {name!r} is none of {sorted(studied)}")
   if name in _NOT_STUDIED:
     raise ValueError(f"estimators: {name!r} {_NOT_STUDIED[name]}")
   if name not in studied:
     raise ValueError(
-      f"estimators: {name!r} has no claim to compare with; give its"
+      f"estimators: {name!r} has no estimand to compare with; give its"
       " `Estimator` one"
     )
 

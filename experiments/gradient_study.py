@@ -5,7 +5,8 @@
 The policy is a softmax over `--arms` actions. The expected estimate is compared
 with the exact gradient that the estimator claims to estimate, over all outcomes
 if these are few, else over samples. A target that begins with → is a limit of
-large groups; without a target there is no bias. Writes study.csv and study.png.
+large groups; without a target the bias is not computed. Writes study.csv and
+study.png.
 """
 
 import pathlib

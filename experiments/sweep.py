@@ -5,10 +5,11 @@
     python -m experiments.sweep --figure=bandit --set=orders=1,3 --workdir=DIR
 
 Values are a list 1,2,4, range(first,last,step), lin(first,last,count) or
-log(first,last,count); field+field=1+2,3+4 change together. Or take the study of
-a figure. Writes runs.nc (for xarray), summary.csv and report.html. Runs in the
-folder are not repeated: the same command resumes, and another grid or more
-seeds add runs. `--config.FIELD=VALUE` changes a field for all runs.
+log(first,last,count); field+field=1+2,3+4 change together. --figure sweeps
+a figure's study instead. Writes runs.nc (for xarray), summary.csv and
+report.html. Runs in the folder are not repeated: the same command resumes, and
+another grid or more seeds add runs. `--config.FIELD=VALUE` changes a field for
+all runs.
 """
 
 import importlib.util
@@ -27,7 +28,7 @@ _GRID = flags.DEFINE_string(
   "grid", None, "field=values;field=values. Default: the file's get_sweep()."
 )
 _SEEDS = flags.DEFINE_integer(
-  "seeds", None, "Runs of every point; 8, or the figure's number.", 1
+  "seeds", None, "Seeds per grid point. Default: 8, or the figure's number.", 1
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
@@ -35,7 +36,7 @@ _FIGURE = flags.DEFINE_string(
   "Take the study of this figure, at its config's learning rate; NAME:STUDY if"
   " it has several.",
 )
-_PRESET = flags.DEFINE_string("preset", "quick", "Of the figure.")
+_PRESET = flags.DEFINE_string("preset", "quick", "Preset of the figure.")
 _SET = flags.DEFINE_multi_string(
   "set", [], "FIELD=VALUE of the figure's settings, such as orders=1,3,63."
 )
@@ -45,8 +46,8 @@ _WORKDIR = flags.DEFINE_string(
 _MEMORY = flags.DEFINE_float(
   "memory_gib",
   None,
-  "Memory of the process, to which slices are cut. Default: half of what is"
-  " free, on an accelerator nine tenths of its own memory.",
+  "Memory limit in GiB; runs are cut into slices that fit. Default: half of the"
+  " free memory, on an accelerator nine tenths of it.",
   0.1,
 )
 _QUESTION = flags.DEFINE_string(
@@ -62,7 +63,7 @@ def main(argv) -> None:
   workdir = pathlib.Path(_WORKDIR.value)
   figure = _FIGURE.value
   what = _of_figure(figure) if figure else _of_config()
-  what.plan()  # Errors before any folder.
+  what.plan()  # Fails before creating a folder.
   folders.make(workdir)
   with folders.locked(workdir):
     folders.claim(
@@ -94,10 +95,11 @@ def _of_config():
   config = _CONFIG.value
   if config is None:
     raise ValueError("--config or --figure must be given")
+  if _SET.value:
+    raise ValueError("--set: needs --figure, whose settings it changes")
   if config.runs != 1:
     raise ValueError(
-      f"runs = {config.runs}: a sweep takes its seeds from --seeds;"
-      f" --seeds={config.runs}, with runs = 1"
+      f"runs = {config.runs}: must be 1 in a sweep; use --seeds={config.runs}"
     )
   count = 8 if _SEEDS.value is None else _SEEDS.value
   seeds = range(config.seed, config.seed + count)
@@ -122,7 +124,9 @@ def _of_figure(figure: str):
   from experiments import figures
 
   if _CONFIG.value is not None or _GRID.value is not None:
-    raise ValueError("--figure: brings its own config and grid; leave them out")
+    raise ValueError(
+      "--figure has its own config and grid: omit --config and --grid"
+    )
   name, _, part = figure.partition(":")
   runs = pathlib.Path(_WORKDIR.value) / "runs"
   settings = figures.settings(name, _PRESET.value, _SET.value)

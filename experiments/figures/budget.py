@@ -18,7 +18,7 @@ from experiments.reports.sweep_analysis import analyse
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
-from maxrl_jax.runs.choose import marked
+from maxrl_jax.runs.choose import rate_text
 from maxrl_jax.runs.progress import counted
 
 _LABELS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
@@ -124,7 +124,7 @@ def _table(sweep) -> Table:
       _LABELS[m.fields["estimator.name"]],
       m.fields["batch_size"],
       m.fields["rollouts"],
-      marked(m.choice),
+      rate_text(m.choice),
       mean_plus_minus(sweep.test(m)),
       mean_plus_minus(sweep.test(m, "pass@16")),
     ]

@@ -237,7 +237,7 @@ def _results_table(trained) -> Table:
 
 def _tuning_table(trained, settings: Settings) -> Table:
   rows = [
-    [method.label, *map(_score, t.scores), choose.marked(t.choice)]
+    [method.label, *map(_score, t.scores), choose.rate_text(t.choice)]
     for method, t in trained.items()
   ]
   return Table(

@@ -19,7 +19,7 @@ from experiments.reports.sweep_analysis import analyse
 from maxrl_jax import objectives, plotting, stats
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
-from maxrl_jax.runs.choose import marked
+from maxrl_jax.runs.choose import rate_text
 from maxrl_jax.runs.progress import counted
 
 _TITLES = {"bandit": "bandit", "digits": "strings of two digits"}
@@ -179,7 +179,7 @@ def _table(name: str, sweep, weight) -> Table:
     [
       m.label,
       f"{weight(m):.2f}",
-      marked(m.choice),
+      rate_text(m.choice),
       *(mean_plus_minus(sweep.test(m, score)) for score in _SCORES),
     ]
     for m in sweep.methods

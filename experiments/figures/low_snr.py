@@ -1,4 +1,4 @@
-"""Low signal-to-noise: does the likelihood help where all noise is alike?"""
+"""Low signal-to-noise: does the likelihood help if the noise is equal?"""
 
 import itertools
 from typing import NamedTuple
@@ -23,14 +23,14 @@ from maxrl_jax.runs.measure import Measure
 
 _EXACT = ("MSE", "exact ML", "exact RL")
 _SAMPLED = tuple(label for label in methods.METHODS if label not in _EXACT)
-# Without a baseline the average reward moves with every rollout: the claims
-# leave them out.
+# Without a baseline the mean reward scales every score, which adds variance:
+# the claims exclude these methods.
 _WITHOUT_BASELINE = ("REINFORCE on l", "REINFORCE on −MSE")
 _NOISE, _WIDTH = 1.0, 0.5  # σ of the likelihood, deviation of the policy.
 
 
 class Settings(NamedTuple):
-  """Choices of the figure; without rates, every method has the config's."""
+  """Choices of the figure; if `rates` is empty, the config's is used."""
 
   rhos: tuple[float, ...] = (0.1, 0.3, 0.7)
   rollouts: tuple[int, ...] = (8, 64)
@@ -118,12 +118,11 @@ def figure(settings: Settings, runs) -> Result:
     f" policy N(w·x, {_WIDTH:g}) under Gaussian noise of scale {_NOISE:g},"
     f" Adam, {rate}, {settings.steps} steps of 64 fresh prompts; mean over"
     f" {settings.seeds} seeds (intervals in the table). Right: at the smallest"
-    " ρ, what each method falls behind exact ML, seed by seed, with 95 %"
-    " intervals. As N grows, MaxRL, IWAE,"
-    " VIMCO and RLOO on −MSE follow the residual itself; RL on l follows"
-    " r exp(−r²/2τ²), τ² the noise's and the policy's variance together, which"
-    f" forgives outliers and makes {_efficiency():.2f} of the data's"
-    " information of it, however many the rollouts (exact RL is N → ∞)."
+    " ρ, how far each method is behind exact ML, paired by seed, with 95 %"
+    " intervals. As N grows, MaxRL, IWAE, VIMCO and RLOO on −MSE follow the"
+    " residual r; RL on l follows r exp(−r²/2τ²), where τ² is the variance of"
+    " noise plus policy. This downweights outliers: its efficiency is"
+    f" {_efficiency():.2f} for any number of rollouts (exact RL is N → ∞)."
   )
   return Result(
     "Low signal-to-noise: correlation with the clean signal",
@@ -135,9 +134,9 @@ def figure(settings: Settings, runs) -> Result:
 
 def _efficiency() -> float:
   """(E ψ')²/E ψ² of ψ(r) = r exp(−r²/2τ²) under unit normal noise."""
-  tau = _NOISE**2 + _WIDTH**2
-  slope = (1 + 1 / tau) ** -1.5
-  return slope**2 * (1 + 2 / tau) ** 1.5
+  variance = _NOISE**2 + _WIDTH**2  # τ².
+  slope = (1 + 1 / variance) ** -1.5
+  return slope**2 * (1 + 2 / variance) ** 1.5
 
 
 def _rhos(data) -> list[float]:
@@ -191,10 +190,14 @@ def _gap(data, label, num, rho):
 
 def _claims(data, rollouts) -> list[Claim]:
   most = max(rollouts)
-  return [_one_direction(data, most), _forgives(data), _null(data, most)]
+  return [
+    _close_to_exact(data, most),
+    _rl_is_inefficient(data),
+    _maxrl_equals_rloo(data, most),
+  ]
 
 
-def _one_direction(data, most: int) -> Claim:
+def _close_to_exact(data, most: int) -> Claim:
   gaps = {
     f"{label} at ρ = {rho:g}": _gap(data, label, most, rho)
     for label in _SAMPLED
@@ -214,20 +217,20 @@ def _one_direction(data, most: int) -> Claim:
   )
 
 
-def _forgives(data) -> Claim:
+def _rl_is_inefficient(data) -> Claim:
   lost = _gap(data, "exact RL", None, min(_rhos(data)))
   return Claim(
     "low_snr.efficiency",
     "own: M-estimation",
     "RL on l falls behind exact ML at the smallest ρ even with exact"
-    " gradients: it forgives outliers that Gaussian noise does not have.",
+    " gradients: it downweights outliers, which Gaussian noise does not have.",
     in_words(lost),
     "95 % interval above 0",
     bool(nan_if_zero_width(lost).low > 0),
   )
 
 
-def _null(data, most: int) -> Claim:
+def _maxrl_equals_rloo(data, most: int) -> Claim:
   differences = {
     rho: stats.mean_interval(
       data["MaxRL", most, rho] - data["RLOO on −MSE", most, rho]

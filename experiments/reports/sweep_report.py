@@ -18,7 +18,7 @@ from experiments.reports.results import (
 from experiments.reports.sweep_analysis import Sweep, analyse
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import progress
-from maxrl_jax.runs.choose import marked
+from maxrl_jax.runs.choose import rate_text
 from maxrl_jax.runs.files import write_text
 from maxrl_jax.runs.grid import Axis
 
@@ -101,7 +101,7 @@ def _scores(sweep: Sweep) -> Table:
   more = [k for k in ("pass@16", "pass@256") if f"test_{k}" in sweep.data]
   columns: dict[str, Callable[..., str]] = {"method": lambda m: m.label}
   if sweep.methods[0].choice.rate is not None:
-    columns["learning rate"] = lambda m: marked(m.choice)
+    columns["learning rate"] = lambda m: rate_text(m.choice)
   columns[sweep.score] = lambda m: mean_plus_minus(sweep.test(m))
   columns["IQM"] = lambda m: _middle(sweep.test(m), rng)
   if sweep.larger:

@@ -1,4 +1,4 @@
-"""Invalid numbers in a config, whatever the task and policy."""
+"""Checks of config values that do not depend on the task or policy."""
 
 from collections.abc import Iterator
 
@@ -22,13 +22,13 @@ def check(config: ConfigDict) -> None:
   choice(_NONFINITE, "on_nonfinite", config.on_nonfinite)
 
 
-def _below(value: float | None, least: float) -> bool:
+def _missing_or_below(value: float | None, least: float) -> bool:
   return value is None or not value >= least
 
 
 def _sizes(config: ConfigDict) -> Iterator[str]:
   for name in ("runs", "steps", "batch_size", "rollouts", "eval_rollouts"):
-    if _below(config[name], 1):
+    if _missing_or_below(config[name], 1):
       yield f"{name} = {config[name]}: must be at least 1"
   if not 0 <= config.seed < 2**31 - (config.runs or 0):
     yield f"seed = {config.seed}: must be from 0 to 2^31 - runs - 1"
@@ -38,12 +38,12 @@ def _multiples(config: ConfigDict) -> Iterator[str]:
   steps, log_every, eval_every = (
     config[name] for name in ("steps", "log_every", "eval_every")
   )
-  if _below(log_every, 1):
+  if _missing_or_below(log_every, 1):
     yield f"log_every = {log_every}: must be at least 1"
     return
   if steps and steps % log_every:
     yield f"log_every = {log_every}: must divide steps = {steps}"
-  if _below(eval_every, 1) or eval_every % log_every:
+  if _missing_or_below(eval_every, 1) or eval_every % log_every:
     yield (
       f"eval_every = {eval_every}: must be a multiple of"
       f" log_every = {log_every}"
@@ -58,7 +58,7 @@ def _checkpoint(block: ConfigDict, log_every: int) -> Iterator[str]:
       f" log_every = {log_every}"
     )
   for name, least in (("keep_last", 1), ("keep_best", 0)):
-    if _below(block[name], least):
+    if _missing_or_below(block[name], least):
       yield f"checkpoint.{name} = {block[name]}: must be at least {least}"
 
 
@@ -76,7 +76,11 @@ def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
     ),
     ("momentum", 0 <= block.momentum < 1, "in [0, 1)"),
     ("weight_decay", block.weight_decay >= 0, "at least 0"),
-    ("weight_decay", decays or not block.weight_decay, "0 but for adamw"),
+    (
+      "weight_decay",
+      decays or not block.weight_decay,
+      "0 unless optimizer.name is 'adamw'",
+    ),
     ("clip_norm", block.clip_norm is None or block.clip_norm > 0, "above 0"),
     ("spike_factor", spike is None or spike > 1, "above 1"),
     (

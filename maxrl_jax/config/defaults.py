@@ -46,14 +46,14 @@ def default(
   config.rollouts = 128  # N, rollouts per prompt.
   config.log_every = 100  # Steps of a compiled chunk; divides steps.
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
-  config.eval_rollouts = 256  # Where p must be sampled; pass@k needs k of them.
-  # At a number that is not finite: "stop", or "skip" that update and count it.
+  config.eval_rollouts = 256  # Per prompt, if p is sampled; pass@k needs k.
+  # At an invalid value: "stop", or "skip" the update and count it.
   config.on_nonfinite = "stop"
 
   config.checkpoint = ConfigDict()
   config.checkpoint.every = placeholder(int)  # Steps; None: eval_every.
   config.checkpoint.keep_last = 2  # The newest checkpoints.
-  config.checkpoint.keep_best = 1  # Besides, those best in validation pass@1.
+  config.checkpoint.keep_best = 1  # Also the best by validation pass@1.
 
   # Number of devices along each axis; None: as many as there are.
   config.mesh = ConfigDict()
@@ -71,7 +71,9 @@ def default(
     *OBJECTIVES.values()
   ]
   config.estimator = union(objectives, name)
-  config.estimator.signal = placeholder(str)  # likelihood; or reward.
+  config.estimator.signal = placeholder(
+    str
+  )  # "likelihood" (default) or "reward".
   config.estimator.entropy_bonus = placeholder(float)  # β per nat, sequences.
   config.estimator.factorized = placeholder(bool)  # A group per target dim.
 

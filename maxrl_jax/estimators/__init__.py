@@ -24,8 +24,8 @@ import jax
 import jax.numpy as jnp
 
 from maxrl_jax import objectives, symmetric
-from maxrl_jax.estimators import claims
-from maxrl_jax.estimators.claims import Claim, Setting
+from maxrl_jax.estimators import estimands
+from maxrl_jax.estimators.estimands import Estimand, Setting
 from maxrl_jax.estimators.ratios import (
   log_self_normalized,
   log_vimco,
@@ -55,8 +55,8 @@ class Estimator:
 
   Attributes:
     function: likelihoods [N], options → advantages [N].
-    claim: setting → the gradient that it estimates; None where no closed form
-      is known.
+    estimand: setting → the gradient that it estimates; None where no closed
+      form is known.
     log_function: the same from log-likelihoods, where l itself underflows.
     pathwise: likelihoods [N], options → ω [N] of the pathwise term
       mean_j ω_j ∇l_j, where l depends on the parameters.
@@ -67,7 +67,7 @@ class Estimator:
   """
 
   function: Callable[..., Array]
-  claim: Callable[[Setting], Claim] | None = None
+  estimand: Callable[[Setting], Estimand] | None = None
   log_function: Callable[..., Array] | None = None
   pathwise: Callable[..., Array] | None = None
   log_pathwise: Callable[[Array], Array] | None = None
@@ -85,43 +85,45 @@ def _posterior(log_l: Array) -> Array:
 
 ESTIMATORS: dict[str, Estimator] = {
   "reinforce": Estimator(
-    reinforce, claims.rl, pathwise=jnp.ones_like, any_reward=True
+    reinforce, estimands.rl, pathwise=jnp.ones_like, any_reward=True
   ),
-  "rloo": Estimator(rloo, claims.rl, pathwise=jnp.ones_like, any_reward=True),
-  "grpo": Estimator(grpo, claims.grpo, any_reward=True),
+  "rloo": Estimator(
+    rloo, estimands.rl, pathwise=jnp.ones_like, any_reward=True
+  ),
+  "grpo": Estimator(grpo, estimands.grpo, any_reward=True),
   "dr_grpo": Estimator(
     dr_grpo,
-    claims.dr_grpo,
+    estimands.dr_grpo,
     pathwise=lambda l: jnp.full_like(l, 1 - 1 / l.shape[0]),
     any_reward=True,
   ),
   "maxrl": Estimator(
     maxrl,
-    claims.maxrl,
+    estimands.maxrl,
     pathwise=symmetric.loo_weights,
     series=lambda order, k, alpha: objectives.maxrl(order),
   ),
   "maxrl_paper": Estimator(
     maxrl_paper,
-    claims.maxrl_paper,
+    estimands.maxrl_paper,
     log_function=log_self_normalized,
     log_pathwise=_posterior,
   ),
   "pass_at_k": Estimator(
     pass_at_k,
-    claims.pass_at_k,
+    estimands.pass_at_k,
     series=lambda order, k, alpha: objectives.pass_at_k(k),
   ),
   "power": Estimator(
     power,
-    claims.power,
+    estimands.power,
     series=lambda order, k, alpha: objectives.power(alpha),
   ),
   "series": Estimator(series, pathwise=symmetric.series_weights),
-  "tail_rl": Estimator(tail_rl, claims.tail_rl),
+  "tail_rl": Estimator(tail_rl, estimands.tail_rl),
   "self_normalized": Estimator(
     self_normalized,
-    claims.self_normalized,
+    estimands.self_normalized,
     log_function=log_self_normalized,
     log_pathwise=_posterior,
   ),
@@ -132,7 +134,7 @@ __all__ = [
   "BASELINES",
   "ESTIMATORS",
   "NON_OPTIONS",
-  "Claim",
+  "Estimand",
   "Estimator",
   "Setting",
   "dr_grpo",

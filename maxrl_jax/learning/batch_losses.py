@@ -1,8 +1,8 @@
 """The loss of a batch: (params, key, prompts, hyper) → (loss, metrics).
 
-Here from sampled rollouts and an estimator; `exact_losses` has the others.
-`hyper` has values of config fields by dotted name, in place of those that the
-loss was made with; None has none. The metrics include a policy's new batch
+This module has the losses that sample rollouts; `exact_losses` has the others.
+`hyper` maps dotted config fields to values that override those of the config;
+None overrides nothing. The metrics include the policy's updated batch
 statistics (`rollouts.STATISTICS`), if it has any.
 """
 
@@ -34,7 +34,7 @@ def options_of(hyper: Hyper | None, block: str) -> Hyper:
 
 
 def at(task: Task, hyper: Hyper | None) -> Task:
-  """The task with other values of its fields, where it has such."""
+  """The task with the values of `hyper`, if it is `Varying`."""
   return task.at(hyper) if hyper and isinstance(task, Varying) else task
 
 
@@ -60,11 +60,10 @@ def sampled(
     signal: the field of `Rollouts` that the estimator takes.
     factorized: one group per target dimension, rather than one group with the
       product of their likelihoods.
-    pathwise: where the likelihood itself is learned, the field of `Rollouts`
-      that is differentiable, and (field [N], options) → ω [N].
-    entropy_bonus: β; β times the mean entropy of the next token, over all
-      tokens of the batch, is maximized too, given the tokens before it. For
-      policies that write sequences.
+    pathwise: if the likelihood is learned: the differentiable field of
+      `Rollouts`, and a function (field [N], options) → ω [N].
+    entropy_bonus: β; adds β times the next-token entropy, averaged over all
+      tokens of the batch, to the objective. For sequence policies.
     layout: which devices have which prompts and rollouts.
   """
   by_dimension = isinstance(task, RegressionTask)
@@ -99,7 +98,7 @@ def sampled(
 
 
 def _shard(drawn: Any, layout: Layout, signal: str, by_dimension: bool) -> Any:
-  """Shards rollouts; every device of a group gets all of its signal."""
+  """Shards rollouts; each device gets the signal of its whole groups."""
   axes = ("data", None) if by_dimension else ("data",)
   drawn = layout.shard(drawn, *axes, "rollouts")
   whole = layout.shard(getattr(drawn, signal), *axes)
@@ -149,7 +148,7 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
 def first_bad_prompt(
   losses_of_prompts: Array, likelihoods: Array | None = None
 ) -> dict[str, Array]:
-  """Metrics with the first prompt that has an invalid number; −1 without one.
+  """Index of the first prompt with an invalid loss or likelihood, or −1.
 
   Args:
     losses_of_prompts: [B, …].

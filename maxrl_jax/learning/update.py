@@ -45,9 +45,9 @@ class Run:
     task: the task.
     policy: the policy's module.
     initial_params: parameters to start from; None initializes the policy.
-    optimizer: gives a direction, for a learning rate of 1.
+    optimizer: gives the update before it is scaled by the learning rate.
     loss: (params, key, prompts, hyper) → (loss, metrics).
-    layout: which devices have which arrays.
+    layout: how arrays are sharded over devices.
   """
 
   config: ConfigDict
@@ -64,8 +64,8 @@ class Run:
     unknown = sorted(set(hyper or {}) - set(self.varying))
     if unknown:
       raise ValueError(
-        f"hyper: {unknown[0]} cannot vary in this program, which was made to"
-        f" vary {sorted(self.varying)}"
+        f"hyper: {unknown[0]} is not a varying field of this program; those are"
+        f" {sorted(self.varying)}"
       )
     values = configs.values_of(self.config, self.varying) | (hyper or {})
     values = {k: jnp.asarray(v, jnp.float32) for k, v in values.items()}
@@ -150,15 +150,15 @@ def make_run(
     policy = configs.make_policy(config, task)
     params = configs.initial_params(config, policy)
   optimizer = configs.make_optimizer(config)
-  arrangement = layout(config, policy)
-  policy = arrangement.adapt_policy(policy)
-  # Errors come early.
+  mesh_layout = layout(config, policy)
+  policy = mesh_layout.adapt_policy(policy)
+  # Raises errors of shapes before compilation.
   jax.eval_shape(policy.init, jax.random.key(0), task.example)
   if own and not isinstance(task, Streamed):
     custom_checks.check(task, policy, config.batch_size, config.rollouts)
-  loss = make_loss(config, task, policy, arrangement)
+  loss = make_loss(config, task, policy, mesh_layout)
   return Run(
-    config, varying, task, policy, params, optimizer, loss, arrangement
+    config, varying, task, policy, params, optimizer, loss, mesh_layout
   )
 
 

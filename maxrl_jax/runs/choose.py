@@ -25,11 +25,11 @@ class Tuning(NamedTuple):
   """How learning rates are chosen.
 
   Attributes:
-    rates: to choose from, for every point; none takes the config's.
-    seeds: of the runs that choose, different from those that are reported.
-    score: validation metric that chooses.
-    larger: whether more of it is better.
-    steps: of the runs that choose; None is the config's.
+    rates: candidates for every point; if empty, the config's rate is used.
+    seeds: of the tuning runs, different from the reported seeds.
+    score: validation metric that ranks the rates.
+    larger: whether higher is better.
+    steps: of the tuning runs; None: config.steps.
   """
 
   rates: tuple[float, ...]
@@ -61,10 +61,10 @@ def best_rate(
   Args:
     method: the name of the method, for errors.
     rates: to choose from.
-    scores: [rates]; those that are not finite have diverged.
+    scores: [rates]; not finite where runs diverged.
 
   Raises:
-    ValueError: all have diverged, naming the method.
+    ValueError: every rate diverged; names the method.
   """
   scores = np.asarray(scores, np.float64)
   finite = np.isfinite(scores)
@@ -83,7 +83,7 @@ def mean_scores(
   Negated where less is better; NaN where a run diverged.
   """
   values = dataset.final(data, f"validation_{score}")
-  # Without valid parameters pass@k is 0, a number.
+  # A diverged run can still have pass@k = 0: mask it.
   values = np.where(data["diverged"].values, np.nan, values)
   chosen = np.isin(data["seed"].values, seeds)
   means = [values[(data["point"].values == i) & chosen].mean() for i in points]
@@ -149,6 +149,6 @@ def choose(
   return choices, every * (1 if tuning.larger else -1)
 
 
-def marked(choice: Choice) -> str:
-  """A rate in a table; at an edge, one beyond it might be better still."""
+def rate_text(choice: Choice) -> str:
+  """The rate as text, with "(edge)" if it is at the edge of the grid."""
   return f"{choice.rate:g}" + " (edge)" * choice.edge

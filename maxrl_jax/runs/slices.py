@@ -29,7 +29,7 @@ PATIENCE = 30.0  # Seconds between checkpoints of a slice, at least.
 
 
 class _Slice(NamedTuple):
-  """Rows of a program, trained together with `size` − len(rows) repetitions."""
+  """Rows of a program that are trained together, padded to `size` runs."""
 
   rows: np.ndarray
   size: int
@@ -52,8 +52,8 @@ class Slices:
     self.trainer = training.make_train(config, varying=list(program.hyper))
     if isinstance(self.trainer.task, Streamed):
       raise ValueError(
-        f"task.name = {config.task.name!r}: the host reads its prompts; train"
-        " each run with experiments.train"
+        f"task.name = {config.task.name!r}: a study cannot train a streamed"
+        " task; train each run with experiments.train"
       )
     self._folder, self._memory, self._wait = folder, memory_gib, wait
     self._slice_size = slice_size
@@ -61,7 +61,7 @@ class Slices:
     self._measurer = Measurer(self.trainer, config, measure)
 
   def train(self, missing: set[str]) -> Generator[int, None, None]:
-    """Trains runs by their keys; yields the steps of runs that are done."""
+    """Trains runs by their keys; yields finished steps, summed over runs."""
     for part in self.cut(missing):
       name = f"unfinished-{_digest(self.program.keys[part.rows], part.size)}"
       with (
@@ -98,13 +98,13 @@ class Slices:
     final = self._measurer.final(resumed.states)
     runs = self._measurer.of_runs(resumed.records, final)
     seconds = np.array(resumed.seconds / len(part.rows))
-    # Without the repetitions that fill the slice up.
+    # The padding is dropped.
     for key, arrays in zip(keys, runs, strict=False):
       path = cache.path_of(self._folder, key)
       files.write_arrays(path, arrays | {"seconds": seconds})
 
   def cut(self, missing: set[str]) -> list[_Slice]:
-    """Slices that an earlier process left unfinished, then even ones."""
+    """Unfinished slices of earlier processes, then the rest in equal slices."""
     keys = self.program.keys.tolist()
     left, slices = set(missing), []
     for path in sorted(self._folder.glob("unfinished-*/runs.json")):
@@ -122,20 +122,20 @@ class Slices:
     return slices
 
   def _largest(self, total: int) -> int:
-    """Runs of a slice such that all slices are about equal and fit."""
+    """The largest slice size that fits, for slices of about equal size."""
     step = self.trainer.layout.size("runs")
     budget = free_memory(self._memory)
-    size = _up(total, step)
+    size = _round_up(total, step)
     while True:
       count = math.ceil(total / size)
-      size = _up(math.ceil(total / count), step)
+      size = _round_up(math.ceil(total / count), step)
       need = self._compiled(size)[1]
       if need <= budget:
         return size
       if size == step:
         raise ValueError(
           f"memory budget: one run takes {need / 2**30:.2f} GiB and a slice may"
-          f" take {budget / 2**30:.2f}; give more, or a smaller batch"
+          f" take {budget / 2**30:.2f}; raise memory_gib or lower batch_size"
         )
       fitting = int(0.9 * size * budget / need)
       size = max(step, min(size - 1, fitting) // step * step)
@@ -154,14 +154,14 @@ class Slices:
 
 
 def _over_devices(config: ConfigDict, total: int) -> ConfigDict:
-  """With `runs` that all devices divide, if there are enough runs."""
+  """With `runs` rounded up to a multiple of the devices, if enough."""
   config = config.copy_and_resolve_references()
   devices = jax.device_count()
-  config.runs = _up(total, devices) if total >= devices else total
+  config.runs = _round_up(total, devices) if total >= devices else total
   return config
 
 
-def _up(number: int, step: int) -> int:
+def _round_up(number: int, step: int) -> int:
   return math.ceil(number / step) * step
 
 
@@ -171,7 +171,7 @@ def _digest(keys: np.ndarray, size: int) -> str:
 
 
 def free_memory(memory_gib: float | None) -> int:
-  """Bytes that a slice may take; `memory_gib` as in `run`."""
+  """Bytes that a slice may take; `memory_gib` as in `study.run`."""
   stats = jax.devices()[0].memory_stats() or {}
   if "bytes_limit" in stats:
     free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -25,10 +25,10 @@ class Study(NamedTuple):
   """A grid of config fields, seeds of every point, and what to measure.
 
   Attributes:
-    config: of all runs, but for the fields of the grid.
-    axes: from `grid.parse`; none is one point.
+    config: shared by all runs, except for the fields of the grid.
+    axes: from `grid.parse`; empty for a single point.
     seeds: of every point.
-    measure: of every run.
+    measure: what to measure in every run.
   """
 
   config: ConfigDict
@@ -77,10 +77,10 @@ def run(
     what: the study.
     folder: of finished runs; several studies may share it.
     memory_gib: memory that the process may take; None is half of what is free,
-      on an accelerator nine tenths of its own.
-    workers: processes that train one run each at a time, on a core of its own;
-      1 trains runs together in this process.
-    slice_size: runs at a time in this process, rather than as many as fit into
+      on an accelerator nine tenths of its free memory.
+    workers: number of processes, each training one run at a time on its own
+      core; 1 trains the runs together in this process.
+    slice_size: runs per slice in this process; None: as many as fit into
       memory.
     about: attributes of the data set.
 
@@ -135,7 +135,7 @@ def train(
     folder: of finished runs.
     memory_gib: as in `run`.
     slice_size: runs at a time, rather than as many as fit into memory.
-    wait: for slices that other processes are training.
+    wait: whether to wait for slices that other processes are training.
   """
   remaining = [cache.missing(folder, p.keys) for p in planned]
   left = sum(map(len, remaining))
@@ -180,5 +180,5 @@ def _describe(program: Program, planned: Sequence[Program]) -> str:
     and name != "estimator.coefficients"
     and any(other.get(name) != value for other in others)
   }
-  words = describe(differing) or "one for all"
-  return f"{words} (within it: {', '.join([*program.hyper, 'seed'])})"
+  words = describe(differing) or "program"
+  return f"{words} (varying {', '.join([*program.hyper, 'seed'])})"

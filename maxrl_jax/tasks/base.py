@@ -1,4 +1,4 @@
-"""What every task provides, and what some tasks can do besides."""
+"""The interface of a task, and optional protocols."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -24,13 +24,13 @@ class Prompts(NamedTuple):
 class Task:
   """Where prompts come from, and what rollouts of one prompt are worth.
 
-  A task may also be an `Exact`, `Rewarded`, `Demonstrated`, `Varying` or
-  `Streamed` one: subclasses add these methods.
+  Subclasses may add the methods of `Exact`, `Rewarded`, `Demonstrated` and
+  `Varying`; `Streamed` reads its prompts on the host.
 
   Attributes:
     draw: (key, B) → training Prompts.
-    likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean where
-      rewards are right or wrong, which gives estimators their closed form.
+    likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean for
+      binary rewards, for which estimators use their closed form.
     splits: fixed Prompts by name: 'train', 'validation', 'test'.
     policies: names of the policies that can answer, the first as a default.
     policy_options: options that the task sets in its policy, e.g.
@@ -46,8 +46,8 @@ class Task:
   def __post_init__(self) -> None:
     if "validation" not in self.splits:
       raise ValueError(
-        f"splits = {sorted(self.splits)}: 'validation' is needed, whose inputs"
-        " give the policy their shapes"
+        f"splits = {sorted(self.splits)}: 'validation' is needed: its inputs"
+        " determine the policy's shapes"
       )
 
   @property
@@ -115,10 +115,10 @@ Batches = Generator[Prompts, None, None]
 
 @dataclass(frozen=True)
 class Stream:
-  """Prompts that do not fit into memory, which the host reads ahead of use.
+  """Prompts that do not fit into memory, which the host prefetches.
 
   Batches are Prompts of NumPy arrays, [len(rows), …]: the rows of a batch that
-  a process needs. The prompts of a step depend on nothing but the step.
+  a process needs. The prompts of a step depend only on the step.
 
   Attributes:
     train: (B, rows of a batch, step) → endless batches from that step on; an
@@ -138,7 +138,7 @@ class Stream:
 
 
 def _no_draw(key: Array, batch: int) -> Prompts:
-  raise ValueError("step: the host reads the prompts of this task: pass batch")
+  raise ValueError("step: this task is streamed: pass `batch`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ def tabulated_log_pass_rate(target: Array, policy: Components) -> Array:
 def drawn_splits(
   draw: Callable[[Array, int], Prompts], keys: Array | list, size: int
 ) -> dict[str, Prompts]:
-  """Fixed splits from the distribution of training prompts, a key each."""
+  """Fixed splits from the distribution of training prompts, a key per split."""
   names = ("train", "validation", "test")
   return {name: draw(key, size) for name, key in zip(names, keys, strict=True)}
 

@@ -162,7 +162,7 @@ def _wrong(tmp_path):
     ((*swept, "--grid=order=1"), "did you mean estimator.order?"),
     (
       (*swept, "--config.runs=4", "--grid=estimator.order=1"),
-      "runs = 4: a sweep takes its seeds from --seeds; --seeds=4",
+      "runs = 4: must be 1 in a sweep; use --seeds=4",
     ),
     (
       (*swept, "--grid=rollouts=log(1"),
@@ -222,13 +222,18 @@ def _wrong(tmp_path):
     (("sweep", "--figure=weights"), "figure = 'weights': trains nothing"),
     (
       (*swept, "--figure=bandit"),
-      "--figure: brings its own config and grid; leave them out",
+      "--figure has its own config and grid: omit --config and --grid",
     ),
     (
       ("sweep", "--figure=bandit:best"),
       "choose from ['bandit:orders', 'bandit:exact']",
     ),
     (("sweep", "--seeds=2"), "--config or --figure must be given"),
+    ((*swept, "--set=steps=40"), "--set: needs --figure"),
+    (
+      ("reproduce", "--figure=bandit", "--set=steps=50"),
+      "steps = 50: must be a multiple of 40",
+    ),
     # GSM8K.
     ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),
     ((*gsm8k, "--order=17"), "order = 17: must be an integer from 1 to 16"),

@@ -29,8 +29,8 @@ def test_one_rate_alone_has_no_edge():
 
 
 def test_rates_in_a_table():
-  assert choose.marked(choose.Choice(3e-4, True)) == "0.0003 (edge)"
-  assert choose.marked(choose.Choice(0.1, False)) == "0.1"
+  assert choose.rate_text(choose.Choice(3e-4, True)) == "0.0003 (edge)"
+  assert choose.rate_text(choose.Choice(0.1, False)) == "0.1"
 
 
 def _seeds(folder):

@@ -18,12 +18,12 @@ class Setting(NamedTuple):
   graded: bool
 
 
-class Claim(NamedTuple):
+class Estimand(NamedTuple):
   """∇ of factor · J(p), or of factor · ∫ J(P(l ≥ τ)) dτ.
 
   Attributes:
-    target: in words; → before a limit that only growing groups approach.
-    objective: J; None where the estimator has no such target.
+    target: in words; starts with → if reached only as N → ∞.
+    objective: J; None if no closed form is known.
     factor: of J.
     over_thresholds: whether J is integrated over thresholds τ of l.
   """
@@ -34,62 +34,62 @@ class Claim(NamedTuple):
   over_thresholds: bool = False
 
 
-def rl(setting: Setting) -> Claim:
+def rl(setting: Setting) -> Estimand:
   """∇p."""
   del setting
-  return Claim("p", objectives.rl())
+  return Estimand("p", objectives.rl())
 
 
-def dr_grpo(setting: Setting) -> Claim:
+def dr_grpo(setting: Setting) -> Estimand:
   """(1 − 1/N) ∇p."""
-  return Claim("(1 − 1/N) p", objectives.rl(), 1 - 1 / setting.rollouts)
+  return Estimand("(1 − 1/N) p", objectives.rl(), 1 - 1 / setting.rollouts)
 
 
-def grpo(setting: Setting) -> Claim:
+def grpo(setting: Setting) -> Estimand:
   """In the limit of large groups of binary l, ∇ 2 arcsin √p."""
   if setting.graded:
-    return Claim("none: l is graded", None)
-  return Claim("→ 2 arcsin √p", objectives.grpo())
+    return Estimand("none: l is graded", None)
+  return Estimand("→ 2 arcsin √p", objectives.grpo())
 
 
-def maxrl(setting: Setting) -> Claim:
+def maxrl(setting: Setting) -> Estimand:
   """∇J_T."""
   order = setting.order
-  return Claim(f"MaxRL T={order}", objectives.maxrl(order))
+  return Estimand(f"MaxRL T={order}", objectives.maxrl(order))
 
 
-def self_normalized(setting: Setting) -> Claim:
+def self_normalized(setting: Setting) -> Estimand:
   """In the limit of large groups, ∇log p."""
   del setting
-  return Claim("→ log p", objectives.maximum_likelihood())
+  return Estimand("→ log p", objectives.maximum_likelihood())
 
 
-def maxrl_paper(setting: Setting) -> Claim:
+def maxrl_paper(setting: Setting) -> Estimand:
   """∇J_{N−1} for binary l; as `self_normalized` for graded."""
   if setting.graded:
     return self_normalized(setting)
   return maxrl(setting._replace(order=setting.rollouts - 1))
 
 
-def pass_at_k(setting: Setting) -> Claim:
+def pass_at_k(setting: Setting) -> Estimand:
   """∇ pass@K."""
   k = setting.order
-  return Claim(f"pass@{k}", objectives.pass_at_k(k))
+  return Estimand(f"pass@{k}", objectives.pass_at_k(k))
 
 
-def power(setting: Setting) -> Claim:
-  """The gradient of the power-α series cut at T."""
+def power(setting: Setting) -> Estimand:
+  """The gradient of the power-α series truncated at T."""
   alpha, order = setting.alpha, setting.order
   coefficients = objectives.power(alpha).coefficients
   assert coefficients is not None
   series = objectives.series(coefficients(order))
-  return Claim(f"power {alpha:g} T={order}", series)
+  return Estimand(f"power {alpha:g} T={order}", series)
 
 
-def tail_rl(setting: Setting) -> Claim:
+def tail_rl(setting: Setting) -> Estimand:
   """∇ ∫ J_{N−1}(P(l ≥ τ)) dτ."""
   order = setting.rollouts - 1
-  return Claim(
+  return Estimand(
     f"∫ MaxRL T={order} of P(l ≥ τ) dτ",
     objectives.maxrl(order),
     over_thresholds=True,
