@@ -1,12 +1,14 @@
 """What every test runs under, and the fixtures they share."""
 
 import gc
+import os
 import shutil
 import signal
 from pathlib import Path
 
 import jax
 import pytest
+from jax._src import compiler
 
 EXPLORER = Path(__file__).parent.parent / "docs" / "explorer"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -23,6 +25,14 @@ OPTIONS = [
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Of these, programs are many and short: they are compiled without LLVM's
+# optimizations, in three fifths of the time. The mathematics is compiled as
+# its users have it.
+_ENGINE = {"devices", "docs", "experiments", "learning", "runs"}
+_QUICK = "xla_backend_optimization_level"
+jax.devices()  # Reads XLA_FLAGS: from here on they are of child processes.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{_QUICK}=0"
+
 
 # A shell's background jobs ignore Ctrl-C, and what they start does too; what
 # is tested here does not.
@@ -31,12 +41,22 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_end_with_their_module():
+def programs_end_with_their_module(request):
   """Or a worker's memory grows by all that it has ever compiled.
 
   Another module that needs one reads it back from the cache on disk.
   """
+  usual = compiler.get_compile_options
+
+  def quick(*args, **kwargs):
+    options = usual(*args, **kwargs)
+    options.env_option_overrides = [*options.env_option_overrides, (_QUICK, 0)]
+    return options
+
+  if request.path.relative_to(Path(__file__).parent).parts[0] in _ENGINE:
+    compiler.get_compile_options = quick
   yield
+  compiler.get_compile_options = usual
   jax.clear_caches()
   gc.collect()
 

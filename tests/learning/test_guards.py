@@ -56,7 +56,7 @@ def _leaky_config(**changes):
 def test_impossible_likelihoods_are_skipped_and_counted(bad):
   config = _leaky_config(on_nonfinite="skip")
   trainer, states, metrics = _own(_leaky(bad, at=3), config)
-  key = jax.random.split(jax.random.key(0))[1]
+  key = _key(trainer)
   drawn = [
     trainer.task.draw(jax.random.split(jax.random.fold_in(key, step))[0], 2)
     for step in range(60)
@@ -73,9 +73,14 @@ def test_impossible_likelihoods_are_skipped_and_counted(bad):
     _own(_leaky(bad, at=3), _leaky_config())
 
 
+def _key(trainer):
+  """Of the steps of the run with seed 0."""
+  return trainer.keys(np.zeros(1, np.uint32))[1][0]
+
+
 def _first_with(trainer, at: int) -> tuple[int, int]:
   """Step, counted from 1, and place in its batch of a prompt's first draw."""
-  key = jax.random.split(jax.random.key(0))[1]
+  key = _key(trainer)
   for step in range(60):
     draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
     places = np.flatnonzero(trainer.task.draw(draw_key, 2).inputs == at)
@@ -203,7 +208,8 @@ def test_spikes_are_skipped_by_hand():
 
 
 def test_skipped_updates_are_counted_in_the_log(tmp_path):
-  config = small(**{"optimizer.spike_factor": 1.0001})
+  changes = {"optimizer.spike_factor": 1.0001, "batch_size": 2, "rollouts": 4}
+  config = small(**changes)
   train_to_folder.train(config, tmp_path)
   lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
   counts = [json.loads(line)["skipped"] for line in lines]

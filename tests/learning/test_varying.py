@@ -132,7 +132,9 @@ def test_what_cannot_vary_is_refused():
   with pytest.raises(ValueError, match="rollouts: cannot vary"):
     training.make_train(config, varying=["rollouts"])
   trainer = training.make_train(config)
-  with pytest.raises(ValueError, match=r"hyper: estimator\.order cannot vary"):
+  with pytest.raises(
+    ValueError, match=r"hyper: estimator\.order is not a varying field"
+  ):
     next(training.chunks(trainer, config, [0], {"estimator.order": [1]}))
   with pytest.raises(ValueError, match=r"task\.rho: has no effect"):
     training.make_train(config, trainer.task, ["task.rho"])
