@@ -206,7 +206,8 @@ def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
   config = default(task="leaky", policy="tabular")
   config.steps, config.log_every, config.eval_every = 60, 20, 20
   config.rollouts, config.batch_size = 4, 2
-  key = jax.random.split(jax.random.key(0))[1]
+  seed = np.zeros(1, np.uint32)
+  key = training.make_train(short_bandit()).keys(seed)[1][0]
   first = next(
     step
     for step in range(60)
