@@ -28,7 +28,7 @@ from maxrl_jax.tasks import Streamed
 PATIENCE = 30.0  # Seconds between checkpoints of a slice, at least.
 
 
-class _Slice(NamedTuple):
+class Slice(NamedTuple):
   """Rows of a program that are trained together, padded to `size` runs."""
 
   rows: np.ndarray
@@ -72,7 +72,7 @@ class Slices:
           yield from self._train(part, unfinished)
 
   def _train(
-    self, part: _Slice, unfinished: pathlib.Path
+    self, part: Slice, unfinished: pathlib.Path
   ) -> Generator[int, None, None]:
     config, keys = self.program.config, self.program.keys[part.rows]
     record = {"keys": keys.tolist(), "size": part.size}
@@ -103,7 +103,7 @@ class Slices:
       path = cache.path_of(self._folder, key)
       files.write_arrays(path, arrays | {"seconds": seconds})
 
-  def cut(self, missing: set[str]) -> list[_Slice]:
+  def cut(self, missing: set[str]) -> list[Slice]:
     """Unfinished slices of earlier processes, then the rest in equal slices."""
     keys = self.program.keys.tolist()
     left, slices = set(missing), []
@@ -112,13 +112,13 @@ class Slices:
       unfinished = set(record["keys"])
       if unfinished & left and unfinished <= set(keys):
         rows = np.array([keys.index(key) for key in record["keys"]])
-        slices.append(_Slice(rows, record["size"]))
+        slices.append(Slice(rows, record["size"]))
         left -= unfinished
     rows = np.array([row for row, key in enumerate(keys) if key in left], int)
     if len(rows):
       size = self._slice_size or self._largest(len(rows))
       parts = np.split(rows, np.arange(size, len(rows), size))
-      slices += [_Slice(part, size) for part in parts]
+      slices += [Slice(part, size) for part in parts]
     return slices
 
   def _largest(self, total: int) -> int:
@@ -146,7 +146,7 @@ class Slices:
       self._programs[size] = compile_for(self.trainer, hyper, size)
     return self._programs[size]
 
-  def _runs(self, part: _Slice) -> dict[str, Any]:
+  def _runs(self, part: Slice) -> dict[str, Any]:
     """Seeds and hyperparameters of a slice."""
     padded = np.pad(part.rows, (0, part.size - len(part.rows)), mode="edge")
     hyper = {name: x[padded] for name, x in self.program.hyper.items()}

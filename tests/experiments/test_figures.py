@@ -158,6 +158,12 @@ def test_a_regression_figure_in_small(tmp_path, monkeypatch):
   jensen.figure(settings, tmp_path)  # Drawn from the same runs.
 
 
+def test_steps_that_cannot_be_evaluated_evenly_are_refused(tmp_path):
+  settings = figures.settings("bandit", "quick", ["steps=50"])
+  with pytest.raises(ValueError, match="steps = 50: must be a multiple of 40"):
+    figures.studies("bandit", settings, tmp_path)
+
+
 def test_scale_figure_holds(tmp_path):
   """Exact, and quick enough to be run as it is."""
   settings = figures.settings("scale", "quick")

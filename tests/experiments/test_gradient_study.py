@@ -1,4 +1,4 @@
-"""Bias and variance on one prompt: every estimator against its claim."""
+"""Bias and variance on one prompt: every estimator against its estimand."""
 
 import csv
 
@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import pytest
 
 from experiments import estimator_moments
-from maxrl_jax.estimators import ESTIMATORS, Estimator, claims
+from maxrl_jax.estimators import ESTIMATORS, Estimator, estimands
 
-_STUDIED = tuple(n for n, e in ESTIMATORS.items() if e.claim is not None)
+_STUDIED = tuple(n for n, e in ESTIMATORS.items() if e.estimand is not None)
 _SETTINGS = estimator_moments.Settings(
   estimators=_STUDIED,
   orders=("1", "3"),
@@ -60,12 +60,12 @@ def test_the_table_says_what_was_measured(tmp_path):
   assert estimator_moments.text(rows).splitlines()[1].split()[-4] == "none"
 
 
-def test_a_new_estimator_needs_a_claim_and_no_colour(tmp_path, monkeypatch):
+def test_a_new_estimator_needs_an_estimand_and_no_colour(tmp_path, monkeypatch):
   monkeypatch.setitem(ESTIMATORS, "flat", Estimator(jnp.zeros_like))
   settings = _SETTINGS._replace(estimators=("rloo", "flat"))
-  with pytest.raises(ValueError, match=r"'flat' has no claim"):
+  with pytest.raises(ValueError, match=r"'flat' has no estimand"):
     estimator_moments.study(settings)
-  flat = Estimator(jnp.zeros_like, claims.rl)
+  flat = Estimator(jnp.zeros_like, estimands.rl)
   monkeypatch.setitem(ESTIMATORS, "flat", flat)
   _, row = rows = estimator_moments.study(settings)
   assert row["bias"] == pytest.approx(1) and row["variance"] == 0

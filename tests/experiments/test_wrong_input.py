@@ -230,10 +230,6 @@ def _wrong(tmp_path):
     ),
     (("sweep", "--seeds=2"), "--config or --figure must be given"),
     ((*swept, "--set=steps=40"), "--set: needs --figure"),
-    (
-      ("reproduce", "--figure=bandit", "--set=steps=50"),
-      "steps = 50: must be a multiple of 40",
-    ),
     # GSM8K.
     ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),
     ((*gsm8k, "--order=17"), "order = 17: must be an integer from 1 to 16"),

@@ -174,7 +174,7 @@ def test_a_step_without_its_batch_says_so(pictures):
   trainer = training.make_train(_config(pictures))
   keys = jax.random.split(jax.random.key(0), 1)
   states = jax.eval_shape(trainer.start, keys, {})
-  with pytest.raises(ValueError, match="the host reads the prompts"):
+  with pytest.raises(ValueError, match="this task is streamed: pass `batch`"):
     jax.eval_shape(trainer.advance, states, keys)
 
 
