@@ -25,9 +25,8 @@ OPTIONS = [
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Of these, programs are many and short: they are compiled without LLVM's
-# optimizations, in three fifths of the time. The mathematics is compiled as
-# its users have it.
+# Tests of these compile many programs that run briefly: without LLVM's
+# optimizations. The mathematics is compiled as its users have it.
 _ENGINE = {"devices", "docs", "experiments", "learning", "runs"}
 _QUICK = "xla_backend_optimization_level"
 jax.devices()  # Reads XLA_FLAGS: from here on they are of child processes.
@@ -41,11 +40,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def programs_end_with_their_module(request):
-  """Or a worker's memory grows by all that it has ever compiled.
-
-  Another module that needs one reads it back from the cache on disk.
-  """
+def quick_compilation(request):
+  """Compiles programs of the engine's tests without LLVM's optimizations."""
   usual = compiler.get_compile_options
 
   def quick(*args, **kwargs):
@@ -53,10 +49,19 @@ def programs_end_with_their_module(request):
     options.env_option_overrides = [*options.env_option_overrides, (_QUICK, 0)]
     return options
 
-  if request.path.relative_to(Path(__file__).parent).parts[0] in _ENGINE:
-    compiler.get_compile_options = quick
+  with pytest.MonkeyPatch.context() as patch:
+    if request.path.relative_to(Path(__file__).parent).parts[0] in _ENGINE:
+      patch.setattr(compiler, "get_compile_options", quick)
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_end_with_their_module():
+  """Or a worker's memory grows by all that it has ever compiled.
+
+  Another module that needs one reads it back from the cache on disk.
+  """
   yield
-  compiler.get_compile_options = usual
   jax.clear_caches()
   gc.collect()
 

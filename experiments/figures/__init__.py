@@ -113,7 +113,7 @@ def _text(value: Any) -> str:
 
 
 def set_steps(config: Any, steps: int, evaluations: int) -> None:
-  """Sets the steps of a figure's config, evaluated so many times.
+  """Sets the steps of a figure's config, with this many evaluations.
 
   Raises:
     ValueError: they are not spaced evenly.

@@ -54,7 +54,7 @@ def harms(data: bytes, places: int):
 
 
 def outcome(folder: pathlib.Path, saved_states: dict) -> str:
-  """What reading a harmed folder gives: reported, harmless or what is wrong."""
+  """What reading a harmed folder gives: reported, harmless or the error."""
   newest = max(saved_states)
   try:
     restored, damage = checkpoints.restore(folder, saved_states[newest][0])

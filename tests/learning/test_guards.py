@@ -12,6 +12,7 @@ from configs import digits
 from maxrl_jax.learning import guards, training
 from maxrl_jax.runs import checkpoints, train_to_folder
 from maxrl_jax.tasks import TASKS
+from tests.support import keys
 from tests.support.resumable_cases import small
 
 
@@ -56,7 +57,7 @@ def _leaky_config(**changes):
 def test_impossible_likelihoods_are_skipped_and_counted(bad):
   config = _leaky_config(on_nonfinite="skip")
   trainer, states, metrics = _own(_leaky(bad, at=3), config)
-  key = _key(trainer)
+  key = keys.of_steps(trainer)
   drawn = [
     trainer.task.draw(jax.random.split(jax.random.fold_in(key, step))[0], 2)
     for step in range(60)
@@ -73,14 +74,9 @@ def test_impossible_likelihoods_are_skipped_and_counted(bad):
     _own(_leaky(bad, at=3), _leaky_config())
 
 
-def _key(trainer):
-  """Of the steps of the run with seed 0."""
-  return trainer.keys(np.zeros(1, np.uint32))[1][0]
-
-
 def _first_with(trainer, at: int) -> tuple[int, int]:
   """Step, counted from 1, and place in its batch of a prompt's first draw."""
-  key = _key(trainer)
+  key = keys.of_steps(trainer)
   for step in range(60):
     draw_key = jax.random.split(jax.random.fold_in(key, step))[0]
     places = np.flatnonzero(trainer.task.draw(draw_key, 2).inputs == at)

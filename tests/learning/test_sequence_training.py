@@ -9,7 +9,7 @@ from configs import maze
 from maxrl_jax.learning import batch_losses, rollouts, training
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS, Prompts, Task, base
-from tests.support import maze_oracles, transformer_oracle
+from tests.support import keys, maze_oracles, transformer_oracle
 from tests.support.tasks import with_methods
 
 
@@ -51,7 +51,7 @@ def test_supervised_learning_lowers_its_loss_on_right_answers(mazes):
   assert trainer.advance._cache_size() == 1
 
   # One of them, from the prompts and parameters it was made of.
-  key = trainer.keys(np.zeros(1, np.uint32))[1][0]
+  key = keys.of_steps(trainer)
   draw_key = jax.random.split(jax.random.fold_in(key, 20))[0]
   prompts = mazes.draw(draw_key, 20)
   total = tokens = 0

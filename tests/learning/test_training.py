@@ -12,6 +12,7 @@ from maxrl_jax.learning import rollouts, training
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS, ExactTask, Prompts, base
+from tests.support import keys as run_keys
 from tests.support import oracles
 from tests.support.configs import short_bandit
 
@@ -206,8 +207,7 @@ def test_an_impossible_likelihood_stops_the_run_and_is_named(bad, monkeypatch):
   config = default(task="leaky", policy="tabular")
   config.steps, config.log_every, config.eval_every = 60, 20, 20
   config.rollouts, config.batch_size = 4, 2
-  seed = np.zeros(1, np.uint32)
-  key = training.make_train(short_bandit()).keys(seed)[1][0]
+  key = run_keys.of_steps(training.make_train(config))
   first = next(
     step
     for step in range(60)
