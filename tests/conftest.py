@@ -10,6 +10,8 @@ import jax
 import pytest
 from jax._src import compiler
 
+from tests.support.compilation import FLAGS, QUICK
+
 EXPLORER = Path(__file__).parent.parent / "docs" / "explorer"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -25,12 +27,10 @@ OPTIONS = [
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# Tests of these compile many programs that run briefly: without LLVM's
-# optimizations. The mathematics is compiled as its users have it.
-_ENGINE = {"devices", "docs", "experiments", "learning", "runs"}
-_QUICK = "xla_backend_optimization_level"
+# The mathematics is compiled as its users have it; all else quickly.
+_MATHEMATICS = {"estimators", "symmetric"}
 jax.devices()  # Reads XLA_FLAGS: from here on they are of child processes.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --{_QUICK}=0"
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
 
 # A shell's background jobs ignore Ctrl-C, and what they start does too; what
@@ -41,16 +41,19 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation(request):
-  """Compiles programs of the engine's tests without LLVM's optimizations."""
+  """All programs but those of the mathematics are compiled quickly."""
   usual = compiler.get_compile_options
 
   def quick(*args, **kwargs):
     options = usual(*args, **kwargs)
-    options.env_option_overrides = [*options.env_option_overrides, (_QUICK, 0)]
+    options.env_option_overrides = [
+      *options.env_option_overrides,
+      *QUICK.items(),
+    ]
     return options
 
   with pytest.MonkeyPatch.context() as patch:
-    if request.path.relative_to(Path(__file__).parent).parts[0] in _ENGINE:
+    if request.path.relative_to(Path(__file__).parent).parts[0] not in _MATHEMATICS:
       patch.setattr(compiler, "get_compile_options", quick)
     yield
 

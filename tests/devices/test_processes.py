@@ -20,6 +20,7 @@ from experiments.shell import devices
 from maxrl_jax.learning import training
 from maxrl_jax.runs.resume import Resumable
 from tests.support import streaming_cases
+from tests.support.compilation import FLAGS
 from tests.support.image_sets import encode, random_images, write
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def _start(workdir: pathlib.Path, folders=(_ROOT,) * 2, options=_BANDIT):
     subprocess.Popen(
       [*common, f"--process={i}"],
       cwd=folder,
-      env=os.environ | {"XLA_FLAGS": "", "PYTHONPATH": str(_ROOT)},
+      env=os.environ | {"XLA_FLAGS": FLAGS, "PYTHONPATH": str(_ROOT)},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
