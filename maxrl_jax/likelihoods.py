@@ -23,7 +23,6 @@ import numpy as np
 from jax.scipy import special
 from jax.scipy import stats as densities
 from jax.typing import ArrayLike
-from scipy import stats
 
 from maxrl_jax import ranges
 
@@ -193,7 +192,9 @@ def _log_precisions(degrees: float) -> tuple[np.ndarray, np.ndarray]:
   step = math.sqrt(2 / (2 * shape + 1)) / 2
   log_g = highest - step * np.arange(512)
   log_g = log_g[log_g > -60]
-  density = stats.loggamma.logpdf(log_g, shape, loc=-math.log(shape))
+  # The log-density at its mode, log g = 0, and what it falls by from there.
+  peak = shape * (math.log(shape) - 1) - math.lgamma(shape)
+  density = peak + shape * (log_g - np.expm1(log_g))
   return log_g, density + math.log(step)
 
 

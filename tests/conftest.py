@@ -53,7 +53,10 @@ def quick_compilation(request):
     return options
 
   with pytest.MonkeyPatch.context() as patch:
-    if request.path.relative_to(Path(__file__).parent).parts[0] not in _MATHEMATICS:
+    if (
+      request.path.relative_to(Path(__file__).parent).parts[0]
+      not in _MATHEMATICS
+    ):
       patch.setattr(compiler, "get_compile_options", quick)
     yield
 
