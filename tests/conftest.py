@@ -1,5 +1,6 @@
 """What every test runs under, and the fixtures they share."""
 
+import ctypes
 import gc
 import os
 import shutil
@@ -43,6 +44,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def quick_compilation(request):
   """All programs but those of the mathematics are compiled quickly."""
   usual = compiler.get_compile_options
+  folder = request.path.relative_to(Path(__file__).parent).parts[0]
 
   def quick(*args, **kwargs):
     options = usual(*args, **kwargs)
@@ -53,10 +55,7 @@ def quick_compilation(request):
     return options
 
   with pytest.MonkeyPatch.context() as patch:
-    if (
-      request.path.relative_to(Path(__file__).parent).parts[0]
-      not in _MATHEMATICS
-    ):
+    if folder not in _MATHEMATICS:
       patch.setattr(compiler, "get_compile_options", quick)
     yield
 
@@ -70,6 +69,10 @@ def programs_end_with_their_module():
   yield
   jax.clear_caches()
   gc.collect()
+  # glibc keeps what is freed between what is not.
+  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+  if trim is not None:
+    trim(0)
 
 
 @pytest.fixture

@@ -48,6 +48,7 @@ def test_a_sweep_is_spread_over_all_devices(tmp_path):
   assert np.std(one["pass@1"]) > 0
 
 
+@pytest.mark.long
 def test_a_likelihood_that_is_no_number_is_named_on_any_mesh():
   one, eight = rows(_CASES, "impossible")
   assert "likelihood_max = nan" in one["error"]

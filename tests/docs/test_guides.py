@@ -96,6 +96,7 @@ def test_the_tutorial_s_run_can_be_trained():
   training.make_train(config)
 
 
+@pytest.mark.long
 def test_the_tutorial_s_sweep_ends_as_its_table_says(tmp_path):
   config, own = _config_of("sweep")
   seeds = range(int(own["seeds"]))

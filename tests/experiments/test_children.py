@@ -5,7 +5,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -57,16 +56,11 @@ def test_children_save_and_stop_with_their_parent(tmp_path, stop):
     env=os.environ | {"PYTHONPATH": str(pathlib.Path(__file__).parents[2])},
     start_new_session=True,
   )
-  _wait_for(lambda: state.exists() and state.read_text().startswith("at work "))
+  stops.wait_for(
+    lambda: state.exists() and state.read_text().startswith("at work ")
+  )
   worker = psutil.Process(int(state.read_text().split()[-1]))
   stop(parent.pid)
   assert parent.wait(60) == (75 if stop != stops.kill else -signal.SIGKILL)
-  _wait_for(lambda: state.read_text() == "saved")
+  stops.wait_for(lambda: state.read_text() == "saved")
   worker.wait(timeout=30)
-
-
-def _wait_for(condition, seconds: float = 60.0):
-  end = time.time() + seconds
-  while not condition():
-    assert time.time() < end
-    time.sleep(0.05)

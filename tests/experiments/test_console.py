@@ -14,7 +14,7 @@ import termios
 import pytest
 
 from experiments.figures import ALL, FIGURES, expected
-from tests.support.entry_points import ROOT, outcomes, process
+from tests.support.entry_points import ROOT, command
 
 _BANDIT = "--config=configs/bandit.py"
 _SMALL = tuple(
@@ -112,37 +112,34 @@ def test_json_is_one_object_and_quiet_is_the_path(tmp_path):
     "gradient_study": ["--rollouts=2", "--estimators=rloo"],
     "reproduce": ["--figure=scale"],
   }
-  commands = [
-    [module, f"--workdir={tmp_path / module}", f"--output={how}", *flags]
-    for module, flags in work.items()
-    for how in ("json", "quiet")
-  ]
-  actual = outcomes(commands)
-  for (module, *_), outcome in zip(commands[::2], actual[::2], strict=True):
-    assert outcome["code"] == 0, outcome["stderr"]
-    (line,) = outcome["stdout"].splitlines()
-    record = json.loads(line)
-    if module == "train":
-      summary = (tmp_path / module / "summary.json").read_text()
-      assert record == json.loads(summary) | {"workdir": str(tmp_path / module)}
-      assert re.fullmatch(
-        r"about \d+ s left; \d\.\d GiB of memory so far\n",
-        outcome["stderr"],
-      )
-    if module == "sweep":
-      assert (record["runs"], record["diverged"]) == (2, 0)
-      assert outcome["stderr"].startswith("2 runs in 1 program, 2 to do")
-      assert all(pathlib.Path(record[f]).exists() for f in ("data", "report"))
-    if module == "gradient_study":
-      (row,) = record["rows"]
-      assert row["estimator"] == "rloo" and 0 <= row["bias"] < 1e-5
-    if module == "reproduce":
-      assert record["claims"] == {"scale.ends": True, "scale.expansion": True}
-      assert outcome["stderr"].startswith("1 figure, less than a minute on")
-  for (module, *_), outcome in zip(commands[1::2], actual[1::2], strict=True):
-    assert outcome["code"] == 0 and outcome["stderr"] == ""
-    (path,) = outcome["stdout"].splitlines()
+  for module, flags in work.items():
+    line = f"experiments.{module}", f"--workdir={tmp_path / module}", *flags
+    done = command(*line, "--output=json")
+    assert done.returncode == 0, done.stderr
+    (text,) = done.stdout.splitlines()
+    _check_record(module, json.loads(text), done.stderr, tmp_path / module)
+    done = command(*line, "--output=quiet")
+    assert done.returncode == 0 and done.stderr == ""
+    (path,) = done.stdout.splitlines()
     assert pathlib.Path(path).exists() and str(tmp_path / module) in path
+
+
+def _check_record(module, record, message, workdir):
+  if module == "train":
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert record == summary | {"workdir": str(workdir)}
+    about = r"about \d+ s left; \d\.\d GiB of memory so far\n"
+    assert re.fullmatch(about, message)
+  if module == "sweep":
+    assert (record["runs"], record["diverged"]) == (2, 0)
+    assert message.startswith("2 runs in 1 program, 2 to do")
+    assert all(pathlib.Path(record[f]).exists() for f in ("data", "report"))
+  if module == "gradient_study":
+    (row,) = record["rows"]
+    assert row["estimator"] == "rloo" and 0 <= row["bias"] < 1e-5
+  if module == "reproduce":
+    assert record["claims"] == {"scale.ends": True, "scale.expansion": True}
+    assert message.startswith("1 figure, less than a minute on")
 
 
 def test_numbers_that_json_lacks_are_null():
@@ -158,6 +155,7 @@ def test_numbers_that_json_lacks_are_null():
 
 
 @pytest.mark.parametrize("together", [False, True])
+@pytest.mark.long
 def test_a_reader_that_leaves_is_no_error(together, tmp_path):
   """`command | head -0`, and `command 2>&1 | head -0`."""
   reading, writing = os.pipe()
@@ -208,7 +206,7 @@ def test_what_figures_take():
   ],
 )
 def test_help_lists_the_flags(module):
-  done = process(module, "--help")
+  done = command(module, "--help")
   assert done.returncode == 0 and not done.stderr
   package, _, name = module.partition(".")
   source = (ROOT / package / f"{name}.py").read_text()

@@ -14,7 +14,7 @@ from experiments.reports import report
 from experiments.reports.results import Claim, Result, Table
 from maxrl_jax.policies import Transformer, qwen2
 from maxrl_jax.runs import train_to_folder
-from tests.support.entry_points import process
+from tests.support.entry_points import command, process
 
 
 def test_train_writes_what_it_says(tmp_path):
@@ -106,7 +106,7 @@ def test_several_runs_have_a_model_each(tmp_path):
 
 
 def test_gradient_study_command(tmp_path):
-  done = process(
+  done = command(
     "experiments.gradient_study",
     "--estimators=maxrl,self_normalized",
     "--rollouts=5",

@@ -49,6 +49,7 @@ def test_digit_figure_chooses_rates_and_never_repeats_a_run(tmp_path):
 
 
 @pytest.mark.usefixtures("two_methods")
+@pytest.mark.long
 def test_a_diverging_rate_is_not_chosen(tmp_path, monkeypatch):
   settings = _TINY._replace(rates=(1e-3, 1e30))
   trained = digit_strings._train(settings, tmp_path)
@@ -132,6 +133,7 @@ def _made_up(what, folder, **_):
     ("budget", 1),
   ],
 )
+@pytest.mark.long
 def test_figures_are_drawn_of_made_up_runs(name, claims, tmp_path, monkeypatch):
   monkeypatch.setattr(study, "run", _made_up)
   result = figures.make(name, figures.settings(name, "quick"), tmp_path)

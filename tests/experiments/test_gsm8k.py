@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.llm import gsm8k_problems
-from tests.support.entry_points import outcomes
+from tests.support.entry_points import command
 
 
 @pytest.mark.parametrize(
@@ -156,12 +156,14 @@ def test_a_finished_folder_is_read_and_no_more(tmp_path):
   for name, record in (("config", settings), ("summary", drawn)):
     (workdir / f"{name}.json").write_text(json.dumps(record))
   flags = [f"--{k}={v}" for k, v in settings.items() if v is not None]
-  command = ["gsm8k", *flags, f"--workdir={workdir}", "--output=json"]
-  finished, other = outcomes([command, [*command, "--seed=1"]])
-  assert finished["code"] == 0, finished["stderr"]
-  assert finished["stderr"] == f"{workdir} is finished\n"
-  assert json.loads(finished["stdout"]) == drawn | {"workdir": str(workdir)}
-  assert other["code"] == 2 and "seed is 0 there and 1 here" in other["stderr"]
+  line = ["experiments.gsm8k", *flags, f"--workdir={workdir}", "--output=json"]
+  finished = command(*line)
+  assert finished.returncode == 0, finished.stderr
+  assert finished.stderr == f"{workdir} is finished\n"
+  assert json.loads(finished.stdout) == drawn | {"workdir": str(workdir)}
+  other = command(*line, "--seed=1")
+  assert other.returncode == 2
+  assert "seed is 0 there and 1 here" in other.stderr
 
 
 @pytest.mark.filterwarnings("ignore")  # Of what Tunix imports.

@@ -107,6 +107,7 @@ def _saved(name, settings, workdir):
   ],
 )
 @pytest.mark.usefixtures("made_up")
+@pytest.mark.long
 def test_figures_are_drawn_and_claims_follow_the_numbers(
   tmp_path, name, claims
 ):

@@ -8,7 +8,7 @@ import pytest
 from experiments.reports import results
 from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax.runs import folders
-from tests.support.entry_points import process
+from tests.support.entry_points import command, process
 
 
 def test_reproduce_command(tmp_path):
@@ -35,19 +35,19 @@ def test_reproduce_command(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_figure_that_fails_leaves_the_others(tmp_path, jobs):
-  (tmp_path / "figures" / "weights.png").mkdir(parents=True)  # In the way.
+  (tmp_path / "figures" / "bounds.png").mkdir(parents=True)  # In the way.
   cache = tmp_path / "cache"
-  done = process(
+  done = command(
     "experiments.reproduce",
     f"--jobs={jobs}",
-    "--figure=weights,scale",
+    "--figure=bounds,scale",
     f"--workdir={tmp_path}",
     f"--compilation_cache={cache}",
   )
   assert done.returncode == 1
   last = done.stderr.splitlines()[-1]
-  assert last.startswith("error: figure = 'weights' failed, see"), done.stderr
-  log = tmp_path / "logs" / "weights.log"
+  assert last.startswith("error: figure = 'bounds' failed, see"), done.stderr
+  log = tmp_path / "logs" / "bounds.log"
   why = log.read_text() if jobs > 1 else done.stderr
   assert "Is a directory" in why
   claims = json.loads((tmp_path / "claims.json").read_text())
@@ -62,7 +62,7 @@ def test_a_folder_is_for_one_reproduction_at_a_time(tmp_path):
   run.parent.mkdir()
   run.touch()
   with folders.locked(tmp_path):
-    done = process("experiments.reproduce", "--fresh", f"--workdir={tmp_path}")
+    done = command("experiments.reproduce", "--fresh", f"--workdir={tmp_path}")
   assert done.returncode == 2
   assert "another process is using it" in done.stderr
   assert run.exists()

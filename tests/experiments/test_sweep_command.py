@@ -1,6 +1,5 @@
 """The command that sweeps: its report, other sweeps, and kills."""
 
-import pathlib
 import re
 import signal
 import subprocess
@@ -10,13 +9,13 @@ import time
 import pytest
 import xarray as xr
 
+from tests.support.entry_points import ROOT, command
+
 pytestmark = pytest.mark.long
 
-_ROOT = pathlib.Path(__file__).parents[2]
 
-
-def _command(workdir, *flags):
-  config = [
+def _flags(workdir, *flags):
+  fields = [
     f"--config.{name}={value}"
     for name, value in {
       "steps": 40,
@@ -28,25 +27,12 @@ def _command(workdir, *flags):
       "rollouts": 8,
     }.items()
   ]
-  return [
-    sys.executable,
-    "-m",
-    "experiments.sweep",
-    f"--config={_ROOT / 'configs/bandit.py'}",
-    f"--workdir={workdir}",
-    *config,
-    *flags,
-  ]
+  config = f"--config={ROOT / 'configs/bandit.py'}"
+  return [config, f"--workdir={workdir}", *fields, *flags]
 
 
 def _run(workdir, *flags):
-  return subprocess.run(
-    _command(workdir, *flags),
-    capture_output=True,
-    text=True,
-    cwd=_ROOT,
-    check=False,
-  )
+  return command("experiments.sweep", *_flags(workdir, *flags))
 
 
 def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
@@ -74,8 +60,8 @@ def test_a_killed_sweep_goes_on(tmp_path):
   flags += ("--config.steps=4000", "--config.log_every=100")
   flags += ("--config.eval_every=2000",)
   process = subprocess.Popen(
-    _command(tmp_path, *flags),
-    cwd=_ROOT,
+    [sys.executable, "-m", "experiments.sweep", *_flags(tmp_path, *flags)],
+    cwd=ROOT,
     stdout=subprocess.DEVNULL,
     stderr=subprocess.DEVNULL,
   )
@@ -127,16 +113,10 @@ def test_seeds_and_orders_are_added_to_a_sweep(tmp_path):
 
 
 def test_the_study_of_a_figure_can_be_swept(tmp_path):
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "experiments.sweep", "--figure=bandit"),
-      *("--set=orders=1,3", "--set=steps=80", "--set=rollouts=8"),
-      *("--seeds=2", f"--workdir={tmp_path}"),
-    ],
-    capture_output=True,
-    text=True,
-    cwd=_ROOT,
-    check=False,
+  done = command(
+    "experiments.sweep",
+    *("--figure=bandit", "--seeds=2", f"--workdir={tmp_path}"),
+    *("--set=orders=1,3", "--set=steps=80", "--set=rollouts=8"),
   )
   assert done.returncode == 0, done.stderr
   data = xr.load_dataset(tmp_path / "runs.nc")

@@ -3,7 +3,7 @@
 import importlib.util
 import json
 
-from tests.support.entry_points import outcomes
+from tests.support.entry_points import command
 
 _BANDIT = "--config=configs/bandit.py"
 
@@ -252,19 +252,13 @@ def test_wrong_input_is_one_line_that_says_the_fix(tmp_path):
   if importlib.util.find_spec("tunix") is None:
     cases = [case for case in cases if case[0][0] != "gsm8k"]
   none = f"--workdir={tmp_path / 'none'}"
-  commands = [
-    command
-    if any("--workdir" in word for word in command)
-    else (*command, none)
-    for command, _ in cases
-  ]
-  for (command, words), outcome in zip(cases, outcomes(commands), strict=True):
-    message = outcome["stderr"]
-    assert outcome["code"] == 2, (command, message)
-    assert message.startswith("error: ") and message.count("\n") == 1, (
-      command,
-      message,
-    )
-    assert words in message, (command, message)
-    assert outcome["stdout"] == "", command
+  for (module, *arguments), words in cases:
+    if not any("--workdir" in word for word in arguments):
+      arguments.append(none)
+    done = command(f"experiments.{module}", *arguments)
+    assert done.returncode == 2, (done.args, done.stderr)
+    assert done.stderr.startswith("error: "), (done.args, done.stderr)
+    assert done.stderr.count("\n") == 1, (done.args, done.stderr)
+    assert words in done.stderr, (done.args, done.stderr)
+    assert done.stdout == "", done.args
   assert not (tmp_path / "none").exists()

@@ -38,6 +38,7 @@ def _maze(**options):
   return config
 
 
+@pytest.mark.long
 def test_supervised_learning_lowers_its_loss_on_right_answers(mazes):
   longer = {"steps": 120, "eval_every": 120}
   config = _maze(**longer | {"estimator.name": "supervised"})

@@ -71,6 +71,7 @@ def _same(data, other, rtol=0.0, atol=0.0):
     )
 
 
+@pytest.mark.long
 def test_slices_fit_the_budget_and_change_nothing(tmp_path, monkeypatch):
   what = _study("estimator.order=1,2,3,4,5;optimizer.learning_rate=0.1,0.2,0.4")
   whole = study.run(what, tmp_path / "whole")
@@ -83,6 +84,7 @@ def test_slices_fit_the_budget_and_change_nothing(tmp_path, monkeypatch):
   _same(study.run(what, tmp_path / "cut"), whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.long
 def test_a_closed_slice_resumes_to_the_same_bits(tmp_path):
   what = _study(_ORDERS)
   whole = study.run(what, tmp_path / "whole")

@@ -1,9 +1,11 @@
-"""Command lines of entry points: one in a process, or many in forks of one.
+"""Command lines of entry points, in a process of their own or in a fork.
 
 What is slow to import is imported once, before the forks.
 """
 
+import atexit
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -35,52 +37,63 @@ def process(module: str, *arguments: str, **options):
   )
 
 
-def outcomes(commands) -> list[dict]:
-  """Of each [module, *arguments]: exit code, stdout, stderr."""
-  done = subprocess.run(
-    [sys.executable, "-m", "tests.support.entry_points"],
-    input=json.dumps(commands),
-    capture_output=True,
-    text=True,
-    cwd=ROOT,
-    timeout=600,
+def command(module: str, *arguments: str) -> subprocess.CompletedProcess:
+  """One command line in a fork: imports take no time."""
+  server = _server()
+  line = [module, *arguments]
+  print(json.dumps(line), file=server.stdin, flush=True)
+  return subprocess.CompletedProcess(
+    line, *json.loads(server.stdout.readline())
   )
-  assert done.returncode == 0, done.stderr
-  return json.loads(done.stdout)
+
+
+@functools.cache
+def _server() -> subprocess.Popen:
+  """Forks for each line of its input; one of every worker of pytest."""
+  server = subprocess.Popen(
+    [sys.executable, "-m", "tests.support.entry_points"],
+    cwd=ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+    text=True,
+  )
+  atexit.register(server.communicate)
+  return server
 
 
 def main() -> None:
   for name in _SLOW:
     importlib.import_module(name)
-  with contextlib.suppress(ImportError):  # Without the extra tunix.
-    importlib.import_module("experiments.llm.cluster")
-  commands = json.load(sys.stdin)
-  json.dump([_outcome(command) for command in commands], sys.stdout)
+  for line in sys.stdin:
+    module, *arguments = json.loads(line)
+    if module == "experiments.gsm8k":
+      with contextlib.suppress(ImportError):  # Without the extra tunix.
+        importlib.import_module("experiments.llm.cluster")
+    print(json.dumps(_outcome(module, arguments)), flush=True)
 
 
-def _outcome(command: list[str]) -> dict:
+def _outcome(module: str, arguments: list[str]) -> tuple[int, str, str]:
+  """Exit code, stdout, stderr."""
   with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
     child = os.fork()
     if child == 0:
+      os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
       os.dup2(out.fileno(), 1)
       os.dup2(err.fileno(), 2)
-      os._exit(_run(command))
+      os._exit(_run(module, arguments))
     _, status = os.waitpid(child, 0)
     texts = []
     for file in (out, err):
       file.seek(0)
       texts.append(file.read())
-  code = os.waitstatus_to_exitcode(status)
-  return {"code": code, "stdout": texts[0], "stderr": texts[1]}
+  return os.waitstatus_to_exitcode(status), *texts
 
 
-def _run(command: list[str]) -> int:
-  module, *arguments = command
+def _run(module: str, arguments: list[str]) -> int:
   sys.argv[1:] = arguments
+  sys.orig_argv = [sys.executable, "-m", module, *arguments]
   try:
-    runpy.run_module(
-      f"experiments.{module}", run_name="__main__", alter_sys=True
-    )
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
   except SystemExit as error:
     return error.code or 0
   except BaseException:

@@ -84,6 +84,7 @@ def test_a_step_is_the_same_wherever_reading_began(numbered):
   assert not _same(whole[0], _read(_stream(numbered, task_seed=1), 1)[0])
 
 
+@pytest.mark.long
 def test_workers_read_what_threads_do(numbered):
   threads = _read(_stream(numbered), 3, start=2)
   workers = _read(_stream(numbered, workers=2), 3, start=2)

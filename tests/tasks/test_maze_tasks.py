@@ -63,6 +63,7 @@ def test_no_held_out_maze_is_trained_on():
   assert not validation & test
 
 
+@pytest.mark.long
 def test_a_training_set_is_fixed_and_has_the_size_asked_for():
   known = _fixed().splits["train"]
   assert known.inputs.shape[0] == 1000
@@ -94,6 +95,7 @@ def _needed(targets):
   ]
 
 
+@pytest.mark.long
 def test_mazes_drawn_have_an_answer_that_fits():
   assert set(_needed(_fixed().splits["train"].targets)) >= {10, 14}
   assert _short().policy_options["max_length"] == 12

@@ -52,6 +52,7 @@ def test_a_maze_is_connected_and_has_the_loops_asked_for(size, loops):
     _check_structure(is_open, loops)
 
 
+@pytest.mark.long
 def test_loops_open_any_wall_that_is_left():
   """Without one of the 9 inner walls a tree of size 7 has 4 to choose from."""
   before = np.asarray(draw(7, NUM, 3).open)
@@ -98,6 +99,7 @@ def test_every_tree_occurs_as_often_as_the_algorithm_says(size, trees):
   assert stats.chisquare(counts, expected).pvalue > 1e-4
 
 
+@pytest.mark.long
 def test_random_ends_are_any_two_different_cells():
   many = draw(9, MANY, random_ends=True)
   ends = np.concatenate([many.start, many.goal], 1)
@@ -108,6 +110,7 @@ def test_random_ends_are_any_two_different_cells():
   assert stats.chisquare(counts).pvalue > 1e-4
 
 
+@pytest.mark.long
 def test_fingerprints_collide_no_more_than_chance():
   many = draw(9, MANY, random_ends=True)
   kinds = np.asarray(jax.vmap(generation.fingerprint)(many))
