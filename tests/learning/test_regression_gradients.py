@@ -165,9 +165,10 @@ def test_learned_noise_feels_prompts_whose_likelihood_underflows(name):
       {"estimator.name": "exact_maxrl"} | noise,
       marks=pytest.mark.long,
     ),
-    (
+    pytest.param(
       {"estimator.order": 2, "estimator.factorized": True} | noise,
       {"estimator.name": "exact_maxrl", "estimator.factorized": True} | noise,
+      marks=pytest.mark.long,
     ),
     (
       {"estimator.name": "rloo"} | noise,

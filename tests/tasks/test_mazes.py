@@ -78,7 +78,10 @@ def test_the_four_mazes_of_size_5_by_hand():
     assert chance == (Fraction(1, 8) if near else Fraction(3, 8))
 
 
-@pytest.mark.parametrize(("size", "trees"), [(5, 4), (7, 192)])
+@pytest.mark.parametrize(
+  ("size", "trees"),
+  [(5, 4), pytest.param(7, 192, marks=pytest.mark.long)],
+)
 def test_every_tree_occurs_as_often_as_the_algorithm_says(size, trees):
   chances = oracles.prim_grids(size)
   assert len(chances) == trees and sum(chances.values()) == 1
