@@ -23,9 +23,10 @@ reproduce-mazes: $(READY)
 reproduce-full: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=full --jobs=$(JOBS) --workdir=$(WORKDIR)-full
 
-# `make test LONG=1` is the whole suite, as .ci/run has it, and says which lines
-# no test runs; the floor is in pyproject.toml.
-EXTENT = $(if $(LONG),--cov --cov-report=term-missing:skip-covered,-m "not long")
+# `make test LONG=1` is the whole suite; COVERAGE=1, which .ci/run adds, says
+# which lines no test runs, for a fifth of the time. The floor is in pyproject.toml.
+EXTENT = $(if $(LONG),,-m "not long")
+EXTENT += $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(EXTENT)
 

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import jax
+import psutil
 import pytest
 from jax._src import compiler
 
@@ -67,6 +68,18 @@ def programs_end_with_their_module():
   Another module that needs one reads it back from the cache on disk.
   """
   yield
+  _free_programs()
+
+
+@pytest.fixture(autouse=True)
+def memory_is_bounded():
+  """In modules with many programs it is freed before their end."""
+  yield
+  if psutil.Process().memory_info().rss > 1.3 * 2**30:
+    _free_programs()
+
+
+def _free_programs() -> None:
   jax.clear_caches()
   gc.collect()
   # glibc keeps what is freed between what is not.

@@ -66,7 +66,7 @@ def main() -> None:
     importlib.import_module(name)
   for line in sys.stdin:
     module, *arguments = json.loads(line)
-    if module == "experiments.gsm8k":
+    if module == "experiments.gsm8k" and "--help" not in arguments:
       with contextlib.suppress(ImportError):  # Without the extra tunix.
         importlib.import_module("experiments.llm.cluster")
     print(json.dumps(_outcome(module, arguments)), flush=True)
