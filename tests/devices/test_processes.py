@@ -25,7 +25,7 @@ from tests.support.image_sets import encode, random_images, write
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _FIELDS = {
-  "steps": 400,
+  "steps": 240,
   "log_every": 20,
   "eval_every": 40,
   "batch_size": 8,

@@ -60,6 +60,7 @@ def _maze(name: str):
   config.task.size, config.task.random_ends = 7, True
   config.task.max_length, config.task.eval_size = 8, 16
   config.policy.hidden_size, config.policy.intermediate_size = 32, 64
+  config.policy.num_layers = 1
   config.policy.checkpoint = None
   config.batch_size, config.rollouts = 8, 8
   return config
