@@ -28,8 +28,6 @@ OPTIONS = [
 ]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Looking for garbage was a tenth of the time of tracing.
-gc.set_threshold(100_000, 50, 100)
 
 # The mathematics is compiled as its users have it; all else quickly.
 _MATHEMATICS = {"estimators", "symmetric"}

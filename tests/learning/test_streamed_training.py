@@ -103,6 +103,7 @@ def test_eight_devices_are_as_one(pictures):
   assert one["pass_rate"][-1] > one["pass_rate"][0] + 0.1
 
 
+@pytest.mark.long
 def test_the_published_setting_has_its_shapes(tfds, tmp_path):
   """A step is traced, not compiled: batch 256, 224 pixels, 1024 rollouts."""
   label = tfds.features.ClassLabel(num_classes=1000)

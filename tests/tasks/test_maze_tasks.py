@@ -51,6 +51,7 @@ def test_the_192_mazes_of_size_7_are_split_in_three():
   assert all(4 < len(part) < 24 for part in parts[1:])
 
 
+@pytest.mark.long
 def test_no_held_out_maze_is_trained_on():
   task = _free()
   train, validation, test = (
