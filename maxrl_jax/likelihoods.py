@@ -192,7 +192,7 @@ def _log_precisions(degrees: float) -> tuple[np.ndarray, np.ndarray]:
   step = math.sqrt(2 / (2 * shape + 1)) / 2
   log_g = highest - step * np.arange(512)
   log_g = log_g[log_g > -60]
-  # The log-density at its mode, log g = 0, and what it falls by from there.
+  # The log-density at its mode, log g = 0, plus the change from there.
   peak = shape * (math.log(shape) - 1) - math.lgamma(shape)
   density = peak + shape * (log_g - np.expm1(log_g))
   return log_g, density + math.log(step)

@@ -82,7 +82,7 @@ def memory_is_bounded():
 def _free_programs() -> None:
   jax.clear_caches()
   gc.collect()
-  # glibc keeps what is freed between what is not.
+  # glibc keeps freed memory that lies between blocks in use.
   trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
   if trim is not None:
     trim(0)

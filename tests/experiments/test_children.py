@@ -57,10 +57,11 @@ def test_children_save_and_stop_with_their_parent(tmp_path, stop):
     start_new_session=True,
   )
   stops.wait_for(
-    lambda: state.exists() and state.read_text().startswith("at work ")
+    lambda: state.exists() and state.read_text().startswith("at work "),
+    seconds=60,
   )
   worker = psutil.Process(int(state.read_text().split()[-1]))
   stop(parent.pid)
   assert parent.wait(60) == (75 if stop != stops.kill else -signal.SIGKILL)
-  stops.wait_for(lambda: state.read_text() == "saved")
+  stops.wait_for(lambda: state.read_text() == "saved", seconds=60)
   worker.wait(timeout=30)

@@ -132,6 +132,6 @@ def test_workers_save_and_end_with_their_parent(tmp_path, whole, stop):
   assert not psutil.wait_procs(children, timeout=60)[1]
   assert not list(runs.glob("*.npz"))
   assert len(list(runs.glob("unfinished-*/checkpoints/[0-9]*"))) == 2
-  # Whoever goes on: workers, or this process.
+  # Workers resume the runs, or this process does.
   study.run(long_study(), runs, workers=2 if stop == stops.kill else 1)
   _same_files(long_study(), whole, runs)

@@ -1,6 +1,6 @@
 """Command lines of entry points, in a process of their own or in a fork.
 
-What is slow to import is imported once, before the forks.
+Slow modules are imported once, before the forks.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,7 @@ def _outcome(module: str, arguments: list[str]) -> tuple[int, str, str]:
       os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
       os.dup2(out.fileno(), 1)
       os.dup2(err.fileno(), 2)
+      signal.alarm(300)  # One that hangs is killed.
       os._exit(_run(module, arguments))
     _, status = os.waitpid(child, 0)
     texts = []
