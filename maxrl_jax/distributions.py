@@ -9,6 +9,8 @@ from jax import lax
 from jax.extend.random import threefry_2x32
 from jax.typing import DTypeLike
 
+from maxrl_jax import symmetric
+
 Array = jax.Array
 
 
@@ -46,7 +48,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
   """
   chex.assert_rank(logits, 1)
   # In half precision, boundaries between classes would coincide.
-  logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+  logits = logits.astype(symmetric.compute_dtype(logits))
   cdf = _cumulative_sum(jax.nn.softmax(logits))
   return _search(cdf, uniforms(key, num, logits.dtype) * cdf[-1])
 

@@ -74,6 +74,10 @@ def _as_float(x: ArrayLike) -> Array:
   return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
 
 
+def _numbers(length: int) -> Array:
+  return jnp.arange(length, dtype=float)
+
+
 def _log_failure(p: Array) -> Array:
   """log(1−p) within two roundings; XLA's log1p loses six bits near 0.4."""
   q = 1 - p
@@ -111,7 +115,7 @@ def maxrl(order: float | Array) -> Objective:
     lambda p: _truncated_log(p, order),
     lambda p: _truncated_inverse(p, order),
     lambda p: _truncated_inverse_slope(p, order),
-    lambda length: (jnp.arange(length) < order).astype(float),
+    lambda length: (_numbers(length) < jnp.asarray(order, float)).astype(float),
   )
 
 
@@ -157,8 +161,8 @@ def power(alpha: float | Array) -> Objective:
     return jnp.where(small, log_p, jnp.expm1(safe * log_p) / safe)
 
   def coefficients(length: int) -> Array:
-    i = jnp.arange(length)
-    return jnp.cumprod(jnp.where(i == 0, 1.0, (i - alpha) / jnp.maximum(i, 1)))
+    i = _numbers(length)
+    return jnp.cumprod(jnp.where(i == 0, 1, (i - alpha) / jnp.maximum(i, 1)))
 
   return _objective(
     value,
@@ -194,15 +198,16 @@ def series(coefficients: Array) -> Objective:
     coefficients: a [T], a_k ≥ 0.
   """
   a = jnp.asarray(coefficients)
-  k = jnp.arange(a.shape[0])
+  k = _numbers(a.shape[0])
 
   def weighted(p: Array, exponents: Array, factors: ArrayLike) -> Array:
-    powers = jax.vmap(_failure_power, (0, None), -1)(exponents, p)
-    terms = a.astype(p.dtype) * factors
-    return jnp.dot(powers, terms.astype(p.dtype), precision="highest")
+    of_p = jax.vmap(_failure_power, (0, None), -1)
+    powers = of_p(exponents.astype(p.dtype), p)
+    terms = a.astype(p.dtype) * jnp.asarray(factors, p.dtype)
+    return jnp.dot(powers, terms, precision="highest")
 
   return _objective(
-    lambda p: weighted(p, k + 1, -1 / (k + 1).astype(p.dtype)),
+    lambda p: weighted(p, k + 1, -1 / (k + 1)),
     lambda p: weighted(p, k, 1),
     lambda p: weighted(p, jnp.maximum(k - 1, 0), -k),
     lambda length: jnp.zeros(length, a.dtype).at[: a.shape[0]].set(a[:length]),

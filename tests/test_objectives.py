@@ -178,6 +178,17 @@ def test_traced_parameters_equal_static_ones(make, parameters):
       np.testing.assert_allclose(x, y, rtol=5e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("case", CASES)
+def test_dtypes_promote_strictly(case, dtype):
+  make, parameter, _ = CASES[case]
+  with jax.numpy_dtype_promotion("strict"):
+    outcome = evaluate(make, parameter, jnp.asarray([0.1, 0.5], dtype))
+    coefficients = make(parameter).coefficients
+    assert coefficients is None or coefficients(4).dtype == "float32"
+  assert {x.dtype for x in outcome} == {jnp.dtype(dtype)}
+
+
 def test_higher_orders_tighten_the_bound_on_log_p():
   p = np.array([1e-6, 0.01, 0.3, 0.9], np.float32)
   ladder = jnp.array([*ORDERS, math.inf])

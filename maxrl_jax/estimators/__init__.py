@@ -12,8 +12,10 @@ the number of successes when l is binary. All take `mask` [N] for ragged groups:
 a masked rollout gets advantage 0, and the mean over j runs over the others. All
 take one prompt: vmap them.
 
-Likelihoods that are NaN or outside [0, 1] raise a ValueError in eager calls;
-under `jit` nothing can be raised, and training checks its metrics instead.
+Likelihoods that are NaN or outside [0, 1] raise a ValueError in eager calls.
+Under `jit` nothing can be raised: they give numbers that mean nothing, and a
+traced order above N acts as N. With `check=True` the advantages of such a group
+are NaN. Training checks its metrics instead.
 """
 
 from collections.abc import Callable
@@ -46,7 +48,7 @@ from maxrl_jax.estimators.series import (
 Array = jax.Array
 
 # Parameters of estimators that are arguments, not options.
-NON_OPTIONS = ("likelihoods", "mask", "method", "bounded")
+NON_OPTIONS = ("likelihoods", "mask", "method", "bounded", "check")
 
 
 @dataclass(frozen=True)

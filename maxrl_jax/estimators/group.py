@@ -57,6 +57,24 @@ def check_likelihoods(
     raise ValueError(f"rewards[{bad[0]}] = {l[bad[0]]}: must be finite")
 
 
+def checked(
+  advantages: Array,
+  likelihoods: ArrayLike,
+  mask: ArrayLike,
+  check: bool,
+  bounded: bool = True,
+) -> Array:
+  """The advantages; with `check`, NaN where `check_likelihoods` would raise.
+
+  For the whole group, and under `jit` too.
+  """
+  if not check:
+    return advantages
+  l = jnp.asarray(likelihoods)
+  valid = (l >= 0) & (l <= 1) if bounded else jnp.isfinite(l)
+  return jnp.where(mask & ~jnp.all(valid | ~mask), jnp.nan, advantages)
+
+
 def count(mask: ArrayLike, l: Array) -> Array:
   return jnp.maximum(jnp.sum(mask), 1).astype(l.dtype)
 

@@ -1,36 +1,47 @@
 """Estimators based on ratios or ranks of likelihoods."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from maxrl_jax.estimators.group import count, mean, prepare
+from maxrl_jax.estimators.group import checked, count, mean, prepare
+from maxrl_jax.symmetric import compute_dtype
 
 Array = jax.Array
+# An eager call would run dozens of operations one by one.
+_compiled = functools.partial(jax.jit, inline=True)
 
 
 def maxrl_paper(
-  likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, check: bool = False
 ) -> Array:
   """Algorithm 1 of arXiv 2602.02710: A_j = (r_j − r̄)/r̄.
 
   Unbiased for ∇J_{N−1} if r is binary: A_j = 0 instead of −1 at K = 0 lowers
   the order from the N of eq. 9 to N−1. For other l it equals `self_normalized`,
   which is biased. K = 0 and K = N: 0. N = 1: ValueError.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
-  return self_normalized(likelihoods, mask=mask)
+  return self_normalized(likelihoods, mask=mask, check=check)
 
 
 def self_normalized(
-  likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, check: bool = False
 ) -> Array:
   """Normalized importance weights (IWAE): A_j = l_j / l̄ − 1.
 
   Biased for ∇ log p, with a bias of order 1/N: both ∇p and p are estimated
   from the same rollouts (arXiv 1509.00519). For binary l it is `maxrl_paper`,
   unbiased for order N−1. K = 0: 0 by convention. K = N: 0. N = 1: ValueError.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   largest = jnp.max(jnp.where(mask, l, 0))
@@ -38,10 +49,13 @@ def self_normalized(
   some = largest >= jnp.finfo(l.dtype).tiny  # Subnormal quotients are inexact.
   relative = l / jnp.where(some, largest, 1)
   ratio = relative / jnp.where(some, mean(relative, mask), 1)
-  return jnp.where(mask & some, ratio - 1, 0)
+  advantages = jnp.where(mask & some, ratio - 1, 0)
+  return checked(advantages, likelihoods, mask, check)
 
 
-def tail_rl(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
+def tail_rl(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, check: bool = False
+) -> Array:
   """TailRL: Algorithm 1 integrated over thresholds (arXiv 2609.02987).
 
       A_(k) = N Σ_{j≤k} (r_(j) − r_(j−1))/(N−j+1) − mean,  r_(0) = 0
@@ -50,8 +64,16 @@ def tail_rl(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
   with binary reward 1[r ≥ τ]. Unbiased for ∇ ∫₀¹ J_{N−1}(P(r ≥ τ)) dτ; biased
   for log E[l] unless l is binary, where it is `maxrl` of order N−1. All equal
   (K = 0, K = N): 0. N = 1: ValueError.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
+  return checked(_tail_rl(l, mask), likelihoods, mask, check)
+
+
+@_compiled
+def _tail_rl(l: Array, mask: Array) -> Array:
   l = jnp.where(mask, l, 0)
   rank = jnp.argsort(jnp.argsort(l))
   ordered = jnp.sort(l)
@@ -63,27 +85,44 @@ def tail_rl(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
 
 
 def log_self_normalized(
-  log_likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+  log_likelihoods: ArrayLike,
+  *,
+  mask: ArrayLike | None = None,
+  check: bool = False,
 ) -> Array:
   """`self_normalized` from log l [N] ≤ 0: A_j = N softmax(log l)_j − 1.
 
   Does not underflow, even at log-likelihoods of −1e4.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
   all_zero = jnp.max(log_l) == -jnp.inf  # False for NaN, which propagates.
   share = jax.nn.softmax(jnp.where(all_zero, 0, log_l))
-  return jnp.where(mask & ~all_zero, count(mask, log_l) * share - 1, 0)
+  advantages = jnp.where(mask & ~all_zero, count(mask, log_l) * share - 1, 0)
+  return checked(advantages, _valid(log_likelihoods), mask, check)
 
 
-def vimco(likelihoods: ArrayLike, *, mask: ArrayLike | None = None) -> Array:
-  """`log_vimco` from l [N] in [0, 1]; replaces 0 by the smallest float."""
+def vimco(
+  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, check: bool = False
+) -> Array:
+  """`log_vimco` from l [N] in [0, 1]; replaces 0 by the smallest float.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
+  """
   l, mask = prepare(likelihoods, mask, smallest=2)
   smallest = jnp.finfo(l.dtype).tiny
-  return log_vimco(jnp.log(jnp.maximum(l, smallest)), mask=mask)
+  advantages = log_vimco(jnp.log(jnp.maximum(l, smallest)), mask=mask)
+  return checked(advantages, likelihoods, mask, check)
 
 
 def log_vimco(
-  log_likelihoods: ArrayLike, *, mask: ArrayLike | None = None
+  log_likelihoods: ArrayLike,
+  *,
+  mask: ArrayLike | None = None,
+  check: bool = False,
 ) -> Array:
   """VIMCO (arXiv 1602.06725) from log l [N], with the policy as proposal.
 
@@ -94,8 +133,16 @@ def log_vimco(
   log p by about Var(l)/(2N p²): biased for ∇ log p. Not centred. All equal: 0.
   N = 1: ValueError. Meant for l > 0: zeros are replaced by the smallest float
   or the smallest l of the group, so one success among zeros has a huge A_j.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
+  return checked(_vimco(log_l, mask), _valid(log_likelihoods), mask, check)
+
+
+@_compiled
+def _vimco(log_l: Array, mask: Array) -> Array:
   # Only differences matter; they are most accurate near 0.
   largest = jnp.max(log_l)
   log_l = log_l - jnp.where(largest == -jnp.inf, 0, largest)
@@ -125,12 +172,17 @@ def log_vimco(
   return jnp.where(mask & (num > 1), advantages, 0)
 
 
+def _valid(log_likelihoods: ArrayLike) -> Array:
+  """A likelihood for each log-likelihood, NaN unless that is at most 0."""
+  return jnp.where(jnp.asarray(log_likelihoods) <= 0, 1.0, jnp.nan)
+
+
 def _log_prepare(
   log_likelihoods: ArrayLike, mask: ArrayLike | None, smallest: int
 ) -> tuple[Array, Array]:
   """Checked log l in at least float32, −inf where masked; and the mask."""
   log_l = jnp.asarray(log_likelihoods)
-  log_l = log_l.astype(jnp.promote_types(log_l.dtype, jnp.float32))
+  log_l = log_l.astype(compute_dtype(log_l))
   # The same checks of size and mask as for likelihoods.
   _, mask = prepare(jnp.zeros(log_l.shape), mask, smallest=smallest)
   if not any(isinstance(x, jax.core.Tracer) for x in (log_l, mask)):

@@ -1,36 +1,53 @@
 """Estimators of RL's ∇E[reward] and GRPO, for any finite reward."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from maxrl_jax import ranges
-from maxrl_jax.estimators.group import loo_mean, mean, prepare
+from maxrl_jax.estimators.group import checked, loo_mean, mean, prepare
 
 Array = jax.Array
 
 
 def reinforce(
-  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, bounded: bool = True
+  likelihoods: ArrayLike,
+  *,
+  mask: ArrayLike | None = None,
+  bounded: bool = True,
+  check: bool = False,
 ) -> Array:
   """Score function without a baseline: A_j = l_j.
 
   Unbiased for ∇p (RL, order 1). K = 0: 0. K = N: 1, pure noise. N = 1: l_1.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   l, mask = prepare(likelihoods, mask, bounded=bounded)
-  return jnp.where(mask, l, 0)
+  return checked(l, likelihoods, mask, check, bounded)
 
 
 def rloo(
-  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, bounded: bool = True
+  likelihoods: ArrayLike,
+  *,
+  mask: ArrayLike | None = None,
+  bounded: bool = True,
+  check: bool = False,
 ) -> Array:
   """Leave-one-out baseline: A_j = l_j − mean_{i≠j} l_i (arXiv 2402.14740).
 
   Unbiased for ∇p (RL, order 1) and centred. K = 0 and K = N: 0. N = 1:
   ValueError.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
-  return jnp.where(mask, l - loo_mean(l, mask), 0)
+  advantages = jnp.where(mask, l - loo_mean(l, mask), 0)
+  return checked(advantages, likelihoods, mask, check, bounded)
 
 
 def grpo(
@@ -39,6 +56,7 @@ def grpo(
   epsilon: float | Array = 0.0,
   mask: ArrayLike | None = None,
   bounded: bool = True,
+  check: bool = False,
 ) -> Array:
   """Likelihoods standardized per group: A_j = (l_j − l̄)/(σ + ε) (2402.03300).
 
@@ -50,9 +68,16 @@ def grpo(
   Args:
     epsilon: ε ≥ 0; other libraries use 1e-6 to 1e-4, which lowers the
       advantages of rare successes.
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   ranges.at_least(0, epsilon=epsilon)
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
+  advantages = _standardized(l, jnp.asarray(epsilon, l.dtype), mask)
+  return checked(advantages, likelihoods, mask, check, bounded)
+
+
+@functools.partial(jax.jit, inline=True)
+def _standardized(l: Array, epsilon: Array, mask: Array) -> Array:
   largest = jnp.max(jnp.where(mask, jnp.abs(l), 0))
   limits = jnp.finfo(l.dtype)
   all_zero = largest < limits.tiny
@@ -68,17 +93,25 @@ def grpo(
   )
   equal |= all_zero
   deviation = jnp.sqrt(mean(centred**2, mask))
-  deviation += jnp.ldexp(jnp.asarray(epsilon, l.dtype), -exponent)
+  deviation += jnp.ldexp(epsilon, -exponent)
   return jnp.where(equal, 0, centred / jnp.where(equal, 1, deviation))
 
 
 def dr_grpo(
-  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, bounded: bool = True
+  likelihoods: ArrayLike,
+  *,
+  mask: ArrayLike | None = None,
+  bounded: bool = True,
+  check: bool = False,
 ) -> Array:
   """GRPO without division by σ: A_j = l_j − l̄ (arXiv 2503.20783).
 
   Equals (1 − 1/N) RLOO: unbiased for (1 − 1/N) ∇p, centred. K = 0 and K = N: 0.
   N = 1: ValueError.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
   """
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
-  return jnp.where(mask, l - mean(l, mask), 0)
+  advantages = jnp.where(mask, l - mean(l, mask), 0)
+  return checked(advantages, likelihoods, mask, check, bounded)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from maxrl_jax import objectives, symmetric
-from maxrl_jax.estimators.group import loo_mean, prepare
+from maxrl_jax.estimators.group import checked, loo_mean, prepare
 
 Array = jax.Array
 
@@ -19,6 +19,7 @@ def maxrl(
   baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
   method: str | None = None,
+  check: bool = False,
 ) -> Array:
   """MaxRL of order T for likelihoods in [0, 1]: A_j = ω_j l_j − b_j.
 
@@ -35,18 +36,24 @@ def maxrl(
 
   Args:
     likelihoods: l [N] in [0, 1]; boolean ones use the closed form.
-    order: T, a number or a traced scalar; None means N−1.
+    order: T, a number or a traced scalar (one above N acts as N); None means
+      N−1.
     baseline: one of `BASELINES` or a number, subtracted as a constant.
       With 'centred', advantages sum to zero over the group for T < N.
     mask: [N], False for rollouts to ignore.
     method: see `symmetric.METHODS`.
+    check: NaN if a value is out of range; under `jit`, meaningless without.
 
   Raises:
     ValueError: order outside 1..N, unknown baseline, N too small for it.
   """
-  l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
+  l, present = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.leave_one_out(likelihoods, order, mask=mask, method=method)
-  return _advantages(l, loo, baseline, mask)
+  advantages = _advantages(l, loo, baseline, present)
+  if check and order is not None:
+    in_range = (order >= 1) & (order <= l.shape[0])
+    advantages = jnp.where(present & ~in_range, jnp.nan, advantages)
+  return checked(advantages, likelihoods, present, check)
 
 
 def pass_at_k(
@@ -55,12 +62,16 @@ def pass_at_k(
   k: int,
   baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
+  check: bool = False,
 ) -> Array:
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
 
   Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. All l = 0 or all l = 1: 0
   if centred. N = 1: as `maxrl`. At K = N the centred baseline needs one more
   rollout, so it is 0: unbiased, not centred.
+
+  Args:
+    check: NaN if a value is out of range; under `jit`, meaningless without.
 
   Raises:
     ValueError: k outside 1..N.
@@ -74,6 +85,7 @@ def pass_at_k(
     coefficients=objective.coefficients(k),
     baseline=baseline,
     mask=mask,
+    check=check,
   )
 
 
@@ -84,6 +96,7 @@ def power(
   order: int | None = None,
   baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
+  check: bool = False,
 ) -> Array:
   """Box–Cox pass rate (p^α − 1)/α, with its series truncated to T terms.
 
@@ -94,6 +107,7 @@ def power(
   Args:
     alpha: α in [0, 1], a number or a traced scalar.
     order: T from 1 to N, static; None means N−1.
+    check: NaN if a value is out of range; under `jit`, meaningless without.
 
   Raises:
     ValueError: alpha outside [0, 1], order outside 1..N.
@@ -108,7 +122,11 @@ def power(
     largest = jnp.maximum(jnp.sum(mask) - 1, 1)
     coefficients = jnp.where(jnp.arange(terms) < largest, coefficients, 0)
   return series(
-    likelihoods, coefficients=coefficients, baseline=baseline, mask=mask
+    likelihoods,
+    coefficients=coefficients,
+    baseline=baseline,
+    mask=mask,
+    check=check,
   )
 
 
@@ -139,6 +157,7 @@ def series(
   coefficients: Array,
   baseline: str | float | Array = "centred",
   mask: ArrayLike | None = None,
+  check: bool = False,
 ) -> Array:
   """Any series objective: A_j = Σ_k a_k (ē_{k+1}^j − q_j ē_k^j).
 
@@ -151,13 +170,15 @@ def series(
       serves every order and objective.
     baseline: as in `maxrl`.
     mask: [N], False for rollouts to ignore.
+    check: NaN if a value is out of range; under `jit`, meaningless without.
 
   Raises:
     ValueError: more than N coefficients, or a negative one.
   """
-  l, mask = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
+  l, present = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.series_leave_one_out(likelihoods, coefficients, mask=mask)
-  return _advantages(l, loo, baseline, mask)
+  advantages = _advantages(l, loo, baseline, present)
+  return checked(advantages, likelihoods, present, check)
 
 
 def _advantages(

@@ -30,6 +30,7 @@ All functions take one prompt; vmap over prompts. For large N·T on a CPU, prefe
 cache.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -115,14 +116,19 @@ def leave_one_out(
   At T = N, where ē_N^j does not exist, the baseline is that of order N−1.
   Arguments and errors as in `loo_weights`.
   """
-  likelihoods, present = _prepare(likelihoods, mask)
-  size = likelihoods.shape[0]
-  check_order(order, size)
+  likelihoods, mask = _prepare(likelihoods, mask)
+  check_order(order, likelihoods.shape[0])
+  traced = isinstance(order, jax.core.Tracer)
+  if not (order is None or traced):
+    order = int(order)
   if method is None:
     method = _default_method(likelihoods, order)
   if method not in METHODS:
     raise ValueError(f"method = {method!r}: choose from {sorted(METHODS)}")
-  return _masked(METHODS[method](likelihoods, order, present), present)
+  if method == "binary":
+    closed_form.require_binary(likelihoods, mask)
+  compute = _of_traced_order if traced else _of_order
+  return compute(likelihoods, order, mask, method)
 
 
 def series_weights(
@@ -155,7 +161,7 @@ def series_leave_one_out(
     ValueError: more than N coefficients, a negative one, or a method without a
       series form.
   """
-  likelihoods, present = _prepare(likelihoods, mask)
+  likelihoods, mask = _prepare(likelihoods, mask)
   if not ranges.is_traced(coefficients) and np.min(coefficients, initial=0) < 0:
     raise ValueError(
       f"coefficients: smallest is {np.min(coefficients):g}, all must be at"
@@ -173,8 +179,9 @@ def series_leave_one_out(
     raise ValueError(
       f"method = {method!r}: choose from {sorted(SERIES_METHODS)} for a series"
     )
-  result = SERIES_METHODS[method](likelihoods, coefficients, present)
-  return _masked(result, present)
+  if method == "binary":
+    closed_form.require_binary(likelihoods, mask)
+  return _of_series(likelihoods, coefficients, mask, method)
 
 
 def _default_method(likelihoods: Array, order: int | Array | None) -> str:
@@ -188,13 +195,43 @@ def _default_method(likelihoods: Array, order: int | Array | None) -> str:
 
 def _prepare(
   likelihoods: ArrayLike, mask: ArrayLike | None
-) -> tuple[Array, Any]:
-  """Arrays; without a mask, a NumPy one, which is constant under tracing."""
+) -> tuple[Array, Array | None]:
   check_mask(mask, group_size(likelihoods))
   likelihoods = jnp.asarray(likelihoods)
-  if mask is None:
-    return likelihoods, np.ones(likelihoods.shape, bool)
-  return likelihoods, jnp.asarray(mask, bool)
+  return likelihoods, None if mask is None else jnp.asarray(mask, bool)
+
+
+# Compiled, or an eager call would compile its scans anew every time.
+
+
+@functools.partial(jax.jit, static_argnames=("order", "method"), inline=True)
+def _of_order(
+  likelihoods: Array, order: int | None, mask: Array | None, method: str
+) -> LeaveOneOut:
+  present = _present(likelihoods, mask)
+  return _masked(METHODS[method](likelihoods, order, present), present)
+
+
+@functools.partial(jax.jit, static_argnames="method", inline=True)
+def _of_traced_order(
+  likelihoods: Array, order: Array, mask: Array | None, method: str
+) -> LeaveOneOut:
+  present = _present(likelihoods, mask)
+  return _masked(METHODS[method](likelihoods, order, present), present)
+
+
+@functools.partial(jax.jit, static_argnames="method", inline=True)
+def _of_series(
+  likelihoods: Array, coefficients: Array, mask: Array | None, method: str
+) -> LeaveOneOut:
+  present = _present(likelihoods, mask)
+  result = SERIES_METHODS[method](likelihoods, coefficients, present)
+  return _masked(result, present)
+
+
+def _present(likelihoods: Array, mask: Array | None) -> Any:
+  """The mask; without one a NumPy one, which is constant under tracing."""
+  return np.ones(likelihoods.shape, bool) if mask is None else mask
 
 
 def _masked(result: LeaveOneOut, mask: ArrayLike) -> LeaveOneOut:

@@ -28,17 +28,22 @@ def leave_one_out(
       ω_j = N/(c+1) · (1 − C(N−c−1, T)/C(N, T)),  b_j = 1 − C(n−c, T)/C(n, T)
 
   Both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive terms,
-  in one table that all prompts share.
+  in one table that all prompts share. c is K for a failure and K−1 for a
+  success: two values a group.
   """
-  _require_binary(likelihoods, mask)
-  others, count, dtype = _other_successes(likelihoods, mask)
+  success, count, dtype = _successes(likelihoods, mask)
+  total = jnp.sum(success)
   largest = jnp.maximum(count - 1, 1)
   order = largest if order is None else jnp.asarray(order, dtype)
   size = likelihoods.shape[0]
   at_least_one = pass_at(order, count, size)
-  weights = count / (others + 1) * at_least_one[others.astype(int) + 1]
   baselines = pass_at(jnp.minimum(order, largest), count - 1, size)
-  return LeaveOneOut(weights, baselines[others.astype(int)])
+
+  def given(c: Array) -> LeaveOneOut:
+    weight = count / jnp.maximum(c + 1, 1) * _at(at_least_one, c + 1)
+    return LeaveOneOut(weight, _at(baselines, c))
+
+  return _select(success, given(total - 1), given(total))
 
 
 def pass_at(order: ArrayLike, count: ArrayLike, size: int) -> Array:
@@ -59,8 +64,7 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   The table over c is built row by row, r_{c+1,k} = r_{c,k} (n−c−k)/(n−c),
   and does not depend on the prompt's likelihoods.
   """
-  _require_binary(l, mask)
-  others, count, dtype = _other_successes(l, mask)
+  success, count, dtype = _successes(l, mask)
   n = count - 1
   a = coefficients.astype(dtype)
   k = jnp.arange(a.shape[0], dtype=dtype)
@@ -75,28 +79,44 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   rows = jnp.arange(l.shape[0], dtype=dtype)
   exists = (k <= n).astype(dtype)
   _, table = lax.scan(next_row, exists, rows)
-  return LeaveOneOut(*(column[others.astype(int)] for column in table))
+  total = jnp.sum(success)
+
+  def given(c: Array) -> LeaveOneOut:
+    return LeaveOneOut(*(_at(column, c) for column in table))
+
+  return _select(success, given(total - 1), given(total))
 
 
-def _require_binary(likelihoods: Array, mask: ArrayLike) -> None:
+def _at(table: Array, index: Array) -> Array:
+  """table[index], without a gather; 0 outside."""
+  here = jnp.arange(table.shape[0], dtype=index.dtype) == index
+  return jnp.sum(jnp.where(here, table, 0))
+
+
+def _select(
+  success: Array, of_successes: LeaveOneOut, of_failures: LeaveOneOut
+) -> LeaveOneOut:
+  pairs = zip(of_successes, of_failures, strict=True)
+  return LeaveOneOut(*(jnp.where(success > 0, a, b) for a, b in pairs))
+
+
+def require_binary(likelihoods: Array, mask: ArrayLike | None) -> None:
   """Raises ValueError if a concrete likelihood is neither 0 nor 1."""
   if isinstance(likelihoods, jax.core.Tracer) or likelihoods.dtype == bool:
     return
   if isinstance(mask, jax.core.Tracer):
     return
   l = np.asarray(likelihoods, np.float64)
-  bad = np.flatnonzero(~((l == 0) | (l == 1)) & np.asarray(mask))
+  present = True if mask is None else np.asarray(mask)
+  bad = np.flatnonzero(~((l == 0) | (l == 1)) & present)
   if bad.size:
     raise ValueError(
       f"likelihoods[{bad[0]}] = {l[bad[0]]}: method 'binary' needs 0 or 1"
     )
 
 
-def _other_successes(
-  likelihoods: Array, mask: ArrayLike
-) -> tuple[Array, Array, Any]:
-  """Successes among the other rollouts [N], group size, compute dtype."""
+def _successes(likelihoods: Array, mask: ArrayLike) -> tuple[Array, Array, Any]:
+  """Which rollouts succeeded [N], group size, compute dtype."""
   dtype = compute_dtype(likelihoods)
   successes = values(likelihoods, mask).astype(dtype)
-  count = jnp.sum(mask).astype(dtype)
-  return jnp.sum(successes) - successes, count, dtype
+  return successes, jnp.sum(mask).astype(dtype), dtype

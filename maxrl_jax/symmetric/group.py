@@ -39,23 +39,34 @@ def check_order(
   """Raises ValueError unless order is in 1..N, None or traced."""
   if order is None or isinstance(order, jax.core.Tracer):
     return
-  if not 1 <= order <= size or order != int(order):
+  value = order.item() if hasattr(order, "item") else order
+  if value not in range(1, size + 1):
     raise ValueError(
-      f"{name} = {order}: must be an integer from 1 to {size} with"
+      f"{name} = {order!r}: must be an integer from 1 to {size} with"
       f" N = {size} rollouts"
     )
 
 
 def compute_dtype(likelihoods: Array) -> Any:
   """float32 for half precision, the default float for booleans and integers."""
-  if not jnp.issubdtype(likelihoods.dtype, jnp.floating):
+  dtype = likelihoods.dtype
+  if not jnp.issubdtype(dtype, jnp.floating):
     return jnp.zeros(()).dtype
-  return jnp.promote_types(likelihoods.dtype, jnp.float32)
+  return dtype if jnp.finfo(dtype).bits >= 32 else jnp.dtype("float32")
 
 
 def values(likelihoods: Array, mask: ArrayLike) -> Array:
   """l [N] in the compute dtype, 0 where masked."""
   return jnp.where(mask, likelihoods.astype(compute_dtype(likelihoods)), 0)
+
+
+def first_carry(x: Array, l: Array) -> Array:
+  """x, varying over the mesh axes that l varies over.
+
+  Under `jax.shard_map` the carry of a scan keeps its type, which becomes that
+  of l when l enters.
+  """
+  return x + 0 * l[0]
 
 
 def either(a: Array, b: Array) -> Array:

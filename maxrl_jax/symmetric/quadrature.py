@@ -10,7 +10,12 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from maxrl_jax.symmetric.group import LeaveOneOut, either, values
+from maxrl_jax.symmetric.group import (
+  LeaveOneOut,
+  either,
+  first_carry,
+  values,
+)
 
 Array = jax.Array
 
@@ -61,7 +66,7 @@ def _product(nodes: Array, l: Array) -> Array:
       some = either(some, nodes * x)
     return product - product * some, None
 
-  return lax.scan(multiply, jnp.ones_like(nodes), padded)[0]
+  return lax.scan(multiply, first_carry(jnp.ones_like(nodes), l), padded)[0]
 
 
 def _sum_of_fractions(c: Array, t: Array, l: Array, unroll: int = 4) -> Array:
@@ -78,7 +83,9 @@ def _sum_of_fractions(c: Array, t: Array, l: Array, unroll: int = 4) -> Array:
     d0, d1 = 1 - t0 * l, 1 - t1 * l
     return total + (c0 * d1 + c1 * d0) / (d0 * d1), None
 
-  return lax.scan(add, jnp.zeros_like(l), pairs, unroll=unroll)[0]
+  return lax.scan(add, first_carry(jnp.zeros_like(l), l), pairs, unroll=unroll)[
+    0
+  ]
 
 
 def _gauss_legendre(size: int, dtype: DTypeLike) -> tuple[Array, Array]:

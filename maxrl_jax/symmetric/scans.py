@@ -9,7 +9,12 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from maxrl_jax.symmetric.group import LeaveOneOut, compute_dtype, values
+from maxrl_jax.symmetric.group import (
+  LeaveOneOut,
+  compute_dtype,
+  first_carry,
+  values,
+)
 
 Array = jax.Array
 
@@ -40,7 +45,10 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   # m unmasked rollouts up to and including j; a masked one is a null step.
   count = jnp.maximum(jnp.cumsum(mask), 1).astype(l.dtype)
   k = jnp.arange(a.shape[0], dtype=l.dtype)
-  start = functools.partial(_Sum.start, size=l.shape[0])
+
+  def start(x: Array) -> _Sum:
+    return _Sum.start(first_carry(x, l), l.shape[0])
+
   rollouts, zeros = (l, count, mask), start(jnp.zeros_like(a))
   empty_group = start((k == 0).astype(l.dtype)), zeros
   _, prefixes = lax.scan(

@@ -1,0 +1,161 @@
+"""Every estimator under every transform of JAX: same numbers, one trace."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from maxrl_jax import estimators
+from maxrl_jax.estimators import ESTIMATORS
+
+B, N = 4, 6
+_SERIES = {"coefficients": np.array([1.0, 0.5, 2.0], np.float32)}
+# Name, options; booleans take the closed form.
+CASES = {
+  **{name: (name, {}) for name in ESTIMATORS},
+  **{
+    f"log_{name}": (f"log_{name}", {}) for name in ("self_normalized", "vimco")
+  },
+  "order 2": ("maxrl", {"order": 2}),
+  "order N": ("maxrl", {"order": N}),
+  "no baseline": ("maxrl", {"baseline": "none"}),
+  "pass_at_k": ("pass_at_k", {"k": 3}),
+  "power": ("power", {"alpha": 0.3}),
+  "series": ("series", _SERIES),
+}
+_BOOLEAN = {"boolean " + name for name in ("maxrl", "order 2", "series")}
+
+
+def _case(name):
+  """An estimator of one group, and groups [B, N] for it."""
+  kind, options = CASES[name.removeprefix("boolean ")]
+  l = np.random.default_rng(0).random((B, N)).astype(np.float32)
+  l[1], l[2, 1:] = 0, 0
+  if name in _BOOLEAN:
+    l = l > 0.5
+  if kind.startswith("log_"):
+    l = np.log(np.maximum(l, 1e-3))
+  return functools.partial(getattr(estimators, kind), **options), l
+
+
+def _mesh(kind):
+  return jax.make_mesh((1,), ("data",), axis_types=(kind,))
+
+
+def _on_mesh(kind, f, l):
+  mesh = _mesh(kind)
+  with jax.set_mesh(mesh):
+    l = jax.device_put(l, NamedSharding(mesh, P("data")))
+    return jax.jit(jax.vmap(f))(l)
+
+
+def _shard_mapped(f, l):
+  by_group = jax.shard_map(
+    jax.vmap(f),
+    mesh=_mesh(AxisType.Auto),
+    in_specs=P("data"),
+    out_specs=P("data"),
+  )
+  return jax.jit(by_group)(l)
+
+
+TRANSFORMS = {
+  "jit": lambda f, l: jnp.stack([jax.jit(f)(x) for x in l]),
+  "vmap": lambda f, l: jax.vmap(f)(l),
+  "scan": lambda f, l: jax.lax.scan(lambda _, x: (None, f(x)), None, l)[1],
+  "map": lambda f, l: jax.lax.map(f, l),
+  "map in batches": lambda f, l: jax.lax.map(f, l, batch_size=3),
+  "checkpoint": lambda f, l: jax.jit(jax.vmap(jax.checkpoint(f)))(l),
+  "donated": lambda f, l: jax.jit(jax.vmap(f), donate_argnums=0)(l),
+  "shard_map": _shard_mapped,
+  "explicit mesh": functools.partial(_on_mesh, AxisType.Explicit),
+  "automatic mesh": functools.partial(_on_mesh, AxisType.Auto),
+}
+ALL = [*CASES, *sorted(_BOOLEAN)]
+
+
+def _eager(f, l):
+  return np.stack([f(x) for x in l])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_transforms_change_nothing(name):
+  f, l = _case(name)
+  expected = _eager(f, l)
+  assert np.isfinite(expected).all() and np.ptp(expected) > 0
+  for transform, apply in TRANSFORMS.items():
+    traces = 0
+
+    def counted(x):
+      nonlocal traces
+      traces += 1
+      return f(x)
+
+    with jax.checking_leaks(), jax.debug_nans(True):
+      actual = apply(counted, jnp.asarray(l))
+    np.testing.assert_allclose(
+      actual, expected, rtol=2e-6, atol=2e-6, err_msg=transform
+    )
+    # lax.map in batches has a program of the rest.
+    assert traces <= 1 + (transform == "map in batches"), transform
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("name", [name for name in ALL if name not in _BOOLEAN])
+def test_dtypes_promote_strictly(name, dtype):
+  f, l = _case(name)
+  with jax.enable_x64(dtype == "float64"):
+    l = jnp.asarray(l, dtype)
+    computed = dtype if dtype == "float64" else "float32"
+    expected = _eager(f, np.asarray(l, computed))
+    with jax.numpy_dtype_promotion("strict"):
+      actual = jax.vmap(f)(l)
+      masked = jax.vmap(lambda x: f(x, mask=jnp.arange(N) < N - 1))(l)
+    assert actual.dtype == masked.dtype == computed
+    np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_check_makes_a_bad_group_nan_under_jit(name):
+  f, l = _case(name)
+  if l.dtype == bool:
+    pytest.skip("a boolean is never out of range")
+  checked = jax.jit(jax.vmap(functools.partial(f, check=True)))
+  bad = l.copy()
+  bad[0, 2], bad[3, 1] = 1.5, np.nan
+  actual = np.asarray(checked(bad))
+  assert np.isnan(actual[[0, 3]]).all()
+  np.testing.assert_allclose(
+    actual[1:3], _eager(f, l)[1:3], rtol=2e-6, atol=2e-6
+  )
+
+
+def test_check_finds_traced_orders_out_of_range():
+  f = jax.jit(lambda l, order: estimators.maxrl(l, order=order, check=True))
+  l = jnp.linspace(0, 1, N)
+  for order in (0, N + 1):
+    assert np.isnan(f(l, order)).all()
+  assert np.isfinite(f(l, N)).all()
+  with pytest.raises(ValueError, match="order = '2': must be an integer from"):
+    estimators.maxrl(l, order="2")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_second_eager_call_compiles_nothing(name):
+  f, l = _case(name)
+  f(l[0])
+  compiled = []
+
+  def record(event, *_, **__):
+    compiled.append(event)
+
+  jax.monitoring.register_event_duration_secs_listener(record)
+  try:
+    f(l[3])
+  finally:
+    jax.monitoring.unregister_event_duration_listener(record)
+  assert not [event for event in compiled if "compile" in event]
