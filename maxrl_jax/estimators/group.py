@@ -60,7 +60,7 @@ def check_likelihoods(
 def checked(
   advantages: Array,
   likelihoods: ArrayLike,
-  mask: ArrayLike,
+  mask: Array,
   check: bool,
   bounded: bool = True,
 ) -> Array:

@@ -22,7 +22,7 @@ from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import qwen2
 
 # Increase when the results of a config change: cached runs are then not used.
-RESULTS_VERSION = 2
+RESULTS_VERSION = 3
 
 _COEFFICIENTS = "estimator.coefficients"
 # They do not change the results of a run.

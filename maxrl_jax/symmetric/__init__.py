@@ -14,20 +14,20 @@ of a full-sample ē or by subtracting nearly equal numbers: near T = N float32
 would lose all digits by N = 32, and baselines of small likelihoods 2 % at any N
 (`benchmarks.conditioning`, docs/theory/algorithms.md). Three algorithms:
 
-    quadrature  orders N and N−1       O(N √N)
+    quadrature  any order              O(N √T)
     scan        any order or series    O(N T)
     binary      l in {0, 1}            O(N), the closed form in the count K
 
 `METHODS` maps names to algorithms. By default, boolean likelihoods use the
-closed form, orders N and N−1 the quadrature, and all other orders, traced ones
-included, the scan.
+closed form, orders the quadrature and series the scan. The scan also serves
+very small orders on a CPU, and an order that is traced in a masked group.
 
 Masked rollouts have no effect and get weight 0. A group with n ≤ N unmasked
 rollouts behaves as a group of size n; an order above n acts as n.
 
-All functions take one prompt; vmap over prompts. For large N·T on a CPU, prefer
-`jax.lax.map(..., batch_size=16)`: it keeps the scan's N·T floats per prompt in
-cache.
+All functions take one prompt; vmap over prompts. For a long series on a CPU,
+prefer `jax.lax.map(..., batch_size=16)`: it keeps the scan's N·T floats per
+prompt in cache.
 """
 
 import functools
@@ -36,6 +36,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
 from maxrl_jax import ranges
@@ -121,9 +122,7 @@ def leave_one_out(
   traced = isinstance(order, jax.core.Tracer)
   if not (order is None or traced):
     order = int(order)
-  if method is None:
-    method = _default_method(likelihoods, order)
-  if method not in METHODS:
+  if method is not None and method not in METHODS:
     raise ValueError(f"method = {method!r}: choose from {sorted(METHODS)}")
   if method == "binary":
     closed_form.require_binary(likelihoods, mask)
@@ -184,15 +183,6 @@ def series_leave_one_out(
   return _of_series(likelihoods, coefficients, mask, method)
 
 
-def _default_method(likelihoods: Array, order: int | Array | None) -> str:
-  if likelihoods.dtype == bool:
-    return "binary"
-  if isinstance(order, jax.core.Tracer):
-    return "scan"
-  largest_two = order is None or order >= likelihoods.shape[0] - 1
-  return "quadrature" if largest_two else "scan"
-
-
 def _prepare(
   likelihoods: ArrayLike, mask: ArrayLike | None
 ) -> tuple[Array, Array | None]:
@@ -206,18 +196,23 @@ def _prepare(
 
 @functools.partial(jax.jit, static_argnames=("order", "method"), inline=True)
 def _of_order(
-  likelihoods: Array, order: int | None, mask: Array | None, method: str
+  likelihoods: Array,
+  order: int | None,
+  mask: Array | None,
+  method: str | None,
 ) -> LeaveOneOut:
   present = _present(likelihoods, mask)
-  return _masked(METHODS[method](likelihoods, order, present), present)
+  compute = METHODS[method] if method else _fastest
+  return _masked(compute(likelihoods, order, present), present)
 
 
 @functools.partial(jax.jit, static_argnames="method", inline=True)
 def _of_traced_order(
-  likelihoods: Array, order: Array, mask: Array | None, method: str
+  likelihoods: Array, order: Array, mask: Array | None, method: str | None
 ) -> LeaveOneOut:
   present = _present(likelihoods, mask)
-  return _masked(METHODS[method](likelihoods, order, present), present)
+  compute = METHODS[method] if method else _fastest
+  return _masked(compute(likelihoods, order, present), present)
 
 
 @functools.partial(jax.jit, static_argnames="method", inline=True)
@@ -227,6 +222,28 @@ def _of_series(
   present = _present(likelihoods, mask)
   result = SERIES_METHODS[method](likelihoods, coefficients, present)
   return _masked(result, present)
+
+
+def _fastest(
+  likelihoods: Array, order: int | Array | None, mask: Any
+) -> LeaveOneOut:
+  if likelihoods.dtype == bool:
+    return closed_form.leave_one_out(likelihoods, order, mask)
+  size = likelihoods.shape[0]
+  traced = isinstance(order, jax.core.Tracer)
+  if traced and isinstance(mask, jax.core.Tracer):
+    return scans.leave_one_out(likelihoods, order, mask)
+  terms = size if order is None or traced else int(order)
+  if terms >= size - 1 and not traced:
+    return quadrature.leave_one_out(likelihoods, order, mask)
+  if terms > (8 if size <= 256 else 4):
+    return quadrature.leave_one_out(likelihoods, order, mask)
+  # A few short steps are faster on a CPU, but not where each is a kernel.
+  return lax.platform_dependent(
+    likelihoods,
+    cpu=lambda l: scans.leave_one_out(l, order, mask),
+    default=lambda l: quadrature.leave_one_out(l, order, mask),
+  )
 
 
 def _present(likelihoods: Array, mask: Array | None) -> Any:

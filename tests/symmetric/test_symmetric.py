@@ -11,9 +11,10 @@ import pytest
 from maxrl_jax import symmetric
 from tests.support import oracles
 
-SIZES = [1, 2, 3, 8, 64, 256, 1024, 4096]
+SIZES = [1, 2, 3, 8, 64, 256, 1000, 1024, 4096]
 METHODS = sorted(symmetric.METHODS)
 SERIES_METHODS = sorted(symmetric.SERIES_METHODS)
+ALL_SIZES = [n for n in range(1, 41) if n not in (5, 12)]
 RTOL = {np.float32: 1e-5, np.float64: 1e-12}
 
 # Compiled once for all orders (traced), or once per order (static).
@@ -47,15 +48,14 @@ def truth(size, row):
   return loo(draw(size)[row])
 
 
-def orders(size, method=None):
-  last = [max(size - 1, 1), size]
-  if method == "quadrature":
-    return last if size <= 64 else last[:1]  # every order is a compilation
-  return sorted({1, min(2, size), max(size // 4, 1), *last})
+def orders(size):
+  return sorted({1, min(2, size), max(size // 4, 1), max(size - 1, 1), size})
 
 
 def compute(l, order, method, mask=None):
-  run = static if method == "quadrature" else traced
+  # Of a masked group, the quadrature takes static orders only.
+  masked_quadrature = method == "quadrature" and mask is not None
+  run = static if order is None or masked_quadrature else traced
   return run(l, order, method=method, mask=mask)
 
 
@@ -88,7 +88,8 @@ def in_short_suite(method, size, dtype):
   """Smaller groups, and a larger one, say the same; double does at 8 and 64."""
   if dtype == np.float64:
     return size <= 64 or (method, size) == ("quadrature", 1024)
-  return size != 256 and (method, size) not in [("scan", 1024), ("scan", 4096)]
+  large = method == "scan" and size >= 1024
+  return size not in (256, 1000) and not large
 
 
 @pytest.mark.parametrize(
@@ -105,11 +106,51 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
   if method == "scan" and size == 4096:
     rows = [2, 4]  # the hardest, to save time
   with jax.enable_x64(dtype == np.float64):
-    for order in orders(size, method):
-      for row in rows:
-        computed = compute(draw(size)[row].astype(dtype), order, method)
-        assert computed.weights.dtype == computed.baselines.dtype == dtype
-        assert_close(computed, truth(size, row).maxrl(order), RTOL[dtype])
+    for order, row in itertools.product(orders(size), rows):
+      computed = compute(draw(size)[row].astype(dtype), order, method)
+      assert computed.weights.dtype == computed.baselines.dtype == dtype
+      exact = truth(size, row).maxrl(order)
+      assert_close(computed, exact, RTOL[dtype])
+      if (method, dtype) == ("quadrature", np.float32):
+        np.testing.assert_allclose(computed.weights, exact[0], rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+  "size", [5, 12, *(pytest.param(n, marks=pytest.mark.long) for n in ALL_SIZES)]
+)
+def test_quadrature_of_every_order(size):
+  for row in (0, 2, 6):
+    for order in range(1, size + 1):
+      weights, baselines = traced(draw(size)[row], order, method="quadrature")
+      exact = truth(size, row).maxrl(order)
+      np.testing.assert_allclose(weights, exact[0], rtol=2e-6)
+      np.testing.assert_allclose(baselines, exact[1], rtol=5e-6)
+
+
+@pytest.mark.parametrize(
+  ("size", "order"),
+  [(9, 3), (64, 20), pytest.param(1000, 256, marks=pytest.mark.long)],
+)
+@pytest.mark.parametrize("dtype", RTOL)
+def test_quadrature_of_a_static_order(size, order, dtype):
+  with jax.enable_x64(dtype == np.float64):
+    for row in (0, 2, 6):
+      computed = static(
+        draw(size)[row].astype(dtype), order, method="quadrature"
+      )
+      assert_close(computed, truth(size, row).maxrl(order), RTOL[dtype])
+
+
+def test_baseline_beside_two_dominant_rollouts():
+  """Dividing one of them out of all but the other cancels, and is not done."""
+  l = np.full(200, 1e-7, np.float32)
+  l[:2] = 0.5, 0.4
+  for order in (1, 20, 100, 197):
+    actual = traced(l, order, method="quadrature")
+    assert_close(actual, oracles.extended_loo(l).maxrl(order))
+  l[1] = 1e-7
+  actual = traced(l, 20, method="quadrature")
+  assert_close(actual, oracles.extended_loo(l).maxrl(20))
 
 
 # l = (1, 1/2, 0, 1/4), q = (0, 1/2, 1, 3/4). Without rollout
@@ -128,7 +169,7 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
 )
 def test_four_rollouts_by_hand(order, weights, baselines):
   l = np.array([1, 1 / 2, 0, 1 / 4], np.float32)
-  for method in ["scan"] + ["quadrature"] * (order >= 3):
+  for method in ("scan", "quadrature"):
     assert_close(compute(l, order, method), (weights, baselines), 1e-6)
 
 
@@ -152,8 +193,7 @@ def test_one_success_in_three_by_hand(order, weights, baselines, dtype):
 @pytest.mark.parametrize("method", ["binary", "quadrature"])
 def test_binary_groups_of_thousands(method):
   N = 4096
-  sweep = [N] if method == "quadrature" else orders(N)
-  for K, order in itertools.product((0, 1, 2, N // 2, N - 1, N), sweep):
+  for K, order in itertools.product((0, 1, 2, N // 2, N - 1, N), orders(N)):
     actual = compute(np.arange(N) < K, order, method)
     for j in {min(K, N - 1), max(K - 1, 0)}:  # a failure and a success
       exact = oracles.binary_loo(N, K - (j < K), order)
@@ -163,7 +203,7 @@ def test_binary_groups_of_thousands(method):
 @pytest.mark.parametrize("size", [1, 2, 5, 64])
 @pytest.mark.parametrize("method", METHODS)
 def test_all_failures_and_all_successes(method, size):
-  for order in orders(size, method):
+  for order in orders(size):
     failures, successes = (
       compute(np.full(size, l, np.float32), order, method) for l in (0, 1)
     )
@@ -205,7 +245,7 @@ def test_masked_rollouts_change_nothing(method, garbage):
   l[mask] = group
   table = oracles.exact_loo(group)
   # An order above the group size 5 acts as 5; None is 4.
-  for order in [None, *range(8 if method == "quadrature" else 1, 10)]:
+  for order in [None, *range(1, 10)]:
     actual = compute(l, order, method, mask)
     assert not any(np.any(x[~mask]) for x in actual)
     expected = table.maxrl(min(order or 4, 5))
@@ -237,23 +277,28 @@ def test_short_and_masked_series(method):
     assert not any(np.any(x[~mask]) for x in actual)
 
 
-def test_default_method_depends_on_dtype_and_order():
+def test_default_method_depends_on_dtype_order_and_platform():
   def program(function, *arguments, **options):
     def call(l):
       return function(l, *arguments, **options)
 
     return lambda l: str(jax.make_jaxpr(call)(l))
 
-  graded, binary = np.zeros(8), np.zeros(8, bool)
+  graded, binary = np.zeros(16), np.zeros(16, bool)
   for l, order, method in (
     (graded, None, "quadrature"),
-    (graded, 7, "quadrature"),
-    (graded, 6, "scan"),
+    (graded, 15, "quadrature"),
+    (graded, 9, "quadrature"),
     (binary, 6, "binary"),
-    (binary, 8, "binary"),
+    (binary, 16, "binary"),
   ):
     chosen = program(symmetric.loo_weights, order)(l)
-    assert chosen == program(symmetric.loo_weights, order, method=method)(l)
+    named = program(symmetric.loo_weights, order, method=method)(l)
+    assert chosen.replace(f"method={method}", "method=None") == (
+      named.replace(f"method={method}", "method=None")
+    )
+  # The scan on a CPU, the quadrature elsewhere.
+  assert "platform_index" in program(symmetric.loo_weights, 3)(graded)
   for l, method in ((graded, "scan"), (binary, "binary")):
     chosen = program(symmetric.series_weights, np.ones(3))(l)
     named = program(symmetric.series_weights, np.ones(3), method=method)(l)
