@@ -58,8 +58,9 @@ def contour(n: np.ndarray, order: np.ndarray, bits: int) -> Contour:
   # The largest modulus of Π(1 + q z) is that of (1+z)^n or 1.
   log_bound = np.log(tolerance) + order * np.log(radius) + log_choose
   whole = log_bound < 0
-  # At z = −1 there would be a pole beside the circle; on it, it cancels.
-  radius = np.where(whole & (np.abs(np.log2(radius)) < 1), 1, radius)
+  # A whole circle keeps away from z = −1, where y is infinite.
+  beside = np.where(radius < 1, 0.5, 2)
+  radius = np.where(whole & (np.abs(np.log2(radius)) < 1), beside, radius)
   cosine = (np.exp(2 * log_bound / n) - 1 - radius**2) / (2 * radius)
   last = np.where(whole, np.pi, np.arccos(np.clip(cosine, -1, 1)))
 
