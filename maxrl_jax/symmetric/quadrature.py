@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -74,7 +75,7 @@ def _largest_orders(
   """
   count = jnp.sum(mask).astype(l.dtype)
   nodes, node_weights = _gauss_legendre(l.shape[0], l.dtype)
-  product = _product(nodes, l)
+  product = jnp.prod(1 - _some(nodes, l), 0)
   full = _sum_of_fractions(count * node_weights * product, nodes, l)
   some_success = _loo_pass(l)
   subtract_last = count > 1 if order is None else order < count
@@ -92,7 +93,8 @@ def _smaller_orders(
   largest likelihood the S of the others is computed instead.
   """
   t, w = (x * rule.end for x in _gauss_legendre(length, l.dtype))
-  segment = _sum_of_fractions(count * w * _product(t, l), t, l)
+  at_nodes = count * w * jnp.prod(1 - _some(t, l), 0)
+  segment = _sum_of_fractions(at_nodes, t, l)
   largest = jnp.arange(l.shape[0]) == jnp.argmax(l)
   y, at_weights, at_baselines = (tuple(x) for x in rule[1:])
   others, rest = _complex_product(y, jnp.where(largest, 0, l))
@@ -115,79 +117,93 @@ def _smaller_orders(
   return LeaveOneOut(weights, baselines)
 
 
-def _product(nodes: Array, l: Array) -> Array:
-  """Π_i (1 − t l_i) at every node t [M].
+def _some(nodes: Array, l: Array) -> Array:
+  """1 − Π_i (1 − t l_i) of each block at every node t, [blocks, M].
 
-  1 − Π over a block is a sum of positive terms, accurate even if tiny, so a
-  product near 1 is rounded once per block. Rounding 1 − t l directly would
-  repeat the same error N times for equal likelihoods.
+  A sum of positive terms, accurate even if tiny, so a product near 1 is rounded
+  once per block. Rounding 1 − t l directly would repeat the same error N times
+  for equal likelihoods.
   """
-
-  def multiply(product: Array, likelihoods: Array) -> tuple[Array, None]:
-    some = jnp.zeros_like(nodes)
-    for x in likelihoods:
-      some = either(some, nodes * x)
-    return product - product * some, None
-
-  return lax.scan(multiply, first_carry(jnp.ones_like(nodes), l), _blocks(l))[0]
+  nodes = nodes[None]
+  some = jnp.zeros_like(nodes)
+  for x in _blocks(l):
+    some = either(some, nodes * x)
+  return some
 
 
 def _blocks(l: Array) -> Array:
-  # At least four blocks: XLA unrolls a loop of one and fuses it with the
-  # computation of the likelihoods, which makes a training step 3 times slower.
+  """The rollouts in blocks, [rollouts of a block, blocks, 1]."""
   block = min(max(32, l.shape[0] // 64), -(-l.shape[0] // 4))
-  return jnp.pad(l, (0, -l.shape[0] % block)).reshape(-1, block)
+  return jnp.pad(l, (0, -l.shape[0] % block)).reshape(-1, block).T[..., None]
 
 
-def _sum_of_fractions(c: Array, t: Array, l: Array, unroll: int = 4) -> Array:
+def _sum_of_fractions(c: Array, t: Array, l: Array) -> Array:
   """Σ_m c_m / (1 − t_m l_j) at every likelihood, [N].
 
   Division dominates the cost, so two fractions share one:
   a/b + c/d = (a d + c b)/(b d), with all terms positive.
   """
-  # One pair of nodes per row; an odd node is paired with a term of zero.
-  pairs = [jnp.pad(x, (0, x.shape[0] % 2)).reshape(-1, 2) for x in (c, t)]
 
-  def add(total: Array, pair: Any) -> tuple[Array, None]:
-    (c0, c1), (t0, t1) = pair
+  def pair(node: Any, l: Array) -> Array:
+    c0, c1, t0, t1 = node
     d0, d1 = 1 - t0 * l, 1 - t1 * l
-    return total + (c0 * d1 + c1 * d0) / (d0 * d1), None
+    return (c0 * d1 + c1 * d0) / (d0 * d1)
 
-  return lax.scan(add, first_carry(jnp.zeros_like(l), l), pairs, unroll=unroll)[
-    0
-  ]
+  # An odd node is paired with a term of zero.
+  pairs = [jnp.pad(x, (0, x.shape[0] % 2)).reshape(-1, 2) for x in (c, t)]
+  return _sum_over(pair, [x for y in pairs for x in y.T], l, unroll=4)
+
+
+def _sum_over(
+  term: Callable[[Any, Array], Array], nodes: Any, l: Array, unroll: int
+) -> Array:
+  """Σ_m term(node m, l) [N]: one kernel; on a CPU a loop is faster."""
+
+  def loop(l: Array) -> Array:
+    def add(total: Array, node: Any) -> tuple[Array, None]:
+      return total + term(node, l), None
+
+    start = first_carry(jnp.zeros_like(l), l)
+    return lax.scan(add, start, nodes, unroll=unroll)[0]
+
+  def at_once(l: Array) -> Array:
+    return jnp.sum(term(jax.tree.map(lambda x: x[:, None], nodes), l[None]), 0)
+
+  return lax.platform_dependent(l, cpu=loop, default=at_once)
 
 
 def _complex_product(y: _Complex, l: Array) -> tuple[_Complex, _Complex]:
-  """1 − Π and Π = Π_i (1 − y l_i) at every node y [M]; see `_product`."""
+  """1 − Π and Π = Π_i (1 − y l_i) at every node y [M]; see `_some`."""
+  real, imaginary = (part[None] for part in y)
+  some = jnp.zeros_like(real), jnp.zeros_like(real)
+  for x in _blocks(l):
+    some = _either(some, (real * x, imaginary * x))
+  product = 1 - some[0], -some[1]
+  return _fold(_either, some), _fold(_times, product)
 
-  def of_block(_: None, likelihoods: Array) -> tuple[None, _Complex]:
-    some = jnp.zeros_like(y[0]), jnp.zeros_like(y[0])
-    for x in likelihoods:
-      some = _either(some, (y[0] * x, y[1] * x))
-    return None, some
 
-  def join(carry: Any, some: _Complex) -> tuple[Any, None]:
-    total, product = carry
-    return (_either(total, some), _minus(product, _times(product, some))), None
+def _fold(join: Callable[[Any, Any], Any], rows: Any) -> Any:
+  """All rows joined, two by two."""
 
-  # In one loop, XLA would compute the block anew for each of four results.
-  blocks = lax.scan(of_block, None, _blocks(l))[1]
-  zero = first_carry(jnp.zeros_like(y[0]), l)
-  start = (zero, zero), (zero + 1, zero)
-  return lax.scan(join, start, blocks)[0]
+  def cut(first: int, last: int) -> Any:
+    return jax.tree.map(lambda x: x[first:last], rows)
+
+  while (size := jax.tree.leaves(rows)[0].shape[0]) > 1:
+    half = size // 2
+    joined, rest = join(cut(0, half), cut(half, 2 * half)), cut(2 * half, size)
+    rows = jax.tree.map(lambda *x: jnp.concatenate(x), joined, rest)
+  return jax.tree.map(lambda x: x[0], rows)
 
 
 def _sum_of_complex_fractions(c: _Complex, y: _Complex, l: Array) -> Array:
   """Re Σ_m c_m / (1 − y_m l_j) at every likelihood, [N]."""
 
-  def add(total: Array, node: Any) -> tuple[Array, None]:
+  def term(node: Any, l: Array) -> Array:
     c, y = node
     conjugate = 1 - y[0] * l, y[1] * l
-    return total + _times(c, conjugate)[0] / _square(conjugate), None
+    return _times(c, conjugate)[0] / _square(conjugate)
 
-  start = first_carry(jnp.zeros_like(l), l)
-  return lax.scan(add, start, (c, y), unroll=2)[0]
+  return _sum_over(term, (c, y), l, unroll=2)
 
 
 def _times(a: _Complex, b: _Complex) -> _Complex:
@@ -247,10 +263,11 @@ def _real_arrays(rule: rules.Contour, dtype: DTypeLike) -> rules.Contour:
 
 
 def _loo_pass(l: Array) -> Array:
-  """1 − Π_{i≠j} (1−l_i) [N], from sums of positive terms only."""
-  zero = jnp.zeros(1, l.dtype)
-  before = lax.associative_scan(either, l)
-  after = lax.associative_scan(either, l, reverse=True)
-  return either(
-    jnp.concatenate([zero, before[:-1]]), jnp.concatenate([after[1:], zero])
-  )
+  """1 − Π_{i≠j} (1−l_i) [N]; see `_smaller_orders`."""
+  largest = jnp.arange(l.shape[0]) == jnp.argmax(l)
+  blocks = _some(jnp.ones(1, l.dtype), jnp.where(largest, 0, l))
+  others, rest = _fold(either, blocks), jnp.prod(1 - blocks, 0)
+  some, product = either(others, jnp.max(l)), rest * (1 - jnp.max(l))
+  # If l_j = 1 is not the largest alone, another one remains.
+  q = jnp.where(l < 1, 1 - l, 1)
+  return jnp.where(largest, others, some - l * product / q)
