@@ -58,6 +58,7 @@ QUANTITIES = (
     "MaxRL's weight ω, T = N/4",
     lambda means: means[:, : means.shape[1] // 4].sum(1),
     lambda l, method: symmetric.loo_weights(l, len(l) // 4, method=method),
+    ("quadrature", "scan", "binary"),
   ),
   Quantity(
     "MaxRL's baseline b = 1 − ē_T, T = N/2",
@@ -65,6 +66,7 @@ QUANTITIES = (
     lambda l, method: (
       symmetric.leave_one_out(l, len(l) // 2, method=method).baselines
     ),
+    ("quadrature", "scan", "binary"),
   ),
   _pass_at_k(
     "pass@K's weight ē_{K−1}, K = N/2, without the groups near 1",

@@ -44,15 +44,23 @@ def comparisons():
     50,
     True,
   )
-  if torch_weights:
-    l = draw(256)
+  for num, order in ((256, 64), (1024, 256)) if torch_weights else ():
+    l = draw(num)
     yield (
-      "weights N = 256, T = 64: two scans, PyTorch",
-      _library_in_cache(l, 64),
-      lambda: scans(l, 64),
+      f"weights N = {num}, T = {order}: two scans, PyTorch",
+      _library(l, order),
+      lambda l=l, order=order: scans(l, order),
       3,
       True,
     )
+  l = draw(1024)
+  yield (
+    "N = 1024, T = 256: with the centred baseline against weights alone",
+    _jax(lambda x: symmetric.leave_one_out(x, 256), l),
+    _library(l, 256),
+    1.5,
+    False,
+  )
 
 
 def _jax(function, l):
@@ -63,17 +71,6 @@ def _jax(function, l):
 
 def _library(l, order: int):
   return _jax(lambda x: symmetric.loo_weights(x, order), l)
-
-
-def _library_in_cache(l, order: int):
-  """Prompts in batches of 16, as `symmetric` recommends for scans on CPUs."""
-  compiled = jax.jit(
-    lambda x: lax.map(
-      lambda row: symmetric.loo_weights(row, order), x, batch_size=16
-    )
-  )
-  x = jnp.asarray(l)
-  return lambda: jax.block_until_ready(compiled(x))
 
 
 def plain_quadrature(l):

@@ -4,6 +4,7 @@ The closed form, the scans and the quadrature of the library are held against
 fractions in test_symmetric.
 """
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -27,6 +28,32 @@ def test_the_sum_of_all_means_is_an_integral():
     for k in range(len(GROUP) + 1)
   ]
   assert sum(means) == (len(GROUP) + 1) * integral
+
+
+@pytest.mark.parametrize("order", range(1, len(GROUP) + 1))
+@pytest.mark.parametrize("radius", [0.3, 1.7])
+def test_an_order_is_a_mean_over_a_circle(order, radius):
+  """Theorem 12: equidistant points are exact for a polynomial in z."""
+  n = len(GROUP)
+  l = np.array(GROUP, float)
+  z = radius * np.exp(2j * np.pi * (np.arange(4 * n) + 0.5) / (4 * n))
+  t, w = np.polynomial.legendre.leggauss(n)
+  means = [
+    float(exact.symmetric_mean([1 - x for x in GROUP], k)) for k in range(n + 1)
+  ]
+
+  def density(k):
+    return (1 + z) ** n * z ** -float(k) / math.comb(n, k)
+
+  def product(y):
+    return np.prod(1 - l * y[..., None], -1)
+
+  y = z / (1 + z)
+  passed = np.mean(density(order) * (1 - product(y)))
+  np.testing.assert_allclose(passed, 1 - means[order], atol=1e-12)
+  inner = product((t + 1) / 2 * y[:, None]) @ (w / 2)
+  weight = order * np.mean(density(order - 1) * inner)
+  np.testing.assert_allclose(weight, sum(means[:order]), atol=1e-12)
 
 
 @pytest.mark.parametrize("N", [2, 3, 6, 9])
