@@ -29,8 +29,8 @@ OPTIONS = [
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-# The mathematics is compiled as its users have it; all else quickly.
-_MATHEMATICS = {"estimators", "symmetric"}
+# Compiled as users have it; all else quickly.
+_AS_USERS_HAVE_IT = {"ahead", "estimators", "symmetric"}
 jax.devices()  # Reads XLA_FLAGS: from here on they are of child processes.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"
 
@@ -43,7 +43,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation(request):
-  """All programs but those of the mathematics are compiled quickly."""
+  """Most programs are compiled quickly."""
   usual = compiler.get_compile_options
   folder = request.path.relative_to(Path(__file__).parent).parts[0]
 
@@ -56,7 +56,7 @@ def quick_compilation(request):
     return options
 
   with pytest.MonkeyPatch.context() as patch:
-    if folder not in _MATHEMATICS:
+    if folder not in _AS_USERS_HAVE_IT:
       patch.setattr(compiler, "get_compile_options", quick)
     yield
 

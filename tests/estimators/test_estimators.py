@@ -174,7 +174,7 @@ def test_a_traced_order_equals_a_static_one():
 
 
 @each
-@pytest.mark.parametrize("dtype", [bool, int, jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [bool, jnp.int32, jnp.float16, jnp.bfloat16])
 def test_advantages_are_in_single_precision(name, dtype):
   l = jax.ShapeDtypeStruct((6,), dtype)
   assert jax.eval_shape(CALLS[name], l).dtype == np.float32
