@@ -130,13 +130,13 @@ def groups(prompts: int = 256) -> Iterator[tuple[str, Callable, tuple]]:
     graded = jax.ShapeDtypeStruct((prompts, size), jnp.float32)
     binary = jax.ShapeDtypeStruct((prompts, size), jnp.bool)
     any_order = jax.ShapeDtypeStruct((), jnp.int32)
-    for name, l, options in (
-      ("order N − 1", graded, {}),
-      ("order 8", graded, {"order": 8}),
-      ("order N/4", graded, {"order": size // 4}),
-      ("boolean", binary, {}),
+    for name, l, order in (
+      ("order N − 1", graded, None),
+      ("order 8", graded, 8),
+      ("order N/4", graded, size // 4),
+      ("boolean", binary, None),
     ):
-      function = functools.partial(estimators.maxrl, **options)
+      function = functools.partial(estimators.maxrl, order=order)
       yield f"MaxRL, {name}, N = {size}", jax.vmap(function), (l,)
     yield (
       f"MaxRL, traced order, N = {size}",
@@ -167,9 +167,9 @@ def compile_for(
   return jax.jit(function).lower(*there).compile()
 
 
-def count(compiled: jax.stages.Compiled) -> Counts:
-  cost: Any = compiled.cost_analysis() or {}
-  accessed = cost.get("bytes accessed")
+def count(compiled: Any) -> Counts:
+  """Counts of a `jax.stages.Compiled`."""
+  accessed = (compiled.cost_analysis() or {}).get("bytes accessed")
   return Counts(
     kernels(compiled.as_text()),
     compiled.memory_analysis().temp_size_in_bytes / 1e6,

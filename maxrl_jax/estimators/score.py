@@ -72,12 +72,12 @@ def grpo(
   """
   ranges.at_least(0, epsilon=epsilon)
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
-  advantages = _standardized(l, jnp.asarray(epsilon, l.dtype), mask)
+  advantages = _standardized(l, epsilon, mask)
   return checked(advantages, likelihoods, mask, check, bounded)
 
 
 @functools.partial(jax.jit, inline=True)
-def _standardized(l: Array, epsilon: Array, mask: Array) -> Array:
+def _standardized(l: Array, epsilon: ArrayLike, mask: Array) -> Array:
   largest = jnp.max(jnp.where(mask, jnp.abs(l), 0))
   limits = jnp.finfo(l.dtype)
   all_zero = largest < limits.tiny
@@ -93,7 +93,7 @@ def _standardized(l: Array, epsilon: Array, mask: Array) -> Array:
   )
   equal |= all_zero
   deviation = jnp.sqrt(mean(centred**2, mask))
-  deviation += jnp.ldexp(epsilon, -exponent)
+  deviation += jnp.ldexp(jnp.asarray(epsilon, l.dtype), -exponent)
   return jnp.where(equal, 0, centred / jnp.where(equal, 1, deviation))
 
 

@@ -54,7 +54,7 @@ def leave_one_out(
     length = min(size, int(order) + jnp.finfo(l.dtype).bits // 2)
     return _smaller_orders(l, count, _rule(size, int(order), l.dtype), length)
   if traced:
-    row, exists = order - 1, order < size - 1
+    row, exists = jnp.asarray(order).astype(int) - 1, order < size - 1
     table = _rules(size, None, l.dtype)
   else:
     row, exists = jnp.sum(mask), order < jnp.sum(mask) - 1

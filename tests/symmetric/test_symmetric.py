@@ -141,6 +141,13 @@ def test_quadrature_of_a_static_order(size, order, dtype):
       assert_close(computed, truth(size, row).maxrl(order), RTOL[dtype])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_a_traced_order_may_be_a_float(method):
+  l = draw(64)[6]
+  as_float = compute(l, np.float32(5), method)
+  assert_close(as_float, compute(l, 5, method), 0)
+
+
 def test_baseline_beside_two_dominant_rollouts():
   """Dividing one of them out of all but the other cancels, and is not done."""
   l = np.full(200, 1e-7, np.float32)
