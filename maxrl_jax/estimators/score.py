@@ -1,9 +1,8 @@
 """Estimators of RL's ∇E[reward] and GRPO, for any finite reward."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from maxrl_jax import ranges
@@ -72,29 +71,24 @@ def grpo(
   """
   ranges.at_least(0, epsilon=epsilon)
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
-  advantages = _standardized(l, epsilon, mask)
-  return checked(advantages, likelihoods, mask, check, bounded)
-
-
-@functools.partial(jax.jit, inline=True)
-def _standardized(l: Array, epsilon: ArrayLike, mask: Array) -> Array:
   largest = jnp.max(jnp.where(mask, jnp.abs(l), 0))
   limits = jnp.finfo(l.dtype)
   all_zero = largest < limits.tiny
-  # Scaling by a power of two is exact and avoids underflow. The maximum is
+  # Dividing by a power of two is exact and avoids underflow. The maximum is
   # subtracted first, since the mean of close numbers would round differences.
-  _, exponent = jnp.frexp(jnp.where(all_zero, 1, largest))
-  scaled = jnp.ldexp(l, -exponent)
-  shifted = jnp.where(mask, scaled - jnp.max(scaled, where=mask, initial=-1), 0)
+  power = lax.reduce_precision(
+    jnp.maximum(largest / 2, limits.tiny), limits.nexp, 0
+  )
+  scaled = l / power
+  shifted = jnp.where(mask, scaled - jnp.max(scaled, where=mask, initial=-4), 0)
   centred = jnp.where(mask, shifted - mean(shifted, mask), 0)
   # Dividing the rounding errors of equal likelihoods by σ would give ±1.
-  equal = jnp.max(jnp.abs(centred)) <= 4 * limits.eps * jnp.ldexp(
-    largest, -exponent
-  )
+  equal = jnp.max(jnp.abs(centred)) <= 4 * limits.eps * (largest / power)
   equal |= all_zero
   deviation = jnp.sqrt(mean(centred**2, mask))
-  deviation += jnp.ldexp(jnp.asarray(epsilon, l.dtype), -exponent)
-  return jnp.where(equal, 0, centred / jnp.where(equal, 1, deviation))
+  deviation += jnp.asarray(epsilon, l.dtype) / power
+  advantages = jnp.where(equal, 0, centred / jnp.where(equal, 1, deviation))
+  return checked(advantages, likelihoods, mask, check, bounded)
 
 
 def dr_grpo(
