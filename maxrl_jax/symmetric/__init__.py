@@ -191,13 +191,9 @@ def _prepare(
   return likelihoods, None if mask is None else jnp.asarray(mask, bool)
 
 
-# Compiled, or an eager call would compile its scans anew every time.
-
-
-@functools.partial(jax.jit, static_argnames=("order", "method"), inline=True)
-def _of_order(
+def _of_any_order(
   likelihoods: Array,
-  order: int | None,
+  order: int | Array | None,
   mask: Array | None,
   method: str | None,
 ) -> LeaveOneOut:
@@ -206,13 +202,11 @@ def _of_order(
   return _masked(compute(likelihoods, order, present), present)
 
 
-@functools.partial(jax.jit, static_argnames="method", inline=True)
-def _of_traced_order(
-  likelihoods: Array, order: Array, mask: Array | None, method: str | None
-) -> LeaveOneOut:
-  present = _present(likelihoods, mask)
-  compute = METHODS[method] if method else _fastest
-  return _masked(compute(likelihoods, order, present), present)
+# Compiled, or an eager call would compile its scans anew every time.
+_of_order = jax.jit(
+  _of_any_order, static_argnames=("order", "method"), inline=True
+)
+_of_traced_order = jax.jit(_of_any_order, static_argnames="method", inline=True)
 
 
 @functools.partial(jax.jit, static_argnames="method", inline=True)
@@ -234,9 +228,8 @@ def _fastest(
   if traced and isinstance(mask, jax.core.Tracer):
     return scans.leave_one_out(likelihoods, order, mask)
   terms = size if order is None or traced else int(order)
-  if terms >= size - 1 and not traced:
-    return quadrature.leave_one_out(likelihoods, order, mask)
-  if terms > (8 if size <= 256 else 4):
+  largest = not traced and terms >= size - 1
+  if largest or terms > (8 if size <= 256 else 4):
     return quadrature.leave_one_out(likelihoods, order, mask)
   # A few short steps are faster on a CPU, but not where each is a kernel.
   return lax.platform_dependent(
