@@ -1,4 +1,4 @@
-"""What XLA makes of our programs for accelerators that are not there.
+"""Counts of our programs, compiled for accelerators that are not there.
 
     python -m benchmarks.ahead --device=h100    # extra cuda12 or cuda13
     python -m benchmarks.ahead --device=v5e     # extra tpu
@@ -96,8 +96,8 @@ def missing(device: str) -> bool:
   spec = importlib.util.find_spec(package)
   if spec is None:
     return True
-  folders = spec.submodule_search_locations or []
-  names = [name for folder in folders for name in os.listdir(folder)]
+  paths = spec.submodule_search_locations or []
+  names = [name for path in paths for name in os.listdir(path)]
   return not any(name.startswith(prefix) for name in names)
 
 
@@ -124,11 +124,11 @@ def find_device(name: str) -> jax.Device:
   return described.devices[0]
 
 
-def groups(prompts: int = 256) -> Iterator[tuple[str, Callable, tuple]]:
+def groups() -> Iterator[tuple[str, Callable, tuple]]:
   """(name, function, arguments) of advantages of 256 prompts."""
   for size in (32, 1024):
-    graded = jax.ShapeDtypeStruct((prompts, size), jnp.float32)
-    binary = jax.ShapeDtypeStruct((prompts, size), jnp.bool)
+    graded = jax.ShapeDtypeStruct((256, size), jnp.float32)
+    binary = jax.ShapeDtypeStruct((256, size), jnp.bool)
     any_order = jax.ShapeDtypeStruct((), jnp.int32)
     for name, l, order in (
       ("order N − 1", graded, None),

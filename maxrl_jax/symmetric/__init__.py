@@ -202,7 +202,7 @@ def _of_any_order(
   return _masked(compute(likelihoods, order, present), present)
 
 
-# Compiled, or an eager call would compile its scans anew every time.
+# Compiled, or every eager call would compile its loops.
 _of_order = jax.jit(
   _of_any_order, static_argnames=("order", "method"), inline=True
 )

@@ -45,12 +45,11 @@ def leave_one_out(
       "order: quadrature takes a traced order or a mask, not both; use"
       " method='scan'"
     )
-  largest = _largest_orders(l, order, mask)
   if order is None or size < 3 or (not traced and order >= size - 1):
-    return largest
+    return _largest_orders(l, order, mask)
   count = jnp.sum(mask).astype(l.dtype)
   if not (traced or masked):
-    # The degree is higher, but what is beyond `order` is below rounding.
+    # The degree is higher, but the integrand is as smooth as at N = order.
     length = min(size, int(order) + jnp.finfo(l.dtype).bits // 2)
     return _smaller_orders(l, count, _rule(size, int(order), l.dtype), length)
   if traced:
@@ -61,6 +60,7 @@ def leave_one_out(
     table = _rules(size, order, l.dtype)
   rule = jax.tree.map(lambda x: jnp.asarray(x)[row], table)
   smaller = _smaller_orders(l, count, rule, size)
+  largest = _largest_orders(l, order, mask)
   pairs = zip(smaller, largest, strict=True)
   return LeaveOneOut(*(jnp.where(exists, a, b) for a, b in pairs))
 

@@ -75,7 +75,7 @@ def contour(n: np.ndarray, order: np.ndarray, bits: int) -> Contour:
   z = radius * np.exp(1j * angle)
   weights = np.empty(z.shape, complex)
   t, w = (np.float64(x) for x in legendre(64))
-  for m in range(count):  # What is beyond each node.
+  for m in range(count):  # The integral beyond each node.
     start = angle[..., m : m + 1]
     beyond = start + t * (last - start)
     inverse = 1 + np.exp(-1j * beyond) / radius

@@ -1,4 +1,4 @@
-"""What is compiled for an H100 and a TPU v5e stays within recorded budgets.
+"""Programs compiled for an H100 and a TPU v5e stay within recorded budgets.
 
 Skipped for a device whose plugin is not installed (extras cuda12, cuda13, tpu).
 """
@@ -20,7 +20,7 @@ BUDGETS = {
   "GRPO, N = 32": (4, 0.5),
   "MaxRL, order N − 1, N = 1024": (7, 25),
   "MaxRL, order 8, N = 1024": (11, 50),
-  "MaxRL, order N/4, N = 1024": (11, 50),
+  "MaxRL, order N/4, N = 1024": (10, 50),
   "MaxRL, boolean, N = 1024": (11, 4),
   "MaxRL, traced order, N = 1024": (17, 55),
   "TailRL, N = 1024": (8, 1300),
