@@ -5,11 +5,17 @@ PYTHON ?= python3
 WORKDIR ?= runs/reproduce
 # Figures made at a time; one on an accelerator.
 JOBS ?= 2
-BIN := .venv/bin
+# Another environment can be elsewhere: make test PYTHON=python3.13 VENV=.venv313
+VENV ?= .venv
+BIN := $(VENV)/bin
 # Programs compiled once are kept: most of a short run is compilation.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0
-READY := .venv/.ready
+READY := $(VENV)/.ready
+# Versions known to work together, of this Python if it has its own.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+CONSTRAINTS := $(firstword $(wildcard constraints-$(VERSION).txt) constraints.txt)
+TESTS ?=
 
 .PHONY: venv reproduce reproduce-mazes reproduce-full test faults lint hooks docs benchmark clean
 
@@ -28,7 +34,7 @@ reproduce-full: $(READY)
 EXTENT = $(if $(LONG),,-m "not long")
 EXTENT += $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 test: $(READY)
-	$(BIN)/python -m pytest -n auto $(EXTENT)
+	$(BIN)/python -m pytest -n auto $(EXTENT) $(TESTS)
 
 # At length what tests/faults/ does briefly.
 faults: $(READY)
@@ -53,15 +59,15 @@ docs: $(READY)
 benchmark: $(READY)
 	$(BIN)/python -m benchmarks.run
 
-$(READY): setup.py constraints.txt
+$(READY): setup.py $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"Python {v[0]}.{v[1]} found; 3.11 or newer is needed: make PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@# setuptools warns of every editable installation.
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 venv: $(READY)
 
 clean:
-	rm -rf .venv .cache build *.egg-info
+	rm -rf $(VENV) .cache build *.egg-info

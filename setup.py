@@ -34,8 +34,9 @@ setup(
   packages=find_packages(include=["maxrl_jax", "maxrl_jax.*"]),
   package_data={"maxrl_jax": ["py.typed"]},
   install_requires=[
-    "jax>=0.8",
-    "flax>=0.12",
+    # The oldest that are tested; jax 0.8 fails under explicit meshes.
+    "jax>=0.10.2",
+    "flax>=0.12.8",
     "optax>=0.2.6",
     "chex>=0.1.91",
     "numpy>=2.0",

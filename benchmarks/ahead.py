@@ -5,12 +5,14 @@
 
 Compiles for a described device and prints a markdown table: kernels of one
 call, megabytes of temporaries, and on a TPU the megabytes accessed by XLA's own
-count. These are counts, not timings. Launching a kernel takes a GPU 2 to 4 µs,
-which is most of what small programs do.
+count, which takes a loop once. Programs for 4 and 16 TPU chips follow, with the
+bytes of their collectives. These are counts, not timings. Launching a kernel
+takes a GPU 2 to 4 µs, which is most of what small programs do.
 """
 
 import functools
 import importlib.util
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -23,12 +25,14 @@ from absl import flags
 from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
-from configs import bandit, bimodal, digits
+from configs import bandit, bimodal, digits, imagenet, maze, maze_paper
 from experiments.shell import console
 from maxrl_jax import estimators
 from maxrl_jax.learning import training
 from maxrl_jax.runs import folders
+from maxrl_jax.tasks import base
 
 _DEVICE = flags.DEFINE_enum("device", "h100", ["h100", "v5e"], "Compiled for.")
 
@@ -68,6 +72,17 @@ _KERNEL = re.compile(
 )
 
 
+# A result of a collective: its type, or a tuple of them.
+_COLLECTIVE = re.compile(
+  r"= (.*?) (all-reduce|all-gather|reduce-scatter|collective-permute"
+  r"|all-to-all)(-start)?\("
+)
+_ARRAY = re.compile(r"\b(pred|[a-z]+(\d+))\[([\d,]*)\]")
+
+
+BANDIT_VARYING = ("estimator.order",)
+
+
 class Counts(NamedTuple):
   kernels: int
   temporary_mb: float
@@ -81,13 +96,39 @@ def main(argv) -> None:
   print(
     "| program | kernels | temporaries, MB | accessed, MB |\n|---|---|---|---|"
   )
-  for name, function, arguments in (*groups(), *steps()):
+  for name, function, arguments in (*groups(), *steps(), *chunks()):
+    print(f"| {name} | {_cells(device, function, arguments)} |", flush=True)
+  if _DEVICE.value == "v5e":
+    _print_meshes()
+
+
+def _cells(device: jax.Device, function: Callable, arguments: tuple) -> str:
+  try:
     counts = count(compile_for(device, function, *arguments))
-    accessed = "" if counts.accessed_mb is None else f"{counts.accessed_mb:.0f}"
-    print(
-      f"| {name} | {counts.kernels} | {counts.temporary_mb:.1f} | {accessed} |",
-      flush=True,
-    )
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    (needed,) = re.findall(r"HLO temporaries \((.*?)\)", str(error))
+    return f" | {needed}: more than there is | "
+  accessed = "" if counts.accessed_mb is None else f"{counts.accessed_mb:.0f}"
+  return f"{counts.kernels} | {counts.temporary_mb:.1f} | {accessed}"
+
+
+def _print_meshes() -> None:
+  print(
+    "\n| program | chips | temporaries, MB | collectives |\n|---|---|---|---|"
+  )
+  for topology in ("2x2", "4x4"):
+    devices = find_devices("v5e", topology)
+    for name, program in meshes().items():
+      function, arguments = chunk(**program, devices=devices)
+      compiled = compile_for(devices[0], function, *arguments)
+      largest = collectives(compiled).items()
+      print(
+        f"| {name} | {len(devices)} | {count(compiled).temporary_mb:.1f} |",
+        ", ".join(f"{kind} {size:.3g} MB" for kind, size in largest) + " |",
+        flush=True,
+      )
 
 
 def missing(device: str) -> bool:
@@ -101,9 +142,14 @@ def missing(device: str) -> bool:
   return not any(name.startswith(prefix) for name in names)
 
 
-@functools.cache
 def find_device(name: str) -> jax.Device:
   """One device of this kind, described."""
+  return find_devices(name)[0]
+
+
+@functools.cache
+def find_devices(name: str, topology: str = "2x2") -> list[jax.Device]:
+  """Devices of this kind, described: one H100, or TPU chips of a topology."""
   jax.devices()  # Finds the plugins.
   if name == "h100":
     described = topologies.get_topology_desc(
@@ -115,13 +161,14 @@ def find_device(name: str) -> jax.Device:
   else:
     os.environ |= {
       "TPU_SKIP_MDS_QUERY": "1",
+      "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # By several processes.
       "TPU_ACCELERATOR_TYPE": "v5litepod-4",
       "TPU_WORKER_HOSTNAMES": "localhost",
     }
     described = topologies.get_topology_desc(
-      platform="tpu", topology_name="v5e:2x2"
+      platform="tpu", topology_name=f"v5e:{topology}"
     )
-  return described.devices[0]
+  return described.devices
 
 
 def groups() -> Iterator[tuple[str, Callable, tuple]]:
@@ -143,28 +190,124 @@ def groups() -> Iterator[tuple[str, Callable, tuple]]:
       jax.vmap(lambda l, order: estimators.maxrl(l, order=order), (0, None)),
       (graded, any_order),
     )
+    yield (
+      f"MaxRL, traced order, masked, N = {size}",
+      jax.vmap(
+        lambda l, mask, order: estimators.maxrl(l, order=order, mask=mask),
+        (0, 0, None),
+      ),
+      (graded, binary, any_order),
+    )
+    yield (
+      f"series of N terms, N = {size}",
+      jax.vmap(lambda l, a: estimators.series(l, coefficients=a), (0, None)),
+      (graded, jax.ShapeDtypeStruct((size,), jnp.float32)),
+    )
+    pass_at_k = functools.partial(estimators.pass_at_k, k=size // 4)
+    yield f"pass@K, K = N/4, N = {size}", jax.vmap(pass_at_k), (graded,)
     yield f"TailRL, N = {size}", jax.vmap(estimators.tail_rl), (graded,)
     yield f"GRPO, N = {size}", jax.vmap(estimators.grpo), (graded,)
 
 
 def steps() -> Iterator[tuple[str, Callable, tuple]]:
   """(name, function, arguments) of one training step."""
-  for module in (bandit, digits, bimodal):
-    trainer = training.make_train(module.get_config())
+  configs = {
+    module.__name__.split(".")[-1]: module.get_config()
+    for module in (bandit, digits, bimodal)
+  }
+  # Its loop over waves counts once.
+  waves = digits.get_config()
+  waves.estimator.name, waves.estimator.cap = "sequential", 1024
+  waves.rollouts = 16
+  for name, config in (configs | {"digits, sequential": waves}).items():
+    trainer = training.make_train(config)
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(trainer.init, key)
-    name = module.__name__.split(".")[-1]
     yield f"a step of {name}", trainer.step, (state, key)
+
+
+def chunks() -> Iterator[tuple[str, Callable, tuple]]:
+  """(name, function, arguments) of the compiled chunks of whole configs."""
+  for module in (bandit, digits, bimodal, maze, maze_paper):
+    name = module.__name__.split(".")[-1]
+    yield f"a chunk of {name}", *chunk(module.get_config())
+  config = imagenet.get_config()
+  name = "a chunk of imagenet, random images"
+  yield name, *chunk(config, task=random_images(224))
+  yield "a chunk of 1024 bandit runs", *chunk(bandit_runs(), BANDIT_VARYING)
+
+
+def chunk(
+  config: ConfigDict,
+  varying: tuple[str, ...] = (),
+  task: base.Task | None = None,
+  devices: list[jax.Device] | None = None,
+) -> tuple[Callable, tuple]:
+  """The compiled chunk of a config, on one device or sharded over several."""
+  trainer = training.make_train(config, task, varying, devices=devices)
+  seeds = jax.ShapeDtypeStruct((config.runs,), jnp.int32)
+  hyper = {
+    name: jax.ShapeDtypeStruct((config.runs,), jnp.float32) for name in varying
+  }
+  start, keys = jax.eval_shape(trainer.keys, seeds)
+  arguments = jax.eval_shape(trainer.start, start, hyper), keys
+  if devices is not None:
+    shardings = trainer.layout.of_states(arguments)
+    arguments = jax.tree.map(_placed, arguments, shardings)
+  return trainer.advance, arguments
+
+
+def meshes() -> dict[str, dict[str, Any]]:
+  """What docs/scale.md recommends, as arguments of `chunk`."""
+  rollouts = digits.get_config()
+  rollouts.batch_size, rollouts.rollouts, rollouts.mesh.rollouts = 2, 1024, 4
+  weights = maze.get_config()
+  weights.mesh.model = 2
+  images = {"config": imagenet.get_config(), "task": random_images(224)}
+  return {
+    "digits": {"config": digits.get_config()},
+    "digits, 2 prompts, rollouts over 4": {"config": rollouts},
+    "1024 bandit runs": {"config": bandit_runs(), "varying": BANDIT_VARYING},
+    "maze, weights over 2": {"config": weights},
+    "imagenet, random images": images,
+    "maze_paper": {"config": maze_paper.get_config()},
+  }
+
+
+def bandit_runs() -> ConfigDict:
+  config = bandit.get_config()
+  config.runs = 1024
+  return config
+
+
+def random_images(side: int) -> base.Task:
+  """1000 classes of noise, in place of a data set that is not here."""
+
+  def draw(key: jax.Array, batch: int) -> base.Prompts:
+    pixels_key, labels_key = jax.random.split(key)
+    pixels = jax.random.uniform(pixels_key, (batch, side, side, 3), minval=-1)
+    return base.Prompts(
+      pixels, jax.random.randint(labels_key, (batch,), 0, 1000)
+    )
+
+  few = draw(jax.random.key(0), 2)
+  splits = dict.fromkeys(("train", "validation", "test"), few)
+  return base.classification(
+    1000, draw=draw, splits=splits, policies=("resnet",)
+  )
 
 
 def compile_for(
   device: jax.Device, function: Callable, *arguments: Any
 ) -> jax.stages.Compiled:
+  """Compiles for one device, or for where arguments that have shardings are."""
   where = NamedSharding(Mesh(np.array([device]), ("all",)), P())
-  there = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), arguments
-  )
+  there = jax.tree.map(lambda x: _placed(x, x.sharding or where), arguments)
   return jax.jit(function).lower(*there).compile()
+
+
+def _placed(x: Any, where: NamedSharding) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
 
 
 def count(compiled: Any) -> Counts:
@@ -175,6 +318,23 @@ def count(compiled: Any) -> Counts:
     compiled.memory_analysis().temp_size_in_bytes / 1e6,
     accessed / 1e6 if accessed else None,
   )
+
+
+def collectives(compiled: Any) -> dict[str, float]:
+  """Largest megabytes that one collective of each kind returns."""
+  largest: dict[str, float] = {}
+  for line in compiled.as_text().splitlines():
+    found = _COLLECTIVE.search(line)
+    if found:
+      megabytes = sum(map(_megabytes, _ARRAY.finditer(found[1])))
+      largest[found[2]] = max(megabytes, largest.get(found[2], 0))
+  return largest
+
+
+def _megabytes(array: re.Match) -> float:
+  bits = 8 if array[1] == "pred" else int(array[2])
+  sizes = [int(size) for size in array[3].split(",") if size]
+  return math.prod(sizes) * bits / 8e6
 
 
 def kernels(text: str) -> int:

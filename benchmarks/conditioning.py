@@ -32,7 +32,7 @@ class Quantity(NamedTuple):
   title: str
   of_means: Callable[[np.ndarray], np.ndarray]
   by_library: Callable[..., jax.Array]
-  methods: tuple[str, ...] = ("scan", "binary")
+  methods: tuple[str, ...] = ("tree", "scan", "binary")
   kinds: tuple[str, ...] = _KINDS
 
 
@@ -52,13 +52,13 @@ QUANTITIES = (
     "MaxRL's weight ω, T = N",
     lambda means: means.sum(1),
     lambda l, method: symmetric.loo_weights(l, len(l), method=method),
-    ("quadrature", "scan", "binary"),
+    ("quadrature", "tree", "scan", "binary"),
   ),
   Quantity(
     "MaxRL's weight ω, T = N/4",
     lambda means: means[:, : means.shape[1] // 4].sum(1),
     lambda l, method: symmetric.loo_weights(l, len(l) // 4, method=method),
-    ("quadrature", "scan", "binary"),
+    ("quadrature", "tree", "scan", "binary"),
   ),
   Quantity(
     "MaxRL's baseline b = 1 − ē_T, T = N/2",
@@ -66,13 +66,15 @@ QUANTITIES = (
     lambda l, method: (
       symmetric.leave_one_out(l, len(l) // 2, method=method).baselines
     ),
-    ("quadrature", "scan", "binary"),
+    ("quadrature", "tree", "scan", "binary"),
   ),
   _pass_at_k(
     "pass@K's weight ē_{K−1}, K = N/2, without the groups near 1",
     kinds=tuple(kind for kind in _KINDS if kind != "near 1"),
   ),
-  _pass_at_k("The same, near 1 only", methods=("scan",), kinds=("near 1",)),
+  _pass_at_k(
+    "The same, near 1 only", methods=("tree", "scan"), kinds=("near 1",)
+  ),
 )
 
 

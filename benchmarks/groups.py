@@ -3,7 +3,9 @@
     python -m benchmarks.groups
 
 1024 prompts with 16 and 128 rollouts; float32 rewards and uuid group ids, as in
-trainers. Interleaved calls; medians without compilation.
+trainers. Interleaved calls; medians without compilation. With rollout ids every
+row is still a rollout, numbered within its group or with a uuid of its own; the
+last lines compare these with the same call without them.
 """
 
 import functools
@@ -18,6 +20,9 @@ from maxrl_jax.runs import folders
 
 _GROUPS = 1024
 _REPEATS = 21
+_WITHOUT = "maxrl, binary, uuids"
+_NUMBERS = "maxrl, binary, uuids, rollout numbers"
+_UUIDS = "maxrl, binary, uuids, rollout uuids"
 
 
 def main(argv) -> None:
@@ -27,6 +32,9 @@ def main(argv) -> None:
   columns = [timing.medians(_calls(num), _REPEATS) for num in (16, 128)]
   for name in columns[0]:
     print(f"| {name} | " + " | ".join(f"{c[name]:.2f}" for c in columns) + " |")
+  for name in (_NUMBERS, _UUIDS):
+    ratios = [c[name] / c[_WITHOUT] for c in columns]
+    print(f"{name}: {ratios[0]:.2f} and {ratios[1]:.2f} times {_WITHOUT}")
 
 
 def _calls(num: int) -> dict:
@@ -34,11 +42,17 @@ def _calls(num: int) -> dict:
   graded = rng.random(_GROUPS * num, dtype=np.float32)
   binary = (graded < 0.3).astype(np.float32)
   ids = np.array([str(uuid.uuid4()) for _ in range(_GROUPS)], object)
-  ids = rng.permutation(np.repeat(ids, num))
+  ids = np.repeat(ids, num)
+  numbers = np.tile(np.arange(num), _GROUPS)
+  order = rng.permutation(len(ids))
+  ids, numbers = ids[order], numbers[order]
+  uuids = np.array([str(uuid.uuid4()) for _ in ids], object)
   call = functools.partial(functools.partial, advantages)
   return {
     "maxrl, binary, num=N": call(binary, num=num),
-    "maxrl, binary, uuids": call(binary, ids),
+    _WITHOUT: call(binary, ids),
+    _NUMBERS: call(binary, ids, rollouts=numbers),
+    _UUIDS: call(binary, ids, rollouts=uuids),
     "maxrl, binary, order=8, uuids": call(binary, ids, order=8),
     "maxrl, graded, uuids": call(graded, ids),
     "maxrl, graded, order=8, uuids": call(graded, ids, order=8),

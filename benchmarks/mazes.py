@@ -3,9 +3,10 @@
 Both use the same weights, 3.9 M parameters, on 32 mazes of 9 × 9 with 32
 rollouts of 32 tokens. The baseline follows the paper's code: `generate` with a
 KV cache, the prompt repeated for every rollout, then a forward and a backward
-pass over prompts and answers, and AdamW; eager PyTorch on the CPU.
+pass over prompts and answers, and AdamW; eager PyTorch.
 """
 
+import functools
 import tempfile
 
 import jax
@@ -21,72 +22,89 @@ _LENGTH = 32
 
 def comparisons():
   """(name, library call, baseline call, target ratio, larger is better)."""
+  config, sample, step = programs()
+  setup = f"{config.batch_size} × {config.rollouts} rollouts, transformers"
+  count = config.batch_size * config.rollouts * config.task.max_length
+  baseline = hugging_face(config)
+  if baseline is None:
+    print("mazes: torch or transformers is not installed, skipping rows")
+    return
+  for name, call, other, goal in (
+    (f"{count} tokens sampled, {setup}", sample, baseline.sample, 5.0),
+    (f"RL step, {setup}", step, baseline.step, 3.0),
+  ):
+    function, *arguments = call
+    compiled = jax.jit(function)
+    yield (
+      name,
+      functools.partial(blocked, compiled, *arguments),
+      other,
+      goal,
+      True,
+    )
+
+
+def programs(small: bool = False):
+  """The config, (sample, arguments …) and (step, arguments …)."""
+  config = maze_paper.get_config()
+  config.task.size, config.task.max_length = 9, _LENGTH
+  config.rollouts, config.policy.dtype = 32, "float32"
+  if small:
+    config.rollouts = config.batch_size = 2
+  trainer, state, prompts = _start(config)
+
+  def sample(params, key):
+    outputs = trainer.policy.apply(params, prompts)
+    keys = jax.random.split(key, len(prompts))
+    return trainer.policy.apply(
+      params, keys, outputs, config.rollouts, method="sample"
+    )
+
+  key = jax.random.key(2)
+  return config, (sample, state.params, key), (trainer.step, state, key)
+
+
+def _start(config):
+  trainer = training.make_train(config)
+  state = jax.jit(trainer.init)(jax.random.key(0))
+  prompts = trainer.task.draw(jax.random.key(1), config.batch_size).inputs
+  return trainer, state, prompts
+
+
+def hugging_face(config, device: str = "cpu"):
+  """The baseline with the same weights and prompts, if it is installed."""
   try:
     import torch
     import transformers
   except ImportError:  # The extra `benchmark` is not installed.
-    print("mazes: torch or transformers is not installed, skipping rows")
-    return
-  config = maze_paper.get_config()
-  config.task.size, config.task.max_length = 9, _LENGTH
-  config.rollouts, config.policy.dtype = 32, "float32"
-  trainer = training.make_train(config)
-  state = jax.jit(trainer.init)(jax.random.key(0))
+    return None
+  trainer, state, prompts = _start(config)
   assert isinstance(trainer.policy, Transformer)
-  prompts = trainer.task.draw(jax.random.key(1), config.batch_size).inputs
   with tempfile.TemporaryDirectory() as folder:
     qwen2.save(folder, trainer.policy, state.params)
     model = transformers.Qwen2ForCausalLM.from_pretrained(folder)
   repeated = torch.tensor(np.repeat(prompts, config.rollouts, 0)).long()
-  baseline = _Baseline(torch, model, repeated)
-  sample = _sampler(trainer.policy, prompts, config.rollouts)
-  step, key = jax.jit(trainer.step), jax.random.key(2)
-  count = config.batch_size * config.rollouts * _LENGTH
-  setup = f"{config.batch_size} × {config.rollouts} rollouts, transformers"
-  yield (
-    f"{count} tokens sampled, {setup}",
-    lambda: blocked(sample, state.params, key),
-    baseline.sample,
-    5.0,
-    True,
-  )
-  yield (
-    f"RL step, {setup}",
-    lambda: blocked(step, state, key),
-    baseline.step,
-    3.0,
-    True,
-  )
-
-
-def _sampler(policy, prompts, rollouts: int):
-  """(params, key) → rollouts of all prompts, compiled."""
-
-  @jax.jit
-  def sample(params, key):
-    outputs = policy.apply(params, prompts)
-    keys = jax.random.split(key, len(prompts))
-    return policy.apply(params, keys, outputs, rollouts, method="sample")
-
-  return sample
+  length = config.task.max_length
+  return _Baseline(torch, model.to(device), repeated.to(device), length)
 
 
 class _Baseline:
   """Sampling and update of the baseline; prompts [B · N, P]."""
 
-  def __init__(self, torch, model, prompts):
+  def __init__(self, torch, model, prompts, length):
     self.torch, self.model, self.prompts = torch, model.train(), prompts
+    self.length = length
     self.optimizer = torch.optim.AdamW(model.parameters(), 1e-4)
     # The cost does not depend on the advantages.
-    self.advantages = torch.randn(len(prompts))
+    self.advantages = torch.randn(len(prompts), device=prompts.device)
 
   def sample(self):
     with self.torch.no_grad():
       return self.model.generate(
         self.prompts,
         attention_mask=self.torch.ones_like(self.prompts),
-        max_new_tokens=_LENGTH,
-        min_new_tokens=_LENGTH,
+        max_new_tokens=self.length,
+        min_new_tokens=self.length,
         do_sample=True,
         top_k=0,
         pad_token_id=0,

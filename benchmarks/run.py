@@ -1,6 +1,6 @@
 """A table of the library's speed against baselines, measured in one run.
 
-    python -m benchmarks.run [--rows=weights,step,mazes] [--table=FILE.json]
+    python -m benchmarks.run [--rows=weights,step] [--table=FILE.json]
 
 Calls are interleaved (A B A B …), so that drift in machine speed affects both;
 the numbers are medians and their ratio. PyTorch rows require the extra
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from absl import flags
 
-from benchmarks import mazes, steps, timing, weights
+from benchmarks import mazes, numbers, sequential, steps, timing, weights
 from experiments.shell import console
 from maxrl_jax.runs import folders
 
-_ROWS = flags.DEFINE_list("rows", None, "Rows to run: weights, step, mazes.")
+_ROWS = flags.DEFINE_list("rows", None, "Suites of rows; default: all.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed calls of each.", 3)
 _TABLE = flags.DEFINE_string("table", None, "JSON file for the table.")
 
@@ -38,6 +38,8 @@ def main(argv) -> None:
   suites = {
     "weights": weights.comparisons,
     "step": steps.comparisons,
+    "sequential": sequential.comparisons,
+    "numbers": numbers.comparisons,
     "mazes": mazes.comparisons,
   }
   names = _ROWS.value or list(suites)

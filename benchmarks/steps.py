@@ -34,12 +34,16 @@ def _steps(estimator: str, num: int, optimizer: str):
   config.estimator.name = estimator
   config.rollouts = num
   config.optimizer.name = optimizer
-  trainer = training.make_train(config)
+  return steps(training.make_train(config), _STEPS)
+
+
+def steps(trainer: training.Train, num: int):
+  """A call of this many steps that blocks."""
   state = jax.jit(trainer.init)(jax.random.key(0))
 
   @jax.jit
   def run(state, key):
-    return jax.lax.scan(lambda s, _: trainer.step(s, key), state, None, _STEPS)
+    return jax.lax.scan(lambda s, _: trainer.step(s, key), state, None, num)
 
   return functools.partial(blocked, run, state, jax.random.key(1))
 

@@ -1,5 +1,7 @@
 """Leave-one-out weights against direct implementations of the formulas."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,13 +28,12 @@ def comparisons():
     15,
     True,
   )
-  torch_weights = _torch_functions()
+  torch_weights = torch_functions(l)
   if torch_weights:
-    quadrature, scans = torch_weights
     yield (
       "weights T = N = 1024: plain quadrature, PyTorch",
       full,
-      lambda: quadrature(l),
+      torch_weights[0],
       200,
       True,
     )
@@ -46,10 +47,11 @@ def comparisons():
   )
   for num, order in ((256, 64), (1024, 256)) if torch_weights else ():
     l = draw(num)
+    scans = torch_functions(l)[1]
     yield (
       f"weights N = {num}, T = {order}: two scans, PyTorch",
       _library(l, order),
-      lambda l=l, order=order: scans(l, order),
+      functools.partial(scans, order),
       3,
       True,
     )
@@ -103,29 +105,30 @@ def pass_per_rollout(l, order: int):
   return jax.vmap(weight)(l[others])
 
 
-def _torch_functions():
-  """(quadrature(l), scans(l, order)) in eager PyTorch, or None without it."""
+def torch_functions(likelihoods, device: str = "cpu"):
+  """(quadrature(), scans(order)) in eager PyTorch, or None without it."""
   try:
     import torch
   except ImportError:
     return None
+  l = torch.tensor(np.asarray(likelihoods), device=device)
+  like = {"device": device, "dtype": torch.float32}
 
-  def quadrature(l):
-    l = torch.from_numpy(l)
+  def quadrature():
     num = l.shape[1]
     t, w = np.polynomial.legendre.leggauss(-(-num // 2))
-    t = torch.tensor((t + 1) / 2, dtype=torch.float32)
-    w = torch.tensor(np.log(num * w / 2), dtype=torch.float32)
+    t = torch.tensor((t + 1) / 2, **like)
+    w = torch.tensor(np.log(num * w / 2), **like)
     logs = torch.log1p(-t * l[:, :, None])
     total = logs.sum(1, keepdim=True)
     return torch.logsumexp(w + total - logs, dim=2).exp()
 
-  def scans(l, order):
-    q = 1 - torch.from_numpy(l)
+  def scans(order):
+    q = 1 - l
     prompts, num = q.shape
-    k = torch.arange(order, dtype=torch.float32)
-    zero = torch.zeros(prompts, 1)
-    means = torch.zeros(prompts, order)
+    k = torch.arange(order, **like)
+    zero = torch.zeros(prompts, 1, **like)
+    means = torch.zeros(prompts, order, **like)
     means[:, 0] = 1
     before = []
     for j in range(num):
@@ -133,8 +136,8 @@ def _torch_functions():
       share = (k / (j + 1)).clamp(max=1)
       shifted = torch.cat([zero, means[:, :-1]], 1)
       means = (1 - share) * means + share * q[:, j, None] * shifted
-    covector = torch.ones(prompts, order)
-    weights = torch.empty(prompts, num)
+    covector = torch.ones(prompts, order, **like)
+    weights = torch.empty(prompts, num, **like)
     for j in reversed(range(num)):
       weights[:, j] = (covector * before[j]).sum(1)
       m = max(j, 1)

@@ -1,7 +1,7 @@
 """A ResNet on CIFAR-10: `configs/imagenet.py` where one small GPU is enough.
 
 Not a setting of the paper. The data set is whole in memory; crops of padded
-images and flips are made on the device. Not run here: nobody had the data.
+images and flips are computed on the device. Not run here: nobody had the data.
 
 python -m experiments.train --config=configs/cifar.py \\
     --config.task.data_dir=DATA --workdir=runs/cifar

@@ -9,7 +9,7 @@ python -m experiments.train --config=configs/imagenet.py \\
 
 DATA holds `imagenet2012` as tensorflow-datasets prepares it, in array_record
 files. `--config.estimator.name=cross_entropy`, `grpo` or `rloo` and
-`--config.rollouts=128` are the other lines of the figure. The batch is spread
+`--config.rollouts=128` are the other lines of the figure. The batch is sharded
 over all devices there are. Sixteen processes decode (`task.workers`), and pass
 batches through shared memory: /dev/shm must have 2 GB.
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 
 from maxrl_jax import evaluation, plotting
@@ -168,7 +167,7 @@ def _studied(settings: Settings) -> list[tuple]:
   for name in settings.estimators:
     _check_name(name)
     pairs: list[tuple] = [("", "")]
-    if name in ("maxrl", "power", "pass_at_k"):
+    if name in ("maxrl", "power", "pass_at_k", "tail"):
       pairs = [(order, baseline) for baseline in baselines for order in orders]
     for order, baseline in pairs:
       estimator = _estimator(settings, name, order, baseline)
@@ -265,7 +264,6 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
       ax.invert_yaxis()
       ax.locator_params(axis="x", nbins=4)
     figure.savefig(path)
-    plt.close(figure)
 
 
 def _name(row: dict) -> str:

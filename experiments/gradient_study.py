@@ -21,10 +21,10 @@ _ESTIMATORS = flags.DEFINE_list(
   "Names from estimators.ESTIMATORS, except vimco and series.",
 )
 _ORDERS = flags.DEFINE_list(
-  "orders", None, "T of maxrl, power; K of pass_at_k; else 1, N/2, N−1."
+  "orders", None, "T of maxrl, power, tail; K of pass_at_k; else 1, N/2, N−1."
 )
 _BASELINES = flags.DEFINE_list(
-  "baselines", "centred", "Baselines of maxrl, power and pass_at_k."
+  "baselines", "centred", "Baselines of maxrl, power, pass_at_k and tail."
 )
 _ALPHA = flags.DEFINE_float("alpha", 0.5, "α of power.")
 _ROLLOUTS = flags.DEFINE_integer("rollouts", 8, "N, rollouts per group.", 1)

@@ -7,7 +7,7 @@
 Writes figures/*.png and *.svg, claims.json and a self-contained report.html,
 which cover all figures in DIR, those of earlier commands too. Training runs
 are cached in DIR/runs, and an interrupted reproduction resumes. With `--jobs=2`
-two figures are made at a time, with logs in DIR/logs.
+two figures run at a time, with logs in DIR/logs.
 """
 
 import json
@@ -28,7 +28,7 @@ from maxrl_jax.runs.interrupts import Stopped
 _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
-  ["quick", "full", "long", "paper"],
+  ["quick", "full", "hard", "long", "paper"],
   "quick takes minutes, full hours, paper is mazes as published, long has five"
   " times the steps of quick for mazes, maze_baselines, maze_rates.",
 )
@@ -46,7 +46,7 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", "runs/reproduce", "Folder for figures, claims, report and runs."
 )
 _JOBS = flags.DEFINE_integer(
-  "jobs", 1, "Figures made at a time; leave 1 on an accelerator.", 1
+  "jobs", 1, "Figures run at a time; leave 1 on an accelerator.", 1
 )
 _FRESH = flags.DEFINE_bool("fresh", False, "Delete all cached runs first.")
 
@@ -98,7 +98,7 @@ def _reproduce(chosen: dict, workdir: pathlib.Path) -> None:
 
 
 def _delete_runs(workdir: pathlib.Path) -> None:
-  """Deletes all cached runs, if this command has made them."""
+  """Deletes all cached runs, if this command has trained them."""
   runs = workdir / "runs"
   if runs.exists() and not (workdir / "claims.json").exists():
     raise ValueError(

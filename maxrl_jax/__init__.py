@@ -12,8 +12,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = (
-  *("objectives", "symmetric", "estimators", "losses"),
-  *("likelihoods", "distributions", "marginals"),
+  *("objectives", "symmetric", "estimators", "losses", "off_policy"),
+  *("likelihoods", "distributions", "marginals", "allocation"),
   *("policies", "tasks", "config", "learning", "devices"),
   *("runs", "evaluation", "integrations", "stats", "plotting"),
 )

@@ -1,10 +1,12 @@
 """Distributions of one prompt: draws, log-probabilities, mixtures."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend.random import threefry_2x32
 from jax.typing import DTypeLike
@@ -12,6 +14,9 @@ from jax.typing import DTypeLike
 from maxrl_jax import symmetric
 
 Array = jax.Array
+
+# Accelerators compare with each of this many classes instead of gathering.
+_COMPARED = 2048
 
 
 class Components(NamedTuple):
@@ -37,27 +42,37 @@ class Components(NamedTuple):
 def categorical(key: Array, logits: Array, num: int) -> Array:
   """N independent draws from softmax(logits) by inverse CDF, [N] int32.
 
-  One uniform and a binary search per draw cost N log C; Gumbel-max would cost
-  N·C. A class of probability 0 is never drawn. Uniforms are multiples of 2⁻²⁴,
-  so the resolution of probabilities is about 1e-7.
+  A search for one uniform per draw; Gumbel-max would draw N·C. A class of
+  probability 0 is never drawn. Uniforms are multiples of 2⁻²⁴, so the
+  resolution of probabilities is about 1e-7.
 
   Args:
     key: a typed random key.
     logits: [C], up to an additive constant.
     num: N.
   """
+  return draw(key, boundaries(logits), num)
+
+
+def boundaries(logits: Array) -> Array:
+  """Cumulative probabilities [C], which `draw` takes any number of times."""
   chex.assert_rank(logits, 1)
   # In half precision, boundaries between classes would coincide.
   logits = logits.astype(symmetric.compute_dtype(logits))
-  cdf = _cumulative_sum(jax.nn.softmax(logits))
-  return _search(cdf, uniforms(key, num, logits.dtype) * cdf[-1])
+  return _by_platform(_cumulative_sum, _row_sums, jax.nn.softmax(logits))
+
+
+def draw(key: Array, cdf: Array, num: int) -> Array:
+  """`categorical`, from the `boundaries` of its classes [C]."""
+  x = uniforms(key, num, cdf.dtype) * cdf[-1]
+  return _by_platform(_search, _count_passed, cdf, x)
 
 
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
   """log softmax(logits)[z_j], [N]; differentiable in logits [C]."""
   chex.assert_rank([logits, actions], 1)
   log_probs = jax.nn.log_softmax(logits)
-  return log_probs.at[actions].get(mode="promise_in_bounds")
+  return _by_platform(_gathered, _selected, log_probs, actions)
 
 
 def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
@@ -75,7 +90,7 @@ def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   """
   log_probs = jax.nn.log_softmax(logits)
   size = logits.shape[-1]
-  triangle = jnp.triu(jnp.ones((size, size), log_probs.dtype))
+  triangle = np.triu(np.ones((size, size), log_probs.dtype))
   cdf = jnp.dot(jnp.exp(log_probs), triangle, precision="highest")
   passed = cdf <= (uniforms * cdf[..., -1])[..., None]
   # Rounding can put the last boundary just below the largest uniform.
@@ -84,22 +99,53 @@ def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   return drawn, taken
 
 
+def _by_platform(
+  gather: Callable, compare: Callable, table: Array, *x: Array
+) -> Array:
+  """One of two functions of a table [C], and of x [N], with equal results."""
+  if table.shape[0] > _COMPARED:
+    return gather(table, *x)
+  return lax.platform_dependent(table, *x, cpu=gather, default=compare)
+
+
+def _gathered(table: Array, index: Array) -> Array:
+  """table [C] at index [N], which is in range."""
+  return table.at[index].get(mode="promise_in_bounds")
+
+
+def _selected(table: Array, index: Array) -> Array:
+  """The same without a gather. Its gradient is a sum in a fixed order."""
+  one_hot = index[:, None] == jnp.arange(table.shape[0])[None]
+  return jnp.sum(jnp.where(one_hot, table[None], 0), -1)
+
+
+def _row_sums(probs: Array) -> Array:
+  """cumsum [C] as sums of C masked rows, in one kernel."""
+  classes = jnp.arange(probs.shape[0])
+  # Rows sum in one order, so that a class of probability 0 adds nothing.
+  until = classes[None] <= classes[:, None]
+  return jnp.sum(jnp.where(until, probs[None], 0), -1)
+
+
+def _count_passed(sorted_values: Array, x: Array) -> Array:
+  """`_search` with N·C comparisons, and no gather."""
+  passed = jnp.sum(sorted_values[None] <= x[:, None], -1, dtype=jnp.int32)
+  # Rounding can put the last boundary just below the largest uniform.
+  return jnp.minimum(passed, sorted_values.shape[0] - 1)
+
+
 def _cumulative_sum(x: Array, width: int = 32) -> Array:
   """cumsum [C] as products with triangular matrices, faster than a scan."""
   size = x.shape[0]
   blocks = jnp.pad(x, (0, -size % width)).reshape(-1, width)
-  inside = jnp.dot(
-    blocks, jnp.triu(jnp.ones((width, width), x.dtype)), precision="highest"
-  )
+  triangle = np.triu(np.ones((width, width), x.dtype))
+  inside = jnp.dot(blocks, triangle, precision="highest")
   count, totals = blocks.shape[0], inside[:, -1]
   if count > 1024:  # One triangular matrix would dominate the cost.
     before = jnp.pad(_cumulative_sum(totals, width)[:-1], (1, 0))
   else:
-    before = jnp.dot(
-      totals,
-      jnp.triu(jnp.ones((count, count), x.dtype), 1),
-      precision="highest",
-    )
+    triangle = np.triu(np.ones((count, count), x.dtype), 1)
+    before = jnp.dot(totals, triangle, precision="highest")
   return (inside + before[:, None]).reshape(-1)[:size]
 
 

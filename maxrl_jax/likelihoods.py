@@ -255,15 +255,17 @@ def from_log_likelihood(
       Not raised under `jit`, where training checks for l > 1 instead.
   """
   log_l = jnp.asarray(log_likelihoods)
-  traced = any(isinstance(x, jax.core.Tracer) for x in (log_l, log_ceiling))
-  if not traced:
-    above = np.argwhere(~(np.asarray(log_l) <= np.asarray(log_ceiling)))
+  if not any(map(ranges.is_traced, (log_likelihoods, log_ceiling))):
+    values = np.asarray(log_likelihoods)
+    above = np.argwhere(~(values <= np.asarray(log_ceiling)))
     if above.size:
       at = tuple(int(i) for i in above[0])
-      ceiling = float(np.broadcast_to(log_ceiling, log_l.shape)[at])
+      ceiling = float(
+        np.broadcast_to(np.asarray(log_ceiling), values.shape)[at]
+      )
       prompt = f" (prompt {at[0]})" if log_l.ndim > 1 else ""
       raise ValueError(
-        f"log_likelihoods{list(at)}{prompt} = {float(log_l[at]):.6g}, above"
+        f"log_likelihoods{list(at)}{prompt} = {float(values[at]):.6g}, above"
         f" log_ceiling = {ceiling:.6g}: raise the ceiling to the"
         " largest value that a log-likelihood can take"
       )
@@ -276,7 +278,8 @@ def _scales(
   if ranges.is_traced(scale):
     return scale, smallest_scale
   ranges.above_zero(scale=scale)
-  if smallest_scale is not None and not 0 < smallest_scale <= scale:
+  largest = ranges.on_host(scale)
+  if smallest_scale is not None and not 0 < smallest_scale <= largest:
     raise ValueError(
       f"smallest_scale = {smallest_scale}: must be above 0 and at most scale ="
       f" {scale}"

@@ -26,6 +26,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from maxrl_jax import ranges
+
 Array = jax.Array
 _Function = Callable[[Array], Array]
 
@@ -214,6 +216,19 @@ def series(coefficients: Array) -> Objective:
   )
 
 
+def activity(p: ArrayLike, num: int | Array) -> Array:
+  """E[mean_j |A_j|] of MaxRL of order N−1, binary rewards, N = `num` rollouts.
+
+      2 (pass@N − pass@1) = 2 q (1 − q^{N−1}),  q = 1−p
+
+  How much a prompt can change the policy: largest at p = 1 − N^{−1/(N−1)}, and
+  0 at p = 0 and p = 1. Elementwise; `allocation.allocate` maximizes its sum.
+  """
+  _require(num, "num", lambda n: n >= 1, "at least 1")
+  p = _as_float(p)
+  return 2 * (1 - p) * -jnp.expm1(_log_failure_power(num - 1, p))
+
+
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
   "rl": rl,
   "maxrl": maxrl,
@@ -227,7 +242,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 def _require(
   value: Any, name: str, is_valid: Callable[[Any], Any], requirement: str
 ) -> None:
-  if not isinstance(value, jax.core.Tracer) and not is_valid(value):
+  if not (ranges.is_traced(value) or is_valid(ranges.on_host(value))):
     raise ValueError(f"{name} = {value}: must be {requirement}")
 
 

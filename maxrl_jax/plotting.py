@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
@@ -71,15 +71,19 @@ STYLE: dict[str, Any] = {
 
 def styled() -> contextlib.AbstractContextManager[None]:
   """Context in which figures are drawn in this project's style."""
-  return plt.rc_context(STYLE)  # type: ignore[arg-type]  # Keys are literals.
+  return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]  # Literals.
 
 
 def axes(
   columns: int = 1, rows: int = 1, width: float = 4.2, height: float = 3.2
 ) -> tuple[Figure, Any]:
-  """A styled figure and its Axes, an array if more than one."""
+  """A styled figure and its Axes, an array if more than one.
+
+  pyplot does not know the figure, so nobody has to close it.
+  """
   with styled():
-    return plt.subplots(rows, columns, figsize=(width * columns, height * rows))
+    figure = Figure(figsize=(width * columns, height * rows))
+    return figure, figure.subplots(rows, columns)
 
 
 def shade(position: float) -> tuple[float, ...]:
@@ -88,6 +92,11 @@ def shade(position: float) -> tuple[float, ...]:
   light, dark = 1 - 0.78 * (1 - colour), 0.4 * colour
   x = float(np.clip(position, 0, 1))
   return tuple((1 - x) * light + x * dark)
+
+
+def grey(position: float) -> tuple[float, float, float]:
+  """A grey from light (0) to black (1)."""
+  return (0.7 * (1 - position),) * 3
 
 
 def dashes(colour: Any) -> Any:
@@ -128,6 +137,32 @@ def interval_curve(
   """Means with markers and the band of a `stats.Interval`, each [len(x)]."""
   mean, low, high = interval
   marked_curve(ax, x, mean, low=low, high=high, **kwargs)
+
+
+def seed_curves(
+  ax: Axes,
+  x: npt.ArrayLike,
+  y: np.ndarray,
+  *,
+  colour: Any,
+  label: str | None = None,
+  **kwargs: Any,
+) -> None:
+  """The mean over seeds, and every seed as a thin line.
+
+  Args:
+    ax: where to draw.
+    x: [points], or [seeds, points].
+    y: [seeds, points].
+    colour: of all lines.
+    label: of the mean.
+    **kwargs: as in `curve`; markers are those of the mean alone.
+  """
+  x = np.broadcast_to(x, y.shape)
+  thin = {k: v for k, v in kwargs.items() if k == "linestyle"}
+  for place, seed in zip(x, y, strict=True):
+    curve(ax, place, seed, colour=colour, linewidth=0.4, alpha=0.6, **thin)
+  curve(ax, x.mean(0), y.mean(0), colour=colour, label=label, **kwargs)
 
 
 def every_tick(

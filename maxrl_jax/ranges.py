@@ -7,29 +7,35 @@ import math
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def at_least(least: float, of: str = "", **fields: Any) -> None:
   """Raises at the first field below `least`; `of` is a prefix of its name."""
   for name, value in fields.items():
-    if not is_traced(value) and not value >= least:
+    if not is_traced(value) and not on_host(value) >= least:
       raise ValueError(f"{of}{name} = {value}: must be at least {least}")
 
 
 def above_zero(of: str = "", **fields: Any) -> None:
   """Raises at the first field that is not above 0 and finite."""
   for name, value in fields.items():
-    if not is_traced(value) and not 0 < value < math.inf:
+    if not is_traced(value) and not 0 < on_host(value) < math.inf:
       raise ValueError(f"{of}{name} = {value}: must be above 0 and finite")
 
 
 def open_unit_interval(**fields: Any) -> None:
   """Raises at the first field that is not between 0 and 1."""
   for name, value in fields.items():
-    if not is_traced(value) and not 0 < value < 1:
+    if not is_traced(value) and not 0 < on_host(value) < 1:
       raise ValueError(f"{name} = {value}: must be between 0 and 1")
 
 
 def is_traced(value: Any) -> bool:
   """Whether a value is a JAX tracer."""
   return isinstance(value, jax.core.Tracer)
+
+
+def on_host(value: Any) -> Any:
+  """A value that is not traced, to compare: JAX would trace the comparison."""
+  return np.asarray(value) if isinstance(value, jax.Array) else value

@@ -80,6 +80,60 @@ def test_search_equals_numpys(size):
   np.testing.assert_array_equal(computed, expected)
 
 
+@pytest.mark.parametrize("size", [1, 2, 7, 1000, 2048])
+def test_comparing_and_bisecting_draw_the_same_classes(size):
+  """Probabilities are multiples of 2⁻¹², so that no sum is rounded."""
+  rng = np.random.default_rng(size)
+  counts = rng.multinomial(4096, rng.dirichlet(np.full(size, 0.3)))
+  boundaries = np.cumsum(counts) / 4096
+  u = rng.integers(0, 4096, 500) / 4096
+  expected = np.searchsorted(boundaries, u, side="right")
+  assert (counts[expected] > 0).all()
+  probs, x = np.float32(counts / 4096), np.float32(u)
+  for sums, search in (
+    (distributions._row_sums, distributions._count_passed),
+    (distributions._cumulative_sum, distributions._search),
+  ):
+    cdf = jax.jit(sums)(probs)
+    computed = jax.jit(search)(cdf, x * cdf[-1])
+    np.testing.assert_array_equal(computed, expected)
+
+
+def test_draws_from_boundaries_are_those_from_logits():
+  logits = jax.random.normal(jax.random.key(1), (1000,), jnp.bfloat16)
+  cdf = jax.jit(distributions.boundaries)(logits)
+  drawn = jax.jit(distributions.draw, static_argnums=2)(
+    jax.random.key(2), cdf, 4096
+  )
+  expected = categorical(jax.random.key(2), logits, 4096)
+  np.testing.assert_array_equal(drawn, expected)
+
+
+def test_comparing_never_draws_a_class_of_probability_0():
+  """With a uniform at each boundary, where sums that round would differ."""
+  probs = np.random.default_rng(0).exponential(size=999).astype(np.float32)
+  probs[::3] = 0
+  probs /= probs.sum()
+  total = np.float32(probs).sum()
+  u = np.cumsum(np.float32(probs)) / total
+  u = np.concatenate([np.nextafter(u, 0), u, np.nextafter(u, 2)])
+  cdf = jax.jit(distributions._row_sums)(probs)
+  drawn = jax.jit(distributions._count_passed)(cdf, np.float32(u) * cdf[-1])
+  assert (probs[np.asarray(drawn)[u < 1]] > 0).all()
+
+
+def test_both_ways_to_look_up_have_the_same_values_and_gradients():
+  table = jnp.linspace(-3.0, -1.0, 7)
+  index = jnp.array([2, 6, 0, 2])
+  weights = jnp.array([1.0, -2.0, 0.5, 4.0])
+  for look_up in (distributions._gathered, distributions._selected):
+    value, gradient = jax.value_and_grad(
+      lambda table, look_up=look_up: weights @ look_up(table, index)
+    )(table)
+    np.testing.assert_allclose(value, np.asarray(table)[index] @ weights)
+    np.testing.assert_allclose(gradient, [0.5, 0, 5, 0, 0, 0, -2])
+
+
 @pytest.mark.parametrize("size", [5, 1000, 32 * 1024 + 1, 100_000])
 def test_cumulative_sum_equals_numpys(size):
   x = np.random.default_rng(size).exponential(size=size).astype(np.float32)

@@ -103,3 +103,18 @@ def test_error_names_prompt_value_and_exceeded_ceiling(bad):
   message = rf"\[1, 1\] \(prompt 1\) = {bad}, above log_ceiling = 1.5"
   with pytest.raises(ValueError, match=message):
     likelihoods.from_log_likelihood(log_l, 1.5)
+
+
+def test_arrays_that_a_compiled_function_closes_over():
+  log_l, scale = jnp.array([-1.0, -2.0]), jnp.float32(0.5)
+  from_logs = jax.jit(lambda: likelihoods.from_log_likelihood(log_l, scale))
+  np.testing.assert_allclose(from_logs(), np.exp(log_l - 0.5), rtol=1e-6)
+  noise = jax.jit(
+    lambda: likelihoods.gaussian(
+      scale=scale, smallest_scale=0.25
+    ).log_likelihoods(log_l)
+  )
+  expected = likelihoods.gaussian(scale=0.5, smallest_scale=0.25)
+  np.testing.assert_allclose(
+    noise(), expected.log_likelihoods(log_l), rtol=1e-6
+  )

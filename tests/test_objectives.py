@@ -178,6 +178,22 @@ def test_traced_parameters_equal_static_ones(make, parameters):
       np.testing.assert_allclose(x, y, rtol=5e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ("make", "parameter"),
+  [
+    (objectives.maxrl, 3),
+    (objectives.pass_at_k, 3),
+    (objectives.power, 0.5),
+    (objectives.series, [1.0, 0.5]),
+  ],
+)
+def test_parameters_that_a_compiled_function_closes_over(make, parameter):
+  p, array = jnp.array([0.2, 0.5]), jnp.array(parameter)
+  actual = jax.jit(lambda p: make(array).value(p))(p)
+  expected = make(np.array(parameter)).value(p)
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
 @pytest.mark.parametrize("case", CASES)
 def test_dtypes_promote_strictly(case, dtype):

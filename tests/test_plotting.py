@@ -2,9 +2,9 @@
 
 import itertools
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 
 from experiments.figures import (
@@ -121,6 +121,12 @@ def test_orders_go_from_light_to_dark(vision):
   assert _contrast(shades[0]) >= 3
 
 
+def test_no_figure_stays_open():
+  """pyplot keeps its figures until they are closed, and warns of the 21st."""
+  plotting.axes(columns=2)
+  assert pyplot.get_fignums() == []
+
+
 def test_dash_patterns_are_unique_per_method():
   colours = set(plotting.COLOURS.values())
   styles = {plotting.dashes(colour) for colour in colours}
@@ -134,4 +140,3 @@ def test_dash_patterns_are_unique_per_method():
   solid, dashed, override = ax.lines
   assert not solid.is_dashed() and dashed.is_dashed()
   assert not override.is_dashed()
-  plt.close(ax.figure)

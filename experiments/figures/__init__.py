@@ -18,7 +18,7 @@ from maxrl_jax.runs import progress
 
 _SIZES = ("quick", "full")
 _PAPER = (*_SIZES, "paper")
-_MAZES = (*_SIZES, "long", "paper")
+_MAZES = (*_SIZES, "hard", "long", "paper")
 
 
 class Figure(NamedTuple):
@@ -50,23 +50,38 @@ FIGURES = {
   "factorized": Figure("factorized", {"quick": 2.3}),
   "family": Figure("family", {"quick": 2.1}),
   "budget": Figure("budget", {"quick": 2.0}),
+  "noisy_regression": Figure("noisy_regression", {}),
+  "sequential": Figure("sequential", {"quick": 1.3}),
+  "sequential_digits": Figure("sequential_digits", {}),
+  "sequential_budget": Figure("sequential_budget", {}),
+  "off_policy": Figure("off_policy", {}),
   "maze_answers": Figure("maze_pictures", {"quick": 2.3}, presets=_PAPER),
   "maze_gradients": Figure("maze_studies", {"quick": 0.6}, "gradients", _PAPER),
   "mazes": Figure("mazes", {"quick": 5.5, "long": 27}, presets=_MAZES),
   "maze_rollouts": Figure("maze_studies", {"quick": 16}, "rollouts", _PAPER),
   "maze_scarce": Figure("maze_studies", {"quick": 5}, "scarce", _PAPER),
   "maze_baselines": Figure("mazes", {"quick": 10.5}, "baselines", _MAZES),
+  "maze_when": Figure("maze_when", {}, presets=_MAZES),
+  "maze_sequential": Figure("maze_sequential", {}, presets=_MAZES),
   "maze_rates": Figure("maze_rates", {"quick": 35}, presets=(*_SIZES, "long")),
+  "off_policy_mazes": Figure("off_policy_mazes", {}),
+  "half_seen": Figure("half_seen", {}),
   "llm": Figure("llm", {"quick": 10}),
 }
 # Training transformers by RL takes longer than all other figures together:
 # mazes have a command of their own, and `all` has only what the warm-up shows.
+_HOURS = ("maze_rates", "maze_when", "maze_sequential")
 MAZES = [
-  name for name in FIGURES if name.startswith("maze") and name != "maze_rates"
+  name for name in FIGURES if name.startswith("maze") and name not in _HOURS
 ]
 _WARM_UP = ["maze_answers", "maze_gradients"]
+# By their own names only: another library, or many minutes.
+_ALONE = (
+  *("llm", "half_seen", "sequential_digits", "sequential_budget"),
+  *("off_policy", "off_policy_mazes", "noisy_regression"),
+)
 ALL = [
-  name for name in FIGURES if not name.startswith("maze") and name != "llm"
+  name for name in FIGURES if not name.startswith("maze") and name not in _ALONE
 ] + _WARM_UP
 
 
@@ -92,7 +107,7 @@ def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
       )
     try:
       value = _of_type(text, getattr(chosen, field))
-    except ValueError:
+    except (KeyError, ValueError):
       raise ValueError(
         f"--set={change}: must be like {field}={_text(getattr(chosen, field))}"
       ) from None
@@ -105,6 +120,8 @@ def _of_type(text: str, example: Any) -> Any:
   if isinstance(example, tuple):
     kind = type(example[0]) if example else float
     return tuple(kind(part) for part in text.split(",") if part)
+  if isinstance(example, bool):
+    return {"False": False, "True": True}[text]
   return type(example)(text)
 
 

@@ -1,7 +1,7 @@
 """Figure 5: classification as RL on real digits (paper, figures 2 and 9)."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -115,15 +115,24 @@ class Trained(NamedTuple):
 
 def _train(settings: Settings, runs) -> dict[Method, Trained]:
   tuning = Tuning(settings.rates, seeds=(1000,), steps=settings.tuning_steps)
-  trained, planned = {}, studies(settings, runs)
+  trained: dict[Method, Trained] = {}
+  planned = studies(settings, runs)
   for name, methods in METHODS.items():
-    # One run at a time: a plain matrix product is faster than a batched one.
-    tuned = choose.run(planned[name], tuning, runs, slice_size=1)
-    by_point = tuned.data.groupby("point")
-    rows = zip(methods, by_point, tuned.choices, tuned.scores, strict=True)
-    for method, (_, data), choice, scores in rows:
-      trained[method] = Trained(data, choice, scores)
+    trained |= train(planned[name], methods, tuning, runs)
   return trained
+
+
+def train(what: study.Study, methods, tuning: Tuning, runs) -> dict:
+  """`Trained` of each point of a study, by the point's method."""
+  # One run at a time: a plain matrix product is faster than a batched one, and
+  # no run waits for the one with the most waves.
+  tuned = choose.run(what, tuning, runs, slice_size=1)
+  by_point = tuned.data.groupby("point")
+  rows = zip(methods, by_point, tuned.choices, tuned.scores, strict=True)
+  return {
+    method: Trained(data, choice, scores)
+    for method, (_, data), choice, scores in rows
+  }
 
 
 def figure(settings: Settings, runs) -> Result:
@@ -140,7 +149,7 @@ def figure(settings: Settings, runs) -> Result:
     "Digit strings: classification as RL (paper, figures 2 and 9)",
     [Drawing("digits", _draw(trained), caption)],
     _claims(_finals(trained, "pass@1"), settings.share),
-    [_results_table(trained), _tuning_table(trained, settings)],
+    [_results_table(trained), tuning_table(trained, settings)],
   )
 
 
@@ -235,7 +244,8 @@ def _results_table(trained) -> Table:
   )
 
 
-def _tuning_table(trained, settings: Settings) -> Table:
+def tuning_table(trained: dict[Any, Trained], settings: Any) -> Table:
+  """Scores of every rate, by the label of each method."""
   rows = [
     [method.label, *map(_score, t.scores), choose.rate_text(t.choice)]
     for method, t in trained.items()

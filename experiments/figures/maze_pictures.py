@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from experiments.figures import maze_settings
+from experiments.figures import maze_runs, maze_settings
 from experiments.figures.maze_settings import Settings
 from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import plotting
@@ -16,7 +16,7 @@ _MAZES, _ANSWERS = 4, 64  # Mazes shown, and answers to each held-out maze.
 
 def figure(settings: Settings, runs) -> Result:
   """Held-out mazes with a right and a wrong answer of the warm-up to each."""
-  drawn = maze_settings.at_warm_up(settings, runs, answers, count=_ANSWERS)
+  drawn = maze_runs.at_warm_up(settings, runs, answers, count=_ANSWERS)
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
   for column, row in enumerate(_shown(drawn["right"], settings.warmup)):
     right = drawn["right"][row]

@@ -1,6 +1,6 @@
 """Mazes: how the learning rate of each method was chosen."""
 
-from experiments.figures import maze_settings
+from experiments.figures import maze_runs, maze_settings
 from experiments.figures import maze_summaries as summaries
 from experiments.figures.maze_settings import COLOURS, METHODS, Settings
 from experiments.reports.results import Claim, Drawing, Result, Table
@@ -14,15 +14,15 @@ PRESETS = maze_settings.PRESETS
 
 def studies(settings: Settings, runs) -> dict[str, Study]:
   """Every method at every rate, with the seeds that choose."""
-  what = maze_settings.study_of(settings, runs, list(METHODS), settings.steps)
+  what = maze_runs.study_of(settings, runs, list(METHODS), settings.steps)
   rates = Axis((RATE,), tuple((rate,) for rate in settings.rates))
-  seeds = maze_settings.tuning(settings).seeds
+  seeds = maze_runs.tuning(settings).seeds
   return {"rates": what._replace(axes=(*what.axes, rates), seeds=seeds)}
 
 
 def figure(settings: Settings, runs) -> Result:
   """Validation pass@1 of every method at every rate, and the chosen rates."""
-  rates, scores = maze_settings.chosen(settings, runs, list(METHODS))
+  rates, scores = maze_runs.chosen(settings, runs, list(METHODS))
   best = dict(zip(METHODS, rates, strict=True))
   drawing, ax = plotting.axes(width=5.0, height=3.6)
   for label, row in zip(METHODS, scores, strict=True):

@@ -1,37 +1,16 @@
-"""What the figures of mazes share: settings, methods, warm-up and studies.
+"""What the figures of mazes share: methods, settings and configs."""
 
-All runs of RL start from one supervised warm-up. On a CPU they are trained by
-worker processes, one run per core at a time.
-"""
-
-import pathlib
-from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from configs import maze, maze_paper
-from experiments.figures import set_steps
-from maxrl_jax import config as configs
 from maxrl_jax import plotting
-from maxrl_jax.config import RATE
 from maxrl_jax.config.build import choice
-from maxrl_jax.learning import training
-from maxrl_jax.runs import (
-  cache,
-  choose,
-  programs,
-  study,
-  train_to_folder,
-  workers,
-)
-from maxrl_jax.runs.measure import Measure
 
 KS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # Of pass@k, from KS[-1] rollouts.
 
-# Options of the estimator, by the label that figures give to a method.
+# Values of OPTIONS, by the label that figures give to a method.
 METHODS: dict[str, dict[str, Any]] = {
   "MaxRL": {"name": "maxrl"},
   "GRPO": {"name": "grpo"},
@@ -43,7 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
   "MaxRL T = 2": {"name": "maxrl", "order": 2},
   "MaxRL T = 8": {"name": "maxrl", "order": 8},
 }
-_OPTIONS = ("name", "entropy_bonus", "k", "alpha", "order")
+OPTIONS = ("name", "entropy_bonus", "k", "alpha", "order")
 COLOURS = {
   "MaxRL": plotting.COLOURS["maxrl"],
   "GRPO": plotting.COLOURS["grpo"],
@@ -63,6 +42,7 @@ class Settings(NamedTuple):
   config: str = "maze"  # File in configs/: maze or maze_paper.
   size: int = 9  # Of a maze, walls included.
   max_length: int = 18  # Tokens of an answer.
+  random_ends: bool = False  # Start and goal anywhere, or in the corners.
   layers: int = 2  # Of the transformer.
   width: int = 64  # Of the transformer.
   batch_size: int = 16  # Mazes per update of RL.
@@ -87,6 +67,14 @@ class Settings(NamedTuple):
   rollout_steps: int = 180
   scarce: int = 32  # Training mazes of maze_scarce.
   scarce_steps: int = 180
+  warmups: tuple[int, ...] = (100, 200, 400, 700)  # Of maze_when, as `warmup`.
+  when_steps: int = 180
+  when_seeds: int = 3
+  wave: int = 16  # Of maze_sequential; batches are as above.
+  caps: tuple[int, ...] = (128, 512)
+  fixed: tuple[int, ...] = (16, 32, 128)  # Compared with the waves.
+  sequential_steps: int = 180
+  sequential_seeds: int = 3
 
   @property
   def compared(self) -> tuple[str, ...]:
@@ -116,6 +104,21 @@ PRESETS = {
     rollout_steps=4000,
     scarce=256,
     scarce_steps=4000,
+  ),
+  # Most mazes are solved less than once in N rollouts after the warm-up.
+  "hard": Settings(
+    max_length=26,
+    random_ends=True,
+    warmup=200,
+    steps=600,
+    evaluations=10,
+    seeds=5,
+    rates=(1e-4, 2e-4, 5e-4),
+    tuning_seeds=1,
+    recorded=(),
+    warmups=(100, 150, 200, 400, 800),
+    when_steps=300,
+    sequential_steps=300,
   ),
   # Whether the outcomes of quick stay, at five times its steps.
   "long": Settings(steps=900, evaluations=15),
@@ -148,10 +151,9 @@ def config_of(settings: Settings, stage: str) -> ConfigDict:
   config = choice(files, "config", settings.config).get_config(stage)
   config.task.size = settings.size
   config.task.max_length = settings.max_length
+  config.task.random_ends = settings.random_ends
   config.task.eval_size = settings.mazes
-  config.policy.num_layers = settings.layers
-  config.policy.hidden_size = settings.width
-  config.policy.intermediate_size = 4 * settings.width
+  set_sizes(config, settings.layers, settings.width)
   config.eval_rollouts = KS[-1]
   config.batch_size = settings.warmup_batch_size
   if stage == "rl":
@@ -160,87 +162,11 @@ def config_of(settings: Settings, stage: str) -> ConfigDict:
   return config
 
 
-def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
-  """The checkpoint that all runs start from, trained unless it is there."""
-  config = config_of(settings, "warmup")
-  config.steps = settings.warmup
-  rise = config.optimizer.warmup  # Of the learning rate.
-  config.optimizer.warmup = min(rise, config.steps // 2)
-  config.checkpoint.every, config.eval_every = config.eval_every, config.steps
-  folder = runs / f"maze-warm-up-{programs.digest(config)}"
-  if not (folder / "summary.json").exists():
-    train_to_folder.train(config, folder)
-  return folder / "model"
-
-
-def at_warm_up(
-  settings: Settings, runs: pathlib.Path, measure: Callable, **options: Any
-) -> dict[str, np.ndarray]:
-  """(config, trainer, params, **options) → arrays, of the warm-up; cached."""
-  config = config_of(settings, "rl")
-  config.policy.checkpoint = str(warm_up(settings, runs))
-
-  def compute(_: pathlib.Path) -> dict[str, np.ndarray]:
-    trainer = training.make_train(config)
-    params = configs.initial_params(config, trainer.policy)
-    return measure(config, trainer, params, **options)
-
-  name = measure.__name__
-  key = programs.digest(config, measured=[name, options])
-  return cache.cached(runs, f"maze-{name}-{key}", compute)
-
-
-def study_of(
-  settings: Settings,
-  runs: pathlib.Path,
-  methods: Sequence[str],
-  steps: int,
-  rates: Sequence[float] | None = None,
-  fields: Mapping[str, Sequence] | None = None,
-) -> study.Study:
-  """RL from the warm-up; `methods` are the axis that changes fastest.
-
-  Args:
-    settings: of the figure.
-    runs: folder of cached runs.
-    methods: of METHODS.
-    steps: of RL.
-    rates: of each method; None leaves them to be chosen.
-    fields: axes of the grid before the methods.
-  """
-  config = config_of(settings, "rl")
-  config.policy.checkpoint = str(warm_up(settings, runs))
-  set_steps(config, steps, min(settings.evaluations, steps))
-  # All options for any methods: the same run is then the same program.
-  names = [f"estimator.{option}" for option in _OPTIONS]
-  rows = [[METHODS[m].get(option) for option in _OPTIONS] for m in methods]
-  if rates is not None:
-    names.append(RATE)
-    rows = [[*row, rate] for row, rate in zip(rows, rates, strict=True)]
-  measure = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
-  seeds = range(1, settings.seeds + 1)
-  grid: dict[Any, Sequence] = dict(fields or {}) | {tuple(names): rows}
-  return study.study(config, grid, seeds, measure)
-
-
-def tuning(settings: Settings) -> choose.Tuning:
-  """By validation pass@1 after whole runs.
-
-  A rate too high for the end of a run can be the best at its beginning.
-  """
-  seeds = tuple(range(1001, 1001 + settings.tuning_seeds))
-  return choose.Tuning(settings.rates, seeds)
-
-
-def chosen(
-  settings: Settings, runs: pathlib.Path, methods: Sequence[str]
-) -> tuple[list[float], np.ndarray]:
-  """The best rate of each method, and scores [methods, rates]."""
-  what = study_of(settings, runs, methods, settings.steps)
-  choices, scores = choose.choose(
-    what, tuning(settings), runs, workers=_workers()
-  )
-  return [choice.rate for choice in choices], scores
+def set_sizes(config: ConfigDict, layers: int, width: int) -> None:
+  """Sets the sizes of a config's transformer."""
+  config.policy.num_layers = layers
+  config.policy.hidden_size = width
+  config.policy.intermediate_size = 4 * width
 
 
 def recorded(settings: Settings) -> dict[str, float]:
@@ -251,37 +177,3 @@ def recorded(settings: Settings) -> dict[str, float]:
       f" {', '.join(METHODS)}"
     )
   return dict(zip(METHODS, settings.recorded, strict=False))
-
-
-def at_best_rates(
-  settings: Settings,
-  runs: pathlib.Path,
-  methods: Sequence[str],
-  steps: int,
-  fields: Mapping[str, Sequence] | None = None,
-) -> study.Study:
-  """`study_of`, at recorded rates; if there are none, chooses them first."""
-  known = recorded(settings)
-  rates = (
-    [known[method] for method in methods]
-    if known
-    else chosen(settings, runs, methods)[0]
-  )
-  return study_of(settings, runs, methods, steps, rates, fields)
-
-
-def train(what: study.Study, runs: pathlib.Path) -> list[dict[str, np.ndarray]]:
-  """Metrics of each point, [seeds, …], with the `eval_step` that they share."""
-  data = study.run(what, runs, workers=_workers())
-  shared = {"eval_step": data["eval_step"].values}
-
-  def of_point(point: int) -> dict[str, np.ndarray]:
-    rows = data["point"].values == point
-    return {str(name): x.values[rows] for name, x in data.items()} | shared
-
-  return [of_point(point) for point in range(len(what.points))]
-
-
-def _workers() -> int:
-  """Worker processes: one per core of a CPU."""
-  return len(workers.cores()) if jax.default_backend() == "cpu" else 1

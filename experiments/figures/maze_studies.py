@@ -3,10 +3,9 @@
 import itertools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from experiments.figures import maze_settings
+from experiments.figures import maze_runs, maze_settings
 from experiments.figures import maze_summaries as summaries
 from experiments.figures.maze_settings import COLOURS, KS, METHODS, Settings
 from experiments.reports.results import (
@@ -32,7 +31,7 @@ def rollouts_studies(settings: Settings, runs) -> dict[str, Study]:
   """The methods with every number of rollouts, at the same learning rates."""
   fields = {"rollouts": settings.rollout_numbers}
   return {
-    "rollouts": maze_settings.at_best_rates(
+    "rollouts": maze_runs.at_best_rates(
       settings, runs, settings.compared, settings.rollout_steps, fields
     )
   }
@@ -41,7 +40,7 @@ def rollouts_studies(settings: Settings, runs) -> dict[str, Study]:
 def rollouts(settings: Settings, runs) -> Result:
   """−log pass@k after training against the rollouts per maze."""
   what = rollouts_studies(settings, runs)["rollouts"]
-  trained = iter(maze_settings.train(what, runs))
+  trained = iter(maze_runs.train(what, runs))
   points = {
     num: {label: next(trained) for label in settings.compared}
     for num in settings.rollout_numbers
@@ -112,7 +111,7 @@ def scarce_studies(settings: Settings, runs) -> dict[str, Study]:
   """The methods on a small fixed training set."""
   fields = {"task.train_size": (settings.scarce,)}
   return {
-    "scarce": maze_settings.at_best_rates(
+    "scarce": maze_runs.at_best_rates(
       settings, runs, settings.compared, settings.scarce_steps, fields
     )
   }
@@ -121,7 +120,7 @@ def scarce_studies(settings: Settings, runs) -> dict[str, Study]:
 def scarce(settings: Settings, runs) -> Result:
   """pass@k of held-out mazes over epochs on a small fixed training set."""
   what = scarce_studies(settings, runs)["scarce"]
-  trained = maze_settings.train(what, runs)
+  trained = maze_runs.train(what, runs)
   by_method = dict(zip(settings.compared, trained, strict=True))
   epochs = settings.batch_size / settings.scarce
   caption = (
@@ -178,7 +177,7 @@ def _scarce_claims(runs) -> list[Claim]:
 
 def gradients(settings: Settings, runs) -> Result:
   """Norm of a single maze's gradient against its pass rate, at the warm-up."""
-  measured = maze_settings.at_warm_up(
+  measured = maze_runs.at_warm_up(
     settings, runs, gradient_norms, methods=settings.compared, groups=_GROUPS
   )
   drawing, ax = plotting.axes(width=5.0, height=3.4)
@@ -234,12 +233,7 @@ def gradient_norms(
 
     keys = jax.random.split(jax.random.key(2), groups)
     measured[label] = np.mean([norms(params, key) for key in keys], 0)
-  correct = jax.jit(
-    lambda params: evaluation.success_counts(
-      trainer.policy, params, prompts, trainer.task, jax.random.key(3), KS[-1]
-    )
-  )(params)
-  return measured | {"pass_rate": np.asarray(correct / jnp.float32(KS[-1]))}
+  return measured | {"pass_rate": maze_runs.pass_rates(trainer, params)}
 
 
 def _gradient_claims(measured) -> list[Claim]:

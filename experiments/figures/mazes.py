@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from experiments.figures import maze_settings
+from experiments.figures import maze_runs, maze_settings
 from experiments.figures import maze_summaries as summaries
 from experiments.figures.maze_settings import COLOURS, KS, METHODS, Settings
 from experiments.reports.results import (
@@ -24,7 +24,7 @@ _SHOWN = (1, 32, 128, 256)  # k of pass@k over steps.
 def studies(settings: Settings, runs) -> dict[str, Study]:
   """MaxRL and the methods that it is compared with."""
   return {
-    "methods": maze_settings.at_best_rates(
+    "methods": maze_runs.at_best_rates(
       settings, runs, settings.compared, settings.steps
     )
   }
@@ -33,7 +33,7 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
 def figure(settings: Settings, runs) -> Result:
   """MaxRL, GRPO and RLOO: pass@k over steps, coverage, prompts solved."""
   what = studies(settings, runs)["methods"]
-  trained = maze_settings.train(what, runs)
+  trained = maze_runs.train(what, runs)
   by_method = dict(zip(settings.compared, trained, strict=True))
   drawings = [
     Drawing(
@@ -71,7 +71,7 @@ def figure(settings: Settings, runs) -> Result:
 def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
   """All methods."""
   return {
-    "methods": maze_settings.at_best_rates(
+    "methods": maze_runs.at_best_rates(
       settings, runs, list(METHODS), settings.steps
     )
   }
@@ -80,7 +80,7 @@ def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
 def baselines(settings: Settings, runs) -> Result:
   """Table 3: GRPO with entropy, pass@16, power, TailRL and lower orders."""
   what = baselines_studies(settings, runs)["methods"]
-  trained = maze_settings.train(what, runs)
+  trained = maze_runs.train(what, runs)
   by_method = dict(zip(METHODS, trained, strict=True))
   return Result(
     "Mazes: other baselines (paper, table 3 and figure 18)",

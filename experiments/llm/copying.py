@@ -17,6 +17,7 @@ from tunix.models.qwen3 import model as qwen3
 from tunix.rl.grpo.grpo_learner import GRPOLearner
 
 from experiments.llm import cluster
+from maxrl_jax.integrations.resend import Resend
 
 LENGTH = 3
 _VOCABULARY = 16  # 0 pads, 1 begins, 2 … 5 are lengths, 6 … 15 are digits.
@@ -47,6 +48,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.algorithm = "maxrl"  # Or Tunix's grpo, rloo.
   config.order = config_dict.placeholder(int)
+  config.waves = 1  # Unsolved prompts are sent again until this many.
   config.steps = 300
   config.prompts = 16
   config.rollouts = 16
@@ -55,18 +57,26 @@ def get_config() -> config_dict.ConfigDict:
   return config
 
 
-def batches(config) -> Iterator[dict[str, np.ndarray]]:
-  """New prompts and their answers, one batch per step."""
+def problems(config) -> Resend:
+  """Prompts and their answers."""
+  return Resend(_problems(config), key=lambda each: each[0], waves=config.waves)
+
+
+def _problems(config) -> Iterator[tuple[str, str]]:
   rng = np.random.default_rng(config.seed)
-  letters = Tokenizer().decode
-  for _ in range(config.steps):
+  while True:
     lengths = rng.integers(1, LENGTH + 1, config.prompts)
     shape = config.prompts, LENGTH
     digits = rng.integers(_FIRST_DIGIT, _VOCABULARY, shape)
-    prompts = [
-      letters([1 + k, *row]) for k, row in zip(lengths, digits, strict=True)
-    ]
-    answers = [p[1 : 1 + k] for p, k in zip(prompts, lengths, strict=True)]
+    for k, row in zip(lengths, digits, strict=True):
+      prompt = Tokenizer().decode([1 + k, *row])
+      yield prompt, prompt[1 : 1 + k]
+
+
+def batches(config, source: Resend) -> Iterator[dict[str, np.ndarray]]:
+  """One batch per step."""
+  for _ in range(config.steps):
+    prompts, answers = zip(*source.take(config.prompts), strict=True)
     yield {"prompts": np.array(prompts), "answer": np.array(answers)}
 
 
@@ -78,19 +88,23 @@ def verify(prompts, completions, answer, **_) -> list[float]:
 
 
 def train(config) -> dict[str, np.ndarray]:
-  """Pass rates of all prompts [steps], and by length [steps, k].
+  """Pass rates of new prompts [steps], and by length [steps, k].
 
-  NaN if a batch has no prompt of a length.
+  NaN if a batch has none, or none of a length.
   """
-  rates, by_length = [], []
+  rates, by_length, again = [], [], set()
+  source = problems(config)
 
   def reward(prompts, completions, answer, **_):
-    verified = verify(prompts, completions, answer)
-    rates.append(np.mean(verified))
+    verified = np.array(verify(prompts, completions, answer))
+    new = np.array([prompt not in again for prompt in prompts])
     lengths = np.char.str_len(np.asarray(answer))
-    groups = [np.array(verified)[lengths == k] for k in range(1, LENGTH + 1)]
-    by_length.append([x.mean() if x.size else np.nan for x in groups])
-    return verified
+    groups = [new & (lengths == k) for k in range(1, LENGTH + 1)]
+    rates.append(_mean(verified[new]))
+    by_length.append([_mean(verified[group]) for group in groups])
+    source.observe(prompts, verified)
+    again.update(prompts)
+    return verified.tolist()
 
   rollout = rollout_config()
   actor = cluster.cluster(
@@ -109,8 +123,13 @@ def train(config) -> dict[str, np.ndarray]:
     ),
     reward_fns=reward,
   )
-  learner.train(cluster.with_keys(batches(config), rollout, config.seed))
+  steps = batches(config, source)
+  learner.train(cluster.with_keys(steps, rollout, config.seed))
   return {"pass_rate": np.array(rates), "by_length": np.array(by_length)}
+
+
+def _mean(values: np.ndarray) -> float:
+  return values.mean() if values.size else np.nan
 
 
 def rollout_config() -> cluster.Rollout:

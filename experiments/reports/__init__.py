@@ -1,1 +1,1 @@
-"""What was found, as pages for people: claims, figures, tables."""
+"""Results as pages: claims, figures, tables."""

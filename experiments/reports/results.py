@@ -8,7 +8,6 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -139,7 +138,6 @@ def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
     drawing.figure.savefig(image)
     # Without the date, the same numbers make the same file.
     drawing.figure.savefig(image.with_suffix(".svg"), metadata={"Date": None})
-    plt.close(drawing.figure)
 
 
 def load(name: str, workdir: pathlib.Path) -> Result | None:

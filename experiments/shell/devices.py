@@ -84,8 +84,8 @@ def _make_cache(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise ValueError(
-      f"--compilation_cache={folder}: cannot be made ({error.strerror}); choose"
-      " another folder"
+      f"--compilation_cache={folder}: cannot be created ({error.strerror});"
+      " choose another folder"
     ) from None
 
 

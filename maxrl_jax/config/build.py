@@ -86,15 +86,18 @@ def initial_params(config: ConfigDict, policy: nn.Module) -> Any:
 def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
   """Gradient → step direction; the update multiplies by the learning rate."""
   block = config.optimizer
+  b2 = 0.999 if block.b2 is None else block.b2
   rules: dict[str, Callable[[], list]] = {
     "sgd": lambda: [optax.trace(block.momentum)] if block.momentum else [],
-    "adam": lambda: [optax.scale_by_adam()],
+    "adam": lambda: [optax.scale_by_adam(b2=b2)],
     "adamw": lambda: [
-      optax.scale_by_adam(),
+      optax.scale_by_adam(b2=b2),
       optax.add_decayed_weights(block.weight_decay),
     ],
   }
-  decay = max(config.steps - block.warmup, 1)
+  updates = config.off_policy.updates or 1
+  warmup = block.warmup * updates
+  decay = max(config.steps * updates - warmup, 1)
   schedules = {
     "cosine": lambda: optax.cosine_decay_schedule(1.0, decay),
     "constant": lambda: optax.constant_schedule(1.0),
@@ -103,8 +106,8 @@ def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
   schedule = choice(schedules, "optimizer.schedule", block.schedule)()
   if block.warmup:
     # From 1/warmup, so that no step is wasted on a rate of zero.
-    rise = optax.linear_schedule(1 / block.warmup, 1.0, block.warmup - 1)
-    schedule = optax.join_schedules([rise, schedule], [block.warmup])
+    rise = optax.linear_schedule(1 / warmup, 1.0, warmup - 1)
+    schedule = optax.join_schedules([rise, schedule], [warmup])
   clip = []
   if block.clip_norm is not None:
     clip = [optax.clip_by_global_norm(block.clip_norm)]

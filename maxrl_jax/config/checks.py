@@ -16,6 +16,7 @@ def check(config: ConfigDict) -> None:
     *_multiples(config),
     *_checkpoint(config.checkpoint, config.log_every),
     *_optimizer(config.optimizer, config.steps),
+    *_off_policy(config.off_policy),
   ]
   if problems:
     raise ValueError("; ".join(problems))
@@ -67,6 +68,7 @@ def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
     if block[name] is None:
       yield f"optimizer.{name} = None: must be a number"
       return
+  adam = block.name in ("adam", "adamw")
   decays, spike = block.name == "adamw", block.spike_factor
   for name, holds, allowed in (
     (
@@ -81,6 +83,11 @@ def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
       decays or not block.weight_decay,
       "0 unless optimizer.name is 'adamw'",
     ),
+    (
+      "b2",
+      block.b2 is None or (adam and 0 < block.b2 < 1),
+      "in (0, 1), of 'adam' and 'adamw' only",
+    ),
     ("clip_norm", block.clip_norm is None or block.clip_norm > 0, "above 0"),
     ("spike_factor", spike is None or spike > 1, "above 1"),
     (
@@ -91,3 +98,10 @@ def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
   ):
     if not holds:
       yield f"optimizer.{name} = {block[name]}: must be {allowed}"
+
+
+def _off_policy(block: ConfigDict) -> Iterator[str]:
+  for name, least in (("updates", 1), ("staleness", 0), ("kl", 0)):
+    value = block[name]
+    if value is not None and not least <= value < float("inf"):
+      yield f"off_policy.{name} = {value}: must be at least {least} and finite"

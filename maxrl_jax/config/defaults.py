@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from maxrl_jax import options
+from maxrl_jax import off_policy, options
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS, Estimator
 from maxrl_jax.likelihoods import LIKELIHOODS
 from maxrl_jax.objectives import OBJECTIVES
@@ -41,7 +41,7 @@ def default(
 
   config.seed = 0  # Seed of the first run; the others count up from it.
   config.runs = 1  # Seeds trained at once, vmapped into one program.
-  config.steps = 3000  # Updates.
+  config.steps = 3000  # Batches: updates, unless off_policy.updates is set.
   config.batch_size = 128  # B, prompts per update.
   config.rollouts = 128  # N, rollouts per prompt.
   config.log_every = 100  # Steps of a compiled chunk; divides steps.
@@ -62,10 +62,11 @@ def default(
   config.mesh.rollouts = placeholder(int)  # Of one group; None: 1.
   config.mesh.model = placeholder(int)  # transformer: its heads; None: 1.
 
-  # The objective. A name in `estimators.ESTIMATORS`; or, from the exact pass
-  # rate: cross_entropy (exact ML), exact_rl, exact_maxrl, exact_grpo,
-  # exact_pass_at_k, exact_power; for regression also mse; for tasks with
-  # demonstrations supervised.
+  # The objective. A name in `estimators.ESTIMATORS`; sequential, which draws
+  # waves of N rollouts until a prompt is solved; or, from the exact pass rate:
+  # cross_entropy (exact ML), exact_rl, exact_maxrl, exact_grpo, exact_power,
+  # exact_pass_at_k; for regression also mse; for tasks with demonstrations
+  # supervised.
   name = register(ESTIMATORS, estimator, Estimator)
   objectives = [e.function for e in ESTIMATORS.values()] + [
     *OBJECTIVES.values()
@@ -74,8 +75,19 @@ def default(
   config.estimator.signal = placeholder(
     str
   )  # "likelihood" (default) or "reward".
+  config.estimator.cap = placeholder(int)  # sequential: T, most per prompt.
   config.estimator.entropy_bonus = placeholder(float)  # β per nat, sequences.
   config.estimator.factorized = placeholder(bool)  # A group per target dim.
+
+  # Updates on rollouts of other parameters, with a loss of `off_policy.LOSSES`
+  # or "reweighted"; without effect while U = 1 and S = 0.
+  config.off_policy = union(
+    off_policy.LOSSES.values(), None, off_policy.NON_OPTIONS
+  )
+  config.off_policy.updates = placeholder(int)  # U on each batch; None: 1.
+  # S: rollouts are of the parameters before the last S batches; None: 0.
+  config.off_policy.staleness = placeholder(int)
+  config.off_policy.kl = placeholder(float)  # β per nat, to the behaviour.
 
   name = register(TASKS, task)
   config.task = own_block(TASKS[name], name)  # Only the options of this task.
@@ -93,6 +105,7 @@ def default(
   config.optimizer.name = "sgd"  # sgd, adam, adamw.
   config.optimizer.learning_rate = 0.1  # Peak.
   config.optimizer.momentum = 0.9  # sgd.
+  config.optimizer.b2 = placeholder(float)  # adam, adamw; None: 0.999.
   config.optimizer.weight_decay = 0.0  # adamw.
   config.optimizer.clip_norm = placeholder(float)  # Of the global gradient.
   # Skip updates whose gradient norm exceeds its running mean by this factor.

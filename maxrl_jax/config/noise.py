@@ -1,5 +1,6 @@
 """The noise model of a regression config, and policies that must suit it."""
 
+import warnings
 from typing import Any
 
 import flax.linen as nn
@@ -8,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maxrl_jax.config.lookup import call, choice, options_of
-from maxrl_jax.likelihoods import LIKELIHOODS
+from maxrl_jax.likelihoods import LIKELIHOODS, Likelihood
 from maxrl_jax.policies import Regression
 from maxrl_jax.tasks import RegressionTask, regression
 
@@ -67,7 +68,11 @@ def decoder_options(config: ConfigDict, task: RegressionTask) -> dict:
 
 
 def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
-  """Raises ValueError at a target that no value of the policy can explain."""
+  """Raises ValueError at a target that no value of the policy can explain.
+
+  Warns if targets are values of the policy, and the noise is below their
+  spacing: likelihoods are then those of an exact match.
+  """
   assert isinstance(policy, Regression)
   values, likelihood = policy.values(), task.likelihood
   name = type(policy).__name__.lower()
@@ -84,6 +89,8 @@ def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
     sigma = np.asarray(task.noise_scale(prompts.targets, None)).ravel()
     at = np.clip(np.searchsorted(values, y), 1, len(values) - 1)
     nearest = np.minimum(np.abs(y - values[at - 1]), np.abs(y - values[at]))
+    if split == "validation" and not nearest.any():
+      _warn_of_exact_match(values, likelihood, float(sigma.min()))
     log_l = np.asarray(likelihood.log_shape(jnp.asarray(nearest / sigma)))
     if log_l.min() < -12.5:  # Five σ of a Gaussian.
       row = int(np.argmin(log_l))
@@ -94,3 +101,16 @@ def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
         f" 0 at likelihood scale {sigma[row]:g}; widen the range, or take more"
         " values"
       )
+
+
+def _warn_of_exact_match(
+  values: np.ndarray, likelihood: Likelihood, sigma: float
+) -> None:
+  spacing = float(np.diff(values).min())
+  near = float(likelihood.log_shape(jnp.float32(1e-30)))
+  if sigma < spacing and near > -np.inf:  # Not 'exact_match' itself.
+    warnings.warn(
+      f"likelihood.scale = {sigma:g}: below {spacing:.3g}, the spacing of the"
+      " policy's values, which makes the likelihood an exact match",
+      stacklevel=2,
+    )

@@ -9,6 +9,7 @@ a few arrays and adds the communication: gradients are summed over `data` and
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -134,14 +135,19 @@ class Layout:
 ONE_DEVICE = Layout(None)
 
 
-def layout(config: ConfigDict, policy: nn.Module) -> Layout:
-  """The layout of `config.mesh` on the devices that there are.
+def layout(
+  config: ConfigDict,
+  policy: nn.Module,
+  devices: Sequence[jax.Device] | None = None,
+) -> Layout:
+  """The layout of `config.mesh` on these devices, or on all that there are.
 
   Raises:
     ValueError: naming the field, when it does not fit devices or sizes.
   """
-  sizes = _sizes(config, policy, jax.device_count())
-  devices = jax.devices()[: math.prod(sizes)]
+  devices = jax.devices() if devices is None else devices
+  sizes = _sizes(config, policy, len(devices))
+  devices = devices[: math.prod(sizes)]
   busy = len({device.process_index for device in devices})
   if busy < jax.process_count():
     raise ValueError(

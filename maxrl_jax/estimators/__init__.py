@@ -10,7 +10,8 @@ estimate is always
 Each docstring first states the gradient that ĝ estimates, and any bias. K is
 the number of successes when l is binary. All take `mask` [N] for ragged groups:
 a masked rollout gets advantage 0, and the mean over j runs over the others. All
-take one prompt: vmap them.
+take one prompt: vmap them. `sequential`, for rollouts drawn until a success,
+also takes the wave of each rollout, and has no entry in `ESTIMATORS`.
 
 Likelihoods that are NaN or outside [0, 1] raise a ValueError in eager calls.
 Under `jit` nothing can be raised: they give numbers that mean nothing, and a
@@ -33,10 +34,10 @@ from maxrl_jax.estimators.ratios import (
   log_vimco,
   maxrl_paper,
   self_normalized,
-  tail_rl,
   vimco,
 )
 from maxrl_jax.estimators.score import dr_grpo, grpo, reinforce, rloo
+from maxrl_jax.estimators.sequential import SEQUENTIAL_BASELINES, sequential
 from maxrl_jax.estimators.series import (
   BASELINES,
   maxrl,
@@ -44,11 +45,20 @@ from maxrl_jax.estimators.series import (
   power,
   series,
 )
+from maxrl_jax.estimators.sums import combine, given_success
+from maxrl_jax.estimators.tails import tail, tail_rl
 
 Array = jax.Array
 
 # Parameters of estimators that are arguments, not options.
-NON_OPTIONS = ("likelihoods", "mask", "method", "bounded", "check")
+NON_OPTIONS = (
+  "likelihoods",
+  "rewards",
+  "mask",
+  "method",
+  "bounded",
+  "check",
+)
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,8 @@ class Estimator:
     pathwise: likelihoods [N], options → ω [N] of the pathwise term
       mean_j ω_j ∇l_j, where l depends on the parameters.
     log_pathwise: log l [N] → ω [N] of mean_j ω_j ∇log l_j.
-    any_reward: whether it takes any finite reward, with `bounded=False`.
+    any_reward: whether it takes any finite reward, with `bounded=False` if it
+      has that parameter.
     series: order, k, alpha → the objective whose series it estimates, for
       sweeps that mix such objectives in one program.
   """
@@ -122,7 +133,8 @@ ESTIMATORS: dict[str, Estimator] = {
     series=lambda order, k, alpha: objectives.power(alpha),
   ),
   "series": Estimator(series, pathwise=symmetric.series_weights),
-  "tail_rl": Estimator(tail_rl, estimands.tail_rl),
+  "tail": Estimator(tail, estimands.tail, any_reward=True),
+  "tail_rl": Estimator(tail_rl, estimands.tail_rl, any_reward=True),
   "self_normalized": Estimator(
     self_normalized,
     estimands.self_normalized,
@@ -136,10 +148,13 @@ __all__ = [
   "BASELINES",
   "ESTIMATORS",
   "NON_OPTIONS",
+  "SEQUENTIAL_BASELINES",
   "Estimand",
   "Estimator",
   "Setting",
+  "combine",
   "dr_grpo",
+  "given_success",
   "grpo",
   "log_self_normalized",
   "log_vimco",
@@ -150,7 +165,9 @@ __all__ = [
   "reinforce",
   "rloo",
   "self_normalized",
+  "sequential",
   "series",
+  "tail",
   "tail_rl",
   "vimco",
 ]

@@ -86,11 +86,16 @@ def power(setting: Setting) -> Estimand:
   return Estimand(f"power {alpha:g} T={order}", series)
 
 
-def tail_rl(setting: Setting) -> Estimand:
-  """∇ ∫ J_{N−1}(P(l ≥ τ)) dτ."""
-  order = setting.rollouts - 1
+def tail(setting: Setting) -> Estimand:
+  """∇ ∫ J_T(P(l ≥ τ)) dτ, as with `order`."""
+  order = setting.order
   return Estimand(
     f"∫ MaxRL T={order} of P(l ≥ τ) dτ",
     objectives.maxrl(order),
     over_thresholds=True,
   )
+
+
+def tail_rl(setting: Setting) -> Estimand:
+  """∇ ∫ J_{N−1}(P(l ≥ τ)) dτ."""
+  return tail(setting._replace(order=setting.rollouts - 1))

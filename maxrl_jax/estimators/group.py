@@ -23,7 +23,8 @@ def prepare(
   if size < smallest:
     raise ValueError(
       f"N = {size} rollouts: this estimator or its baseline compares"
-      f" rollouts and needs N ≥ {smallest}"
+      f" rollouts and needs N ≥ {smallest}; 'maxrl' with baseline='none' takes"
+      " a single one"
     )
   symmetric.check_mask(mask, size)
   # A NumPy mask is a constant under tracing.

@@ -1,4 +1,4 @@
-"""Estimators based on ratios or ranks of likelihoods."""
+"""Estimators based on ratios of likelihoods."""
 
 import functools
 
@@ -51,37 +51,6 @@ def self_normalized(
   ratio = relative / jnp.where(some, mean(relative, mask), 1)
   advantages = jnp.where(mask & some, ratio - 1, 0)
   return checked(advantages, likelihoods, mask, check)
-
-
-def tail_rl(
-  likelihoods: ArrayLike, *, mask: ArrayLike | None = None, check: bool = False
-) -> Array:
-  """TailRL: Algorithm 1 integrated over thresholds (arXiv 2609.02987).
-
-      A_(k) = N Σ_{j≤k} (r_(j) − r_(j−1))/(N−j+1) − mean,  r_(0) = 0
-
-  for rewards in ascending order: the integral over thresholds τ of Algorithm 1
-  with binary reward 1[r ≥ τ]. Unbiased for ∇ ∫₀¹ J_{N−1}(P(r ≥ τ)) dτ; biased
-  for log E[l] unless l is binary, where it is `maxrl` of order N−1. All equal
-  (K = 0, K = N): 0. N = 1: ValueError.
-
-  Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
-  """
-  l, mask = prepare(likelihoods, mask, smallest=2)
-  return checked(_tail_rl(l, mask), likelihoods, mask, check)
-
-
-@_compiled
-def _tail_rl(l: Array, mask: Array) -> Array:
-  l = jnp.where(mask, l, 0)
-  rank = jnp.argsort(jnp.argsort(l))
-  ordered = jnp.sort(l)
-  increments = jnp.diff(ordered, prepend=jnp.zeros(1, l.dtype))
-  # Masked rollouts are zeros, which sort first and have no increment.
-  at_least = jnp.arange(l.shape[0], 0, -1, dtype=l.dtype)
-  advantages = count(mask, l) * jnp.cumsum(increments / at_least)[rank]
-  return jnp.where(mask, advantages - mean(advantages, mask), 0)
 
 
 def log_self_normalized(
@@ -185,11 +154,12 @@ def _log_prepare(
   log_l = log_l.astype(compute_dtype(log_l))
   # The same checks of size and mask as for likelihoods.
   _, mask = prepare(jnp.zeros(log_l.shape), mask, smallest=smallest)
-  if not any(isinstance(x, jax.core.Tracer) for x in (log_l, mask)):
-    bad = np.flatnonzero(~(np.asarray(log_l) <= 0) & np.asarray(mask))
+  if not any(isinstance(x, jax.core.Tracer) for x in (log_likelihoods, mask)):
+    values = np.asarray(log_likelihoods, np.float64)
+    bad = np.flatnonzero(~(values <= 0) & np.asarray(mask))
     if bad.size:
       raise ValueError(
-        f"log_likelihoods[{bad[0]}] = {log_l[bad[0]]}: must be at most 0;"
+        f"log_likelihoods[{bad[0]}] = {values[bad[0]]}: must be at most 0;"
         " subtract the largest value a log-likelihood can take"
       )
   return jnp.where(mask, log_l, -jnp.inf), mask

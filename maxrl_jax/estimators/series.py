@@ -1,6 +1,7 @@
 """MaxRL and the other series objectives, with a choice of baselines."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,10 @@ def maxrl(
   eq. 7, generalized from binary rewards), for every order 1 ≤ T ≤ N and every
   baseline below, if rollouts are independent given the prompt. Order 1 is RLOO;
   order N−1 with binary l is the paper's Algorithm 1.
+
+  There is no form for log-likelihoods: where l underflows, J_T is linear in p
+  and its gradient underflows too, so that 0 is right. Only maximum likelihood
+  does not depend on the scale of l (`log_self_normalized`).
 
   K = 0 (all l = 0) and K = N (all l = 1): 0 with the centred baseline, 0 and 1
   with 'none'. N = 1: ValueError with 'centred' and 'loo_mean', which compare
@@ -77,6 +82,7 @@ def pass_at_k(
     ValueError: k outside 1..N.
   """
   size = symmetric.group_size(likelihoods)
+  _require_static(k=k)
   symmetric.check_order(k, size, name="k")
   objective = objectives.pass_at_k(k)
   assert objective.coefficients is not None
@@ -113,8 +119,9 @@ def power(
     ValueError: alpha outside [0, 1], order outside 1..N.
   """
   size = symmetric.group_size(likelihoods)
+  _require_static(order=order)
   symmetric.check_order(order, size)
-  terms = max(size - 1, 1) if order is None else order
+  terms = max(size - 1, 1) if order is None else int(order)
   objective = objectives.power(alpha)
   assert objective.coefficients is not None
   coefficients = objective.coefficients(terms)
@@ -128,6 +135,15 @@ def power(
     mask=mask,
     check=check,
   )
+
+
+def _require_static(**options: Any) -> None:
+  for name, value in options.items():
+    if isinstance(value, jax.core.Tracer):
+      raise ValueError(
+        f"{name}: traced, must be a number, since it is how many terms there"
+        " are; `series` takes traced coefficients"
+      )
 
 
 # Baselines of the series estimators: (l, leave-one-out means, mask) → b [N].

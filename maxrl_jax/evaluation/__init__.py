@@ -16,6 +16,7 @@ from maxrl_jax.evaluation import sampled as _sampled
 from maxrl_jax.evaluation import streamed as _streamed
 from maxrl_jax.evaluation.coverage import (
   PassRates,
+  best_at_k,
   coverage,
   graded_pass_at_k,
   gradient_norms,
@@ -36,6 +37,7 @@ from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Streamed
 __all__ = [
   "Moments",
   "PassRates",
+  "best_at_k",
   "coverage",
   "enumerated_moments",
   "exact_gradient",
@@ -61,7 +63,7 @@ def make_evaluate(
   that the host reads are read once for each evaluation.
 
   Args:
-    train: made the states.
+    train: the trainer of these states.
     ks: k of pass@k; sampled metrics leave out those above `rollouts`.
     rollouts: per prompt, for sampled metrics; the others do not sample.
 

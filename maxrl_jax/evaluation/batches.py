@@ -61,4 +61,11 @@ def map_components(
   def evaluate(batch: Prompts, _: Any) -> Any:
     return jax.vmap(one)(policy.apply(params, batch.inputs), batch.targets)
 
-  return in_batches(evaluate, prompts)
+  return in_batches(evaluate, prompts, _batch_size(prompts.inputs))
+
+
+def _batch_size(inputs: Any) -> int:
+  """Fewer prompts of many tokens: attention takes memory by their square."""
+  if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2:
+    return min(BATCH_SIZE, max(1, 2**22 // inputs.shape[1] ** 2))
+  return BATCH_SIZE

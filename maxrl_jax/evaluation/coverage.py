@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from maxrl_jax import objectives, ranges, symmetric
 from maxrl_jax.evaluation.batches import map_components
@@ -71,6 +72,9 @@ def pass_at_k(
 ) -> Array:
   """Unbiased pass@k from samples: 1 − C(n−c, k)/C(n, k) (arXiv 2107.03374).
 
+  Estimates 1 − (1−p)^k, the probability that one of k binary samples is right;
+  `best_at_k` is its counterpart for graded ones.
+
   Stable for any n: a running sum of positive terms without factorials.
 
   Args:
@@ -89,15 +93,18 @@ def pass_at_k(
       raise ValueError(
         f"num_correct = {wrong[0]}: must be from 0 to n = {num_samples} samples"
       )
-  return symmetric.pass_at(float(k), float(num_samples), num_samples)[
-    num_correct
-  ]
+  table = symmetric.pass_at(k, num_samples, num_samples, float)
+  return table[num_correct]
 
 
 def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
   """Unbiased pass@k from samples that succeed with probability l_j.
 
       1 − mean over k-subsets of Π (1 − l_j), unbiased for 1 − (1 − E[l])^k
+
+  The objective of `estimators.pass_at_k`. It is not the expected best of k,
+  which is `best_at_k`, unless l is binary: l is the probability of a success,
+  so that several mediocre samples are likely to contain one.
 
   For l in {0, 1} it equals `pass_at_k`. Sample j is added by the convex
   combination u_k ← u_k + (k/j) (l_j + (1 − l_j) u_{k−1} − u_k), without
@@ -125,6 +132,30 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
   counts = jnp.arange(1, num + 1, dtype=likelihoods.dtype)
   u, _ = lax.scan(add, jnp.zeros_like(sizes), (likelihoods, counts))
   return u[k]
+
+
+def best_at_k(rewards: ArrayLike, k: int) -> Array:
+  """Unbiased expected best of k graded samples, from n of them.
+
+      mean over k-subsets of max r = r_(1) + Σ_c (r_(n−c+1) − r_(n−c)) pass@k(c)
+
+  summed over c = 1 … n−1, the number of samples above a gap between sorted
+  rewards: terms of one sign, without factorials. The objective of
+  `estimators.tail(k=…)`; for binary rewards it equals `pass_at_k`.
+
+  Args:
+    rewards: r [n], any finite numbers.
+    k: from 1 to n.
+
+  Raises:
+    ValueError: k not an integer in 1..n.
+  """
+  rewards = jnp.asarray(rewards)
+  num = rewards.shape[0]
+  _check_k(k, num)
+  ordered = jnp.sort(rewards.astype(symmetric.compute_dtype(rewards)))
+  chance = symmetric.pass_at(k, num, num, ordered.dtype)[1:-1]
+  return ordered[0] + jnp.sum(jnp.diff(ordered) * chance[::-1])
 
 
 def _check_k(k: int, num_samples: int) -> None:

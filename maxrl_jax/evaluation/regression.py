@@ -18,6 +18,7 @@ from maxrl_jax import likelihoods, marginals
 from maxrl_jax.distributions import Components
 from maxrl_jax.evaluation import batches
 from maxrl_jax.evaluation.coverage import coverage
+from maxrl_jax.policies import DigitTransformer
 from maxrl_jax.tasks import Prompts, RegressionTask
 
 Array = jax.Array
@@ -45,6 +46,12 @@ def metrics(
                       over prompts and the uniform one; 0 if calibrated
       pass@k          a rollout is within `task.tolerance` of y in all
                       dimensions
+
+  Of policies that write digits also, in nats:
+
+      digit_nll         −log probability of the number y: whatever likelihood
+                        they learned from, on one scale
+      excess_digit_nll  digit_nll minus that of the reference
   """
   target = prompts.targets
   results = batches.map_components(
@@ -65,6 +72,11 @@ def metrics(
     "entropy": jnp.mean(jnp.sum(results.entropy, -1)),
     "pit_distance": _distance_from_uniform(results.pit.ravel()),
   }
+  if isinstance(policy, DigitTransformer):
+    values["digit_nll"] = -jnp.mean(jnp.sum(results.log_exact, -1))
+    bin_width = policy.numerals.spacing
+    best = -jnp.mean(target.log_reference) - num_dims * np.log(bin_width)
+    values["excess_digit_nll"] = values["digit_nll"] - best
   near = jnp.prod(results.near, -1)
   covered = coverage(near, ks)
   return values | {f"pass@{k}": covered[i] for i, k in enumerate(ks)}
@@ -78,6 +90,7 @@ class _Results(NamedTuple):
   pit: Array
   entropy: Array
   near: Array
+  log_exact: Array | None  # log P(ŷ = y), of atoms.
 
 
 def _evaluate(
@@ -97,7 +110,16 @@ def _evaluate(
     pit,
     jax.vmap(entropy)(policy),
     jnp.exp(log_near),
+    _log_exact(target, policy),
   )
+
+
+def _log_exact(target: Any, policy: Components) -> Array | None:
+  if policy.scales is not None:
+    return None
+  match = likelihoods.exact_match()
+  each = jax.vmap(marginals.log_pass_rate, (None, 0, 0))
+  return each(match, target.y, policy)
 
 
 def entropy(policy: Components) -> Array:

@@ -11,7 +11,11 @@ import numpy.typing as npt
 
 from maxrl_jax import options as signatures
 from maxrl_jax import symmetric
-from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS
+from maxrl_jax.estimators import (
+  ESTIMATORS,
+  NON_OPTIONS,
+  SEQUENTIAL_BASELINES,
+)
 
 # A weighted sum of rewards may exceed its ceiling by this much in float32.
 _ROUNDING = 4 * np.finfo(np.float32).eps
@@ -43,18 +47,63 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
         f"num = {num}: must be an integer that divides the {size} rewards"
       )
     return np.arange(size) // int(num)
-  ids = groups.tolist() if hasattr(groups, "tolist") else list(groups)
-  if not isinstance(ids, list) or len(ids) != size:
+  return _numbers("groups", groups, size)
+
+
+def rollout_numbers(
+  rollouts: Any, num: int | None, group: np.ndarray
+) -> np.ndarray | None:
+  """Rollout indices 0, 1, … of rows [R]; None if each is a rollout of its own.
+
+  Ids may recur in other groups.
+  """
+  if rollouts is None:
+    return None
+  if num is not None:
     raise ValueError(
-      f"groups: shape {np.shape(groups)}, must be [R], R = {size}, as rewards"
+      f"num = {num}: a rollout may have any number of rows; pass groups"
     )
-  seen: dict[Any, int] = {}
+  size = len(group)
+  rollout = _numbers("rollouts", rollouts, size)
+  last = rollout.max()
+  if last < size - 1:
+    pairs, rollout = np.unique(group * size + rollout, return_inverse=True)
+    last = len(pairs) - 1
+  return rollout if last < size - 1 else None
+
+
+def per_rollout(values: np.ndarray, rollout: np.ndarray) -> np.ndarray:
+  """Values of rows [R] → values of rollouts, each from its last row."""
+  result = np.zeros(rollout.max() + 1, values.dtype)
+  result[rollout] = values
+  return result
+
+
+def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
+  """Indices 0, 1, … of ids [R], in order of appearance."""
+  values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+  if not isinstance(values, list) or len(values) != size:
+    raise ValueError(
+      f"{name}: shape {np.shape(ids)}, must be [R], R = {size}, as rewards"
+    )
   try:
-    return np.array([seen.setdefault(i, len(seen)) for i in ids])
+    seen: dict[Any, Any] = dict.fromkeys(values)
+    distinct = np.fromiter(seen, object, len(seen))
+    missing = None in seen or np.any(distinct != distinct)  # NaN, from itself.
   except TypeError as error:
     raise ValueError(
-      f"groups: {error}; give each rollout one hashable id, such as a string"
+      f"{name}: {error}; give each row one hashable id, such as a string"
     ) from None
+  if missing:
+    row = next(row for row, i in enumerate(values) if i is None or i != i)
+    raise ValueError(
+      f"{name}[{row}] = {values[row]}: must be an id; a row without one can be"
+      " excluded with mask= and any id of its own"
+    )
+  if len(seen) == size:
+    return np.arange(size)
+  seen = dict(zip(seen, range(size), strict=False))
+  return np.fromiter(map(seen.__getitem__, values), int, size)
 
 
 def options(estimator: str, given: dict, largest: int) -> dict:
@@ -90,6 +139,39 @@ def options(estimator: str, given: dict, largest: int) -> dict:
   if largest == 1:
     _check_group_of_one(estimator, checked)
   return checked
+
+
+def sequential(
+  rewards: np.ndarray,
+  waves: npt.ArrayLike,
+  mask: np.ndarray,
+  baseline: str | float,
+  average: str,
+) -> None:
+  """ValueError unless rewards are binary and the other arguments valid."""
+  for j in np.flatnonzero(mask & (rewards != 0) & (rewards != 1)):
+    raise ValueError(
+      f"rewards[{j}] = {rewards[j]}: must be 0 or 1; `estimators.sequential`"
+      " takes graded ones"
+    )
+  number = np.asarray(waves)
+  if number.shape != rewards.shape or not np.issubdtype(
+    number.dtype, np.integer
+  ):
+    raise ValueError(
+      f"waves: {number.dtype} {number.shape}, must be integers [R],"
+      f" R = {len(rewards)}, as rewards"
+    )
+  if isinstance(baseline, str):
+    if baseline not in SEQUENTIAL_BASELINES:
+      raise ValueError(
+        f"baseline = {baseline!r}: choose from {sorted(SEQUENTIAL_BASELINES)}"
+        " or a number"
+      )
+  elif not is_finite(baseline):
+    raise ValueError(f"baseline = {baseline!r}: must be a finite number")
+  if average not in ("prompt", "batch"):
+    raise ValueError(f"average = {average!r}: choose 'prompt' or 'batch'")
 
 
 def is_finite(value: Any) -> bool:
@@ -137,13 +219,36 @@ def likelihoods(
   return np.minimum(l, np.float32(1)) if bounded else l
 
 
+def one_per_rollout(
+  l: np.ndarray, mask: np.ndarray, rollout: np.ndarray, rewards: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+  """l and mask of rollouts; ValueError if unmasked rows of one differ in l."""
+  rows = np.flatnonzero(mask)
+  member = np.zeros(rollout.max() + 1, bool)
+  member[rollout[rows]] = True
+  row_of = np.zeros(len(member), int)
+  row_of[rollout[rows]] = rows
+  bad = rows[l[rows] != l[row_of[rollout[rows]]]]
+  if bad.size:
+    i, j = bad[0], row_of[rollout[bad[0]]]
+    raise ValueError(
+      f"rewards[{i}] = {rewards[i]}, rewards[{j}] = {rewards[j]}: these rows"
+      " are of one rollout, which must have one reward; give each of its rows"
+      " the reward of the whole rollout"
+    )
+  return np.where(member, l[row_of], 0), member
+
+
 def _fix(reward: float, estimator: str, ceiling: float | None) -> str:
   if not math.isfinite(reward):
     return "must be finite; exclude the rollout with mask="
   if ESTIMATORS[estimator].any_reward:
     return "too large for float32; divide rewards by a ceiling="
   if reward < 0:
-    return f"{estimator!r} needs rewards of 0 or more; add a constant to all"
+    return (
+      f"{estimator!r} needs rewards of 0 or more; 'rloo' takes any, and adding"
+      " a constant changes the pass rate, and so the objective"
+    )
   if ceiling is None:
     return (
       f"{estimator!r} needs rewards in [0, 1]; pass ceiling=, the largest"

@@ -14,9 +14,10 @@ JAX_PLATFORMS=cuda,cpu or initialize JAX before the first call.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,6 +25,9 @@ import numpy.typing as npt
 
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.integrations import checks
+from maxrl_jax.integrations.waves import sequential
+
+__all__ = ["Diagnostics", "advantages", "check", "diagnostics", "sequential"]
 
 # Rewards that are all 0 or 1 are passed to these as booleans.
 _CLOSED_FORM = ("maxrl", "pass_at_k", "power", "series")
@@ -34,12 +38,17 @@ def advantages(
   groups: Any = None,
   *,
   num: int | None = None,
+  rollouts: Any = None,
   mask: npt.ArrayLike | None = None,
   estimator: str = "maxrl",
   ceiling: float | None = None,
   **options: Any,
 ) -> np.ndarray:
-  """Advantages A_j of R rollouts, each estimated within its group.
+  """Advantages of R rows of rollouts, each estimated within its group.
+
+  A rollout is one row, or all rows with the same id in `rollouts`, such as the
+  calls of one agent session: it counts once, and each of its rows gets its
+  advantage, so that the score of a rollout is the sum over its rows.
 
   The gradient of one prompt is mean_j A_j ∇log m(z_j|x), with log-probabilities
   summed over tokens; `maxrl_jax.estimators` states which ∇J it estimates. In a
@@ -48,14 +57,20 @@ def advantages(
   one, beside larger ones, gets 0, except with `reinforce` or a baseline that
   does not compare rollouts ('none', 'average_score', a number).
 
+  A masked rollout is no member of its group: if all others are masked, the one
+  that remains is a group of one.
+
   Args:
     rewards: r [R]; in [0, 1] once divided by the ceiling, or any finite number
-      for `ANY_REWARD` (rloo, grpo, dr_grpo, reinforce). Any argument of
+      for rloo, grpo, dr_grpo, reinforce, tail and tail_rl. Any argument of
       `np.asarray`; computed in float32.
     groups: [R] hashable ids, equal for rollouts of the same prompt.
     num: N, instead of ids: every N consecutive rewards are a group.
-    mask: [R], False for rollouts to ignore (truncated, filtered, without a
-      reward): their advantage is 0 and they do not affect the others.
+    rollouts: [R] hashable ids, equal for rows of the same rollout; unique only
+      within a group. Rows of one rollout must have the same reward. None means
+      that every row is a rollout.
+    mask: [R], False for rows to ignore (truncated, rejected, without a reward):
+      their advantage is 0. A rollout is masked if all of its rows are.
     estimator: a name in `ESTIMATORS`.
     ceiling: the largest possible reward, by which rewards are divided.
     **options: of the estimator, such as order, baseline, k or alpha; None means
@@ -68,23 +83,19 @@ def advantages(
     ValueError: names the invalid argument, its value and the requirement;
       raised before anything is compiled.
   """
-  rewards = checks.flat("rewards", rewards, float)
-  size = len(rewards)
-  present = np.ones(size, bool)
-  if mask is not None:
-    present = checks.flat("mask", mask, bool, size)
-  group, column, sizes = _positions(groups, num, size)
-  options = checks.options(estimator, options, sizes.max())
-  l = checks.likelihoods(rewards, present, estimator, ceiling)
-  if estimator in _CLOSED_FORM and np.all((l == 0) | (l == 1)):
-    l = l == 1
-  shape = _round_up(len(sizes)), _round_up(sizes.max())
-  padded = np.zeros(shape, l.dtype), np.zeros(shape, bool)
-  for array, values in zip(padded, (l, present), strict=True):
-    array[group, column] = values
-  with jax.default_device(_cpu()):
-    result = _compiled(estimator, tuple(sorted(options.items())))(*padded)
-  return np.asarray(result, np.float32)[group, column]
+  batch = _estimate(
+    rewards,
+    groups,
+    num=num,
+    rollouts=rollouts,
+    mask=mask,
+    estimator=estimator,
+    ceiling=ceiling,
+    **options,
+  )
+  if batch.rollout is None:
+    return batch.advantages
+  return np.where(batch.rows, batch.advantages[batch.rollout], 0)
 
 
 def check(
@@ -108,17 +119,116 @@ def check(
   )
 
 
-def _positions(
-  groups: Any, num: int | None, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Group of each rollout and position in it, [R] each; sizes of groups."""
+class Diagnostics(NamedTuple):
+  """What a batch of groups can teach; shares are of groups with a rollout.
+
+  Attributes:
+    none_solved: share of groups in which every reward is 0 (K = 0).
+    all_solved: share of groups in which every reward is the ceiling (K = N).
+    singletons: share of groups of one rollout.
+    largest: largest |A_j|.
+    order: mean over groups of two or more of the order T that the estimator
+      has there, at most n; nan if it has no order.
+    active: share of rollouts with A_j ≠ 0, the others have no gradient.
+  """
+
+  none_solved: float
+  all_solved: float
+  singletons: float
+  largest: float
+  order: float
+  active: float
+
+
+def diagnostics(
+  rewards: npt.ArrayLike, groups: Any = None, **arguments: Any
+) -> Diagnostics:
+  """Statistics of a batch, for a trainer's metrics.
+
+  Takes the arguments of `advantages`, and computes them again; masked rollouts
+  are left out. `_asdict()` gives a dictionary of numbers.
+  """
+  batch = _estimate(rewards, groups, **arguments)
+  count = functools.partial(np.bincount, minlength=batch.group.max() + 1)
+  members = batch.group[batch.mask]
+  l = batch.l[batch.mask]
+  sizes = count(members)
+  any_left = sizes > 0
+  estimator = ESTIMATORS[arguments.get("estimator", "maxrl")].function
+  order = np.full(len(sizes), np.nan)
+  others = {"k", "coefficients"} & {k for k, x in arguments.items() if x}
+  if "order" in inspect.signature(estimator).parameters and not others:
+    order = np.minimum(arguments.get("order") or sizes - 1, sizes)
+  return Diagnostics(
+    none_solved=_mean((count(members[l == 0]) == sizes)[any_left]),
+    all_solved=_mean((count(members[l == 1]) == sizes)[any_left]),
+    singletons=_mean((sizes == 1)[any_left]),
+    largest=float(np.abs(batch.advantages).max()),
+    order=_mean(order[sizes > 1]),
+    active=_mean(batch.advantages[batch.mask] != 0),
+  )
+
+
+def _mean(values: np.ndarray) -> float:
+  return float(values.mean()) if values.size else math.nan
+
+
+class _Batch(NamedTuple):
+  """Likelihoods, masks, groups and advantages of rollouts; rows [R] of each."""
+
+  l: np.ndarray
+  mask: np.ndarray
+  group: np.ndarray
+  advantages: np.ndarray
+  rows: np.ndarray  # unmasked
+  rollout: np.ndarray | None  # of each row; None if each is one
+
+
+def _estimate(
+  rewards: npt.ArrayLike,
+  groups: Any,
+  *,
+  num: int | None = None,
+  rollouts: Any = None,
+  mask: npt.ArrayLike | None = None,
+  estimator: str = "maxrl",
+  ceiling: float | None = None,
+  **options: Any,
+) -> _Batch:
+  rewards = checks.flat("rewards", rewards, float)
+  size = len(rewards)
+  present = rows = np.ones(size, bool)
+  if mask is not None:
+    present = rows = checks.flat("mask", mask, bool, size)
   group = checks.group_numbers(groups, num, size)
-  sizes = np.bincount(group)
+  rollout = checks.rollout_numbers(rollouts, num, group)
+  if rollout is not None:
+    group = checks.per_rollout(group, rollout)
+  column, sizes = _positions(group)
+  options = checks.options(estimator, options, sizes.max())
+  l = checks.likelihoods(rewards, rows, estimator, ceiling)
+  if rollout is not None:
+    l, present = checks.one_per_rollout(l, rows, rollout, rewards)
+  if estimator in _CLOSED_FORM and np.all((l == 0) | (l == 1)):
+    l = l == 1
+  shape = _round_up(len(sizes)), _round_up(sizes.max())
+  padded = np.zeros(shape, l.dtype), np.zeros(shape, bool)
+  for array, values in zip(padded, (l, present), strict=True):
+    array[group, column] = values
+  with jax.default_device(_cpu()):
+    result = _compiled(estimator, tuple(sorted(options.items())))(*padded)
+  result = np.asarray(result, np.float32)[group, column]
+  return _Batch(l, present, group, result, rows, rollout)
+
+
+def _positions(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Position of each rollout in its group; sizes of groups."""
+  size, sizes = len(group), np.bincount(group)
   by_group = np.argsort(group, kind="stable")
   first = np.repeat(np.cumsum(sizes) - sizes, sizes)
   column = np.empty(size, int)
   column[by_group] = np.arange(size) - first
-  return group, column, sizes
+  return column, sizes
 
 
 def _round_up(size: int) -> int:

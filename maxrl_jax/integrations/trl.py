@@ -15,6 +15,10 @@ A_j ∇log m(z_j|x) that the estimators define; "dapo", TRL's default, divides b
 the number of tokens in the batch; "grpo" gives long responses less weight.
 scale_rewards has no effect.
 
+A rollout of several turns, with tools, an environment or `rollout_func`, is one
+completion in TRL, in which tokens that are not the policy's are masked. A
+`rollout_func` that returns more completions than prompts is refused.
+
 Written for TRL 1.16; an incompatible version raises ImportError.
 """
 
@@ -49,11 +53,22 @@ def _incompatible(what: str) -> ImportError:
 check_hooks(GRPOTrainer)
 
 
+def _in_loss(output: dict) -> torch.Tensor:
+  """Which tokens [B, L] the loss has."""
+  tokens = output["completion_mask"].bool()
+  for factor in ("tool_mask", "importance_sampling_ratio"):
+    if output.get(factor) is not None:
+      tokens = tokens & (output[factor] != 0)
+  return tokens
+
+
 class MaxRLTrainer(GRPOTrainer):
   """GRPOTrainer with the advantages of any estimator in `ESTIMATORS`.
 
-  Groups exclude completions for which every reward function returned None and,
-  under TRL's mask_truncated_completions, truncated ones.
+  Groups exclude completions for which every reward function returned None and
+  those without a token in the loss: truncated ones under
+  mask_truncated_completions, and those that vllm_importance_sampling_mode
+  rejects.
 
   Args:
     estimator: a name in `ESTIMATORS`.
@@ -112,13 +127,14 @@ class MaxRLTrainer(GRPOTrainer):
       raise _incompatible("no rewards, or no advantages to replace")
     # Every process has all rewards, as groups may span processes.
     rewards = self._weighted_sum(self._rewards_per_func)
-    unmasked = self.accelerator.gather(output["completion_mask"].bool().any(1))
+    unmasked = self.accelerator.gather(_in_loss(output).any(1))
     rows, world = len(output["completion_mask"]), self.accelerator.num_processes
     shapes = output["advantages"].shape, rewards.shape, unmasked.shape
     if shapes != ((rows,), (rows * world,), (rows * world,)):
       raise _incompatible(
         f"advantages, rewards and masks of shapes {[*map(tuple, shapes)]} from"
-        f" {rows} completions in each of {world} processes"
+        f" {rows} completions in each of {world} processes, where each rollout"
+        " must be one completion"
       )
     mask = unmasked & ~rewards.isnan()
     advantages = self._estimate(rewards, mask.cpu().numpy())

@@ -6,7 +6,10 @@
     GRPOLearner(rl_cluster=cluster, algo_config=config, reward_fns=reward)
 
 Rewards in [0, 1], one per completion, are the likelihoods; `num_generations` is
-N. Requires the extra `tunix`.
+N. A rollout is one row, in Tunix's agentic learner too, which joins its turns.
+No mask reaches an estimator: a trajectory that Tunix masks out still counts in
+its group, and a reward that is None or NaN arrives as 0. Requires the extra
+`tunix`.
 """
 
 import dataclasses
@@ -54,13 +57,13 @@ class MaxRLConfig(GRPOConfig):
   S_j is the score of the entire completion.
 
   Attributes:
-    estimator: 'maxrl', 'pass_at_k', 'power', 'tail_rl', or another one of
-      `maxrl_jax.estimators.ESTIMATORS`.
-    order: T of 'maxrl' and 'power', from 1 to num_generations; None means
-      num_generations − 1, the paper's algorithm.
+    estimator: 'maxrl', 'pass_at_k', 'power', 'tail', 'tail_rl', or another
+      one of `maxrl_jax.estimators.ESTIMATORS`.
+    order: T of 'maxrl', 'power' and 'tail', from 1 to num_generations; None
+      means num_generations − 1, the paper's algorithm.
     baseline: as in `estimators.maxrl`; None means its default.
-    k: of 'pass_at_k'.
-    alpha: of 'power'.
+    k: of 'pass_at_k' and 'tail'.
+    alpha: of 'power' and 'tail'.
     ceiling: the largest possible reward, by which rewards are divided; None
       means 1.
     advantage_estimator: set from the fields above.

@@ -17,12 +17,19 @@ a sum over tokens and a mean over rollouts:
 actor_rollout_ref.actor.loss_agg_mode=seq-mean-token-sum. A KL penalty belongs
 in the loss (use_kl_loss), not in the reward, which must stay in [0, ceiling].
 
+The trainer of `trainer.use_v1` may split a session of an agent into several
+rows, with keys uid_session_0, uid_session_1, … It passes these keys to
+`compute_advantage_for_multi_trajectories`, which counts a session once for GRPO
+only, and not on to registered estimators. This module wraps that function: for
+the estimators registered here, a session is one rollout with the reward of its
+last row, as for verl's GRPO, and all its rows get its advantage.
+
 Written for verl 0.9.1.
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,9 +37,10 @@ from verl.trainer.ppo.core_algos import register_adv_est
 
 from maxrl_jax.integrations import groups
 
-NAMES = ("maxrl", "pass_at_k", "power", "tail_rl")
+NAMES = ("maxrl", "pass_at_k", "power", "tail", "tail_rl")
 
 _PREFIX = "maxrl_"
+_registered: set[str] = set()
 
 
 def register(name: str, *, estimator: str = "maxrl", **options: Any) -> None:
@@ -49,6 +57,7 @@ def register(name: str, *, estimator: str = "maxrl", **options: Any) -> None:
     outcome_advantages, estimator=estimator, bound=options
   )
   register_adv_est(name)(function)
+  _registered.add(name)
 
 
 def outcome_advantages(
@@ -63,13 +72,13 @@ def outcome_advantages(
 ) -> tuple[torch.Tensor, torch.Tensor]:
   """Advantages of responses, repeated for all their tokens.
 
-  Responses without unmasked tokens (rejected, padding) get 0 and have no effect
-  on their group.
+  Responses without unmasked tokens (rejected, padding) get 0 and are no members
+  of their group: one that remains alone is a group of one.
 
   Args:
     token_level_rewards: [R, L], summed to the reward of a response.
     response_mask: [R, L].
-    index: group ids [R], verl's `uid`.
+    index: group ids [R], verl's `uid`, or a `Row` for each.
     config: verl's algorithm config.
 
   Returns:
@@ -82,9 +91,16 @@ def outcome_advantages(
   scores = token_level_rewards.detach().sum(-1)
   if not scores.is_floating_point():  # Advantages would be cut to integers.
     scores = scores.float()
+  rewards = scores.float().cpu().numpy()
+  uids: Any = index
+  rollouts = None
+  if isinstance(index[0], Row):
+    uids, rollouts, last = _sessions(index)
+    rewards = rewards[last]
   advantages = groups.advantages(
-    scores.float().cpu().numpy(),
-    index,
+    rewards,
+    uids,
+    rollouts=rollouts,
     mask=response_mask.bool().any(-1).cpu().numpy(),
     estimator=estimator,
     **{**_options(config), **bound},
@@ -92,6 +108,75 @@ def outcome_advantages(
   per_response = torch.from_numpy(advantages).to(scores).unsqueeze(-1)
   per_token = per_response * response_mask
   return per_token, per_token
+
+
+class Row(NamedTuple):
+  """A row of a session: its prompt, its session, and its place there."""
+
+  uid: Any
+  session: str
+  place: int
+
+
+def _row(uid: Any, key: str) -> Row:
+  session, _, place = key.rpartition("_")
+  if not (place.isdecimal() and "_" in session):
+    raise ValueError(f"key = {key!r}: must be uid_session_index, as in verl")
+  return Row(uid, session, int(place))
+
+
+def _sessions(rows: np.ndarray) -> tuple[list, list, list]:
+  """uid, session, and index of the last row of the session, of each row."""
+  last: dict[str, int] = {}
+  for i, row in enumerate(rows):
+    if row.place >= rows[last.setdefault(row.session, i)].place:
+      last[row.session] = i
+  uids, sessions, _ = map(list, zip(*rows, strict=True))
+  return uids, sessions, [last[session] for session in sessions]
+
+
+def with_sessions(compute: Callable) -> Callable:
+  """verl's function for multiple trajectories, counting each session once.
+
+  Args:
+    compute: `compute_advantage_for_multi_trajectories`; still computes the
+      advantages of all estimators that are not registered here.
+  """
+
+  @functools.wraps(compute)
+  def wrapped(
+    data: Any, batch_keys: Sequence[str], adv_estimator: Any, **kwargs: Any
+  ) -> Any:
+    if adv_estimator not in _registered:
+      return compute(data, batch_keys, adv_estimator, **kwargs)
+    uids = data.non_tensor_batch["uid"]
+    rows = map(_row, uids, batch_keys)
+    data.non_tensor_batch["uid"] = np.fromiter(rows, object, len(uids))
+    try:
+      return compute(data, batch_keys, adv_estimator, **kwargs)
+    finally:
+      data.non_tensor_batch["uid"] = uids
+
+  return wrapped
+
+
+def _wrap_trainer() -> None:
+  """Wraps the function where the trainer looks it up."""
+  name = "compute_advantage_for_multi_trajectories"
+  try:
+    from verl.trainer.ppo.v1 import trainer_base, utils
+  except ModuleNotFoundError as error:
+    if error.name != "transfer_queue":
+      raise
+    return  # Without it that trainer does not run either.
+  if not hasattr(trainer_base, name):
+    raise ImportError(
+      f"verl.trainer.ppo.v1.trainer_base has no {name}; this adapter is written"
+      " for verl 0.9.1"
+    )
+  wrapped = with_sessions(getattr(utils, name))
+  for module in (trainer_base, utils):
+    setattr(module, name, wrapped)
 
 
 def _options(config: Mapping | None) -> dict:
@@ -102,3 +187,4 @@ def _options(config: Mapping | None) -> dict:
 
 for _name in NAMES:
   register(_name, estimator=_name)
+_wrap_trainer()

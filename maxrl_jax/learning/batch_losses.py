@@ -77,7 +77,7 @@ def sampled(
     drawn = rollouts.sample_batch(
       key, policy, params, prompts, at(task, hyper), num, outputs
     )
-    drawn = _shard(drawn, layout, signal, by_dimension)
+    drawn = shard(drawn, layout, signal, by_dimension)
     if by_dimension and not factorized:
       drawn = jax.vmap(rollouts.joint)(drawn)
 
@@ -87,17 +87,17 @@ def sampled(
     each = jax.vmap(group)
     values = jax.vmap(each)(drawn) if factorized else each(drawn)
     # Objectives add up over dimensions, as log-likelihoods do.
-    value = jnp.sum(values) / values.shape[0]
+    value = jnp.sum(values / values.shape[0])
     if bonus is not None:
       value -= bonus * drawn.token_entropy()
     l = drawn.likelihoods
-    places = first_bad_prompt(values, None if l.dtype == bool else l)
-    return value, _sampled_metrics(drawn) | places | statistics
+    places = bad_prompt(values, None if l.dtype == bool else l)
+    return value, sampled_metrics(drawn) | places | statistics
 
   return loss
 
 
-def _shard(drawn: Any, layout: Layout, signal: str, by_dimension: bool) -> Any:
+def shard(drawn: Any, layout: Layout, signal: str, by_dimension: bool) -> Any:
   """Shards rollouts; each device gets the signal of its whole groups."""
   axes = ("data", None) if by_dimension else ("data",)
   drawn = layout.shard(drawn, *axes, "rollouts")
@@ -127,13 +127,17 @@ def group_loss(
   )
 
 
-def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
+def sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
+  """Metrics of a batch of rollouts."""
   l = drawn.likelihoods
-  solved = jnp.any(l > 0, -1)
-  metrics = {
-    "pass_rate": jnp.mean(l.astype(jnp.float32)),
-    "solved": jnp.mean(solved.astype(jnp.float32)),
-  }
+  of_groups = (
+    jnp.mean(l.astype(jnp.float32), -1),
+    jnp.any(l > 0, -1).astype(jnp.float32),
+    jnp.all(l == 1, -1).astype(jnp.float32),
+  )
+  # One reduction: each would be a kernel or two.
+  means = jnp.mean(jnp.stack(of_groups).reshape(len(of_groups), -1), -1)
+  metrics = dict(zip(("pass_rate", "solved", "all_solved"), means, strict=True))
   if l.dtype != bool:  # For `check_metrics`.
     # XLA drops a NaN from a minimum or maximum over several devices.
     nan = jnp.any(jnp.isnan(l))
@@ -145,22 +149,22 @@ def _sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
   return metrics
 
 
-def first_bad_prompt(
+def bad_prompt(
   losses_of_prompts: Array, likelihoods: Array | None = None
 ) -> dict[str, Array]:
-  """Index of the first prompt with an invalid loss or likelihood, or −1.
+  """Index of a prompt with an invalid loss or likelihood, the last, or −1.
 
   Args:
     losses_of_prompts: [B, …].
     likelihoods: [B, …], where there are any.
   """
 
-  def first(valid: Array) -> Array:
+  def last(valid: Array) -> Array:
     bad = ~valid.reshape(valid.shape[0], -1).all(-1)
-    return jnp.where(bad.any(), jnp.argmax(bad), -1)
+    return jnp.max(jnp.where(bad, jnp.arange(bad.shape[0]), -1))
 
-  places = {"prompt_of_loss": first(jnp.isfinite(losses_of_prompts))}
+  places = {"prompt_of_loss": last(jnp.isfinite(losses_of_prompts))}
   if likelihoods is not None:
     valid = guards.valid("likelihood", likelihoods)
-    places["prompt_of_likelihood"] = first(valid)
+    places["prompt_of_likelihood"] = last(valid)
   return places

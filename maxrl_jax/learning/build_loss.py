@@ -1,8 +1,8 @@
-"""The loss of a config: an estimator's, or an exact one."""
+"""The loss of a config: an estimator's, an exact one, or an off-policy one."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,42 +13,117 @@ from maxrl_jax import options, ranges
 from maxrl_jax.config.lookup import choice, options_of
 from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS, Estimator
-from maxrl_jax.learning import batch_losses, exact_losses
+from maxrl_jax.learning import (
+  batch_losses,
+  exact_losses,
+  off_policy,
+  sequential,
+)
 from maxrl_jax.policies import SequencePolicy
 from maxrl_jax.tasks import RegressionTask, Rewarded, Task
 
 Array = jax.Array
 
 
+class Sampled(NamedTuple):
+  """Arguments of `batch_losses.sampled` that the estimator determines."""
+
+  estimator: Callable[..., Array]
+  signal: str
+  factorized: bool
+  pathwise: tuple[str, Callable[..., Array]] | None
+  entropy_bonus: float | None
+
+
 def make_loss(
   config: ConfigDict, task: Task, policy: nn.Module, layout: Layout = ONE_DEVICE
 ) -> batch_losses.Loss:
-  """(params, key, prompts [B], hyper) → (loss, metrics of the batch)."""
-  name, given = config.estimator.name, options_of(config.estimator)
+  """(params, key, prompts [B], hyper) → (loss, metrics of the batch).
+
+  On policy: with rollouts of `params`. Raises where `make_off_policy` does.
+  """
+  make_off_policy(config, task, policy, layout)
+  name = _name(config)
+  if name in ESTIMATORS:
+    return batch_losses.sampled(
+      policy=policy,
+      task=task,
+      num=config.rollouts,
+      layout=layout,
+      **_sampled(config, task, policy)._asdict(),
+    )
+  given, factorized = _given(config, task)
+  if name == "sequential":
+    _check_fixed(config, factorized)
+    return sequential.build(policy, task, config.rollouts, given)
+  return exact_losses.build(config, task, policy, given, factorized)
+
+
+def make_off_policy(
+  config: ConfigDict, task: Task, policy: nn.Module, layout: Layout = ONE_DEVICE
+) -> off_policy.OffPolicy | None:
+  """How to sample a batch, and its loss; None if training is on policy.
+
+  Raises:
+    ValueError: an option of config.off_policy, an estimator without rollouts,
+      or one whose gradient needs those of the current policy.
+  """
+  name, block = _name(config), config.off_policy
+  off_policy.check_options(block)
+  if not off_policy.is_set(block):
+    return None
+  field = off_policy.first_field(block)
+  if name not in ESTIMATORS:
+    raise ValueError(
+      f"{field}: {name!r} has no group of rollouts to use again; take one of"
+      f" {sorted(ESTIMATORS)}"
+    )
+  sampled = _sampled(config, task, policy)
+  for what, value in (
+    ("estimator.entropy_bonus", sampled.entropy_bonus),
+    ("likelihood.learned", config.likelihood.learned),
+  ):
+    if value is not None:
+      raise ValueError(
+        f"{what} = {value!r}: needs rollouts of the current policy; must be"
+        f" None with {field}"
+      )
+  return off_policy.OffPolicy(
+    sampled.estimator,
+    off_policy.bind_loss(config, sampled.signal),
+    policy,
+    task,
+    config.rollouts,
+    signal=sampled.signal,
+    factorized=sampled.factorized,
+    kl=block.kl or 0.0,
+    layout=layout,
+  )
+
+
+def _name(config: ConfigDict) -> str:
+  name = config.estimator.name
+  names = (*ESTIMATORS, "sequential", *exact_losses.NAMES)
+  choice(dict.fromkeys(names), "estimator.name", name)
+  return name
+
+
+def _given(config: ConfigDict, task: Task) -> tuple[dict[str, Any], bool]:
+  """Options of the estimator that are set, and whether it is factorized."""
+  given = options_of(config.estimator)
   factorized = given.pop("factorized", False)
   if factorized and not isinstance(task, RegressionTask):
     raise ValueError(
       "estimator.factorized = True: this task has no target dimensions; it"
       " is for regression"
     )
-  choice(
-    dict.fromkeys((*ESTIMATORS, *exact_losses.NAMES)), "estimator.name", name
-  )
-  if name in ESTIMATORS:
-    return _sampled(config, task, policy, layout, given, factorized)
-  return exact_losses.build(config, task, policy, given, factorized)
+  return given, factorized
 
 
-def _sampled(
-  config: ConfigDict,
-  task: Task,
-  policy: nn.Module,
-  layout: Layout,
-  given: dict[str, Any],
-  factorized: bool,
-) -> batch_losses.Loss:
-  """The policy-gradient loss of an estimator."""
+def _sampled(config: ConfigDict, task: Task, policy: nn.Module) -> Sampled:
+  """The estimator of a config that draws groups of N rollouts."""
   name, entry = config.estimator.name, ESTIMATORS[config.estimator.name]
+  given, factorized = _given(config, task)
   signal = given.pop("signal", "likelihood")
   choice({"likelihood": 0, "reward": 0}, "estimator.signal", signal)
   entropy_bonus = given.pop("entropy_bonus", None)
@@ -60,22 +135,29 @@ def _sampled(
   function, field = entry.function, "likelihoods"
   if signal == "reward":
     _check_rewards(name, entry, task)
-    function, field = functools.partial(function, bounded=False), "rewards"
+    field = "rewards"
+    if "bounded" in options.parameters(function):
+      function = functools.partial(function, bounded=False)
   elif entry.log_function is not None and isinstance(task, RegressionTask):
     function, field = entry.log_function, "log_likelihoods"
   estimator = functools.partial(function, **given)
   _check_traced(config, estimator)
-  return batch_losses.sampled(
-    estimator,
-    policy,
-    task,
-    config.rollouts,
-    signal=field,
-    factorized=factorized,
-    pathwise=_pathwise(config, entry, signal, given),
-    entropy_bonus=entropy_bonus,
-    layout=layout,
-  )
+  pathwise = _pathwise(config, entry, signal, given)
+  return Sampled(estimator, field, factorized, pathwise, entropy_bonus)
+
+
+def _check_fixed(config: ConfigDict, factorized: bool) -> None:
+  """What takes N rollouts of every prompt cannot be combined with waves."""
+  for name, value, wanted in (
+    ("estimator.factorized", factorized, False),
+    ("likelihood.learned", config.likelihood.learned, None),
+    ("mesh.rollouts", config.mesh.rollouts or 1, 1),
+  ):
+    if value != wanted:
+      raise ValueError(
+        f"{name} = {value!r}: 'sequential' draws no fixed number of rollouts;"
+        f" must be {wanted!r}"
+      )
 
 
 def _check_entropy_bonus(value: float, policy: nn.Module) -> None:

@@ -20,7 +20,7 @@ from maxrl_jax.learning.batch_losses import (
   Hyper,
   Loss,
   at,
-  first_bad_prompt,
+  bad_prompt,
   options_of,
 )
 from maxrl_jax.objectives import OBJECTIVES
@@ -63,7 +63,7 @@ def exact(
     p = jnp.exp(log_p)
     metrics = {"pass_rate": jnp.mean(p), "pass_rate_max": jnp.max(p)}
     values = value(log_p, options_of(hyper, "estimator"))
-    metrics |= first_bad_prompt(values, p) | statistics
+    metrics |= bad_prompt(values, p) | statistics
     return -jnp.sum(values) / log_p.shape[0], metrics
 
   return loss
@@ -87,7 +87,7 @@ def supervised(
     answers = jax.vmap(demonstrations)(prompts.targets)[:, None]
     scores: Any = policy.apply(params, outputs, answers, method="score")
     value = -jnp.sum(scores.log_probs) / jnp.sum(scores.lengths)
-    return value, {"token_nll": value} | first_bad_prompt(scores.log_probs)
+    return value, {"token_nll": value} | bad_prompt(scores.log_probs)
 
   return loss
 
@@ -108,7 +108,7 @@ def mean_squared_error(policy: nn.Module) -> Callable:
 
     errors = (prompts.targets.y - jax.vmap(mean)(outputs)) ** 2
     value = jnp.sum(errors) / errors.shape[0]
-    return value / 2, {"squared_error": value} | first_bad_prompt(errors)
+    return value / 2, {"squared_error": value} | bad_prompt(errors)
 
   return loss
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maxrl_jax.policies import SequencePolicy
+from maxrl_jax.policies import Prepared, SequencePolicy
 from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Rewarded, Task
 
 Array = jax.Array
@@ -42,24 +42,6 @@ class Rollouts(NamedTuple):
     """Mean over all tokens of the batch, in nats."""
     assert self.entropies is not None and self.lengths is not None
     return jnp.sum(self.entropies) / jnp.sum(self.lengths)
-
-
-def sample(
-  key: Array,
-  policy: nn.Module,
-  params: Any,
-  outputs: Any,
-  target: Any,
-  task: Task,
-  num: int,
-) -> Rollouts:
-  """Draws N rollouts of one prompt and scores them; arguments as in `score`."""
-  frozen, fixed = lax.stop_gradient((params, outputs))
-  # Normal draws depend on their mean, but the score has no such path.
-  actions: Any = policy.apply(frozen, key, fixed, num, method="sample")
-  return score(
-    lax.stop_gradient(actions), policy, params, outputs, target, task
-  )
 
 
 def score(
@@ -133,35 +115,70 @@ def sample_batch(
   task: Task,
   num: int,
   outputs: Any = None,
+  prepared: Any = None,
 ) -> Rollouts:
   """N rollouts of every prompt, fields [B, …].
 
-  `outputs` are the policy's, where `forward` has computed them already.
+  `outputs` are the policy's, where `forward` has computed them already, and
+  `prepared` is what `prepare` returned.
   """
   if outputs is None:
     outputs = policy.apply(params, prompts.inputs)
+  # Normal draws depend on their mean, but the score has no such path.
+  frozen, fixed = lax.stop_gradient((params, outputs))
   keys = jax.random.split(key, prompts.inputs.shape[0])
-  if isinstance(policy, SequencePolicy):
-    return _sequences(keys, policy, params, outputs, prompts, task, num)
 
-  def one(key: Array, outputs: Any, target: Any) -> Any:
-    return sample(key, policy, params, outputs, target, task, num)
+  def one(method: str) -> Any:
+    return lambda key, x: policy.apply(frozen, key, x, num, method=method)
 
-  return jax.vmap(one)(keys, outputs, prompts.targets)
+  if prepared is not None:
+    actions: Any = jax.vmap(one("draw"))(keys, prepared)
+  elif isinstance(policy, SequencePolicy):
+    actions = one("sample")(keys, fixed)
+  else:
+    actions = jax.vmap(one("sample"))(keys, fixed)
+  actions = lax.stop_gradient(actions)
+  return score_batch(actions, policy, params, prompts, task, outputs)
 
 
-def _sequences(
-  keys: Array,
+def prepare(policy: nn.Module, params: Any, outputs: Any) -> Any:
+  """What all draws of each prompt share, [B, …]; None if there is nothing."""
+  if not isinstance(policy, Prepared):
+    return None
+
+  def one(outputs: Any) -> Any:
+    return policy.apply(params, outputs, method="prepare")
+
+  return jax.vmap(one)(outputs)
+
+
+def score_batch(
+  actions: Array,
   policy: nn.Module,
   params: Any,
-  outputs: Any,
   prompts: Prompts,
   task: Task,
-  num: int,
+  outputs: Any,
 ) -> Rollouts:
-  """Rollouts of a policy that decodes those of all prompts together."""
-  frozen, fixed = lax.stop_gradient((params, outputs))
-  answers: Any = policy.apply(frozen, keys, fixed, num, method="sample")
+  """`score` of every prompt's actions [B, …]."""
+  if isinstance(policy, SequencePolicy):
+    return _score_sequences(actions, policy, params, prompts, task, outputs)
+
+  def one(actions: Array, outputs: Any, target: Any) -> Any:
+    return score(actions, policy, params, outputs, target, task)
+
+  return jax.vmap(one)(actions, outputs, prompts.targets)
+
+
+def _score_sequences(
+  answers: Array,
+  policy: nn.Module,
+  params: Any,
+  prompts: Prompts,
+  task: Task,
+  outputs: Any,
+) -> Rollouts:
+  """Of a policy that scores the answers of all prompts together."""
   likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
   rewards = None
   if isinstance(task, Rewarded):

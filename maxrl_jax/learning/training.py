@@ -31,7 +31,7 @@ _RUN = 0x72756E
 
 
 class Train(NamedTuple):
-  """Pure functions of one run, and the parts they were made from.
+  """Pure functions of one run, and the parts they were built from.
 
   Attributes:
     init: (key, hyper=None) → TrainState; `hyper` has values of config fields
@@ -67,6 +67,7 @@ def make_train(
   task: Task | None = None,
   varying: Sequence[str] = (),
   policy: nn.Module | None = None,
+  devices: Sequence[jax.Device] | None = None,
 ) -> Train:
   """Builds the task, the policy and one update from a config.
 
@@ -77,11 +78,13 @@ def make_train(
       values come from `TrainState.hyper` rather than from the config.
     policy: your own module, instead of config.policy; `policies.Policy` lists
       its methods.
+    devices: over which config.mesh shards; None is all that there are. They may
+      be described ones, to compile for.
 
   Raises:
     ValueError: naming the field, or the part of your own, and what is allowed.
   """
-  run = update.make_run(config, task, varying, policy)
+  run = update.make_run(config, task, varying, policy, devices)
   layout = run.layout
 
   @jax.jit

@@ -4,7 +4,7 @@ task → prompts → policy → rollouts → estimator → surrogate → update
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -12,14 +12,22 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax import lax
 from ml_collections import ConfigDict
 
 from maxrl_jax import config as configs
 from maxrl_jax.config import RATE
 from maxrl_jax.devices.mesh import Layout, layout
-from maxrl_jax.learning import batch_losses, custom_checks, guards, rollouts
+from maxrl_jax.learning import (
+  batch_losses,
+  custom_checks,
+  guards,
+  off_policy,
+  rollouts,
+)
 from maxrl_jax.learning.batch_losses import Hyper, Loss
-from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.learning.build_loss import make_loss, make_off_policy
+from maxrl_jax.learning.off_policy import OffPolicy
 from maxrl_jax.tasks import Prompts, Streamed, Task
 
 Array = jax.Array
@@ -33,6 +41,9 @@ class TrainState(struct.PyTreeNode):
   opt_state: Any
   hyper: Hyper  # Config fields in which runs of a program differ.
   typical_norm: Array  # Running mean of gradient norms, for the spike guard.
+  # Parameters before each of the last S batches, the oldest first; None for
+  # S = 0.
+  past: tuple[Any, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,7 +57,8 @@ class Run:
     policy: the policy's module.
     initial_params: parameters to start from; None initializes the policy.
     optimizer: gives the update before it is scaled by the learning rate.
-    loss: (params, key, prompts, hyper) → (loss, metrics).
+    loss: (params, key, prompts, hyper) → (loss, metrics), on policy.
+    off_policy: samples a batch, and has its loss; None on policy.
     layout: how arrays are sharded over devices.
   """
 
@@ -57,6 +69,7 @@ class Run:
   initial_params: Any
   optimizer: optax.GradientTransformation
   loss: Loss
+  off_policy: OffPolicy | None
   layout: Layout
 
   def init(self, key: Array, hyper: dict[str, Any] | None = None) -> TrainState:
@@ -72,12 +85,17 @@ class Run:
     params = self.initial_params
     if params is None:
       params = self.policy.init(key, self.task.example)
+    stale = self.config.off_policy.staleness
     return TrainState(
       jnp.zeros((), jnp.int32),
       params,
       self.optimizer.init(params),
       values,
       jnp.zeros(()),
+      # Copies, since the memory of each is donated.
+      tuple(jax.tree.map(jnp.copy, params) for _ in range(stale))
+      if stale
+      else None,
     )
 
   def task_at(self, hyper: Hyper) -> Task:
@@ -87,14 +105,47 @@ class Run:
   def step(
     self, state: TrainState, key: Array, batch: Prompts | None = None
   ) -> tuple[TrainState, dict[str, Array]]:
-    """One update; see `training.Train`."""
+    """The updates of one batch; see `training.Train`."""
     draw_key, rollout_key = jax.random.split(
       jax.random.fold_in(key, state.step)
     )
     prompts = self._prompts(state.hyper, draw_key, batch)
     prompts = self.layout.shard(prompts, "data")
-    (value, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(
-      state.params, rollout_key, prompts, state.hyper
+    if self.off_policy is not None:
+      return self._off_policy_step(state, rollout_key, prompts)
+    return self._update(
+      state,
+      lambda params: self.loss(params, rollout_key, prompts, state.hyper),
+    )
+
+  def _off_policy_step(
+    self, state: TrainState, key: Array, prompts: Prompts
+  ) -> tuple[TrainState, dict[str, Array]]:
+    """U updates on rollouts of the parameters before S batches."""
+    own, past = self.off_policy, state.past
+    assert own is not None
+    behaviour = past[0] if past else state.params
+    batch, sampled = own.sample(behaviour, key, prompts, state.hyper)
+
+    def update(after: TrainState, _: None) -> tuple[TrainState, Any]:
+      after, metrics = self._update(
+        after, lambda params: own.loss(params, prompts, batch, state.hyper)
+      )
+      return after.replace(step=state.step), metrics
+
+    updates = self.config.off_policy.updates or 1
+    after, metrics = lax.scan(update, state, length=updates)
+    if past:
+      after = after.replace(past=(*past[1:], state.params))
+    after = after.replace(step=state.step + 1)
+    return after, sampled | off_policy.summarize(metrics)
+
+  def _update(
+    self, state: TrainState, loss: Callable[[Any], tuple[Array, dict]]
+  ) -> tuple[TrainState, dict[str, Array]]:
+    """One update by the gradient of params → (loss, metrics)."""
+    (value, metrics), gradient = jax.value_and_grad(loss, has_aux=True)(
+      state.params
     )
     after = self._updated(state, gradient)
     if rollouts.STATISTICS in metrics:
@@ -137,6 +188,7 @@ def make_run(
   task: Task | None,
   varying: Sequence[str],
   policy: nn.Module | None,
+  devices: Sequence[jax.Device] | None = None,
 ) -> Run:
   """Builds and checks the parts; see `training.make_train`."""
   custom_checks.check_types(task, policy)
@@ -150,15 +202,22 @@ def make_run(
     policy = configs.make_policy(config, task)
     params = configs.initial_params(config, policy)
   optimizer = configs.make_optimizer(config)
-  mesh_layout = layout(config, policy)
+  mesh_layout = layout(config, policy, devices)
   policy = mesh_layout.adapt_policy(policy)
   # Raises errors of shapes before compilation.
   jax.eval_shape(policy.init, jax.random.key(0), task.example)
   if own and not isinstance(task, Streamed):
     custom_checks.check(task, policy, config.batch_size, config.rollouts)
-  loss = make_loss(config, task, policy, mesh_layout)
   return Run(
-    config, varying, task, policy, params, optimizer, loss, mesh_layout
+    config,
+    varying,
+    task,
+    policy,
+    params,
+    optimizer,
+    make_loss(config, task, policy, mesh_layout),
+    make_off_policy(config, task, policy, mesh_layout),
+    mesh_layout,
   )
 
 

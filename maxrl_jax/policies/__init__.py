@@ -9,11 +9,13 @@ import flax.linen as nn
 from maxrl_jax.policies.base import (
   Checked,
   Policy,
+  Prepared,
   SequencePolicy,
   Sharded,
   Summable,
 )
 from maxrl_jax.policies.categorical import CNN, MLP, Tabular
+from maxrl_jax.policies.digit_transformer import DigitTransformer
 from maxrl_jax.policies.digits import Digits
 from maxrl_jax.policies.regression import Grid, Mixture, Normal, Regression
 from maxrl_jax.policies.resnet import ResNet
@@ -28,6 +30,7 @@ POLICIES: dict[str, type[nn.Module]] = {
   "mixture": Mixture,
   "digits": Digits,
   "transformer": Transformer,
+  "digit_transformer": DigitTransformer,
   "resnet": ResNet,
 }
 
@@ -35,14 +38,16 @@ POLICIES: dict[str, type[nn.Module]] = {
 SET_BY_TASK = (
   *("name", "parent", "num_actions", "initial_logits", "num_dims"),
   *("learned_scale", "smallest_scale", "initial_scale"),
-  *("vocab_size", "max_length", "eos", "prompts_apart"),
+  *("vocab_size", "max_length", "eos", "numerals", "prompts_apart"),
 )
 
 __all__ = [
   "POLICIES",
   "SET_BY_TASK",
   "Checked",
+  "DigitTransformer",
   "Policy",
+  "Prepared",
   "Regression",
   "SequencePolicy",
   "Sharded",

@@ -40,6 +40,17 @@ class SequencePolicy(Protocol):
 
 
 @runtime_checkable
+class Prepared(Protocol):
+  """A policy whose draws share a computation, for draws in many steps."""
+
+  def prepare(self, outputs: Any) -> Any:
+    """What `draw` needs, from the outputs of one prompt."""
+
+  def draw(self, key: Array, prepared: Any, num: int) -> Array:
+    """The same as `sample` from these outputs."""
+
+
+@runtime_checkable
 class Summable(Protocol):
   """A policy whose whole distribution is known, for exact sums."""
 

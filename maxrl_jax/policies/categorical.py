@@ -18,6 +18,12 @@ class Categorical(nn.Module):
   def sample(self, key: Array, outputs: Array, num: int) -> Array:
     return distributions.categorical(key, outputs, num)
 
+  def prepare(self, outputs: Array) -> Array:
+    return distributions.boundaries(outputs)
+
+  def draw(self, key: Array, prepared: Array, num: int) -> Array:
+    return distributions.draw(key, prepared, num)
+
   def log_prob(self, outputs: Array, actions: Array) -> Array:
     return distributions.categorical_log_prob(outputs, actions)
 

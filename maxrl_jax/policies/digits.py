@@ -7,12 +7,12 @@ import numpy as np
 
 from maxrl_jax import ranges
 from maxrl_jax.distributions import Components
-from maxrl_jax.policies.regression import Regression, check_range
+from maxrl_jax.policies.regression import FromMLP, check_range
 
 Array = jax.Array
 
 
-class Digits(Regression):
+class Digits(FromMLP):
   """Autoregressive policy over the digits of a number.
 
   An action is the `length` digits of (ŷ − low)/(high − low) in `base`, most

@@ -1,9 +1,9 @@
 """Policies that predict numbers, with one distribution per dimension.
 
-All consist of an MLP and a head. With D target dimensions, actions,
-log-probabilities and predictions of one prompt are [D, N]; dimensions are
-independent given the prompt. The MLP may also predict the noise model's σ (a
-learned decoder).
+All have a head; that of an MLP here, that of a transformer in
+`digit_transformer`. With D target dimensions, actions, log-probabilities and
+predictions of one prompt are [D, N]; dimensions are independent given the
+prompt. The network may also predict the noise model's σ (a learned decoder).
 """
 
 from collections.abc import Sequence
@@ -31,34 +31,25 @@ class Outputs(NamedTuple):
 
 
 class Regression(nn.Module):
-  """Base class; a subclass is a head, with methods for one dimension.
+  """Base class; a subclass has the head's methods for one dimension.
 
   Attributes:
     num_dims: D.
-    hidden: widths of the MLP's hidden layers.
     learned_scale: 'input' learns σ(x), 'global' one σ per dimension, None no σ.
     smallest_scale: lower bound of a learned σ.
-    initial_scale: initial learned σ at zero MLP output; above `smallest_scale`.
+    initial_scale: initial learned σ where the network's output for it is 0;
+      above `smallest_scale`.
   """
 
   num_dims: int = 1
-  hidden: Sequence[int] = (128, 128)
   learned_scale: str | None = None
   smallest_scale: float = 0.0
   initial_scale: float = 1.0
-
-  def num_outputs(self) -> int:
-    """MLP outputs that the head needs per dimension."""
-    raise NotImplementedError
 
   def check(self) -> None:
     """Raises ValueError at an invalid field."""
 
   def setup(self) -> None:
-    by_input = self.learned_scale == "input"
-    self.body = MLP(
-      self.num_dims * (self.num_outputs() + by_input), self.hidden
-    )
     if self.learned_scale == "global":
       self.scale = self.param(
         "noise_scale", nn.initializers.zeros, (self.num_dims,)
@@ -72,18 +63,22 @@ class Regression(nn.Module):
     """All possible predictions, ascending; None if they are continuous."""
     return None
 
-  def __call__(self, inputs: Array) -> Outputs:
-    body = self.body(inputs).reshape(inputs.shape[0], self.num_dims, -1)
+  def with_scale(self, head: Array, free: Array) -> Outputs:
+    """Outputs of B prompts, with σ if it is learned.
+
+    Args:
+      head: [B, D, …].
+      free: [B, D], any real numbers, of which σ is a function if it is learned
+        from the input.
+    """
     if self.learned_scale is None:
-      return Outputs(body, None)
-    if self.learned_scale == "input":
-      body, free = body[..., :-1], body[..., -1]
-    else:
-      free = jnp.broadcast_to(self.scale, body.shape[:2])
+      return Outputs(head, None)
+    if self.learned_scale == "global":
+      free = jnp.broadcast_to(self.scale, head.shape[:2])
     # softplus, shifted so that 0 is the initial scale.
     above = self.initial_scale - self.smallest_scale
     shift = above + np.log(-np.expm1(-above))
-    return Outputs(body, self.smallest_scale + jax.nn.softplus(free + shift))
+    return Outputs(head, self.smallest_scale + jax.nn.softplus(free + shift))
 
   def sample(self, key: Array, outputs: Outputs, num: int) -> Array:
     keys = jax.random.split(key, self.num_dims)
@@ -101,8 +96,51 @@ class Regression(nn.Module):
     return actions
 
 
-class Grid(Regression):
-  """Categorical over evenly spaced values: an action is an index."""
+class FromMLP(Regression):
+  """A head of an MLP.
+
+  Attributes:
+    hidden: widths of the MLP's hidden layers.
+  """
+
+  hidden: Sequence[int] = (128, 128)
+
+  def num_outputs(self) -> int:
+    """MLP outputs that the head needs per dimension."""
+    raise NotImplementedError
+
+  def setup(self) -> None:
+    by_input = self.learned_scale == "input"
+    self.body = MLP(
+      self.num_dims * (self.num_outputs() + by_input), self.hidden
+    )
+    super().setup()
+
+  def __call__(self, inputs: Array) -> Outputs:
+    body = self.body(inputs).reshape(inputs.shape[0], self.num_dims, -1)
+    if self.learned_scale == "input":
+      return self.with_scale(body[..., :-1], body[..., -1])
+    return self.with_scale(body, body[..., 0])
+
+
+class Atoms(Regression):
+  """Categorical over `values()`: an action is an index."""
+
+  def _sample(self, key: Array, head: Array, num: int) -> Array:
+    return distributions.categorical(key, head, num)
+
+  def _log_prob(self, head: Array, actions: Array) -> Array:
+    return distributions.categorical_log_prob(head, actions)
+
+  def _components(self, head: Array) -> Components:
+    return Components(jax.nn.log_softmax(head), jnp.asarray(self.values()))
+
+  def decode(self, actions: Array) -> Array:
+    return jnp.asarray(self.values())[actions]
+
+
+class Grid(FromMLP, Atoms):
+  """Categorical over evenly spaced values."""
 
   bins: int = 64
   low: float = -4.0
@@ -118,20 +156,8 @@ class Grid(Regression):
   def values(self) -> np.ndarray:
     return np.linspace(self.low, self.high, self.bins, dtype=np.float32)
 
-  def _sample(self, key: Array, head: Array, num: int) -> Array:
-    return distributions.categorical(key, head, num)
 
-  def _log_prob(self, head: Array, actions: Array) -> Array:
-    return distributions.categorical_log_prob(head, actions)
-
-  def _components(self, head: Array) -> Components:
-    return Components(jax.nn.log_softmax(head), jnp.asarray(self.values()))
-
-  def decode(self, actions: Array) -> Array:
-    return jnp.asarray(self.values())[actions]
-
-
-class Normal(Regression):
+class Normal(FromMLP):
   """N(m(x), s): s is `policy_scale`, or learned where that is None."""
 
   policy_scale: float | None = None
@@ -164,7 +190,7 @@ class Normal(Regression):
     return Components(jnp.zeros(1, head.dtype), mean[None], scale[None])
 
 
-class Mixture(Regression):
+class Mixture(FromMLP):
   """Mixture of `num_components` normals; actions omit the component drawn."""
 
   num_components: int = 4

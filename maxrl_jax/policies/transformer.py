@@ -236,19 +236,21 @@ class Transformer(nn.Module):
     """Log-probabilities and entropies of answers [B, N, L], differentiable."""
     logits = jnp.repeat(outputs.logits[:, None, None], actions.shape[1], 1)
     if actions.shape[-1] > 1:
-      later = self._prefix_logits(outputs, actions[..., :-1])
+      later = self.prefix_logits(outputs, actions[..., :-1])
       logits = jnp.concatenate([logits, later], 2)
     log_probs = jax.nn.log_softmax(logits)
     entropies = -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
     taken = jnp.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
     counts = self.counts(actions)
+    token_log_probs = jnp.where(counts, taken, 0)
     return Scores(
-      jnp.sum(jnp.where(counts, taken, 0), -1),
+      jnp.sum(token_log_probs, -1),
       jnp.sum(jnp.where(counts, entropies, 0), -1),
       jnp.sum(counts, -1),
+      token_log_probs,
     )
 
-  def _prefix_logits(self, outputs: Encoded, actions: Array) -> Array:
+  def prefix_logits(self, outputs: Encoded, actions: Array) -> Array:
     """Logits after each token of answer prefixes, [B, N, …, V]."""
     x = self.embedding(actions)
     positions = outputs.memory[0][0].shape[1] + jnp.arange(x.shape[-2])
@@ -265,17 +267,19 @@ class Transformer(nn.Module):
 
 
 class Scores(NamedTuple):
-  """Sums over the tokens of each answer, [B, N].
+  """Of each answer, [B, N]: sums over its tokens.
 
   Attributes:
     log_probs: log m(z_j|x).
     entropies: of the next-token distributions.
     lengths: number of tokens, including eos.
+    token_log_probs: of each token [B, N, L], 0 after the end.
   """
 
   log_probs: Array
   entropies: Array
   lengths: Array
+  token_log_probs: Array
 
 
 class _Decoding(NamedTuple):

@@ -22,7 +22,7 @@ from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import qwen2
 
 # Increase when the results of a config change: cached runs are then not used.
-RESULTS_VERSION = 3
+RESULTS_VERSION = 5
 
 _COEFFICIENTS = "estimator.coefficients"
 # They do not change the results of a run.
@@ -99,7 +99,10 @@ def digest(config: ConfigDict, **more: Any) -> str:
   if config.policy.checkpoint is not None:  # Its contents, wherever they are.
     fields["policy"]["checkpoint"] = qwen2.digest(config.policy.checkpoint)
   # Fields that are not set have no effect: a new one invalidates nothing.
-  known = {"config": _set_fields(fields), "version": RESULTS_VERSION, **more}
+  fields = _set_fields(fields)
+  if not fields.get("off_policy"):  # Newer than cached runs.
+    fields.pop("off_policy", None)
+  known = {"config": fields, "version": RESULTS_VERSION, **more}
   text = json.dumps(known, sort_keys=True, default=list)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -180,7 +183,8 @@ def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
       parts = json.dumps(
         [fields[b] for b in ("task", "likelihood", "policy")], default=repr
       )
-      goal = json.dumps([parts, fields["estimator"], whole.rollouts])
+      blocks = [fields[b] for b in ("estimator", "off_policy")]
+      goal = json.dumps([parts, blocks, whole.rollouts])
       if goal in seen:
         continue
       if parts not in built:
@@ -201,7 +205,8 @@ def _check_used(
   name = config.optimizer.name
   if "optimizer.momentum" in point and name != "sgd":
     raise ValueError(f"optimizer.momentum: has no effect on {name!r}")
-  if "rollouts" in point and config.estimator.name not in ESTIMATORS:
+  sampled = {*ESTIMATORS, "sequential"}
+  if "rollouts" in point and config.estimator.name not in sampled:
     rest = repr({k: v for k, v in point.items() if k != "rollouts"})
     if rest in seen:
       raise ValueError(

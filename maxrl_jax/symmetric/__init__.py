@@ -12,25 +12,26 @@ For MaxRL of order T (a_k = 1 for k < T) the baseline is 1 − ē_T^j, the
 leave-one-out estimate of pass@T. Neither is computed by dividing rollout j out
 of a full-sample ē or by subtracting nearly equal numbers: near T = N float32
 would lose all digits by N = 32, and baselines of small likelihoods 2 % at any N
-(`benchmarks.conditioning`, docs/theory/algorithms.md). Three algorithms:
+(`benchmarks.conditioning`, docs/theory/algorithms.md). Four algorithms:
 
     quadrature  any order              O(N √T)
-    scan        any order or series    O(N T)
+    tree        any order or series    O(N T log N), 2 log N steps
+    scan        any order or series    O(N T), 2 N steps
     binary      l in {0, 1}            O(N), the closed form in the count K
 
 `METHODS` maps names to algorithms. By default, boolean likelihoods use the
-closed form, orders the quadrature and series the scan. The scan also serves
-very small orders on a CPU, and an order that is traced in a masked group.
+closed form, orders the quadrature and series the tree. Few terms are faster by
+the scan on a CPU, and so are masked series on a CPU or a TPU. An order that is
+traced in a masked group is a series.
 
 Masked rollouts have no effect and get weight 0. A group with n ≤ N unmasked
 rollouts behaves as a group of size n; an order above n acts as n.
 
-All functions take one prompt; vmap over prompts. For a long series on a CPU,
-prefer `jax.lax.map(..., batch_size=16)`: it keeps the scan's N·T floats per
-prompt in cache.
+All functions take one prompt; vmap over prompts.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -39,21 +40,23 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from maxrl_jax import ranges
-from maxrl_jax.symmetric import closed_form, quadrature, scans
+from maxrl_jax.symmetric import closed_form, quadrature, scans, tree
 from maxrl_jax.symmetric.closed_form import pass_at
 from maxrl_jax.symmetric.group import (
   LeaveOneOut,
+  check_coefficients,
   check_mask,
   check_order,
   compute_dtype,
   group_size,
+  order_coefficients,
 )
 
 __all__ = [
   "METHODS",
   "SERIES_METHODS",
   "LeaveOneOut",
+  "check_coefficients",
   "check_mask",
   "check_order",
   "compute_dtype",
@@ -67,12 +70,30 @@ __all__ = [
 
 Array = jax.Array
 
+
+def _by_series(series: Callable[..., LeaveOneOut]) -> Callable:
+  """Any order, static or traced: the series with a_k = 1 for k < T."""
+
+  def leave_one_out(
+    likelihoods: Array, order: int | Array | None, mask: Any
+  ) -> LeaveOneOut:
+    coefficients = order_coefficients(likelihoods, order, mask)
+    return series(likelihoods, coefficients, mask)
+
+  return leave_one_out
+
+
 METHODS = {
   "quadrature": quadrature.leave_one_out,
-  "scan": scans.leave_one_out,
+  "tree": _by_series(tree.series),
+  "scan": _by_series(scans.series),
   "binary": closed_form.leave_one_out,
 }
-SERIES_METHODS = {"scan": scans.series, "binary": closed_form.series}
+SERIES_METHODS = {
+  "tree": tree.series,
+  "scan": scans.series,
+  "binary": closed_form.series,
+}
 
 
 def loo_weights(
@@ -94,7 +115,7 @@ def loo_weights(
     order: T from 1 to N, a number or a traced scalar; None means N−1 (the
       number of unmasked rollouts minus one, at least 1).
     mask: [N], False for rollouts to ignore.
-    method: 'quadrature', 'scan' or 'binary'; None selects one as above.
+    method: 'quadrature', 'tree', 'scan' or 'binary'; None selects one as above.
 
   Returns:
     ω [N], 0 where masked.
@@ -154,27 +175,16 @@ def series_leave_one_out(
     coefficients: a [T], T ≤ N, a_k ≥ 0; may be traced, so that one compiled
       program serves every order and objective.
     mask: [N], False for rollouts to ignore.
-    method: 'scan' or 'binary'; None selects one as above.
+    method: 'tree', 'scan' or 'binary'; None selects one as above.
 
   Raises:
     ValueError: more than N coefficients, a negative one, or a method without a
       series form.
   """
   likelihoods, mask = _prepare(likelihoods, mask)
-  if not ranges.is_traced(coefficients) and np.min(coefficients, initial=0) < 0:
-    raise ValueError(
-      f"coefficients: smallest is {np.min(coefficients):g}, all must be at"
-      " least 0"
-    )
+  check_coefficients(coefficients, likelihoods.shape[0])
   coefficients = jnp.asarray(coefficients, compute_dtype(likelihoods))
-  terms, size = coefficients.shape[0], likelihoods.shape[0]
-  if not 1 <= terms <= size:
-    raise ValueError(
-      f"coefficients: {terms} terms for N = {size} rollouts; must be 1 to N"
-    )
-  if method is None:
-    method = "binary" if likelihoods.dtype == bool else "scan"
-  if method not in SERIES_METHODS:
+  if method is not None and method not in SERIES_METHODS:
     raise ValueError(
       f"method = {method!r}: choose from {sorted(SERIES_METHODS)} for a series"
     )
@@ -211,11 +221,14 @@ _of_traced_order = jax.jit(_of_any_order, static_argnames="method", inline=True)
 
 @functools.partial(jax.jit, static_argnames="method", inline=True)
 def _of_series(
-  likelihoods: Array, coefficients: Array, mask: Array | None, method: str
+  likelihoods: Array,
+  coefficients: Array,
+  mask: Array | None,
+  method: str | None,
 ) -> LeaveOneOut:
   present = _present(likelihoods, mask)
-  result = SERIES_METHODS[method](likelihoods, coefficients, present)
-  return _masked(result, present)
+  compute = SERIES_METHODS[method] if method else _fastest_series
+  return _masked(compute(likelihoods, coefficients, present), present)
 
 
 def _fastest(
@@ -226,7 +239,7 @@ def _fastest(
   size = likelihoods.shape[0]
   traced = isinstance(order, jax.core.Tracer)
   if traced and isinstance(mask, jax.core.Tracer):
-    return scans.leave_one_out(likelihoods, order, mask)
+    return _by_series(_fastest_series)(likelihoods, order, mask)
   terms = size if order is None or traced else int(order)
   largest = not traced and terms >= size - 1
   if largest or terms > (8 if size <= 256 else 4):
@@ -234,8 +247,22 @@ def _fastest(
   # A few short steps are faster on a CPU, but not where each is a kernel.
   return lax.platform_dependent(
     likelihoods,
-    cpu=lambda l: scans.leave_one_out(l, order, mask),
+    cpu=lambda l: METHODS["scan"](l, order, mask),
     default=lambda l: quadrature.leave_one_out(l, order, mask),
+  )
+
+
+def _fastest_series(l: Array, coefficients: Array, mask: Any) -> LeaveOneOut:
+  if l.dtype == bool:
+    return closed_form.series(l, coefficients, mask)
+  masked = isinstance(mask, jax.core.Tracer)
+  few = coefficients.shape[0] < 64
+  return lax.platform_dependent(
+    l,
+    coefficients,
+    cpu=lambda l, a: (scans if few or masked else tree).series(l, a, mask),
+    tpu=lambda l, a: (scans if masked else tree).series(l, a, mask),
+    default=lambda l, a: tree.series(l, a, mask),
   )
 
 

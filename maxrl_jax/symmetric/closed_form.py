@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
+from maxrl_jax import ranges
 from maxrl_jax.symmetric.group import (
   LeaveOneOut,
   compute_dtype,
-  either,
   values,
 )
 
@@ -23,49 +23,88 @@ def leave_one_out(
 ) -> LeaveOneOut:
   """l in {0, 1}: a function of the number of successes among the others.
 
-  With c successes among the other n = N−1 rollouts,
-
-      ω_j = N/(c+1) · (1 − C(N−c−1, T)/C(N, T)),  b_j = 1 − C(n−c, T)/C(n, T)
-
-  Both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive terms,
-  in one table that all prompts share. c is K for a failure and K−1 for a
-  success: two values a group.
+  One table, which all prompts share. Its index c is K for a failure and K−1
+  for a success: two values a group.
   """
   success, count, dtype = _successes(likelihoods, mask)
-  total = jnp.sum(success)
-  largest = jnp.maximum(count - 1, 1)
-  order = largest if order is None else jnp.asarray(order, dtype)
-  size = likelihoods.shape[0]
-  at_least_one = pass_at(order, count, size)
-  baselines = pass_at(jnp.minimum(order, largest), count - 1, size)
-
-  def given(c: Array) -> LeaveOneOut:
-    weight = count / jnp.maximum(c + 1, 1) * _at(at_least_one, c + 1)
-    return LeaveOneOut(weight, _at(baselines, c))
-
-  return _select(success, given(total - 1), given(total))
-
-
-def pass_at(order: ArrayLike, count: ArrayLike, size: int) -> Array:
-  """pass@T of `count` samples of which c = 0 … size succeeded, [size+1].
-
-  1 − C(n−c, T)/C(n, T) = 1 − Π_{i<c} (1 − T/(n−i)), with n = count ≤ size.
-  """
-  order = jnp.asarray(order)
-  i = jnp.arange(size, dtype=order.dtype)
-  chance = jnp.clip(order / jnp.maximum(count - i, 1), 0, 1)
-  at_least_one = lax.associative_scan(either, chance)
-  return jnp.concatenate([jnp.zeros(1, order.dtype), at_least_one])
+  order = (count - 1).clip(1) if order is None else order
+  table = order_table(order, count, likelihoods.shape[0], dtype)
+  return _select(success, table)
 
 
 def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
-  """Any series for l in {0, 1}: ω_j = Σ_k a_k C(n−c, k)/C(n, k).
-
-  The table over c is built row by row, r_{c+1,k} = r_{c,k} (n−c−k)/(n−c),
-  and does not depend on the prompt's likelihoods.
-  """
+  """Any series for l in {0, 1}: ω_j = Σ_k a_k C(n−c, k)/C(n, k)."""
   success, count, dtype = _successes(l, mask)
-  n = count - 1
+  table = series_table(coefficients, count, l.shape[0], dtype)
+  return _select(success, table)
+
+
+# Tables [size] of ω and b where c = 0, 1, … of the other n = count−1 rollouts
+# succeeded. Constants unless an argument is traced; count ≤ size may be.
+
+
+def order_table(
+  order: ArrayLike, count: ArrayLike, size: int, dtype: DTypeLike
+) -> LeaveOneOut:
+  """MaxRL of order T.
+
+      ω = N/(c+1) · (1 − C(N−c−1, T)/C(N, T)),  b = 1 − C(n−c, T)/C(n, T)
+
+  Both brackets are 1 − Π_{i<c} (1 − T/(N−i)), a running sum of positive terms.
+  """
+  xp, working = _namespace(dtype, order, count)
+  count = xp.asarray(count, working)
+  factor = jnp.asarray(count / xp.arange(1, size + 1, dtype=working), dtype)
+  at_least_one = pass_at(order, count, size, dtype)[1:]
+  return LeaveOneOut(
+    factor * at_least_one, pass_at(order, count - 1, size, dtype)[:-1]
+  )
+
+
+def pass_at_k_table(
+  k: ArrayLike, count: ArrayLike, size: int, dtype: DTypeLike
+) -> LeaveOneOut:
+  """ω = k C(n−c, k−1)/C(n, k−1), b = k c/n · C(n−c, k−1)/C(n−1, k−1)."""
+  xp, working = _namespace(dtype, k, count)
+  k, count = xp.asarray(k, working), xp.asarray(count, working)
+
+  def none_of(num: Any) -> Any:
+    chance = xp.exp(_log_none(k - 1, num, size, working))[:-1]
+    return k * xp.where(k - 1 <= num, chance, 0)
+
+  return _table(none_of(count - 1), none_of(count - 2), count, dtype)
+
+
+def power_table(
+  alpha: ArrayLike, count: ArrayLike, size: int, dtype: DTypeLike
+) -> LeaveOneOut:
+  """The series of power α with n terms, order N−1, by Chu–Vandermonde.
+
+      ω = Π_{c<i≤n} (1 + (1−α)/i),  b = c/n · Π_{c≤i<n} (1 + (1−α)/i)
+
+  ω at c = 0, where order N has one more term, ends at i = n−1.
+  """
+  xp, working = _namespace(dtype, alpha, count)
+  alpha, count = xp.asarray(alpha, working), xp.asarray(count, working)
+  i = xp.arange(1, size, dtype=working)
+  rises = xp.log1p((1 - alpha) / i)
+
+  def product(last: Any) -> Any:
+    logs = xp.where(i <= last, rises, 0)[::-1]
+    sums = xp.append(xp.cumsum(logs)[::-1], xp.zeros(1, working))
+    return xp.exp(sums)
+
+  of_others, of_rest = product(count - 1), product(count - 2)
+  first = xp.arange(size) == 0
+  weights = xp.where(first, of_rest, of_others)
+  return _table(weights, of_rest, count, dtype)
+
+
+def series_table(
+  coefficients: Array, count: ArrayLike, size: int, dtype: DTypeLike
+) -> LeaveOneOut:
+  """Any series, row by row: r_{c+1,k} = r_{c,k} (n−c−k)/(n−c)."""
+  n = jnp.asarray(count, dtype) - 1
   a = coefficients.astype(dtype)
   k = jnp.arange(a.shape[0], dtype=dtype)
   # ē_k − ē_{k+1} = (c/(n−k)) ē_k: the next draw is a success.
@@ -76,15 +115,52 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
     fewer = jnp.maximum(n - c - k, 0) / jnp.maximum(n - c, 1)
     return ratio * fewer, row
 
-  rows = jnp.arange(l.shape[0], dtype=dtype)
+  rows = jnp.arange(size, dtype=dtype)
   exists = (k <= n).astype(dtype)
-  _, table = lax.scan(next_row, exists, rows)
-  total = jnp.sum(success)
+  return lax.scan(next_row, exists, rows)[1]
 
-  def given(c: Array) -> LeaveOneOut:
-    return LeaveOneOut(*(_at(column, c) for column in table))
 
-  return _select(success, given(total - 1), given(total))
+def _table(
+  weights: Any, of_rest: Any, count: Any, dtype: DTypeLike
+) -> LeaveOneOut:
+  """b of c is c/n times ω of c−1 of n−1: a pair of which one succeeded."""
+  xp, working = _namespace(dtype, weights, of_rest, count)
+  c = xp.arange(len(weights), dtype=working)
+  before = xp.append(xp.zeros(1, working), of_rest[:-1])
+  baselines = c / xp.maximum(count - 1, 1) * before
+  return LeaveOneOut(jnp.asarray(weights, dtype), jnp.asarray(baselines, dtype))
+
+
+def pass_at(
+  order: ArrayLike, count: ArrayLike, size: int, dtype: DTypeLike
+) -> Array:
+  """pass@T of `count` samples of which c = 0 … size succeeded, [size+1].
+
+  1 − C(n−c, T)/C(n, T) = 1 − Π_{i<c} (1 − T/(n−i)), with n = count ≤ size, and
+  1 for T > n and c > 0. A constant unless T or n is traced.
+  """
+  xp, working = _namespace(dtype, order, count)
+  return jnp.asarray(-xp.expm1(_log_none(order, count, size, working)), dtype)
+
+
+def _log_none(
+  order: ArrayLike, count: ArrayLike, size: int, working: DTypeLike
+) -> Any:
+  """log C(n−c, T)/C(n, T) for c = 0 … size, [size+1]."""
+  xp, _ = _namespace(working, order, count)
+  order, count = xp.asarray(order, working), xp.asarray(count, working)
+  i = xp.arange(size, dtype=working)
+  chance = xp.clip(order / xp.maximum(count - i, 1), 0, 1)
+  with np.errstate(divide="ignore"):  # The logarithm of 0: none can fail.
+    logs = xp.cumsum(xp.log1p(-chance))
+  return xp.append(xp.zeros(1, working), logs)
+
+
+def _namespace(dtype: DTypeLike, *values: Any) -> tuple[Any, Any]:
+  """NumPy in float64, or, if a value is traced, jax.numpy in `dtype`."""
+  if any(map(ranges.is_traced, values)):
+    return jnp, dtype
+  return np, np.float64
 
 
 def _at(table: Array, index: Array) -> Array:
@@ -93,11 +169,15 @@ def _at(table: Array, index: Array) -> Array:
   return jnp.sum(jnp.where(here, table, 0))
 
 
-def _select(
-  success: Array, of_successes: LeaveOneOut, of_failures: LeaveOneOut
-) -> LeaveOneOut:
-  pairs = zip(of_successes, of_failures, strict=True)
-  return LeaveOneOut(*(jnp.where(success > 0, a, b) for a, b in pairs))
+def _select(success: Array, table: LeaveOneOut) -> LeaveOneOut:
+  """The rows of the table that belong to successes and to failures."""
+  total = jnp.sum(success)
+
+  def select(column: Array) -> Array:
+    of_successes, of_failures = _at(column, total - 1), _at(column, total)
+    return jnp.where(success > 0, of_successes, of_failures)
+
+  return LeaveOneOut(*map(select, table))
 
 
 def require_binary(likelihoods: Array, mask: ArrayLike | None) -> None:
@@ -115,8 +195,8 @@ def require_binary(likelihoods: Array, mask: ArrayLike | None) -> None:
     )
 
 
-def _successes(likelihoods: Array, mask: ArrayLike) -> tuple[Array, Array, Any]:
+def _successes(likelihoods: Array, mask: Array) -> tuple[Array, Array, Any]:
   """Which rollouts succeeded [N], group size, compute dtype."""
   dtype = compute_dtype(likelihoods)
   successes = values(likelihoods, mask).astype(dtype)
-  return successes, jnp.sum(mask).astype(dtype), dtype
+  return successes, mask.sum().astype(dtype), dtype

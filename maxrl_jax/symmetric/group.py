@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from maxrl_jax import ranges
+
 Array = jax.Array
 
 
@@ -47,6 +49,21 @@ def check_order(
     )
 
 
+def check_coefficients(coefficients: ArrayLike, size: int) -> None:
+  """Raises ValueError unless there are 1 to N, none of them negative."""
+  if not ranges.is_traced(coefficients):
+    smallest = np.min(np.asarray(coefficients), initial=0)
+    if smallest < 0:
+      raise ValueError(
+        f"coefficients: smallest is {smallest:g}, all must be at least 0"
+      )
+  terms = np.shape(coefficients)[0]
+  if not 1 <= terms <= size:
+    raise ValueError(
+      f"coefficients: {terms} terms for N = {size} rollouts; must be 1 to N"
+    )
+
+
 def compute_dtype(likelihoods: Array) -> Any:
   """float32 for half precision, the default float for booleans and integers."""
   dtype = likelihoods.dtype
@@ -72,3 +89,15 @@ def first_carry(x: Array, l: Array) -> Array:
 def either(a: Array, b: Array) -> Array:
   """P(A or B) of independent events with probabilities a and b."""
   return a + (1 - a) * b
+
+
+def order_coefficients(
+  likelihoods: Array, order: int | Array | None, mask: ArrayLike
+) -> Array:
+  """a_k of MaxRL: T terms for a static order, else N."""
+  dtype = compute_dtype(likelihoods)
+  static = isinstance(order, (int, np.integer))
+  terms = jnp.arange(order if static else likelihoods.shape[0])
+  if order is None:
+    order = jnp.maximum(jnp.sum(mask) - 1, 1)
+  return (terms < order).astype(dtype)

@@ -74,7 +74,7 @@ def _largest_orders(
   N−1 subtracts the last term, Π_{i≠j} q_i, which is at most 1/N of the sum.
   """
   count = jnp.sum(mask).astype(l.dtype)
-  nodes, node_weights = _gauss_legendre(l.shape[0], l.dtype)
+  nodes, node_weights = gauss_legendre(l.shape[0], l.dtype)
   product = jnp.prod(1 - _some(nodes, l), 0)
   full = _sum_of_fractions(count * node_weights * product, nodes, l)
   some_success = _loo_pass(l)
@@ -92,7 +92,7 @@ def _smaller_orders(
   S − l_j y Π/(1 − l_j y), accurate unless l_j is nearly all of S. For the
   largest likelihood the S of the others is computed instead.
   """
-  t, w = (x * rule.end for x in _gauss_legendre(length, l.dtype))
+  t, w = (x * rule.end for x in gauss_legendre(length, l.dtype))
   at_nodes = count * w * jnp.prod(1 - _some(t, l), 0)
   segment = _sum_of_fractions(at_nodes, t, l)
   largest = jnp.arange(l.shape[0]) == jnp.argmax(l)
@@ -224,7 +224,7 @@ def _either(a: _Complex, b: _Complex) -> _Complex:
   return a[0] + b[0] - product[0], a[1] + b[1] - product[1]
 
 
-def _gauss_legendre(size: int, dtype: DTypeLike) -> tuple[Array, Array]:
+def gauss_legendre(size: int, dtype: DTypeLike) -> tuple[Array, Array]:
   """Nodes and weights on [0, 1], enough for degree N−1 at this precision."""
   # Error over all binary l to N = 16384: 2e-8 with 2.25 √N, 1e-6 with 2 √N.
   factor = 4.0 if jnp.finfo(dtype).bits == 64 else 2.25

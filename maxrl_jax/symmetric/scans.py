@@ -5,25 +5,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.typing import ArrayLike
 
 from maxrl_jax.symmetric.group import (
   LeaveOneOut,
-  compute_dtype,
   first_carry,
   values,
 )
 
 Array = jax.Array
-
-
-def leave_one_out(
-  likelihoods: Array, order: int | Array | None, mask: Array
-) -> LeaveOneOut:
-  """Any order, static or traced: `series` with a_k = 1 for k < T."""
-  return series(likelihoods, _coefficients(likelihoods, order, mask), mask)
 
 
 def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
@@ -113,18 +103,6 @@ def _shift(x: Array) -> Array:
 def _unshift(x: Array) -> Array:
   """x_{k+1}, with 0 at the end."""
   return jnp.concatenate([x[1:], jnp.zeros(1, x.dtype)])
-
-
-def _coefficients(
-  likelihoods: Array, order: int | Array | None, mask: ArrayLike
-) -> Array:
-  """a_k of MaxRL: T terms for a static order, else N."""
-  dtype = compute_dtype(likelihoods)
-  static = isinstance(order, (int, np.integer))
-  terms = jnp.arange(order if static else likelihoods.shape[0])
-  if order is None:
-    order = jnp.maximum(jnp.sum(mask) - 1, 1)
-  return (terms < order).astype(dtype)
 
 
 class _Sum(NamedTuple):

@@ -25,6 +25,7 @@ from maxrl_jax.tasks.regression_data import (
   diabetes,
   heteroscedastic,
   in_context,
+  noisy_regression,
   teacher,
 )
 
@@ -42,6 +43,7 @@ TASKS: dict[str, Callable[..., Any]] = {
   "bimodal": bimodal,
   "bag_of_words": bag_of_words,
   "in_context": in_context,
+  "noisy_regression": noisy_regression,
   "diabetes": diabetes,
 }
 

@@ -15,7 +15,7 @@ def bandit(
   continuous: bool = False,
   task_seed: int = 0,
 ) -> base.ExactTask:
-  """Prompts whose initial pass rates are spread evenly over decades.
+  """Prompts whose initial pass rates are evenly spaced on a log scale.
 
   Every prompt has its own row of likelihoods over the arms, and the policy
   starts (`policy_options['initial_logits']`) with pass rate exactly p_x, from

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -45,12 +45,16 @@ class Data:
     num_dims: D.
     at: other values of options, by name → these data with them; None where
       no option can vary.
+    policies: names of the policies that can answer, the first as a default.
+    policy_options: options that the data set in their policy.
   """
 
   draw: Callable[[Array, int], Prompts]
   splits: dict[str, Prompts]
   num_dims: int = 1
   at: Callable[[dict[str, Any]], "Data"] | None = None
+  policies: tuple[str, ...] = ("grid", "normal", "mixture", "digits")
+  policy_options: dict[str, Any] = field(default_factory=dict)
 
 
 def generated(
@@ -58,6 +62,9 @@ def generated(
   eval_size: int,
   task_seed: int,
   num_dims: int = 1,
+  *,
+  train_size: int | None = None,
+  fields: dict[str, Any] | None = None,
   **options: Any,
 ) -> Data:
   """Data whose fixed splits come from the distribution of training prompts.
@@ -67,18 +74,32 @@ def generated(
     eval_size: prompts in each fixed split.
     task_seed: of the fixed splits.
     num_dims: D.
+    train_size: number of training prompts; None: every batch is fresh.
+    fields: further fields of `Data`.
     options: numbers that may vary between the runs of one program.
   """
   ranges.at_least(1, eval_size=eval_size)
-  draw = functools.partial(sample, **options)
+  draw: Callable[[Array, int], Prompts] = functools.partial(sample, **options)
+  again = functools.partial(
+    generated,
+    sample,
+    eval_size,
+    task_seed,
+    num_dims,
+    train_size=train_size,
+    fields=fields,
+  )
   keys = jax.random.split(jax.random.key(task_seed), 3)
   compiled = jax.jit(draw, static_argnums=1)
 
   def at(others: dict[str, Any]) -> Data:
-    return generated(sample, eval_size, task_seed, num_dims, **options | others)
+    return again(**options | others)
 
   splits = base.drawn_splits(compiled, keys, eval_size)
-  return Data(draw, splits, num_dims, at)
+  if train_size is not None:
+    pool = splits["train"] = compiled(keys[0], train_size)
+    draw = lambda key, batch: base.uniform_rows(key, pool, batch)  # noqa: E731
+  return Data(draw, splits, num_dims, at, **fields or {})
 
 
 def normal_prompts(x: Array, y: Array, clean: Array, sigma: Array) -> Prompts:
@@ -180,8 +201,8 @@ def _regression(
     draw=data.draw,
     likelihoods=likelihoods,
     splits=data.splits,
-    policies=("grid", "normal", "mixture", "digits"),
-    policy_options={"num_dims": data.num_dims},
+    policies=data.policies,
+    policy_options={"num_dims": data.num_dims} | data.policy_options,
     data=data,
     likelihood=likelihood,
     per_prompt=per_prompt,

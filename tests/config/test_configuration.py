@@ -31,15 +31,18 @@ def test_warm_up_and_cosine_by_hand():
 
 
 @pytest.mark.parametrize(
-  ("name", "reference"),
+  ("name", "b2", "reference"),
   [
-    ("sgd", optax.sgd(0.1, 0.9)),
-    ("adam", optax.adam(0.1)),
-    ("adamw", optax.adamw(0.1, weight_decay=0.01)),
+    ("sgd", None, optax.sgd(0.1, 0.9)),
+    ("adam", None, optax.adam(0.1)),
+    ("adam", 0.9, optax.adam(0.1, b2=0.9)),
+    ("adamw", None, optax.adamw(0.1, weight_decay=0.01)),
+    ("adamw", 0.95, optax.adamw(0.1, b2=0.95, weight_decay=0.01)),
   ],
 )
-def test_optimizers_are_optax_ones(name, reference):
+def test_optimizers_are_optax_ones(name, b2, reference):
   config = default()
+  config.optimizer.b2 = b2
   config.optimizer.name, config.optimizer.schedule = name, "constant"
   config.optimizer.weight_decay = 0.01
   optimizer = configuration.make_optimizer(config)
@@ -80,6 +83,11 @@ def test_optimizers_are_optax_ones(name, reference):
     ("optimizer.clip_norm", -1.0, "optimizer.clip_norm = -1.0"),
     ("optimizer.momentum", 1.5, "optimizer.momentum = 1.5"),
     ("optimizer.weight_decay", 0.1, "optimizer.weight_decay = 0.1"),
+    (
+      "optimizer.b2",
+      0.9,
+      r"optimizer.b2 = 0.9: must be in \(0, 1\), of 'adam'",
+    ),
     ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate = inf"),
     ("seed", -1, "seed = -1"),
     ("policy.hidden", (8, 0), r"policy.hidden = \(8, 0\)"),

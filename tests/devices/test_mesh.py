@@ -30,7 +30,8 @@ def test_parameters_after_50_steps_are_the_same(case):
     )
     np.testing.assert_allclose(row["loss"], one["loss"], rtol=1e-2, atol=1e-5)
     _check_split(row, one)
-    if case not in ("regression", "maze_supervised"):
+    # In a pool of waves, devices draw for the prompts of others.
+    if case not in ("regression", "maze_supervised", "sequential"):
       _check_gathered(row, CASES[case][0]())
   # They did learn: 50 steps with a gradient.
   assert np.std(one["loss"]) > 0

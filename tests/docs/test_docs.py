@@ -22,8 +22,11 @@ _TEXTS = {
 
 # A block that trains with TRL is run by test_trl, which makes it a model.
 _RUN_ELSEWHERE = "integrations.trl"
-# test_guides runs these, and compares what they print with what they show.
-_GUIDES = {f"docs/{name}.md" for name in ("choosing", "tutorial", "your_own")}
+# test_guides runs these, and compares what they print with what they show;
+# test_recipes runs the recipes, with stand-ins for the trainers.
+_GUIDES = {
+  f"docs/{name}.md" for name in ("choosing", "recipes", "tutorial", "your_own")
+}
 
 
 def _python_blocks(text: str) -> list[tuple[int, str]]:

@@ -26,8 +26,9 @@ from maxrl_jax.tasks import TASKS
 _DOCS = pathlib.Path(__file__).parents[2] / "docs"
 _PAGES = {
   name: (_DOCS / f"{name}.md").read_text()
-  for name in ("tutorial", "your_own", "choosing")
+  for name in ("tutorial", "your_own", "choosing", "batches")
 }
+_LONG = ("tutorial", "your_own")
 _BLOCK = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?"
 _NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 
@@ -40,7 +41,7 @@ def _blocks(name: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
   "name",
   [
-    pytest.param(name, marks=[] if name == "choosing" else pytest.mark.long)
+    pytest.param(name, marks=pytest.mark.long if name in _LONG else [])
     for name in _PAGES
   ],
 )

@@ -1,10 +1,13 @@
 """Estimators from log-likelihoods or unbounded rewards."""
 
+from fractions import Fraction
+
 import jax
 import numpy as np
 import pytest
 
 from maxrl_jax import estimators
+from tests.support import rationals as exact
 from tests.support.estimator_groups import assert_same
 
 _LOGS = {
@@ -40,8 +43,14 @@ def test_unbounded_rewards(name):
     "rloo": [-7.5, 0.0, 7.5],
     "dr_grpo": [-5.0, 0.0, 5.0],
     "grpo": np.array([-5.0, 0.0, 5.0]) / np.sqrt(50 / 3),
+    # Gaps of 5, which two and one of three reach.
+    "tail": [-10.0, -2.5, 12.5],
+    "tail_rl": [-10.0, -2.5, 12.5],
   }[name]
   call = estimators.ESTIMATORS[name]
+  if name.startswith("tail"):
+    assert_same(call(rewards), expected, 1e-5)
+    return
   assert_same(call(rewards, bounded=False), expected, 1e-5)
   with pytest.raises(ValueError, match=r"likelihoods\[0\] = -3"):
     call(rewards)
@@ -58,3 +67,38 @@ def test_error_names_an_invalid_log_likelihood(name, bad):
     logs(log_l)
   if np.isnan(bad):  # Under jit it must not become zero.
     assert np.isnan(jax.jit(logs)(log_l)).any()
+
+
+@pytest.mark.parametrize(
+  ("name", "option"), [("power", "order"), ("pass_at_k", "k")]
+)
+def test_error_names_an_option_that_must_not_be_traced(name, option):
+  function = getattr(estimators, name)
+  more = {"alpha": 0.5} if name == "power" else {}
+
+  @jax.jit
+  def compiled(x):
+    return function(np.full(4, 0.5), **{option: x}, **more)
+
+  with pytest.raises(ValueError, match=f"{option}: traced, must be a number"):
+    compiled(2)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize(
+  "powers", [(-1400, -2, -1400, -1), (-1443, -1441, -1442, -1442)]
+)
+def test_finite_orders_lose_nothing_where_likelihoods_underflow(order, powers):
+  """l = 2^x, 2^−1443 = e^−1000; exact advantages are what floats return."""
+  exactly = [Fraction(2) ** x for x in powers]
+  expected = exact.centred(exactly, [1] * order)
+  l = np.exp2(np.array(powers, float)).astype(np.float32)
+  actual = np.asarray(estimators.maxrl(l, order=order), float)
+  np.testing.assert_allclose(
+    actual, np.array(expected, float), rtol=2e-6, atol=1e-37
+  )
+  # Where all underflow, the exact ones are T (l_j − the others' mean).
+  if max(powers) < -1000:
+    rloo = exact.centred(exactly, [1])
+    ratios = [x / y for x, y in zip(expected, rloo, strict=True) if y]
+    assert max(abs(x / order - 1) for x in ratios) < Fraction(2) ** -1400

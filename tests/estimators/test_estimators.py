@@ -28,11 +28,16 @@ CALLS = {
   "pass_at_k": functools.partial(estimators.pass_at_k, k=3),
   "power": functools.partial(estimators.power, alpha=0.5),
   "series": functools.partial(estimators.series, coefficients=_SERIES),
+  "tail": estimators.tail,
+  "tail k": functools.partial(estimators.tail, k=3),
+  "tail alpha": functools.partial(estimators.tail, alpha=0.5),
   "tail_rl": estimators.tail_rl,
   "self_normalized": estimators.self_normalized,
   "vimco": estimators.vimco,
 }
 CENTRED = sorted(set(CALLS) - {"reinforce", "maxrl loo_mean", "vimco"})
+# Any finite reward will do.
+TAILS = [name for name in CALLS if name.startswith("tail")]
 CLOSED_FORM = ["maxrl", "maxrl order 2", "pass_at_k", "power"]
 COMPILED = {name: jax.jit(call) for name, call in CALLS.items()}
 each = pytest.mark.parametrize("name", CALLS)
@@ -85,6 +90,7 @@ def test_group_of_one_raises(name):
     "maxrl order 2": estimators.maxrl,
     "maxrl loo_mean": functools.partial(estimators.maxrl, baseline="loo_mean"),
     "pass_at_k": functools.partial(estimators.pass_at_k, k=1),
+    "tail k": functools.partial(estimators.tail, k=1),
     "series": functools.partial(estimators.series, coefficients=_SERIES[:1]),
   }
   with pytest.raises(ValueError, match=r"N = 1 rollouts: .* needs N ≥ 2"):
@@ -195,6 +201,11 @@ def test_half_precision_is_computed_in_single(name):
 def test_error_names_an_invalid_likelihood(name, invalid):
   l = np.array([0.5, 0.1, invalid, 0.5])
   match = rf"^likelihoods\[2\] = {invalid}: must be in \[0, 1\]"
+  if name in TAILS:
+    if np.isfinite(invalid):
+      assert np.isfinite(CALLS[name](l)).all()
+      return
+    match = rf"^rewards\[2\] = {invalid}: must be finite"
   with pytest.raises(ValueError, match=match):
     CALLS[name](l)
 

@@ -14,6 +14,7 @@ from maxrl_jax.estimators import ESTIMATORS
 
 B, N = 4, 6
 _SERIES = {"coefficients": np.array([1.0, 0.5, 2.0], np.float32)}
+_WAVES = np.array([0, 0, 1, 2, 2, 2])
 # Name, options; booleans take the closed form.
 CASES = {
   **{name: (name, {}) for name in ESTIMATORS},
@@ -26,8 +27,18 @@ CASES = {
   "pass_at_k": ("pass_at_k", {"k": 3}),
   "power": ("power", {"alpha": 0.3}),
   "series": ("series", _SERIES),
+  "tail k": ("tail", {"k": 3}),
+  "tail alpha": ("tail", {"alpha": 0.3, "baseline": "none"}),
+  "tail coefficients": ("tail", {**_SERIES, "baseline": "loo_mean"}),
+  "sequential": ("sequential", {"waves": _WAVES}),
+  "sequential unsolved": (
+    "sequential",
+    {"waves": _WAVES, "baseline": 0.5, "solved": False},
+  ),
 }
-_BOOLEAN = {"boolean " + name for name in ("maxrl", "order 2", "series")}
+_BOOLEAN = {
+  "boolean " + name for name in ("maxrl", "order 2", "series", "sequential")
+}
 
 
 def _case(name):
@@ -126,7 +137,7 @@ def test_check_makes_a_bad_group_nan_under_jit(name):
     pytest.skip("a boolean is never out of range")
   checked = jax.jit(jax.vmap(functools.partial(f, check=True)))
   bad = l.copy()
-  bad[0, 2], bad[3, 1] = 1.5, np.nan
+  bad[0, 2], bad[3, 1] = np.inf if "tail" in name else 1.5, np.nan
   actual = np.asarray(checked(bad))
   assert np.isnan(actual[[0, 3]]).all()
   np.testing.assert_allclose(
@@ -159,3 +170,19 @@ def test_a_second_eager_call_compiles_nothing(name):
   finally:
     jax.monitoring.unregister_event_duration_listener(record)
   assert not [event for event in compiled if "compile" in event]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_arrays_that_a_compiled_function_closes_over(name):
+  """JAX traces every operation on them, so checks must not use JAX."""
+  kind, options = CASES[name.removeprefix("boolean ")]
+  f, l = _case(name)
+  arrays = {
+    k: x if isinstance(x, (str, int, float)) else jnp.asarray(x)
+    for k, x in options.items()
+  }
+  group, mask = jnp.asarray(l[0]), jnp.arange(N) < N - 1
+  function = getattr(estimators, kind)
+  actual = jax.jit(lambda: function(group, mask=mask, **arrays))()
+  expected = f(l[0], mask=np.asarray(mask))
+  np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)

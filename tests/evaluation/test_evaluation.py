@@ -101,6 +101,41 @@ def test_impossible_success_count_raises():
       evaluation.pass_at_k(np.array([0, count]), 8, 2)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 7])
+def test_best_at_k_is_the_mean_over_subsets(n):
+  rewards = [-4.0, 0.5, 0.5, 7.25, 100.0, 0.125, -1.0][:n]
+  for k in range(1, n + 1):
+    subsets = [max(s) for s in itertools.combinations(rewards, k)]
+    expected = float(sum(map(Fraction, subsets)) / len(subsets))
+    actual = evaluation.best_at_k(np.float32(rewards[::-1]), k)
+    np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=1e-6)
+
+
+def test_best_of_two_is_not_pass_at_2_of_graded_likelihoods():
+  """Largest of 0, 1, 2, 5, 7 over pairs: 1 + 2·2 + 3·5 + 4·7 of ten."""
+  scores = np.array([0, 1, 2, 5, 7]) / 7
+  assert float(evaluation.best_at_k(scores, 2)) == pytest.approx(48 / 70)
+  graded = evaluation.graded_pass_at_k(jnp.asarray(scores), 2)
+  assert float(graded) == pytest.approx(0.7082, abs=5e-5)
+
+
+def test_best_at_k_of_thousands_does_not_overflow():
+  n, k = 4096, 1024
+  rewards = np.random.default_rng(0).standard_normal(n).astype(np.float32)
+  # Σ r_(i) C(i−1, k−1)/C(n, k), in fractions.
+  whole, chances = Fraction(math.comb(n, k)), [math.comb(k - 1, k - 1)]
+  for i in range(k, n):
+    chances.append(chances[-1] * i // (i - k + 1))
+  pairs = zip(np.sort(rewards)[k - 1 :], chances, strict=True)
+  expected = float(sum(Fraction(float(r)) * c for r, c in pairs) / whole)
+  actual = jax.jit(evaluation.best_at_k, static_argnums=1)(rewards, k)
+  assert float(actual) == pytest.approx(expected, rel=2e-6)
+  binary = rewards > 2
+  passed = evaluation.pass_at_k(np.sum(binary), n, k)
+  best = evaluation.best_at_k(binary, k)
+  assert float(best) == pytest.approx(float(passed), rel=2e-6)
+
+
 def test_sampled_evaluation_of_graded_likelihoods():
   """If every likelihood is 1/2, pass@k is 1 − 2^−k."""
   task, _ = _sampled_bandit()

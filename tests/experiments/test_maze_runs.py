@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from experiments import figures
-from experiments.figures import maze_settings, maze_summaries
+from experiments.figures import maze_runs, maze_summaries
 from experiments.figures.maze_settings import KS, METHODS, Settings
 from experiments.reports import results
 from maxrl_jax.config import RATE
@@ -31,6 +31,9 @@ TINY = Settings(
   rollout_steps=40,
   scarce=3,
   scarce_steps=40,
+  warmups=(100, 200),
+  when_steps=40,
+  sequential_steps=40,
 )
 
 
@@ -45,11 +48,12 @@ def _data(what, *_, validation=None, diverged=False, **__):
   validation = validation or (lambda rate, seed: 0.3)
   runs = [(i, seed) for i in range(len(what.points)) for seed in what.seeds]
   points = [what.points[i] for i, _ in runs]
-  best = [p["estimator.name"] == "maxrl" for p in points]
+  waves = what.config.estimator.name == "sequential"
+  best = [waves or p.get("estimator.name") == "maxrl" for p in points]
   rng = np.random.default_rng(0)
   p = np.where(best, 0.2, 0.002)[:, None] * rng.uniform(0.9, 1, (len(runs), 1))
   steps = what.config.steps
-  names = ("pass_rate", "solved", "length", "entropy")
+  names = ("pass_rate", "solved", "length", "entropy", "tokens")
   metrics = {
     f"train_{name}": (("run", "step"), p * rng.uniform(size=steps))
     for name in names
@@ -74,7 +78,7 @@ def _data(what, *_, validation=None, diverged=False, **__):
 @pytest.fixture
 def made_up(monkeypatch, tmp_path):
   """Replaces training, by `_data` with other options for each call."""
-  monkeypatch.setattr(maze_settings, "warm_up", lambda *_: tmp_path / "model")
+  monkeypatch.setattr(maze_runs, "warm_up", lambda *_: tmp_path / "model")
 
   def use(**options):
     data = functools.partial(_data, **options)
@@ -104,6 +108,7 @@ def _saved(name, settings, workdir):
     ("maze_rollouts", 4),
     ("maze_rates", 1),  # No rate is better, and the first one is taken.
     ("maze_scarce", 4),
+    ("maze_sequential", 4),
   ],
 )
 @pytest.mark.usefixtures("made_up")
@@ -114,6 +119,14 @@ def test_figures_are_drawn_and_claims_follow_the_numbers(
   holds = _saved(name, TINY, tmp_path)
   assert len(holds) == claims
   assert all(held is True for held in holds.values()), holds
+
+
+@pytest.mark.usefixtures("made_up")
+def test_when_is_drawn(monkeypatch, tmp_path):
+  rates = {"pass_rates": np.geomspace(1e-3, 0.9, 16)}
+  monkeypatch.setattr(maze_runs, "at_warm_up", lambda *_, **__: rates)
+  holds = _saved("maze_when", TINY, tmp_path)
+  assert len(holds) == 5 and holds["mazes.when.hard"]
 
 
 @pytest.mark.usefixtures("made_up")
@@ -150,7 +163,7 @@ def test_a_warm_up_is_trained_once_and_all_runs_start_from_it(tmp_path):
 
 def test_pictures_need_right_and_wrong_answers(monkeypatch, tmp_path):
   right = {"right": np.zeros((16, 64), bool)}
-  monkeypatch.setattr(maze_settings, "at_warm_up", lambda *_, **__: right)
+  monkeypatch.setattr(maze_runs, "at_warm_up", lambda *_, **__: right)
   with pytest.raises(ValueError, match="right and wrong answers"):
     figures.make("maze_answers", TINY, tmp_path)
 
@@ -164,7 +177,7 @@ def test_the_rate_with_the_best_mean_score_is_chosen(made_up, tmp_path):
     (1e-2, 1002): 0.0,
   }
   made_up(validation=lambda *run: scores[run])
-  rates, means = maze_settings.chosen(TINY, tmp_path, ["MaxRL", "GRPO"])
+  rates, means = maze_runs.chosen(TINY, tmp_path, ["MaxRL", "GRPO"])
   assert rates == [1e-3, 1e-3]
   np.testing.assert_allclose(means, [[0.75, 0.5]] * 2)
   free = TINY._replace(recorded=())
@@ -191,7 +204,7 @@ def test_rates_are_chosen_by_whole_runs_of_other_seeds(tmp_path):
 def test_a_method_that_always_diverges_has_no_rate(made_up, tmp_path):
   made_up(diverged=True)
   with pytest.raises(ValueError, match=r"grpo.* diverged .*0\.001, 0\.01"):
-    maze_settings.chosen(TINY, tmp_path, ["GRPO"])
+    maze_runs.chosen(TINY, tmp_path, ["GRPO"])
 
 
 def test_running_means_against_a_loop():

@@ -2,7 +2,6 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -17,8 +16,7 @@ _PAPER = (29.7 - 2) / 2.54  # A4 on its side, less margins of a centimetre.
 @pytest.fixture
 def page(tmp_path):
   """A report with the widest figure there may be."""
-  with plt.rc_context(plotting.STYLE):
-    figure, _ = plotting.axes(columns=4, width=_WIDEST / 4, height=3.0)
+  figure, _ = plotting.axes(columns=4, width=_WIDEST / 4, height=3.0)
   claims = [Claim("a", "s", f"claim {i}", "1", "2", i % 2) for i in range(30)]
   drawing = Drawing("wide", figure, "a caption")
   results.save(Result("Title", [drawing] * 2, claims, []), "wide", tmp_path)

@@ -2,11 +2,11 @@
 
 import json
 
-import matplotlib.pyplot as plt
 import pytest
 
 from experiments.reports import results
 from experiments.reports.results import Claim, Drawing, Result
+from maxrl_jax import plotting
 from maxrl_jax.runs import folders
 from tests.support.entry_points import command, process
 
@@ -14,7 +14,7 @@ from tests.support.entry_points import command, process
 def test_reproduce_command(tmp_path):
   """One figure, beside what an earlier command left there."""
   earlier = Claim("weights.earlier", "s", "t", "1", "2", False)
-  drawing = Drawing("weights", plt.figure(), "a caption of before")
+  drawing = Drawing("weights", plotting.axes()[0], "a caption of before")
   results.save(Result("Before", [drawing], [earlier], []), "weights", tmp_path)
   done = process(
     "experiments.reproduce", "--figure=bounds", f"--workdir={tmp_path}"
@@ -27,7 +27,7 @@ def test_reproduce_command(tmp_path):
   assert (tmp_path / "figures" / "bounds.png").stat().st_size > 5000
   assert (tmp_path / "figures" / "bounds.svg").exists()
   page = (tmp_path / "report.html").read_text()
-  assert page.count("data:image/png;base64,") == 2 and "http" not in page
+  assert page.count("data:image/png;base64,") == 2 and "://" not in page
   assert "a caption of before" in page and "--figure=bounds" in page
   assert f"revision {folders.revision()}." in page
 

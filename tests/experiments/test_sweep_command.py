@@ -44,7 +44,7 @@ def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
   page = (tmp_path / "w" / "report.html").read_text()
   for words in ("T = 1", "T = 4", "3 other seeds", "Holm", "--seeds=4"):
     assert words in page, words
-  assert "http" not in page.replace("http-equiv", "")
+  assert "://" not in page  # Base64 may spell http.
   before = (tmp_path / "w" / "runs.nc").read_bytes()
   other = _run(tmp_path / "w", *flags, "--config.rollouts=16")
   assert other.returncode == 2

@@ -53,6 +53,17 @@ def power(alpha, r):
   return by_series(a, r)
 
 
+def tail(a, r):
+  """∫ of a series over thresholds."""
+  levels = np.unique([0, *r])
+  rises = zip(levels[1:], np.diff(levels), strict=True)
+  return sum((d * by_series(a, 1.0 * (r >= t)) for t, d in rises), 0 * r)
+
+
+def best_of(k, r):
+  return tail([0] * (k - 1) + [k], r)
+
+
 def tail_rl(r):
   levels = np.unique([0, *r])
   rises = zip(levels[1:], np.diff(levels), strict=True)
@@ -70,6 +81,9 @@ CASES = {
   "pass_at_k k 5": ({"k": 5}, functools.partial(pass_at_k, 5)),
   "power": ({"alpha": 0.5}, functools.partial(power, 0.5)),
   "tail_rl": ({}, tail_rl),
+  "tail k 2": ({"k": 2}, functools.partial(best_of, 2)),
+  "tail k 5": ({"k": 5}, functools.partial(best_of, 5)),
+  "tail order 3": ({"order": 3}, functools.partial(tail, [1] * 3)),
   "self_normalized": ({}, algorithm_1),
 }
 SIZES = [3, 1, 7, 4, 2, 5, 6, 7, 2, 4, 3]
@@ -167,6 +181,9 @@ def test_unbounded_rewards():
   rewards = np.array([-3.0, 5.0, 100.0])
   for name, formula in (("rloo", rloo), ("grpo", grpo)):
     assert_close(advantages(rewards, num=3, estimator=name), formula(rewards))
+  # Gaps of 8 and 95: one half and −1, 2 and −1.
+  expected = [-103, 4 - 95, 4 + 190]
+  assert_close(advantages(rewards, num=3, estimator="tail"), expected)
 
 
 def test_unbiased_by_enumeration():

@@ -196,6 +196,43 @@ def test_each_process_gets_its_part(tmp_path):
     run._replace_advantages(output | {"completion_mask": torch.ones(5, 3)})
 
 
+def test_completions_without_a_token_in_the_loss_are_excluded(tmp_path):
+  run = trainer(tmp_path, {"max_steps": 1})
+  rewards = torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0])
+  run._rewards_per_func = rewards[:, None]
+  completions = torch.ones(12, 3)
+  completions[4] = 0  # Truncated.
+  tools = torch.ones(12, 3)
+  tools[5] = 0  # Not a token of the policy's.
+  ratio = torch.ones(12, 1)
+  ratio[7:] = 0  # Rejected: number 6 is left alone.
+  output = {
+    "completion_mask": completions,
+    "advantages": torch.zeros(12),
+    "tool_mask": tools,
+    "importance_sampling_ratio": ratio,
+  }
+  run._replace_advantages(output)
+  # One success among the four that are left: (1 − 1/4)/(1/4) = 3.
+  expected = [3, -1, -1, -1, 0, 0] + [0] * 6
+  np.testing.assert_allclose(output["advantages"], expected, atol=1e-6)
+
+
+def test_more_completions_than_prompts_are_refused(tmp_path):
+  def two_rows_each(prompts, trainer):
+    ids = [[2, 1]] * (2 * len(prompts))
+    logprobs = [[0.0, 0.0] for _ in ids]
+    return {"prompt_ids": ids, "completion_ids": ids, "logprobs": logprobs}
+
+  def reward_per_prompt(prompts, **_):
+    return [1.0] * len(prompts)
+
+  functions = {"rollout_func": two_rows_each, "reward_funcs": reward_per_prompt}
+  run = trainer(tmp_path, {"max_steps": 1}, **functions)
+  with pytest.raises(ImportError, match=r"24 completions .* one completion"):
+    run.train()
+
+
 def test_evaluation_uses_trls_advantages(tmp_path):
   changed = {"num_generations_eval": 1, "per_device_eval_batch_size": 2}
   run = trainer(tmp_path, changed, eval_dataset=prompts())

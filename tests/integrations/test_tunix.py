@@ -1,5 +1,7 @@
 """Estimators in Tunix: its registry, its learner, and both entry points."""
 
+import collections
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +19,7 @@ with warnings.catch_warnings():
   warnings.simplefilter("ignore")  # Warnings while importing Tunix.
   import optax
   from flax import nnx
-  from tunix.rl import function_registry
+  from tunix.rl import function_registry, reward_manager
   from tunix.rl.grpo.grpo_learner import GRPOLearner
 
   from experiments.llm import cluster, copying, gsm8k_problems
@@ -93,6 +95,17 @@ def test_registered_by_name():
   estimate = function_registry.get_advantage_estimator(name)
   actual = estimate(rewards=np.array([1.0, 0, 0, 0]), num_generations=4)
   np.testing.assert_allclose(actual, [2, 0, 0, 0])  # 1 + mean q of the others.
+
+
+def test_a_missing_reward_arrives_as_0():
+  def rewards_of(prompts, completions):
+    del completions
+    return [None, float("nan"), 1.0, 0.0][: len(prompts)]
+
+  config = MaxRLConfig(num_generations=4)
+  manager = reward_manager.SequenceRewardManager(rewards_of, config)
+  rewards = manager(["a"] * 4, ["b"] * 4)["rewards"]
+  np.testing.assert_array_equal(rewards, [0, 0, 1, 0])
 
 
 @pytest.mark.parametrize(
@@ -176,7 +189,7 @@ def _one_update(config, reward):
     rl_cluster=built,
     algo_config=MaxRLConfig(num_generations=8),
     reward_fns=reward,
-  ).train(copying.batches(config))
+  ).train(copying.batches(config, copying.problems(config)))
   return graph, before, nnx.state(built.actor_trainer.model)
 
 
@@ -230,6 +243,29 @@ def test_one_update_is_the_policy_gradient():
     jax.tree.leaves(moved),
     jax.tree.leaves(wanted),
   )
+
+
+@pytest.mark.long
+def test_unsolved_prompts_are_in_the_next_batch(monkeypatch):
+  batches, verify = [], copying.verify
+
+  def record(prompts, completions, answer):
+    rewards = verify(prompts, completions, answer)
+    batches.append((np.array(prompts), np.array(rewards)))
+    return rewards
+
+  monkeypatch.setattr(copying, "verify", record)
+  copying.train(_config(steps=4, prompts=4, rollouts=4, waves=3, order=4))
+  sent = collections.Counter()
+  for (prompts, rewards), (following, _) in itertools.pairwise(batches):
+    again = set()
+    for prompt in set(prompts):
+      sent[prompt] += 1
+      if not rewards[prompts == prompt].any() and sent[prompt] < 3:
+        again.add(prompt)
+    assert set(following) & set(prompts) == again
+    assert len(set(following)) == 4
+  assert max(sent.values()) == 3
 
 
 @pytest.mark.long

@@ -1,15 +1,8 @@
-"""verl's advantage estimators, called through its registry.
+"""verl's advantage estimators, called through its registry."""
 
-`recorded` imitates the registry of verl 0.9.1, so that these tests also run
-where verl, with its pinned hundred packages, is not installed; `installed` is
-verl itself.
-"""
-
-import importlib
 import os
 import subprocess
 import sys
-import types
 import warnings
 
 import numpy as np
@@ -18,50 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 _ADAPTER = "maxrl_jax.integrations.verl"
-_CORE = "verl.trainer.ppo.core_algos"
 
 REWARDS = np.array([1, 0, 0, 1, 0.5, 0, 0, 0.25, 1], np.float32)
 IDS = np.array([*"abbabacba"], object)
 LENGTHS = [3, 1, 4, 2, 4, 3, 2, 1, 4]
-
-
-def _recorded():
-  """The part of `_CORE` that estimators use: a registry without duplicates."""
-  core = types.ModuleType(_CORE)
-  core.registry = {}
-
-  def register_adv_est(name):
-    def decorate(function):
-      if core.registry.setdefault(name, function) != function:
-        raise ValueError(f"{name} has already been registered")
-      return function
-
-    return decorate
-
-  core.register_adv_est = register_adv_est
-  core.get_adv_estimator_fn = core.registry.__getitem__
-  return core
-
-
-@pytest.fixture(scope="module", params=["recorded", "installed"])
-def verl(request):
-  """(verl's core algorithms, the adapter imported on top of them)."""
-  with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # Warnings while importing verl.
-    if request.param == "recorded":
-      core = _recorded()
-      parents = ("verl", "verl.trainer", "verl.trainer.ppo")
-      for name in parents:
-        patch.setitem(sys.modules, name, types.ModuleType(name))
-      patch.setitem(sys.modules, _CORE, core)
-      sys.modules.pop(_ADAPTER, None)
-    else:
-      core = pytest.importorskip(
-        _CORE, reason="verl is not installed", exc_type=ImportError
-      )
-    yield core, importlib.import_module(_ADAPTER)
-    if request.param == "recorded":
-      sys.modules.pop(_ADAPTER)
 
 
 def batch(rewards=REWARDS, dtype=torch.float32):
@@ -153,7 +106,13 @@ def test_options_of_the_algorithm_config(verl):
   np.testing.assert_allclose(actual, at_every_token(rloo(REWARDS)), atol=1e-6)
   with pytest.raises(ValueError, match=r"ordr = 2: 'maxrl' takes .*'order'"):
     maxrl(**batch() | {"config": {"maxrl_ordr": 2}})
-  assert set(adapter.NAMES) == {"maxrl", "pass_at_k", "power", "tail_rl"}
+  assert set(adapter.NAMES) == {
+    "maxrl",
+    "pass_at_k",
+    "power",
+    "tail",
+    "tail_rl",
+  }
 
 
 def test_options_bound_to_a_name(verl):

@@ -36,6 +36,7 @@ _WAYS = [
   {"estimator.name": "cross_entropy"},
   {"estimator.name": "grpo", "estimator.signal": "reward"},
   {"estimator.name": "tail_rl"},
+  {"estimator.name": "tail", "estimator.signal": "reward", "estimator.k": 2},
   {"estimator.name": "self_normalized"},
   {"estimator.name": "exact_maxrl", "estimator.order": 3}
   | {"estimator.factorized": True, "task.num_dims": 3},

@@ -56,14 +56,16 @@ def test_one_step_is_the_pseudocode(continuous, order):
   gradient = np.zeros_like(table)
   keys = jax.random.split(rollout_key, 5)
   for b, x in enumerate(np.asarray(prompts.inputs)):
-    drawn = rollouts.sample(
-      keys[b],
+    actions = trainer.policy.apply(
+      state.params, keys[b], jnp.asarray(table[x]), 6, method="sample"
+    )
+    drawn = rollouts.score(
+      actions,
       trainer.policy,
       state.params,
       jnp.asarray(table[x]),
       prompts.targets[b],
       trainer.task,
-      6,
     )
     l = np.float64(drawn.likelihoods)
     policy = np.exp(table[x]) / np.exp(table[x]).sum()
@@ -164,7 +166,17 @@ def _digits():
   return config
 
 
-@pytest.mark.parametrize("config", [short_bandit(runs=2), _digits()])
+_OFF_POLICY = {"name": "clipped", "updates": 2, "staleness": 2}
+
+
+@pytest.mark.parametrize(
+  "config",
+  [
+    short_bandit(runs=2),
+    _digits(),
+    short_bandit(**{f"off_policy.{k}": v for k, v in _OFF_POLICY.items()}),
+  ],
+)
 def test_a_chunk_takes_over_its_states_and_asks_nothing_of_the_host(config):
   trainer = training.make_train(config)
   seeds = np.arange(config.runs, dtype=np.uint32)

@@ -28,6 +28,11 @@ _CASES = {
     "estimator.epsilon",
     (0.0, 0.3),
   ),
+  "cap": (
+    _BANDIT | {"estimator.name": "sequential", "rollouts": 3},
+    "estimator.cap",
+    (3, 9, 60),
+  ),
   "rate": (_BANDIT, "optimizer.learning_rate", (0.1, 0.4)),
   "sigma": (_TEACHER, "likelihood.scale", (0.5, 1.5)),
   "window": (

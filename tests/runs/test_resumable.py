@@ -48,11 +48,22 @@ def _signalled(monkeypatch, number, at: int):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {},
+    {"runs": 2},
+    {
+      "off_policy.name": "clipped",
+      "off_policy.updates": 2,
+      "off_policy.staleness": 3,
+    },
+  ],
+)
 def test_a_stopped_run_goes_on_to_the_same_bits(
-  monkeypatch, tmp_path, capsys, number, runs
+  monkeypatch, tmp_path, capsys, number, changes
 ):
-  config = small(runs=runs)
+  config = small(**changes)
   train_to_folder.train(config, tmp_path / "whole")
   _signalled(monkeypatch, number, at=2)
   with pytest.raises(Stopped, match="stopped; run the same command"):

@@ -4,6 +4,7 @@ A case is a function (whether claims are to hold, how far seeds are apart, 0 or
 1) → (what judges, what it is given).
 """
 
+import functools
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,15 +19,24 @@ from experiments.figures import (
   factorized,
   family,
   gradient_norms,
+  half_seen,
   heteroscedastic,
   jensen,
   llm,
   low_snr,
   maze_pictures,
   maze_rates,
+  maze_sequential,
   maze_studies,
+  maze_when,
   mazes,
+  noisy_regression,
+  off_policy,
+  off_policy_mazes,
   scale,
+  sequential,
+  sequential_budget,
+  sequential_digits,
   weights,
 )
 from experiments.figures.maze_settings import KS
@@ -189,6 +199,37 @@ def _sweep(module, field, fields):
   return case
 
 
+def _waves(better, noise):
+  """Two waves at two pass rates: means, standard errors and exact values."""
+  exact, errors = np.array([16.0, 100.0]), np.array([0.1, 1.0])
+  off = 3 if better else 5
+  near = {m: np.stack([exact + off * errors, errors, exact]) for m in (1, 16)}
+  p = np.array([0.1, 0.9])
+  products = {"fixed": (p, np.array([1.3, 1.0 if better else 0.99]))}
+  return sequential._claims, (near, near, products)
+
+
+def _waves_on_digits(better, noise):
+  module = sequential_digits
+  ends = (0.6, 0.595, 0.7) if better else (0.6, 0.58, 0.6)
+  methods = (module._FIXED, module._SAME, module._HIGHER)
+  finals = {
+    method: _seeds(end, 0.002 * noise)
+    for method, end in zip(methods, ends, strict=True)
+  }
+  spent = {module._FIXED: np.full(3, 1000.0)}
+  spent[module._SAME] = np.array([90.0, 100.0, 110.0 if better else 120.0])
+  return module._claims, (finals, spent)
+
+
+def _waves_on_a_budget(better, noise):
+  ends = dict.fromkeys(sequential_budget._LABELS, 0.4)
+  ends |= {"fixed 16": 0.3, "fixed 64": 0.45 if better else 0.6}
+  ends["sequential"] = 0.5 if better else 0.39
+  finals = {name: _seeds(end, 0.01 * noise) for name, end in ends.items()}
+  return sequential_budget._claims, (finals,)
+
+
 def _llm(better, noise):
   rates = {}
   for label in llm._METHODS:
@@ -253,13 +294,107 @@ def _maze_answers(better, noise):
   return judge, (np.array([[1.0, 0.0 if better else 1.0]]),)
 
 
+def _half_seen(better, noise):
+  """pass@1, pass@64 and total variation after training."""
+  ends = {"cross-entropy": (0.4, 0.95, 0.1), "MaxRL T = 15": (0.45, 0.94, 0.2)}
+  ends |= {"MaxRL T = 4": (0.5, 0.8, 0.3), "RLOO (T = 1)": (0.55, 0.6, 0.4)}
+  if not better:
+    ends["MaxRL T = 15"] = 0.6, 0.92, 0.45
+    ends["RLOO (T = 1)"] = 0.55, 0.94, 0.4
+  ends["GRPO"] = ends["RLOO (T = 1)"]
+  names = ("probe_pass@1", "probe_pass@64", "probe_total_variation")
+  runs = {
+    label: {
+      name: _seeds(x, 0.002 * noise)[:, None]
+      for name, x in zip(names, values, strict=True)
+    }
+    for label, values in ends.items()
+  }
+  return lambda runs: half_seen._claims(runs, (1, 4, 15)), (runs,)
+
+
 def _maze_rates(better, noise):
   recorded = {"MaxRL": 1e-4, "GRPO": 1e-3}
   best = {"MaxRL": 1e-4, "GRPO": 1e-3 if better else 1e-4}
   return lambda best: maze_rates._claims(recorded, best), (best,)
 
 
+def _off_policy(better, noise):
+  """Reuse helps, and the uncorrected and the untuned break; or not."""
+  point, sign = off_policy.Point, 1 if better else -1
+  on_policy = point("maxrl")
+  best = {on_policy: _seeds(0.5, 0.003 * noise)}
+  for name, updates, stale, end in (
+    ("unclipped", 4, 0, 0.5 + 0.1 * sign),
+    ("unclipped", 8, 0, 0.5 + 0.1 * sign),
+    ("uncorrected", 8, 0, 0.5),
+    ("unclipped", 1, 3, 0.5 - (0 if better else 0.1)),
+    ("reweighted", 4, 0, 0.5 + 0.1 * sign + (0 if better else 0.1)),
+    ("clipped", 4, 0, 0.5),
+    ("clipped", 1, 3, 0.5),
+  ):
+    key = point("maxrl", name, updates, stale)
+    best[key] = _seeds(end, 0.003 * noise)
+    other = _seeds(end - 0.1 * sign, 0.003 * noise)
+    best[key._replace(estimator="grpo")] = other
+  clipped = point("maxrl", "clipped", 8)
+  shared = {
+    on_policy: best[on_policy],
+    clipped: _seeds(0.5 - 0.1 * sign, 0.003 * noise),
+  }
+  return off_policy._claims, (best, shared)
+
+
+def _off_policy_mazes(better, noise):
+  point, high, low = off_policy.Point, _maze(17, 80, noise), _maze(9, 60, noise)
+  points = {
+    point("maxrl"): low if better else high,
+    point("maxrl", "unclipped", 4): low if better else high,
+    point("maxrl", "clipped", 4): high if better else low,
+  }
+  settings = off_policy_mazes.Settings()
+  return lambda x: off_policy_mazes._claims(x, settings), (points,)
+
+
+def _maze_when(better, noise):
+  """MaxRL leads after the weaker warm-up only, or after the stronger only."""
+  high, low = _maze(17, 80, noise), _maze(5, 80, 2 * noise)
+  equal = _maze(11, 80, noise)
+  lead = {"MaxRL": high, "GRPO": low, "RLOO": low}
+  none = dict.fromkeys(("MaxRL", "GRPO", "RLOO"), equal)
+  settings = maze_when.Settings(warmup=100, warmups=(100, 700))
+  p = np.full(8, 0.001 if better else 0.5)
+  trained = {100: lead if better else none, 700: none if better else lead}
+  judge = functools.partial(maze_when._claims, settings)
+  return judge, ({100: p, 700: p}, trained)
+
+
+def _maze_sequential(better, noise):
+  high, low = _maze(17, 80, noise, before=2), _maze(9, 60, noise, before=2)
+  settings = maze_sequential.Settings(caps=(128,), fixed=(32,))
+  waves, fixed = (high, low) if better else (low, high)
+  spent = np.tile([0.0, 1e6], (3, 1))
+  return functools.partial(maze_sequential._claims, settings), (
+    {"waves up to 128": waves, "fixed 32": fixed},
+    {"waves up to 128": spent, "fixed 32": 4 * spent},
+  )
+
+
+def _noisy_regression(better, noise):
+  settings = noisy_regression.Settings()
+  low, high = _seeds(1, 0.001 * noise), _seeds(2, 0.002 * noise)
+  most, least = (low, high) if better else (high, low)
+  nll = {"T = 63": most, "T = 1": least, "exact ML": low}
+  mismatch = (high, low) if better else (low, high)
+  # [S, steps, N, T]: falls with T, rises with N.
+  cosine = np.add.outer([0.1, 0.3, 0.6], [0.3, 0.2, 0.1, 0.0])
+  cosine = np.broadcast_to(cosine if better else cosine[::-1], (3, 2, 3, 4))
+  judge = lambda *x: noisy_regression._claims(*x, settings)  # noqa: E731
+  return judge, (nll, mismatch, cosine)
+
+
 CASES = {
+  "noisy_regression": _noisy_regression,
   "weights": _weights,
   "bounds": _bounds,
   "estimators": _estimators,
@@ -281,5 +416,13 @@ CASES = {
   "maze_scarce": _scarce,
   "maze_baselines": _mazes(mazes._baseline_claims),
   "maze_rates": _maze_rates,
+  "half_seen": _half_seen,
+  "maze_when": _maze_when,
+  "maze_sequential": _maze_sequential,
+  "sequential": _waves,
+  "sequential_digits": _waves_on_digits,
+  "sequential_budget": _waves_on_a_budget,
+  "off_policy": _off_policy,
+  "off_policy_mazes": _off_policy_mazes,
   "llm": _llm,
 }

@@ -32,6 +32,17 @@ def _digits():
   return config
 
 
+def _sequential():
+  """A pool of waves that prompts on all devices share."""
+  config = _digits()
+  config.rollouts, config.estimator.name, config.estimator.cap = (
+    4,
+    "sequential",
+    32,
+  )
+  return config
+
+
 def _graded():
   """Likelihoods between 0 and 1, order 3: what a group's weights need is l."""
   config = bandit.get_config()
@@ -75,6 +86,7 @@ def _maze_rl():
 # config, and meshes of (runs, data, rollouts, model); None is what is there.
 CASES = {
   "digits": (_digits, [(1, 2, 1, 1), (1, 4, 1, 1), (1, 2, 4, 1)]),
+  "sequential": (_sequential, [(1, 2, 1, 1), (1, 8, 1, 1)]),
   "graded": (_graded, [(1, 8, 1, 1), (1, 4, 2, 1)]),
   "one_prompt": (_one_prompt, [(1, 1, 8, 1)]),
   "regression": (_regression, [(2, 2, 2, 1), None]),

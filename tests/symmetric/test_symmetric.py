@@ -88,7 +88,7 @@ def in_short_suite(method, size, dtype):
   """Smaller groups, and a larger one, say the same; double does at 8 and 64."""
   if dtype == np.float64:
     return size <= 64 or (method, size) == ("quadrature", 1024)
-  large = method == "scan" and size >= 1024
+  large = method in ("scan", "tree") and size >= 1024
   return size not in (256, 1000) and not large
 
 
@@ -111,17 +111,18 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
       assert computed.weights.dtype == computed.baselines.dtype == dtype
       exact = truth(size, row).maxrl(order)
       assert_close(computed, exact, RTOL[dtype])
-      if (method, dtype) == ("quadrature", np.float32):
+      if method in ("quadrature", "tree") and dtype == np.float32:
         np.testing.assert_allclose(computed.weights, exact[0], rtol=2e-6)
 
 
 @pytest.mark.parametrize(
   "size", [5, 12, *(pytest.param(n, marks=pytest.mark.long) for n in ALL_SIZES)]
 )
-def test_quadrature_of_every_order(size):
+@pytest.mark.parametrize("method", ["quadrature", "tree"])
+def test_every_order(size, method):
   for row in (0, 2, 6):
     for order in range(1, size + 1):
-      weights, baselines = traced(draw(size)[row], order, method="quadrature")
+      weights, baselines = traced(draw(size)[row], order, method=method)
       exact = truth(size, row).maxrl(order)
       np.testing.assert_allclose(weights, exact[0], rtol=2e-6)
       np.testing.assert_allclose(baselines, exact[1], rtol=5e-6)
@@ -176,7 +177,7 @@ def test_baseline_beside_two_dominant_rollouts():
 )
 def test_four_rollouts_by_hand(order, weights, baselines):
   l = np.array([1, 1 / 2, 0, 1 / 4], np.float32)
-  for method in ("scan", "quadrature"):
+  for method in ("scan", "tree", "quadrature"):
     assert_close(compute(l, order, method), (weights, baselines), 1e-6)
 
 
@@ -193,7 +194,7 @@ def test_four_rollouts_by_hand(order, weights, baselines):
 )
 def test_one_success_in_three_by_hand(order, weights, baselines, dtype):
   l = np.array([1, 0, 0], dtype)
-  for method in (None, "binary", "scan"):
+  for method in (None, "binary", "scan", "tree"):
     assert_close(compute(l, order, method), (weights, baselines), 1e-6)
 
 
@@ -306,10 +307,38 @@ def test_default_method_depends_on_dtype_order_and_platform():
     )
   # The scan on a CPU, the quadrature elsewhere.
   assert "platform_index" in program(symmetric.loo_weights, 3)(graded)
-  for l, method in ((graded, "scan"), (binary, "binary")):
-    chosen = program(symmetric.series_weights, np.ones(3))(l)
-    named = program(symmetric.series_weights, np.ones(3), method=method)(l)
-    assert chosen == named
+  chosen = program(symmetric.series_weights, np.ones(3))(binary)
+  named = program(symmetric.series_weights, np.ones(3), method="binary")(binary)
+  assert chosen == named
+
+
+@pytest.mark.parametrize(
+  ("platform", "terms", "masked", "method"),
+  [
+    ("cpu", 63, False, "scan"),
+    ("cpu", 64, False, "tree"),
+    ("cpu", 64, True, "scan"),
+    ("tpu", 3, False, "tree"),
+    ("tpu", 64, True, "scan"),
+    ("cuda", 3, False, "tree"),
+    ("cuda", 64, True, "tree"),
+  ],
+)
+def test_default_method_of_a_series(platform, terms, masked, method):
+  def program(l, mask, method=None):
+    mask = mask if masked else None
+    return symmetric.series_leave_one_out(
+      l, np.ones(terms, np.float32), mask=mask, method=method
+    )
+
+  l, mask = np.zeros(64, np.float32), np.ones(64, bool)
+  loops = {}
+  for name in (None, "scan", "tree"):
+    lowered = jax.jit(program, static_argnums=2).trace(l, mask, name)
+    text = lowered.lower(lowering_platforms=(platform,)).as_text()
+    loops[name] = text.count("stablehlo.while")
+  assert loops["scan"] != loops["tree"]
+  assert loops[None] == loops[method]
 
 
 def test_weight_functions_equal_the_full_results():

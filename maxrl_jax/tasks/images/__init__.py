@@ -26,7 +26,7 @@ def images(
   """A prepared tensorflow-datasets image set (extra `tfds`), such as CIFAR-10.
 
   Training prompts are random crops and flips (when `augment`); the last tenth
-  of the training split is kept for validation.
+  of the training split is held out for validation.
 
   Args:
     data_name: as tensorflow-datasets knows it, e.g. 'cifar10', 'imagenet2012'.

@@ -1,6 +1,6 @@
 """Mazes: a text that shows one, and an answer that a verifier walks through."""
 
-from maxrl_jax.tasks.mazes.generation import Maze, prim
+from maxrl_jax.tasks.mazes.generation import Maze, prim, wilson
 from maxrl_jax.tasks.mazes.language import VOCABULARY, encode, verify
 from maxrl_jax.tasks.mazes.paths import answer_length, shortest_answer
 from maxrl_jax.tasks.mazes.task import maze
@@ -14,4 +14,5 @@ __all__ = [
   "prim",
   "shortest_answer",
   "verify",
+  "wilson",
 ]

@@ -5,6 +5,7 @@ with two odd coordinates, ((S − 1)/2)² of them, and passages open the walls
 between neighbouring cells.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +16,15 @@ from jax import lax
 Array = jax.Array
 
 
+UNSEEN = 2  # In `Maze.open`, of a place that a prompt does not show.
+
+
 class Maze(NamedTuple):
   """A grid and where to go in it.
 
   Attributes:
-    open: [S, S] boolean, where one can walk.
+    open: [S, S] boolean, where one can walk; of a half-seen maze int32: 0 for a
+      wall, 1 for a passage, `UNSEEN`.
     start: [2] row and column.
     goal: [2] row and column.
   """
@@ -45,8 +50,35 @@ def prim(
     random_ends: start and goal are two different cells drawn uniformly, rather
       than (1, 1) and (S − 2, S − 2).
   """
+  return _maze(_prim_tree, key, size, loops, random_ends)
+
+
+def wilson(
+  key: Array, size: int, *, loops: int = 0, random_ends: bool = False
+) -> Maze:
+  """One maze, uniform over spanning trees, by Wilson's algorithm.
+
+  Every cell but the first points to a uniformly drawn neighbour. As long as
+  some of these arrows form cycles, the cells on cycles draw again. In whatever
+  order cycles are popped, the arrows that remain are a uniform spanning tree
+  (Propp and Wilson 1998, doi 10.1006/jagm.1997.0917): here all cycles at once.
+
+  Args:
+    key: a typed random key.
+    size: as in `prim`, as are loops and random_ends.
+  """
+  return _maze(_uniform_tree, key, size, loops, random_ends)
+
+
+def _maze(
+  tree: Callable[[Array, int], tuple[Array, Array]],
+  key: Array,
+  size: int,
+  loops: int,
+  random_ends: bool,
+) -> Maze:
   tree_key, loop_key, ends_key = jax.random.split(key, 3)
-  east, south = _spanning_tree(tree_key, (size - 1) // 2)
+  east, south = tree(tree_key, (size - 1) // 2)
   if loops:
     east, south = _open_walls(loop_key, east, south, loops)
   cells = slice(1, -1, 2)
@@ -58,7 +90,7 @@ def prim(
   return Maze(open_, start, goal)
 
 
-def _spanning_tree(key: Array, side: int) -> tuple[Array, Array]:
+def _prim_tree(key: Array, side: int) -> tuple[Array, Array]:
   """Passages to the east and to the south of every cell, each [n, n]."""
   uniforms = jax.random.uniform(key, (side * side - 1, 2))
   carved = jnp.zeros((side, side), bool).at[0, 0].set(True)
@@ -77,6 +109,41 @@ def _spanning_tree(key: Array, side: int) -> tuple[Array, Array]:
     return (carved | cell, east, south), None
 
   (_, east, south), _ = lax.scan(join, (carved, closed, closed), uniforms)
+  return east, south
+
+
+def _uniform_tree(key: Array, side: int) -> tuple[Array, Array]:
+  """Passages as of `_prim_tree`, with the law of `wilson`."""
+  cells, (rows, columns) = side * side, np.divmod(np.arange(side * side), side)
+  beside = [rows > 0, rows < side - 1, columns > 0, columns < side - 1]
+  steps = np.array([-side, side, -1, 1])
+  # The neighbours of a cell first, in a row of four.
+  order = np.argsort(~np.stack(beside, -1), axis=-1, kind="stable")
+  neighbours = jnp.asarray(np.arange(cells)[:, None] + steps[order])
+  degrees = jnp.asarray(np.sum(beside, 0))
+
+  def on_cycles(to: Array) -> Array:
+    for _ in range((cells - 1).bit_length()):
+      to = to[to]  # After at least as many steps as cells: in a cycle or home.
+    return jnp.zeros(cells, bool).at[to].set(True).at[0].set(False)
+
+  def again(state: Any) -> Any:
+    key, to, cyclic = state
+    key, own = jax.random.split(key)
+    uniforms = jax.random.uniform(own, (cells,))
+    choice = jnp.minimum((uniforms * degrees).astype(jnp.int32), degrees - 1)
+    drawn = jnp.take_along_axis(neighbours, choice[:, None], 1)[:, 0]
+    to = jnp.where(cyclic, drawn, to)
+    return key, to, on_cycles(to)
+
+  state = key, jnp.zeros(cells, neighbours.dtype), jnp.arange(cells) > 0
+  to = lax.while_loop(lambda state: jnp.any(state[2]), again, state)[1]
+  cell = jnp.arange(cells)
+  joined = [
+    (to == cell + step) | (jnp.roll(to, -step) == cell) for step in (1, side)
+  ]
+  # The last cell of a row is beside none of the next, whatever its number.
+  east, south = (passages.reshape(side, side) for passages in joined)
   return east, south
 
 
@@ -122,6 +189,25 @@ def _ends(key: Array, size: int, random_ends: bool) -> tuple[Array, Array]:
   row, column = jnp.divmod(ends, side)
   places = 2 * jnp.stack([row, column], -1).astype(jnp.int32) + 1
   return places[0], places[1]
+
+
+def num_connections(size: int) -> int:
+  """Pairs of neighbouring cells: places where a wall may or may not stand."""
+  side = (size - 1) // 2
+  return 2 * side * (side - 1)
+
+
+def hide(key: Array, maze: Maze, count: int) -> Maze:
+  """The maze with `count` places between cells `UNSEEN`, drawn uniformly."""
+  size = maze.open.shape[0]
+  scores = jax.random.uniform(key, (num_connections(size),))
+  _, hidden = lax.top_k(scores, count)
+  row, column = np.indices((size, size))
+  odd = (row + column) % 2 == 1
+  inner = (np.minimum(row, column) > 0) & (np.maximum(row, column) < size - 1)
+  rows, columns = map(jnp.asarray, np.nonzero(odd & inner))
+  seen = maze.open.astype(jnp.int32)
+  return maze._replace(open=seen.at[rows[hidden], columns[hidden]].set(UNSEEN))
 
 
 def fingerprint(maze: Maze) -> Array:

@@ -1,7 +1,8 @@
 """Mazes and answers as tokens, and the verifier that reads an answer.
 
 Ids and rules are those of the MaxRL paper's published code, so that its
-checkpoints fit (arXiv 2602.02710, maze experiments).
+checkpoints fit (arXiv 2602.02710, maze experiments); UNKNOWN is one of its
+reserved ids.
 """
 
 import jax
@@ -17,12 +18,14 @@ VOCABULARY = (
   *("GRID_START", "GRID_END", "PATH_START", "DONE"),
   *("PATH", "WALL", "GOAL", "START", "NEWLINE"),
   *("UP", "DOWN", "LEFT", "RIGHT", "\n"),
-  *(f"<reserved_{i}>" for i in range(18, 32)),
+  "UNKNOWN",
+  *(f"<reserved_{i}>" for i in range(19, 32)),
 )
 PAD, BOS, EOS = 0, 1, 2
 GRID_START, GRID_END, PATH_START, DONE = 4, 5, 6, 7
 PATH, WALL, GOAL, START, NEWLINE = 8, 9, 10, 11, 12
 UP, DOWN, LEFT, RIGHT = 13, 14, 15, 16
+UNKNOWN = 18
 STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]], np.int32)  # From UP on.
 
 
@@ -32,9 +35,12 @@ def prompt_length(size: int) -> int:
 
 
 def encode(maze: Maze) -> Array:
-  """The prompt of a maze: bos, the grid row by row, PATH_START; int32."""
+  """The prompt of a maze: bos, the grid row by row, PATH_START; int32.
+
+  Of a half-seen maze (`generation.hide`), UNKNOWN where it is not seen.
+  """
   size = maze.open.shape[0]
-  grid = jnp.where(maze.open, PATH, WALL)
+  grid = jnp.array([WALL, PATH, UNKNOWN])[maze.open.astype(jnp.int32)]
   grid = grid.at[tuple(maze.start)].set(START).at[tuple(maze.goal)].set(GOAL)
   rows = jnp.pad(grid, ((0, 0), (0, 1)), constant_values=NEWLINE).ravel()
   assert rows.shape[0] + 4 == prompt_length(size)

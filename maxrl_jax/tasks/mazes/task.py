@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,11 @@ from maxrl_jax.tasks import base
 from maxrl_jax.tasks.mazes import generation, language, paths
 
 Array = jax.Array
+
+_GENERATORS: dict[str, Callable[..., generation.Maze]] = {
+  "prim": generation.prim,
+  "wilson": generation.wilson,
+}
 
 # Of sixteen mazes one is kept for validation and one for test.
 _SHARES = 16
@@ -38,6 +43,8 @@ def maze(
   size: int = 9,
   loops: int = 0,
   random_ends: bool = False,
+  generator: str | None = None,
+  unknown: float | None = None,
   train_size: int | None = None,
   max_length: int | None = None,
   eval_size: int = 256,
@@ -52,10 +59,20 @@ def maze(
   ever trained on, whatever the seed. With start and goal fixed there are 4
   mazes of size 5, 192 of size 7, 100 352 of size 9, 5.6·10⁸ of size 11.
 
+  With `unknown`, the prompt hides that fraction of the places between cells,
+  wall or not, and the verifier walks through the maze as it is: the right
+  answer is random given the prompt. The split then follows from what the prompt
+  shows, so that all mazes that fit it are in the same split. `posterior` has
+  the exact probabilities of answers, with generator 'wilson', no loops and no
+  max_length.
+
   Args:
     size: S, odd: the grid is S × S.
     loops: walls opened beyond a spanning tree, so that several paths exist.
     random_ends: draw start and goal too, rather than opposite corners.
+    generator: 'prim', or 'wilson' for uniform spanning trees; None is 'prim'.
+    unknown: fraction of the places between neighbouring cells that the prompt
+      hides, rounded to a whole number of them; None hides none.
     train_size: train on a fixed set of so many mazes; None is fresh ones
       without end.
     max_length: most tokens of an answer, DONE and eos among them; None lets any
@@ -67,11 +84,16 @@ def maze(
     ValueError: naming the field; an even size, too few mazes to hold some out,
       or a max_length below the shortest paths.
   """
-  _check(size, loops, train_size, eval_size)
+  _check(size, loops, generator, unknown, train_size, eval_size)
   length = _longest_answer(size) if max_length is None else max_length
-  make = functools.partial(
-    generation.prim, size=size, loops=loops, random_ends=random_ends
+  draw_maze = functools.partial(
+    _GENERATORS[generator or "prim"],
+    size=size,
+    loops=loops,
+    random_ends=random_ends,
   )
+  hidden = round((unknown or 0) * generation.num_connections(size))
+  make = functools.partial(_make, draw_maze, hidden)
   _check_supply(make, size, length)
   prompts = _drawing(make, size, length)
   keys = jax.random.split(jax.random.key(task_seed), len(_SIDES) + 1)
@@ -101,8 +123,26 @@ def maze(
   )
 
 
+class _Drawn(NamedTuple):
+  """A maze, and as much of it as its prompt shows."""
+
+  maze: generation.Maze
+  seen: generation.Maze
+
+
+def _make(
+  draw_maze: Callable[[Array], generation.Maze], hidden: int, key: Array
+) -> _Drawn:
+  if not hidden:
+    maze = draw_maze(key)
+    return _Drawn(maze, maze)
+  maze_key, hide_key = jax.random.split(key)
+  maze = draw_maze(maze_key)
+  return _Drawn(maze, generation.hide(hide_key, maze, hidden))
+
+
 def _drawing(
-  make: Callable[[Array], Any], size: int, length: int
+  make: Callable[[Array], _Drawn], size: int, length: int
 ) -> Callable[[Any, Array, int], base.Prompts]:
   """(side, key, count) → mazes of one side whose answers fit, compiled."""
 
@@ -111,12 +151,12 @@ def _drawing(
       return jnp.array(True)
     return paths.answer_length(maze) <= length
 
-  def draw_side(side: Array, key: Array) -> generation.Maze:
+  def draw_side(side: Array, key: Array) -> _Drawn:
     """A maze of that side; all shares that are not held out are one."""
 
     def again(state: Any) -> Array:
-      _, maze = state
-      return (_side(maze) != side) | ~fits(maze)
+      _, drawn = state
+      return (_side(drawn.seen) != side) | ~fits(drawn.maze)
 
     def redraw(state: Any) -> tuple[Array, Any]:
       key, own = jax.random.split(state[0])
@@ -127,8 +167,8 @@ def _drawing(
   @functools.partial(jax.jit, static_argnums=2)
   def prompts(side: Any, key: Array, count: int) -> base.Prompts:
     drawn = jax.vmap(functools.partial(draw_side, side))
-    mazes = drawn(jax.random.split(key, count))
-    return base.Prompts(jax.vmap(language.encode)(mazes), mazes)
+    mazes, seen = drawn(jax.random.split(key, count))
+    return base.Prompts(jax.vmap(language.encode)(seen), mazes)
 
   return prompts
 
@@ -139,7 +179,12 @@ def _longest_answer(size: int) -> int:
 
 
 def _check(
-  size: int, loops: int, train_size: int | None, eval_size: int
+  size: int,
+  loops: int,
+  generator: str | None,
+  unknown: float | None,
+  train_size: int | None,
+  eval_size: int,
 ) -> None:
   ranges.at_least(5, size=size)
   if size % 2 == 0:
@@ -153,24 +198,32 @@ def _check(
     raise ValueError(
       f"loops = {loops}: a maze of size {size} has {closed} walls to open"
     )
+  if generator is not None and generator not in _GENERATORS:
+    raise ValueError(
+      f"generator = {generator!r}: choose from {sorted(_GENERATORS)}"
+    )
+  if unknown is not None and not 0 <= unknown <= 1:
+    raise ValueError(f"unknown = {unknown}: must be from 0 to 1")
   ranges.at_least(1, eval_size=eval_size)
   if train_size is not None:
     ranges.at_least(1, train_size=train_size)
 
 
-def _side(maze: generation.Maze) -> Array:
-  share = generation.fingerprint(maze) % _SHARES
+def _side(seen: generation.Maze) -> Array:
+  share = generation.fingerprint(seen) % _SHARES
   return jnp.minimum(share, _TRAIN).astype(jnp.int32)
 
 
-def _check_supply(make: Callable[[Array], Any], size: int, length: int) -> None:
+def _check_supply(
+  make: Callable[[Array], _Drawn], size: int, length: int
+) -> None:
   """Raises ValueError if splits cannot all be had by drawing until one fits."""
 
   @jax.jit
   @jax.vmap
   def look(key: Array) -> tuple[Array, Array]:
-    maze = make(key)
-    return paths.answer_length(maze), _side(maze)
+    maze, seen = make(key)
+    return paths.answer_length(maze), _side(seen)
 
   keys = jax.random.split(jax.random.key(1797), 1024)
   needed, sides = map(np.asarray, look(keys))

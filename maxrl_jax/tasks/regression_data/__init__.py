@@ -10,6 +10,7 @@ from maxrl_jax.tasks.regression_data.functions import (
   heteroscedastic,
   teacher,
 )
+from maxrl_jax.tasks.regression_data.numbers import noisy_regression
 from maxrl_jax.tasks.regression_data.real import diabetes
 from maxrl_jax.tasks.regression_data.sequences import bag_of_words, in_context
 
@@ -19,5 +20,6 @@ __all__ = [
   "diabetes",
   "heteroscedastic",
   "in_context",
+  "noisy_regression",
   "teacher",
 ]

@@ -1,0 +1,181 @@
+"""Runs that the figures of mazes share: warm-ups, studies, learning rates.
+
+All runs of RL start from one supervised warm-up. On a CPU they are trained by
+worker processes, one run per core at a time.
+"""
+
+import math
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.figures import set_steps
+from experiments.figures.maze_settings import (
+  KS,
+  METHODS,
+  OPTIONS,
+  Settings,
+  config_of,
+  recorded,
+)
+from maxrl_jax import config as configs
+from maxrl_jax import evaluation
+from maxrl_jax.config import RATE
+from maxrl_jax.learning import training
+from maxrl_jax.learning.training import Train
+from maxrl_jax.runs import (
+  cache,
+  choose,
+  programs,
+  study,
+  train_to_folder,
+  workers,
+)
+from maxrl_jax.runs.measure import Measure
+
+
+def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
+  """The checkpoint that all runs start from, trained unless it is there."""
+  return trained(config_of(settings, "warmup"), settings.warmup, runs)
+
+
+def trained(config: ConfigDict, steps: int, runs: pathlib.Path) -> pathlib.Path:
+  """The checkpoint after this many steps of a warm-up; cached."""
+  config.steps = steps
+  rise = config.optimizer.warmup  # Of the learning rate.
+  config.optimizer.warmup = min(rise, config.steps // 2)
+  config.checkpoint.every, config.eval_every = config.eval_every, config.steps
+  config.log_every = math.gcd(config.log_every, config.steps)
+  folder = runs / f"maze-warm-up-{programs.digest(config)}"
+  if not (folder / "summary.json").exists():
+    train_to_folder.train(config, folder)
+  return folder / "model"
+
+
+def rl_config(settings: Settings, runs: pathlib.Path) -> ConfigDict:
+  """The config of RL from the warm-up, without its steps."""
+  config = config_of(settings, "rl")
+  config.policy.checkpoint = str(warm_up(settings, runs))
+  return config
+
+
+def at_warm_up(
+  settings: Settings, runs: pathlib.Path, measure: Callable, **options: Any
+) -> dict[str, np.ndarray]:
+  """(config, trainer, params, **options) → arrays, of the warm-up; cached."""
+  config = rl_config(settings, runs)
+
+  def compute(_: pathlib.Path) -> dict[str, np.ndarray]:
+    trainer = training.make_train(config)
+    params = configs.initial_params(config, trainer.policy)
+    return measure(config, trainer, params, **options)
+
+  name = measure.__name__
+  key = programs.digest(config, measured=[name, options])
+  return cache.cached(runs, f"maze-{name}-{key}", compute)
+
+
+def pass_rates(trainer: Train, params: Any) -> np.ndarray:
+  """Of every validation maze, from KS[-1] rollouts."""
+  prompts = trainer.task.splits["validation"]
+  correct = jax.jit(
+    lambda params: evaluation.success_counts(
+      trainer.policy, params, prompts, trainer.task, jax.random.key(3), KS[-1]
+    )
+  )(params)
+  return np.asarray(correct / np.float32(KS[-1]))
+
+
+def study_of(
+  settings: Settings,
+  runs: pathlib.Path,
+  methods: Sequence[str],
+  steps: int,
+  rates: Sequence[float] | None = None,
+  fields: Mapping[str, Sequence] | None = None,
+) -> study.Study:
+  """RL from the warm-up; `methods` are the axis that changes fastest.
+
+  Args:
+    settings: of the figure.
+    runs: folder of cached runs.
+    methods: of METHODS.
+    steps: of RL.
+    rates: of each method; None leaves them to be chosen.
+    fields: axes of the grid before the methods.
+  """
+  config = rl_config(settings, runs)
+  set_steps(config, steps, min(settings.evaluations, steps))
+  # All options for any methods: the same run is then the same program.
+  names = [f"estimator.{option}" for option in OPTIONS]
+  rows = [[METHODS[m].get(option) for option in OPTIONS] for m in methods]
+  if rates is not None:
+    names.append(RATE)
+    rows = [[*row, rate] for row, rate in zip(rows, rates, strict=True)]
+  measure = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
+  seeds = range(1, settings.seeds + 1)
+  grid: dict[Any, Sequence] = dict(fields or {}) | {tuple(names): rows}
+  return study.study(config, grid, seeds, measure)
+
+
+def tuning(settings: Settings) -> choose.Tuning:
+  """By validation pass@1 after whole runs.
+
+  A rate too high for the end of a run can be the best at its beginning.
+  """
+  seeds = tuple(range(1001, 1001 + settings.tuning_seeds))
+  return choose.Tuning(settings.rates, seeds)
+
+
+def chosen(
+  settings: Settings, runs: pathlib.Path, methods: Sequence[str]
+) -> tuple[list[float], np.ndarray]:
+  """The best rate of each method, and scores [methods, rates]."""
+  what = study_of(settings, runs, methods, settings.steps)
+  choices, scores = choose.choose(
+    what, tuning(settings), runs, workers=_workers()
+  )
+  return [choice.rate for choice in choices], scores
+
+
+def at_best_rates(
+  settings: Settings,
+  runs: pathlib.Path,
+  methods: Sequence[str],
+  steps: int,
+  fields: Mapping[str, Sequence] | None = None,
+) -> study.Study:
+  """`study_of`, at recorded rates; if there are none, chooses them first."""
+  rates = rates_of(settings, runs, methods)
+  return study_of(settings, runs, methods, steps, rates, fields)
+
+
+def rates_of(
+  settings: Settings, runs: pathlib.Path, methods: Sequence[str]
+) -> list[float]:
+  """The recorded rate of each method; if there are none, the chosen one."""
+  known = recorded(settings)
+  if known:
+    return [known[method] for method in methods]
+  return chosen(settings, runs, methods)[0]
+
+
+def train(what: study.Study, runs: pathlib.Path) -> list[dict[str, np.ndarray]]:
+  """Metrics of each point, [seeds, …], with the `eval_step` that they share."""
+  data = study.run(what, runs, workers=_workers())
+  shared = {"eval_step": data["eval_step"].values}
+
+  def of_point(point: int) -> dict[str, np.ndarray]:
+    rows = data["point"].values == point
+    return {str(name): x.values[rows] for name, x in data.items()} | shared
+
+  return [of_point(point) for point in range(len(what.points))]
+
+
+def _workers() -> int:
+  """Worker processes: one per core of a CPU."""
+  return len(workers.cores()) if jax.default_backend() == "cpu" else 1

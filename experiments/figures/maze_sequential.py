@@ -1,0 +1,180 @@
+"""Mazes with sequential rollouts: pass rates by generated tokens."""
+
+import numpy as np
+
+from experiments.figures import maze_runs, maze_settings, set_steps
+from experiments.figures import maze_summaries as summaries
+from experiments.figures.maze_settings import KS, Settings
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  mean_plus_minus,
+)
+from maxrl_jax import plotting
+from maxrl_jax.runs.measure import Measure
+from maxrl_jax.runs.study import Study, study
+
+PRESETS = maze_settings.PRESETS
+_SHOWN = (1, 64)  # k of pass@k.
+
+
+def studies(settings: Settings, runs) -> dict[str, Study]:
+  """Fixed groups, and waves, at the rate that MaxRL has."""
+  (rate,) = maze_runs.rates_of(settings, runs, ["MaxRL"])
+  groups = maze_runs.rl_config(settings, runs)
+  groups.optimizer.learning_rate = rate
+  steps = settings.sequential_steps
+  set_steps(groups, steps, min(settings.evaluations, steps))
+  waves = groups.copy_and_resolve_references()
+  waves.estimator.name, waves.rollouts = "sequential", settings.wave
+  waves.estimator.cap = settings.caps[0]
+  seeds = range(1, settings.sequential_seeds + 1)
+  measure = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
+  return {
+    "fixed": study(groups, {"rollouts": settings.fixed}, seeds, measure),
+    "waves": study(waves, {"estimator.cap": settings.caps}, seeds, measure),
+  }
+
+
+def figure(settings: Settings, runs) -> Result:
+  """pass@1 and pass@64 by steps, and by the tokens generated so far."""
+  planned = studies(settings, runs)
+  labels = {
+    "fixed": [f"fixed {n}" for n in settings.fixed],
+    "waves": [f"waves up to {cap}" for cap in settings.caps],
+  }
+  trained = {
+    label: run
+    for name, what in planned.items()
+    for label, run in zip(
+      labels[name], maze_runs.train(what, runs), strict=True
+    )
+  }
+  tokens = {label: _tokens(settings, label, r) for label, r in trained.items()}
+  few = settings._replace(seeds=settings.sequential_seeds)
+  caption = (
+    f"Waves of {settings.wave} until a maze is solved, and fixed groups, all at"
+    " the learning rate chosen for MaxRL with"
+    f" N = {settings.rollouts}; {settings.sequential_steps} steps,"
+    " seeds as thin lines. Tokens are all that"
+    f" were generated. {summaries.describe(few)}"
+  )
+  return Result(
+    "Mazes with sequential rollouts",
+    [Drawing("maze_sequential", _draw(settings, trained, tokens), caption)],
+    _claims(settings, trained, tokens),
+    [_table(trained, tokens)],
+  )
+
+
+def _tokens(settings: Settings, label: str, run) -> np.ndarray:
+  """Tokens generated up to each evaluation, [seeds, evaluations]."""
+  if label.startswith("waves"):
+    each = run["train_tokens"]
+  else:
+    rollouts = int(label.split()[1]) * settings.batch_size
+    each = run["train_length"] * rollouts
+  total = np.cumsum(np.pad(each, ((0, 0), (1, 0))), 1)
+  return total[:, run["eval_step"]]
+
+
+def _look(settings: Settings, label: str) -> dict:
+  """Blue for waves, grey for fixed groups, darker with more rollouts."""
+  kind, number = label.split()[0], int(label.split()[-1])
+  several = settings.caps if kind == "waves" else settings.fixed
+  place = sorted(several).index(number) / max(len(several) - 1, 1)
+  if kind == "waves":
+    return {"colour": plotting.shade(place), "label": label}
+  grey = plotting.grey(place)
+  return {"colour": grey, "label": label, "linestyle": (0, (4, 2))}
+
+
+def _draw(settings: Settings, trained, tokens):
+  drawing, axes = plotting.axes(columns=4, width=3.1, height=3.2)
+  for label, run in trained.items():
+    look = _look(settings, label)
+    for index, ax in enumerate(axes):
+      values = summaries.pass_at(run, _SHOWN[index % 2])
+      x = run["eval_step"] if index < 2 else tokens[label] / 1e6
+      plotting.seed_curves(ax, x, values, **look)
+  for index, ax in enumerate(axes):
+    ax.set(
+      title=f"pass@{_SHOWN[index % 2]}",
+      xlabel="steps of RL" if index < 2 else "million tokens generated so far",
+    )
+    summaries.cap(ax)
+  axes[0].set_ylabel("held-out mazes")
+  summaries.legend_below(drawing, axes[0])
+  return drawing
+
+
+def _needed(run, tokens: np.ndarray, k: int, level: float) -> np.ndarray:
+  """Tokens until pass@k reaches the level, [seeds]; inf if it does not."""
+  needed = []
+  for x, y in zip(tokens, summaries.pass_at(run, k), strict=True):
+    best = np.maximum.accumulate(y)
+    if best[-1] < level:
+      needed.append(np.inf)
+    else:
+      place = int(np.argmax(best >= level))
+      before = max(place - 1, 0)
+      rise = best[place] - best[before]
+      share = (level - best[before]) / rise if rise > 0 else 0.0
+      needed.append(x[before] + share * (x[place] - x[before]))
+  return np.array(needed)
+
+
+def _claims(settings: Settings, trained, tokens) -> list[Claim]:
+  """Waves with the highest cap against the largest fixed group."""
+  waves, fixed = (
+    f"waves up to {max(settings.caps)}",
+    f"fixed {max(settings.fixed)}",
+  )
+  claims = []
+  for k in _SHOWN:
+    level = float(summaries.final(trained[fixed], k).mean())
+    needed = _needed(trained[waves], tokens[waves], k, level).mean()
+    spent = tokens[fixed][:, -1].mean()
+    claims.append(
+      Claim(
+        f"mazes.sequential.tokens.pass_at_{k}",
+        "own, theorem 14",
+        f"Waves up to {max(settings.caps)} reach the held-out pass@{k} of fixed"
+        f" groups of {max(settings.fixed)} with at most half the tokens.",
+        f"{needed / 1e6:.2f} against {spent / 1e6:.2f} million for {level:.3f}"
+        " (inf: some seed does not reach it)",
+        "at most half",
+        bool(needed <= spent / 2),
+      )
+    )
+    claims.append(
+      larger(
+        f"mazes.sequential.pass_at_{k}",
+        "own, theorem 13",
+        f"After the same steps waves up to {max(settings.caps)} end above fixed"
+        f" groups of {max(settings.fixed)} in held-out pass@{k}.",
+        summaries.final(trained[waves], k),
+        summaries.final(trained[fixed], k),
+      )
+    )
+  return claims
+
+
+def _table(trained, tokens) -> Table:
+  rows = [
+    [
+      label,
+      *(mean_plus_minus(summaries.final(run, k)) for k in (1, 16, 64, 256)),
+      f"{tokens[label][:, -1].mean() / 1e6:.2f}",
+    ]
+    for label, run in trained.items()
+  ]
+  return Table(
+    "Held-out mazes after training, mean ± half the 95 % interval over seeds,"
+    " and million tokens generated.",
+    ["method", *(f"pass@{k}" for k in (1, 16, 64, 256)), "tokens"],
+    rows,
+  )

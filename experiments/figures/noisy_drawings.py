@@ -1,0 +1,125 @@
+"""Drawings and tables of the figure of numbers written by a transformer."""
+
+import numpy as np
+
+from experiments.figures import regression_methods as methods
+from experiments.reports.results import Table, mean_plus_minus
+from maxrl_jax import plotting, stats
+from maxrl_jax.runs import dataset
+
+LABELS = "labels"  # The method that learns from the digits of y.
+EVALUATIONS = 8
+
+
+def _colours(settings) -> dict:
+  orders = sorted(settings.orders)
+  shades = {
+    f"T = {t}": plotting.shade(i / max(len(orders) - 1, 1))
+    for i, t in enumerate(orders)
+  }
+  labels = {LABELS: plotting.COLOURS["mse"]}
+  return methods.COLOURS | shades | labels
+
+
+def draw(fitted, gradients, best, settings):
+  drawing, (left, middle, right) = plotting.axes(
+    columns=3, width=4.2, height=3.8
+  )
+  steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
+  for label, nll in fitted.items():
+    plotting.interval_curve(
+      left,
+      steps,
+      stats.mean_interval(nll),
+      colour=_colours(settings)[label],
+      label=label,
+    )
+  _draw_references(left, settings.steps, best)
+  left.set(xlabel="step", ylabel="NLL of the number, nats")
+  drawing.legend(
+    *left.get_legend_handles_labels(), loc="outside lower center", ncols=10
+  )
+  for ax, name in ((middle, "cosine"), (right, "norm_ratio")):
+    _draw_gradients(ax, steps, gradients[f"probe_{name}"].values, settings)
+  middle.set(ylabel="cosine with the exact gradient", ylim=(0, 1.02))
+  right.set(ylabel="norm / exact norm", yscale="log")
+  right.legend(fontsize=6, ncols=2)
+  return drawing
+
+
+def _draw_references(ax, step: int, best) -> None:
+  """Horizontal lines, named at the last step."""
+  for i, (label, reference) in enumerate(best.items()):
+    ax.axhline(
+      reference.digit_nll, color="0.5", lw=0.9, ls=["-", "--", "-.", ":"][i]
+    )
+    ax.text(
+      step,
+      reference.digit_nll,
+      label,
+      ha="right",
+      va="bottom",
+      fontsize=7,
+    )
+
+
+def _draw_gradients(ax, steps, values: np.ndarray, settings) -> None:
+  """Means of values [S, steps, N, T] over seeds, by order and rollouts."""
+  for j, order in enumerate(settings.gradient_orders):
+    shade = plotting.shade(j / max(len(settings.gradient_orders) - 1, 1))
+    for i, num in enumerate(settings.gradient_rollouts):
+      if order < num:
+        plotting.curve(
+          ax,
+          steps,
+          values[:, :, i, j].mean(0),
+          colour=shade,
+          linestyle=("-", "--", ":", "-.")[i % 4],
+          label=f"T = {order}, N = {num}",
+        )
+  ax.set(xlabel="step of exact ML")
+
+
+def table(runs, fitted, best) -> Table:
+  names = ("digit_nll", "mse", "mse_clean", "pit_distance", "entropy")
+  rows = []
+  for label, run in runs.items():
+    scores = [dataset.final(run, f"test_{name}") for name in names]
+    rows.append([label, *map(mean_plus_minus, [fitted[label][:, -1], *scores])])
+  for label, x in best.items():
+    numbers = (x.digit_nll, x.mse, x.mse_clean)
+    rows.append([label, "", *(f"{v:.3f}" for v in numbers), "", ""])
+  return Table(
+    "Test split after training: NLL of the number with fitted noise and without"
+    " any, squared errors, calibration under its own likelihood, entropy.",
+    [
+      "method",
+      "fitted NLL",
+      "NLL",
+      "MSE",
+      "to clean",
+      "PIT distance",
+      "entropy",
+    ],
+    rows,
+  )
+
+
+def gradient_table(gradients, settings) -> Table:
+  """Mean cosine and norm ratio at the start and at the end, by N and T."""
+  rows = []
+  for i, num in enumerate(settings.gradient_rollouts):
+    for when, at in (("start", 0), ("end", -1)):
+      cells = [
+        " / ".join(
+          f"{gradients[f'probe_{name}'].values[:, at, i, j].mean():.2f}"
+          for name in ("cosine", "norm_ratio")
+        )
+        for j in range(len(settings.gradient_orders))
+      ]
+      rows.append([num, when, *cells])
+  return Table(
+    "Cosine / norm ratio of sampled gradients with the exact one.",
+    ["N", "step", *(f"T = {t}" for t in settings.gradient_orders)],
+    rows,
+  )

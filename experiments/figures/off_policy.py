@@ -1,0 +1,295 @@
+"""Digit strings: several updates a batch, and rollouts of older parameters."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from configs import budget
+from experiments.figures import set_steps
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  in_words,
+  larger,
+  mean_plus_minus,
+  nan_if_zero_width,
+)
+from experiments.reports.sweep_analysis import Method, Sweep, analyse
+from maxrl_jax import plotting, stats
+from maxrl_jax.config import RATE
+from maxrl_jax.runs import study
+from maxrl_jax.runs.choose import rate_text
+from maxrl_jax.runs.progress import counted
+
+FIELDS = (
+  "estimator.name",
+  "off_policy.name",
+  "off_policy.updates",
+  "off_policy.staleness",
+)
+LABELS = {"maxrl": "MaxRL", "grpo": "GRPO"}
+_COLOURS = {
+  "uncorrected": "#666666",
+  "unclipped": plotting.COLOURS["maxrl"],
+  "truncated": plotting.COLOURS["power"],
+  "clipped": plotting.COLOURS["grpo"],
+  "reweighted": plotting.COLOURS["tail_rl"],
+}
+
+
+class Point(NamedTuple):
+  """An estimator, a loss, U updates a batch and staleness S."""
+
+  estimator: str
+  loss: str | None = None
+  updates: int = 1
+  staleness: int = 0
+
+  @property
+  def fields(self) -> tuple[str | int | None, ...]:
+    """Values of `FIELDS`; on policy none is set, as in other figures' runs."""
+    updates = self.updates if self.updates > 1 else None
+    return self.estimator, self.loss, updates, self.staleness or None
+
+
+class Settings(NamedTuple):
+  """Choices of the figure.
+
+  For MaxRL the `losses` have every U and S, those of `reused` only the U of the
+  claims; GRPO has those of `grpo`.
+  """
+
+  losses: tuple[str, ...] = ("uncorrected", "unclipped", "clipped")
+  reused: tuple[str, ...] = ("truncated", "reweighted")
+  grpo: tuple[str, ...] = ("clipped",)
+  updates: tuple[int, ...] = (1, 2, 4, 8)
+  staleness: tuple[int, ...] = (0, 1, 3)
+  rates: tuple[float, ...] = (5e-4, 2e-3, 8e-3)
+  batch_size: int = 16
+  rollouts: int = 64
+  steps: int = 250
+  seeds: int = 6
+
+
+PRESETS = {
+  "quick": Settings(),
+  "full": Settings(
+    losses=("uncorrected", "unclipped", "truncated", "clipped", "reweighted"),
+    reused=(),
+    grpo=("uncorrected", "unclipped", "truncated", "clipped"),
+    rates=(2e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
+    steps=1000,
+    seeds=12,
+  ),
+}
+# Of the claims.
+_REUSED, _MOST, _STALE = 4, 8, 3
+
+
+def _points(settings: Settings) -> list[Point]:
+  """On policy first, for each estimator."""
+  points = []
+  losses = {"maxrl": settings.losses, "grpo": settings.grpo}
+  for estimator in LABELS:
+    points.append(Point(estimator))
+    for loss in losses[estimator]:
+      points += [Point(estimator, loss, u) for u in settings.updates if u > 1]
+      points += [Point(estimator, loss, 1, s) for s in settings.staleness if s]
+  return points + [Point("maxrl", loss, _REUSED) for loss in settings.reused]
+
+
+def studies(settings: Settings, runs) -> dict[str, study.Study]:
+  """Every point and learning rate."""
+  del runs
+  config = budget.get_config()
+  set_steps(config, settings.steps, evaluations=5)
+  config.optimizer.warmup = settings.steps // 20
+  config.batch_size = settings.batch_size
+  config.rollouts = settings.rollouts
+  rows = [point.fields for point in _points(settings)]
+  grid = {FIELDS: rows, RATE: settings.rates}
+  return {"off_policy": study.study(config, grid, range(settings.seeds))}
+
+
+def figure(settings: Settings, runs) -> Result:
+  """Test pass@1 by updates and by staleness."""
+  what = studies(settings, runs)["off_policy"]
+  sweep = analyse(study.run(what, runs), what.axes)
+  methods = dict(zip(_points(settings), sweep.methods, strict=True))
+  best = {point: sweep.test(method) for point, method in methods.items()}
+  shared = _at_rates_on_policy(sweep, methods)
+  rates = ", ".join(f"{rate:g}" for rate in settings.rates)
+  caption = (
+    "Strings of two digits (100 classes): test pass@1 after"
+    f" {settings.steps} batches of {settings.batch_size} strings ×"
+    f" {settings.rollouts} rollouts, against the updates on each batch and the"
+    " age of the parameters that drew it, by loss. Above, the rate of every"
+    f" point is chosen from {rates} on {counted(len(sweep.tuning), 'seed')} by"
+    " the validation split; below, it is that of training on policy. Mean and"
+    f" 95 % interval of {len(next(iter(best.values())))} other seeds."
+  )
+  return Result(
+    "Off policy: several updates a batch, and stale rollouts",
+    [Drawing("off_policy", _draw(settings, best, shared), caption)],
+    _claims(best, shared),
+    [_table(sweep, methods, shared)],
+  )
+
+
+def _at_rates_on_policy(
+  sweep: Sweep, methods: dict[Point, Method]
+) -> dict[Point, np.ndarray]:
+  """Test scores of every point at the rate that its estimator chose."""
+  return {
+    point: sweep.test(
+      method._replace(choice=methods[Point(point.estimator)].choice)
+    )
+    for point, method in methods.items()
+  }
+
+
+def _draw(settings: Settings, best, shared):
+  drawing, axes = plotting.axes(columns=4, rows=2, width=2.9, height=2.8)
+  for row, scores in zip(axes, (best, shared), strict=True):
+    for column, estimator in enumerate(LABELS):
+      left, right = row[2 * column : 2 * column + 2]
+      for loss in _COLOURS:
+        _curve(left, scores, estimator, loss, "updates")
+        _curve(right, scores, estimator, loss, "staleness")
+      left.set(xlabel="updates per batch U", title=LABELS[estimator])
+      right.set(xlabel="staleness S, batches", title=LABELS[estimator])
+      plotting.every_tick(left, settings.updates, base=2)
+      right.set_xticks(settings.staleness)
+  top = max(np.max(x) for x in best.values()) * 1.1
+  for ax in axes.flat:
+    ax.set_ylim(0, top)
+  axes[0, 0].set_ylabel("test pass@1, chosen rate")
+  axes[1, 0].set_ylabel("test pass@1, rate of U = 1, S = 0")
+  drawing.legend(
+    *axes[0, 0].get_legend_handles_labels(),
+    loc="outside lower center",
+    ncols=len(_COLOURS),
+  )
+  return drawing
+
+
+def _curve(ax, scores, estimator: str, loss: str, field: str) -> None:
+  """One loss against U or S, from where it is on policy."""
+  other = "staleness" if field == "updates" else "updates"
+  others = {
+    getattr(point, field): values
+    for point, values in scores.items()
+    if (point.estimator, point.loss) == (estimator, loss)
+    and getattr(point, other) == getattr(Point(estimator), other)
+  }
+  on_policy = Point(estimator)
+  chosen = others | {getattr(on_policy, field): scores[on_policy]}
+  if len(chosen) == 1:
+    return
+  x = sorted(chosen)
+  values = np.stack([chosen[place] for place in x], 1)
+  plotting.interval_curve(
+    ax, x, stats.mean_interval(values), colour=_COLOURS[loss], label=loss
+  )
+
+
+def _claims(best, shared) -> list[Claim]:
+  """From test pass@1 of the points, [seeds] each."""
+  on_policy = Point("maxrl")
+  reused = Point("maxrl", "unclipped", _REUSED)
+  most = reused._replace(updates=_MOST)
+  stale = Point("maxrl", "unclipped", 1, _STALE)
+  clipped = Point("maxrl", "clipped", _MOST)
+  return [
+    larger(
+      "off_policy.reuse",
+      "own",
+      f"{_REUSED} updates on each batch with unclipped ratios end above one,"
+      " for MaxRL.",
+      best[reused],
+      best[on_policy],
+    ),
+    larger(
+      "off_policy.correction",
+      "own, theorem 21",
+      f"At {_MOST} updates unclipped ratios end above none.",
+      best[most],
+      best[most._replace(loss="uncorrected")],
+    ),
+    _within(
+      "off_policy.stale",
+      f"With rollouts that are {_STALE} batches old, unclipped ratios end"
+      " within .03 of training on policy, or above it.",
+      best[stale],
+      best[on_policy],
+      both=False,
+    ),
+    _within(
+      "off_policy.weight",
+      "Whether a prompt's weight is that of the behaviour or of the current"
+      f" policy makes no difference of .03 at {_REUSED} updates.",
+      best[reused._replace(loss="reweighted")],
+      best[reused],
+      both=True,
+    ),
+    larger(
+      "off_policy.rate",
+      "own",
+      f"At the rate of training on policy, {_MOST} updates with clipped ratios"
+      " end below one.",
+      shared[on_policy],
+      shared[clipped],
+    ),
+    *(
+      larger(
+        f"off_policy.grpo.{name}",
+        "own",
+        f"MaxRL ends above GRPO with clipped ratios and {words}.",
+        best[point],
+        best[point._replace(estimator="grpo")],
+      )
+      for name, words, point in (
+        ("updates", f"{_REUSED} updates", clipped._replace(updates=_REUSED)),
+        ("stale", f"staleness {_STALE}", stale._replace(loss="clipped")),
+      )
+    ),
+  ]
+
+
+def _within(id: str, statement: str, first, second, *, both: bool) -> Claim:
+  gap = stats.difference_interval(first, second)
+  _, low, high = nan_if_zero_width(gap)
+  holds = low > -0.03 and (not both or high < 0.03)
+  return Claim(
+    id,
+    "own, theorems 21 and 22",
+    statement,
+    f"difference {in_words(gap)}",
+    "95 % interval " + ("inside ±0.03" if both else "above -0.03"),
+    bool(holds),
+  )
+
+
+def _table(sweep: Sweep, methods: dict[Point, Method], shared) -> Table:
+  rows = [
+    [
+      LABELS[point.estimator],
+      point.loss or "on policy",
+      point.updates,
+      point.staleness,
+      rate_text(method.choice),
+      mean_plus_minus(sweep.test(method)),
+      mean_plus_minus(sweep.test(method, "pass@16")),
+      mean_plus_minus(shared[point]),
+    ]
+    for point, method in methods.items()
+  ]
+  header = ["estimator", "loss", "U", "S", "rate", "pass@1", "pass@16"]
+  return Table(
+    "Test split after training: mean ± half the 95 % interval over seeds; last,"
+    " pass@1 at the rate of training on policy.",
+    [*header, "pass@1, its rate"],
+    rows,
+  )

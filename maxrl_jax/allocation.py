@@ -1,0 +1,58 @@
+"""How many rollouts each prompt gets."""
+
+import heapq
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+
+def allocate(
+  pass_rates: npt.ArrayLike, total: int, *, smallest: int = 2
+) -> np.ndarray:
+  """Rollouts per prompt that maximize Σ_b pass@N_b for Σ_b N_b = total.
+
+  Each next rollout goes where p (1−p)^N is largest, the probability that it is
+  the first success of its prompt. One more rollout raises pass@N by that, and
+  `objectives.activity` by twice that, so it maximizes the sum of both. Prompts
+  known to be hopeless (p = 0) or solved (p = 1) get `smallest`, unless all are.
+
+  Estimates stay unbiased if `pass_rates` do not depend on the rollouts that are
+  allocated. With order None every prompt then has an order of its own, N_b − 1;
+  give `maxrl` an order below `smallest` for one objective.
+
+  Args:
+    pass_rates: estimates of p [B] in [0, 1], such as means of earlier steps.
+    total: number of rollouts, at least B · smallest.
+    smallest: the fewest for one prompt; estimators that compare need 2.
+
+  Returns:
+    N [B], integers.
+
+  Raises:
+    ValueError: a pass rate outside [0, 1], or too small a total.
+  """
+  p = np.asarray(pass_rates, float)
+  if p.ndim != 1 or not p.size or not np.all((p >= 0) & (p <= 1)):
+    raise ValueError(f"pass_rates = {pass_rates!r}: must be [B], in [0, 1]")
+  if total < p.size * smallest:
+    raise ValueError(
+      f"total = {total}: must be at least {p.size * smallest}, {smallest} for"
+      f" each of {p.size} prompts"
+    )
+  num = np.full(p.size, smallest)
+  # Smallest first: −log gain, then the fewest rollouts, so that ties alternate.
+  queue = [(_cost(x, smallest), smallest, b) for b, x in enumerate(p.tolist())]
+  heapq.heapify(queue)
+  for _ in range(total - p.size * smallest):
+    _, n, b = queue[0]
+    num[b] = n + 1
+    heapq.heapreplace(queue, (_cost(float(p[b]), n + 1), n + 1, b))
+  return num
+
+
+def _cost(p: float, n: int) -> float:
+  """−log(p (1−p)^n), which does not underflow."""
+  if p == 0 or (p == 1 and n > 0):
+    return math.inf
+  return -math.log(p) - (n * math.log1p(-p) if n else 0)

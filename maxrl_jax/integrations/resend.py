@@ -1,0 +1,103 @@
+"""Prompts that are sent again until one of their rollouts succeeds.
+
+    problems = Resend(data, key=lambda problem: problem["prompt"], waves=8)
+    while batch := problems.take(16):  # Unsolved ones first, then new ones.
+      ...  # N rollouts of each, their rewards, one update.
+      problems.observe(prompts, rewards)  # Of every rollout.
+
+Sequential rollouts for any trainer: a step draws one wave of N rollouts of each
+of its prompts. With `maxrl` of order N, whose groups without a success have no
+gradient, the steps that a prompt takes add up to the estimate of order N·waves
+(docs/theory/sequential.md), of the policy of each step: exactly unbiased if it
+stayed the same, since a solved prompt is worth no more rollouts.
+"""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maxrl_jax import ranges
+
+
+@dataclasses.dataclass
+class _Sent:
+  """A prompt whose rewards are to come, or that is to be sent again."""
+
+  prompt: Any
+  waves: int = 0
+
+
+class Resend:
+  """Batches of prompts, in which unsolved ones come back.
+
+  Attributes:
+    solved: prompts of which a rollout has succeeded.
+    given_up: prompts that were sent `waves` times without a success.
+  """
+
+  def __init__(
+    self, prompts: Iterable, *, key: Callable[[Any], Hashable], waves: int
+  ) -> None:
+    """From an iterable of new prompts.
+
+    Args:
+      prompts: of any type, an endless stream too.
+      key: prompt → what identifies it in `observe`.
+      waves: how often a prompt is sent at most; 1 sends none again.
+    """
+    ranges.at_least(1, waves=waves)
+    self._new, self._key, self._waves = iter(prompts), key, waves
+    self._known: dict[Hashable, _Sent] = {}
+    self._unsolved: collections.deque[_Sent] = collections.deque()
+    self.solved = self.given_up = 0
+
+  def take(self, count: int) -> list:
+    """The next prompts: unsolved ones, in the order of their rewards, then new.
+
+    A new one is skipped while the same is on its way. Fewer than `count` are
+    left at the end of the data. A trainer that takes a batch before the rewards
+    of the last one have arrived gets unsolved prompts a batch later.
+    """
+    num = min(count, len(self._unsolved))
+    batch = [self._unsolved.popleft().prompt for _ in range(num)]
+    fresh = (p for p in self._new if self._key(p) not in self._known)
+    for prompt in itertools.islice(fresh, count - num):
+      self._known[self._key(prompt)] = _Sent(prompt)
+      batch.append(prompt)
+    return batch
+
+  def observe(self, keys: Iterable[Hashable], rewards: npt.ArrayLike) -> None:
+    """The rewards of all rollouts of some prompts, 0 or 1, in any order.
+
+    Raises:
+      ValueError: a key that was not sent, or another reward.
+    """
+    keys = list(keys)
+    r = np.asarray(rewards, float)
+    if r.shape != (len(keys),):
+      raise ValueError(f"rewards: shape {r.shape}, must be [{len(keys)}]")
+    for j in np.flatnonzero((r != 0) & (r != 1)):
+      raise ValueError(f"rewards[{j}] = {r[j]:g}: must be 0 or 1")
+    solved: dict[Hashable, bool] = {}
+    for key, reward in zip(keys, r, strict=True):
+      if key not in self._known:
+        raise ValueError(f"keys: {key!r} is not on its way")
+      solved[key] = solved.get(key, False) or bool(reward)
+    for key, success in solved.items():
+      self._ended(key, success)
+
+  def _ended(self, key: Hashable, success: bool) -> None:
+    """Counts one wave of a prompt."""
+    sent = self._known[key]
+    sent.waves += 1
+    if not success and sent.waves < self._waves:
+      self._unsolved.append(sent)
+      return
+    del self._known[key]
+    self.solved += success
+    self.given_up += not success

@@ -1,0 +1,258 @@
+"""Rollouts drawn in waves until a prompt is solved, and their loss."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from maxrl_jax import losses, options, symmetric
+from maxrl_jax.config.lookup import choice
+from maxrl_jax.learning import rollouts
+from maxrl_jax.learning.batch_losses import (
+  Hyper,
+  Loss,
+  at,
+  bad_prompt,
+  options_of,
+)
+from maxrl_jax.learning.rollouts import Rollouts
+from maxrl_jax.tasks import Prompts, RegressionTask, Task
+
+Array = jax.Array
+# (key, prompts [S]) → one wave of each, fields [S, m].
+Draw = Callable[[Array, Array], Rollouts]
+
+BASELINES = ("leave_one_out", "none")
+_SET = ("policy", "task", "wave")  # By the caller, not in a config.
+
+
+class Waves(NamedTuple):
+  """The last wave of each prompt, and what all of them took.
+
+  Attributes:
+    actions: [B, m, …] of the first wave with a success; of the first wave where
+      no wave had one.
+    solved: [B], whether a wave had one.
+    needed: [B], rollouts up to the end of that wave.
+    drawn: [B], rollouts drawn, with those that were drawn at the same time.
+    tokens: of all rollouts drawn; None where they are not sequences.
+    pass_rate: mean likelihood of all first waves.
+    rounds: how often the pool was filled.
+  """
+
+  actions: Array
+  solved: Array
+  needed: Array
+  drawn: Array
+  tokens: Array | None
+  pass_rate: Array
+  rounds: Array
+
+
+def draw_until_solved(
+  key: Array, draw: Draw, prompts: int, wave: int, cap: int | Array
+) -> Waves:
+  """Waves of m rollouts of each prompt until one has a success, cap at most.
+
+  A pool of B·m rollouts is filled again until no prompt is left. Prompts that
+  are left share it: with u of them, each gets at least ⌊B/u⌋ waves at a time.
+  They count as drawn one after another, so that the estimate is that of waves
+  of m, of order `cap`, for every prompt and whatever the others do.
+
+  Args:
+    key: a typed random key.
+    draw: (key, indices of prompts [B]) → a wave of each; indices may repeat.
+    prompts: B.
+    wave: m.
+    cap: the most rollouts of a prompt, rounded down to a multiple of m.
+  """
+  draw_key, coin_key = _keys(key, 0)
+  first = draw(draw_key, jnp.arange(prompts))
+  solved = _stops(coin_key, first.likelihoods)
+  once = jnp.full(prompts, wave)
+  tokens = None if first.lengths is None else jnp.sum(first.lengths)
+  state = Waves(
+    first.actions,
+    solved,
+    once,
+    once,
+    tokens,
+    jnp.mean(first.likelihoods.astype(jnp.float32)),
+    jnp.int32(1),
+  )
+
+  def left(state: Waves) -> Array:
+    return ~state.solved & (state.drawn + wave <= cap)
+
+  def round(state: Waves) -> Waves:
+    return _fill(key, draw, wave, cap, left(state), state)
+
+  return lax.while_loop(lambda state: jnp.any(left(state)), round, state)
+
+
+def _fill(
+  key: Array,
+  draw: Draw,
+  wave: int,
+  cap: int | Array,
+  left: Array,
+  state: Waves,
+) -> Waves:
+  """One more pool of waves for the prompts that are left."""
+  place = jnp.arange(left.shape[0])
+  count = jnp.maximum(jnp.sum(left), 1)  # 0 in a finished run beside others.
+  owner = jnp.argsort(~left, stable=True)[place % count]
+  ends = state.drawn[owner] + (place // count + 1) * wave
+  allowed = ends <= cap
+  draw_key, coin_key = _keys(key, state.rounds)
+  drawn = draw(draw_key, owner)
+  success = allowed & _stops(coin_key, drawn.likelihoods)
+  none = left.shape[0]
+  first = jnp.full(none, none).at[owner].min(jnp.where(success, place, none))
+  now = first < none
+  first = jnp.where(now, first, 0)
+
+  def update(old: Array, new: Array) -> Array:
+    shape = (-1,) + (1,) * (old.ndim - 1)
+    return jnp.where(now.reshape(shape), new[first], old)
+
+  total = state.drawn.at[owner].add(jnp.where(allowed, wave, 0))
+  tokens = None
+  if state.tokens is not None and drawn.lengths is not None:
+    tokens = state.tokens + jnp.sum(drawn.lengths * allowed[:, None])
+  return state._replace(
+    actions=update(state.actions, drawn.actions),
+    solved=state.solved | now,
+    needed=jnp.where(now, ends[first], jnp.where(left, total, state.needed)),
+    drawn=total,
+    tokens=tokens,
+    rounds=state.rounds + 1,
+  )
+
+
+def _keys(key: Array, round: int | Array) -> Array:
+  return jax.random.split(jax.random.fold_in(key, round))
+
+
+def _stops(key: Array, likelihoods: Array) -> Array:
+  """Whether each wave [S, m] ends sampling: l is the chance of a success."""
+  if likelihoods.dtype == bool:
+    return jnp.any(likelihoods, -1)
+  coin = jax.random.uniform(key, likelihoods.shape[:1], likelihoods.dtype)
+  return coin < 1 - jnp.prod(1 - likelihoods, -1)
+
+
+def last_wave_advantages(
+  likelihoods: Array, solved: Array, baseline: str
+) -> Array:
+  """A_j [m] of the wave that solved a prompt, 0 if none did.
+
+      A_j = (ω_j l_j − b_j) / (1 − Π_i (1 − l_i))
+
+  with the weights ω and baselines b of order m (`symmetric.leave_one_out`), or
+  b = 0. For binary l, `estimators.sequential` of these waves. For graded l the
+  mean, given the likelihoods and that the wave has a success, of the same from
+  thinned rewards; unbiased likewise.
+  """
+  l = likelihoods.astype(symmetric.compute_dtype(likelihoods))
+  one_out = symmetric.leave_one_out(likelihoods, likelihoods.shape[0])
+  weighted = one_out.weights * l
+  chance = jnp.mean(weighted)  # 1 − Π_i (1 − l_i), without cancellation.
+  if baseline == "leave_one_out":
+    weighted -= one_out.baselines
+  stopped = solved & (chance > 0)
+  return jnp.where(stopped, weighted / jnp.where(stopped, chance, 1), 0)
+
+
+def build(
+  policy: nn.Module, task: Task, wave: int, given: dict[str, Any]
+) -> Loss:
+  """The loss, from the options of a config."""
+  options.check(
+    "sequential", sequential, given, block="estimator.", exclude=_SET
+  )
+  cap, baseline = given["cap"], given.get("baseline", BASELINES[0])
+  if cap < wave or cap % wave:
+    raise ValueError(
+      f"estimator.cap = {cap}: must be a multiple of rollouts = {wave}, the"
+      " size of a wave"
+    )
+  choice(dict.fromkeys(BASELINES), "estimator.baseline", baseline)
+  return sequential(policy, task, wave, **given)
+
+
+def sequential(
+  policy: nn.Module,
+  task: Task,
+  wave: int,
+  *,
+  cap: int | Array,
+  baseline: str = BASELINES[0],
+) -> Loss:
+  """The loss of waves of m rollouts until a prompt is solved.
+
+  Args:
+    policy: the module.
+    task: the task.
+    wave: m.
+    cap: T, the most rollouts of a prompt; the gradient is that of −J_T.
+    baseline: one of `BASELINES`. Others need the waves without a success, which
+      are not in memory.
+  """
+  by_dimension = isinstance(task, RegressionTask)
+
+  def loss(
+    params: Any, key: Array, prompts: Prompts, hyper: Hyper | None = None
+  ) -> tuple[Array, dict[str, Any]]:
+    most = options_of(hyper, "estimator").get("cap", cap)
+    outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
+    own = at(task, hyper)
+    frozen, *fixed = lax.stop_gradient((params, prompts, outputs))
+    fixed.append(rollouts.prepare(policy, frozen, fixed[1]))
+
+    def whole(drawn: Rollouts) -> Rollouts:
+      return jax.vmap(rollouts.joint)(drawn) if by_dimension else drawn
+
+    def draw(key: Array, owner: Array) -> Rollouts:
+      some, some_outputs, prepared = jax.tree.map(lambda x: x[owner], fixed)
+      drawn = rollouts.sample_batch(
+        key, policy, frozen, some, own, wave, some_outputs, prepared
+      )
+      return whole(drawn)
+
+    count = prompts.inputs.shape[0]
+    waves = draw_until_solved(key, draw, count, wave, most)
+    last = whole(
+      rollouts.score_batch(waves.actions, policy, params, prompts, own, outputs)
+    )
+
+    def group(last: Rollouts, solved: Array) -> Array:
+      l = lax.stop_gradient(last.likelihoods)
+      advantages = last_wave_advantages(l, solved, baseline)
+      return losses.surrogate(last.log_probs, advantages)
+
+    values = jax.vmap(group)(last, waves.solved)
+    l = last.likelihoods
+    places = bad_prompt(values, None if l.dtype == bool else l)
+    return jnp.mean(values), _metrics(waves) | places | statistics
+
+  return loss
+
+
+def _metrics(waves: Waves) -> dict[str, Array]:
+  def mean(x: Array) -> Array:
+    return jnp.mean(x.astype(jnp.float32))
+
+  metrics = {
+    "pass_rate": waves.pass_rate,
+    "solved": mean(waves.solved),
+    "rollouts_needed": mean(waves.needed),
+    "rollouts_drawn": mean(waves.drawn),
+    "rounds": waves.rounds.astype(jnp.float32),
+  }
+  if waves.tokens is not None:
+    metrics["tokens"] = waves.tokens.astype(jnp.float32)
+  return metrics

@@ -1,0 +1,267 @@
+"""Losses from rollouts of another policy, for one prompt.
+
+The N rollouts z_j come from a behaviour policy μ: older parameters of the
+current policy π, or those before the updates that this batch has had already.
+With the ratio ρ_j = π(z_j)/μ(z_j) and the score S_j = ∇log π(z_j), all losses
+are functions
+
+    log_ratios [N, L], advantages [N], options → a scalar to minimize
+
+of the log-ratios of L tokens each, 0 after the end of an answer; a policy that
+does not write sequences has L = 1. ρ_j is the product over a rollout's tokens.
+Advantages come from any estimator of the likelihoods of μ's rollouts, and are
+constants for the gradient. At ρ = 1 every loss has the gradient of
+`losses.surrogate`, −mean_j A_j S_j: log-probabilities are *summed* over tokens,
+and rollouts are averaged. docs/theory/off_policy.md has the proofs.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from maxrl_jax import ranges, symmetric
+
+Array = jax.Array
+
+# Parameters of losses that are arguments, not options.
+NON_OPTIONS = ("log_ratios", "advantages", "lengths", "mask")
+
+
+def uncorrected(
+  log_ratios: Array, advantages: Array, *, mask: Array | None = None
+) -> Array:
+  """No correction: a gradient of −mean_j A_j S_j, as if π had sampled.
+
+  Biased unless π = μ: its expectation is that of the sum over answers z of
+  μ(z) (w l(z) − b) ∇log π(z).
+  """
+  log_ratios, advantages = _prepare(log_ratios, advantages, mask)
+  log_ratio = jnp.sum(log_ratios, -1)
+  return -_mean(advantages * log_ratio, mask)
+
+
+def unclipped(
+  log_ratios: Array, advantages: Array, *, mask: Array | None = None
+) -> Array:
+  """Importance sampling of whole rollouts: −mean_j A_j ρ_j.
+
+  Its gradient −mean_j A_j ρ_j S_j is unbiased for −w(p_μ) ∇p_π, where w(p_μ) ∇p
+  is what the estimator is unbiased for on policy: the pass rate is that of π,
+  the weight of the prompt that of μ. Needs μ > 0 wherever π > 0, and a π that
+  does not depend on these rollouts. No bound on its variance.
+  """
+  log_ratios, advantages = _prepare(log_ratios, advantages, mask)
+  ratio = jnp.exp(jnp.sum(log_ratios, -1))
+  return -_mean(advantages * ratio, mask)
+
+
+def truncated(
+  log_ratios: Array,
+  advantages: Array,
+  *,
+  cap: float = 2.0,
+  mask: Array | None = None,
+) -> Array:
+  """Ratios of whole rollouts of at most c: a gradient of −mean_j A_j ρ̄_j S_j.
+
+      ρ̄_j = min(ρ_j, c)
+
+  Every rollout keeps a gradient, of at most c times its advantage. Unbiased
+  where no ratio exceeds c; otherwise answers with π(z) > c μ(z) count as if
+  π(z) were c μ(z), and a baseline adds bias.
+
+  Raises:
+    ValueError: cap below 1.
+  """
+  ranges.at_least(1, cap=cap)
+  log_ratios, advantages = _prepare(log_ratios, advantages, mask)
+  log_ratio = jnp.sum(log_ratios, -1)
+  # The minimum first, so that a large ratio does not overflow.
+  ratio = jnp.exp(jnp.minimum(log_ratio, jnp.log(cap)))
+  constant = lax.stop_gradient(advantages * ratio)
+  return -_mean(constant * log_ratio, mask)
+
+
+def clipped(
+  log_ratios: Array,
+  advantages: Array,
+  *,
+  epsilon: float = 0.2,
+  epsilon_high: float | None = None,
+  mask: Array | None = None,
+) -> Array:
+  """PPO's loss with a ratio for each token (arXiv 1707.06347, eq. 7).
+
+      −mean_j Σ_t min(ρ_jt A_j, clip(ρ_jt, 1 − ε, 1 + ε_high) A_j)
+
+  A token has no gradient once its ratio has moved by more than ε in the
+  direction of its advantage. Biased for L > 1 even without clipping: a token's
+  ratio does not correct the tokens before it. Tokens are summed.
+
+  Args:
+    log_ratios: [N, L].
+    advantages: [N].
+    epsilon: ε in (0, 1).
+    epsilon_high: ε of ratios above 1; None is ε.
+    mask: [N].
+
+  Raises:
+    ValueError: ε outside (0, 1), or epsilon_high not above 0.
+  """
+  low, high = _interval(epsilon, epsilon_high)
+  log_ratios, advantages = _prepare(log_ratios, advantages, mask)
+  ratio = jnp.exp(log_ratios)
+  each = _pessimistic(ratio, advantages[:, None], low, high)
+  return -_mean(jnp.sum(each, -1), mask)
+
+
+def geometric(
+  log_ratios: Array,
+  advantages: Array,
+  *,
+  lengths: Array | None = None,
+  epsilon: float = 0.02,
+  epsilon_high: float | None = None,
+  mask: Array | None = None,
+) -> Array:
+  """Clipped geometric mean of a rollout's ratios (GSPO, arXiv 2507.18071).
+
+      s_j = ρ_j^{1/L_j},   −mean_j L_j min(s_j A_j, clip(s_j, 1 − ε, 1 + ε) A_j)
+
+  A rollout is clipped as a whole. The factor L_j, which GSPO does not have,
+  sums over tokens as the other losses do. Biased for L > 1: s_j is not the
+  ratio of the rollout. For L = 1 it is `clipped`.
+
+  Args:
+    log_ratios: [N, L].
+    advantages: [N].
+    lengths: L_j [N], tokens of each rollout; None is L.
+    epsilon: ε in (0, 1), of the mean: ε = .02 and 10 tokens allow ρ = 1.22.
+    epsilon_high: ε of means above 1; None is ε.
+    mask: [N].
+
+  Raises:
+    ValueError: ε outside (0, 1), or epsilon_high not above 0.
+  """
+  low, high = _interval(epsilon, epsilon_high)
+  log_ratios, advantages = _prepare(log_ratios, advantages, mask)
+  length = jnp.full(advantages.shape, log_ratios.shape[-1])
+  if lengths is not None:
+    length = jnp.maximum(lengths, 1)
+  mean = jnp.exp(jnp.sum(log_ratios, -1) / length)
+  return -_mean(length * _pessimistic(mean, advantages, low, high), mask)
+
+
+LOSSES: dict[str, Callable[..., Array]] = {
+  "uncorrected": uncorrected,
+  "unclipped": unclipped,
+  "truncated": truncated,
+  "clipped": clipped,
+  "geometric": geometric,
+}
+
+
+def kl(log_ratios: Array, *, mask: Array | None = None) -> Array:
+  """An estimate of KL(π‖μ) from rollouts of μ: mean_j ρ_j log ρ_j − ρ_j + 1.
+
+  Value and gradient are unbiased; no term is negative. In nats per rollout.
+  For rollouts of μ it is what Schulman's k3 is for those of π.
+  """
+  log_ratios, _ = _prepare(log_ratios, jnp.zeros(log_ratios.shape[:1]), mask)
+  log_ratio = jnp.sum(log_ratios, -1)
+  terms = jnp.exp(log_ratio) * log_ratio - jnp.expm1(log_ratio)
+  return _mean(terms, mask)
+
+
+def reweighted(
+  likelihoods: ArrayLike,
+  ratios: ArrayLike,
+  *,
+  coefficients: Array,
+  baseline: str = "centred",
+  mask: Array | None = None,
+) -> Array:
+  """Advantages that π's own weight has: A_j = ρ_j (ω_j l_j − b_j).
+
+      ω_j = Σ_k a_k ē_k^j,  b_j = Σ_k a_k (ē_k^j − ē_{k+1}^j)
+
+  ē_k^j is the symmetric mean of the failures 1 − ρ_i l_i of the others, each of
+  which has the expectation 1 − p_π. With `uncorrected`, the gradient is
+  unbiased for w(p_π) ∇p_π, w(p) = Σ_{k<T} a_k (1−p)^k, T ≤ N, under the
+  conditions of `unclipped`. At ρ = 1 it is `estimators.series`. Failures are
+  in [−1, 1], and ω is bounded, where ρ_i l_i ≤ 2; beyond, ω may be negative and
+  its variance grows like a power of ρ. Not centred. K = 0: A = 0. N = 1: b = 0.
+
+  Args:
+    likelihoods: l [N] in [0, 1].
+    ratios: ρ [N] of whole rollouts.
+    coefficients: a [T], a_k ≥ 0; ones for MaxRL of order T.
+    baseline: 'centred' (b_j as above) or 'none' (b = 0).
+    mask: [N], False for rollouts to ignore.
+
+  Raises:
+    ValueError: another baseline, a negative coefficient, or T > N.
+  """
+  check_baseline(baseline)
+  ratios = lax.stop_gradient(jnp.asarray(ratios))
+  l = jnp.asarray(likelihoods).astype(ratios.dtype)
+  # Scans and trees are algebra, for any number; the quadrature is not.
+  loo = symmetric.series_leave_one_out(ratios * l, coefficients, mask=mask)
+  b = loo.baselines if baseline == "centred" else 0.0
+  advantages = ratios * (loo.weights * l - b)
+  return advantages if mask is None else jnp.where(mask, advantages, 0)
+
+
+def check_baseline(baseline: str) -> None:
+  """Raises ValueError at a baseline that `reweighted` does not have."""
+  if baseline not in ("centred", "none"):
+    raise ValueError(
+      f"baseline = {baseline!r}: must be 'centred' or 'none' where weights are"
+      " those of the current policy"
+    )
+
+
+def _pessimistic(
+  ratio: Array, advantages: Array, low: float, high: float
+) -> Array:
+  inside = jnp.clip(ratio, low, high)
+  return jnp.minimum(ratio * advantages, inside * advantages)
+
+
+def _interval(
+  epsilon: float, epsilon_high: float | None
+) -> tuple[float, float]:
+  ranges.open_unit_interval(epsilon=epsilon)
+  if epsilon_high is None:
+    return 1 - epsilon, 1 + epsilon
+  ranges.above_zero(epsilon_high=epsilon_high)
+  return 1 - epsilon, 1 + epsilon_high
+
+
+def _mean(terms: Array, mask: Array | None) -> Array:
+  """Over unmasked rollouts."""
+  if mask is None:
+    return jnp.mean(terms)
+  return jnp.sum(jnp.where(mask, terms, 0)) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _prepare(
+  log_ratios: Array, advantages: Array, mask: Array | None
+) -> tuple[Array, Array]:
+  """Checked; advantages are constants, and masked rollouts are 0."""
+  size = jnp.shape(advantages)
+  masked = size if mask is None else jnp.shape(mask)
+  if len(size) != 1 or jnp.shape(log_ratios)[:-1] != size or masked != size:
+    raise ValueError(
+      f"log_ratios {jnp.shape(log_ratios)}, advantages {size}, mask {masked}:"
+      " must be [N, L], [N] and [N], of one prompt; vmap over prompts"
+    )
+  advantages = lax.stop_gradient(advantages)
+  if mask is None:
+    return log_ratios, advantages
+  mask = jnp.asarray(mask)  # Masked values are ignored, even NaN.
+  log_ratios = jnp.where(mask[:, None], log_ratios, 0)
+  return log_ratios, jnp.where(mask, advantages, 0)

@@ -1,0 +1,94 @@
+"""Order m in each wave of m rollouts, all waves of one prompt in one array."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from maxrl_jax.symmetric import quadrature
+from maxrl_jax.symmetric.group import either, first_carry
+
+Array = jax.Array
+
+
+class Waves(NamedTuple):
+  """Of each rollout, within its own wave of m rollouts.
+
+  Attributes:
+    sizes: m [n].
+    weights: ω [n] of order m.
+    others: 1 − Π_{i≠j} (1−l_i) [n], over the rest of the wave.
+  """
+
+  sizes: Array
+  weights: Array
+  others: Array
+
+
+# Compiled, or an eager call would run hundreds of operations one by one.
+@functools.partial(jax.jit, static_argnames="binary", inline=True)
+def leave_one_out(
+  l: Array, waves: Array, mask: Array, binary: bool = False
+) -> Waves:
+  """ω_j = m ∫₀¹ Π_{i≠j} (1 − t l_i) dt over the other rollouts of its wave.
+
+  Sorted by wave, each is a run, and a product over the others is one over those
+  before times one over those after: O(n √n), in n steps. Binary l: m/K for a
+  success and m/(K+1) for a failure, where only one wave may have successes.
+
+  Args:
+    l: [n], of the compute dtype, 0 where masked.
+    waves: integers [n], equal within a wave.
+    mask: [n], False for rollouts to ignore, which get meaningless values.
+    binary: whether every l is 0 or 1, and 1 in at most one wave.
+  """
+  # Masked rollouts are last.
+  rows = (~mask, waves, l, jnp.arange(l.shape[0]))
+  masked, ordered_waves, ordered, place = lax.sort(rows, num_keys=2)
+  same = ordered_waves[1:] == ordered_waves[:-1]
+  same = same & (masked[1:] == masked[:-1])
+  sizes = _run_lengths(same).astype(l.dtype)
+  if binary:
+    sizes = lax.sort((place, sizes), num_keys=1)[1]
+    smallest = jnp.iinfo(waves.dtype).min
+    hit = waves == jnp.max(jnp.where(l == 1, waves, smallest))
+    others = jnp.where(hit, jnp.sum(l) - l, 0)
+    return Waves(sizes, sizes / (others + 1), jnp.minimum(others, 1))
+  t, w = quadrature.gauss_legendre(l.shape[0], l.dtype)
+  some = _of_others(ordered[:, None] * jnp.append(t, 1)[None], same)
+  weights = sizes * jnp.sum(w[None] * (1 - some[:, :-1]), -1)
+  rows = (place, sizes, weights, some[:, -1])
+  return Waves(*lax.sort(rows, num_keys=1)[1:])
+
+
+def _run_lengths(same: Array) -> Array:
+  """The length of the run that each of n members is in."""
+  i = jnp.arange(same.shape[0] + 1)
+  edge = jnp.zeros(1, bool)
+  first = lax.cummax(jnp.where(jnp.append(edge, same), 0, i))
+  last = jnp.where(jnp.append(same, edge), i.shape[0] - 1, i)
+  return lax.cummin(last, reverse=True) - first + 1
+
+
+def _of_others(x: Array, same: Array) -> Array:
+  """1 − Π (1 − x) over the other members of each run of x [n, M].
+
+  Args:
+    x: in [0, 1].
+    same: [n−1], whether a member is in the run of the one before.
+  """
+
+  def step(some: Array, member: tuple[Array, Array]) -> tuple[Array, Array]:
+    x, same = member
+    some = jnp.where(same[:, None], some, 0)
+    return either(some, x), some
+
+  # Those before and those after, in one pass.
+  edge = jnp.zeros(1, bool)
+  joined = [jnp.append(edge, same), jnp.append(edge, same[::-1])]
+  both = jnp.stack([x, x[::-1]], 1)
+  start = first_carry(jnp.zeros_like(both[0]), x[0])
+  _, some = lax.scan(step, start, (both, jnp.stack(joined, 1)))
+  return either(some[:, 0], some[::-1, 1])

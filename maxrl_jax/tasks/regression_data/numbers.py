@@ -1,0 +1,233 @@
+"""In-context regression from noisy pairs, written as digits of tokens."""
+
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy import special
+
+from maxrl_jax import ranges
+from maxrl_jax.numerals import Numerals, numerals
+from maxrl_jax.tasks.base import Prompts
+from maxrl_jax.tasks.regression import Data, Target, generated
+
+Array = jax.Array
+
+# Tokens after the digits: the start, the first and the later coordinates of x,
+# y, the end of a pair, the query, σ of the prompt, and the end of an answer.
+MARKERS = ("bos", "x", "sep", "y", "eoo", "query", "noise", "eos")
+
+_CLIPPED = 0.05  # Largest share of clipped targets without a warning.
+_LEVELS = 32  # Of σ, in the reference of prompts whose σ is not the same.
+
+
+class Pairs(NamedTuple):
+  """A prompt in numbers: n pairs and the query, whose y is the target.
+
+  Attributes:
+    x: [n + 1, d], the query last.
+    y: [n + 1].
+    clean: w·x of the query.
+    sigma: σ of all pairs and the target.
+  """
+
+  x: Array
+  y: Array
+  clean: Array
+  sigma: Array
+
+
+def noisy_regression(
+  *,
+  dim: int = 1,
+  context: int = 12,
+  noise: float | jax.Array = 0.3,
+  max_noise: float | None = None,
+  show_noise: bool = False,
+  base: int = 8,
+  num_values: int = 64,
+  limit: float = 4.0,
+  train_size: int | None = None,
+  eval_size: int = 1000,
+  task_seed: int = 0,
+) -> Data:
+  """Linear regression within the prompt, in digits: n pairs, then a query.
+
+  y = w·x + σ ε with w ~ N(0, I/dim) drawn for every prompt, x ~ N(0, I).
+  Numbers are rounded to K centres of [−A, A]; the target is the rounded y of
+  the query, and `clean` is w·x. Tokens, with m digits of each number:
+
+      bos [x]…[sep]…[y]…[eoo]  [x]…[sep]…[y]…[eoo]  …  [query][x]…[sep]…[y]
+
+  The reference is the probability of the target's bin over the bin's width
+  under the posterior predictive of the numbers before rounding, which the
+  policy does not see: N(μ·x, √(σ² + xᵀΣx)) as in `in_context`, or if σ differs
+  and is not shown a mixture of those of 32 levels of σ, by their evidence.
+
+  Args:
+    dim: length of x.
+    context: n pairs.
+    noise: σ, or the smallest one.
+    max_noise: the largest σ, log-uniform from `noise` on; None: `noise`.
+    show_noise: whether the prompt begins with [noise] and the digits of σ.
+    base: of the digits.
+    num_values: K, a power of the base.
+    limit: A.
+    train_size: number of training prompts; None: every batch is fresh.
+    eval_size: prompts in each other split.
+    task_seed: the fixed splits.
+
+  Raises:
+    ValueError: an option is out of range, or K is not a power of the base.
+  """
+  ranges.at_least(1, dim=dim, context=context)
+  ranges.above_zero(noise=noise)
+  if train_size is not None:
+    ranges.at_least(1, train_size=train_size)
+  if max_noise is not None:
+    ranges.at_least(ranges.on_host(noise), max_noise=max_noise)
+  written = numerals(base, num_values, limit)
+  hidden = max_noise is not None and not show_noise
+  quantiles = (np.arange(_LEVELS) + 0.5) / _LEVELS
+
+  def sample(key: Array, batch: int, noise: Any) -> Prompts:
+    def one(key: Array) -> Prompts:
+      pairs = draw_pairs(key, dim, context, noise, max_noise)
+      levels = pairs.sigma[None]
+      if hidden:
+        levels = _noise_level(noise, max_noise, quantiles)
+      tokens = write(written, pairs, show_noise)
+      return Prompts(tokens, _target(written, pairs, levels))
+
+    return jax.vmap(one)(jax.random.split(key, batch))
+
+  options = {"numerals": written, "vocab_size": base + len(MARKERS)}
+  data = generated(
+    sample,
+    eval_size,
+    task_seed,
+    train_size=train_size,
+    fields={"policies": ("digit_transformer",), "policy_options": options},
+    noise=noise,
+  )
+  keys = jax.random.split(jax.random.key(task_seed), 4096)
+  pairs = jax.vmap(lambda k: draw_pairs(k, dim, context, noise, max_noise))
+  _warn_if_clipped(np.asarray(pairs(keys).y[:, -1]), limit)
+  return data
+
+
+def _warn_if_clipped(y: np.ndarray, limit: float) -> None:
+  share = float(np.mean(np.abs(y) > limit))
+  if share > _CLIPPED:
+    warnings.warn(
+      f"task.limit = {limit}: {share:.1%} of targets are beyond it and are"
+      " clipped; a larger limit clips fewer",
+      stacklevel=3,
+    )
+
+
+def draw_pairs(
+  key: Array, dim: int, context: int, noise: Any, max_noise: float | None
+) -> Pairs:
+  """One prompt in numbers; arguments as in `noisy_regression`."""
+  w_key, x_key, noise_key, sigma_key = jax.random.split(key, 4)
+  w = jax.random.normal(w_key, (dim,)) / dim**0.5
+  x = jax.random.normal(x_key, (context + 1, dim))
+  sigma = jnp.asarray(noise, x.dtype)
+  if max_noise is not None:
+    sigma = _noise_level(noise, max_noise, jax.random.uniform(sigma_key))
+  clean = jnp.dot(x, w, precision="highest")
+  y = clean + sigma * jax.random.normal(noise_key, clean.shape)
+  return Pairs(x, y, clean[-1], sigma)
+
+
+def _noise_level(noise: Any, max_noise: Any, quantile: Any) -> Array:
+  return noise * (max_noise / noise) ** quantile
+
+
+def write(written: Numerals, pairs: Pairs, show_noise: bool = False) -> Array:
+  """The tokens of a prompt, int32 [P]."""
+  ids = {name: written.base + i for i, name in enumerate(MARKERS)}
+  dim, count = pairs.x.shape[1], pairs.x.shape[0] - 1
+  before_x = [ids["x"], *[ids["sep"]] * (dim - 1)]
+  x = _marked(written, before_x, pairs.x)
+  y = _marked(written, [ids["y"]], pairs.y[:, None])
+  ends = jnp.full((count, 1), ids["eoo"])
+  shown = jnp.concatenate([x[:-1], y[:-1], ends], -1)
+  parts = [jnp.array([ids["bos"]]), shown.ravel()]
+  if show_noise:
+    parts.insert(
+      1, _marked(written, [ids["noise"]], pairs.sigma[None, None])[0]
+    )
+  query = [jnp.array([ids["query"]]), x[-1], jnp.array([ids["y"]])]
+  return jnp.concatenate([*parts, *query]).astype(jnp.int32)
+
+
+def _marked(written: Numerals, markers: list[int], numbers: Array) -> Array:
+  """Numbers [n, c] as [n, c (1 + m)], each after its marker."""
+  digits = written.digits(written.nearest(numbers))
+  lead = jnp.broadcast_to(jnp.array(markers)[:, None], (*digits.shape[:-1], 1))
+  return jnp.concatenate([lead, digits], -1).reshape(len(numbers), -1)
+
+
+def read(
+  written: Numerals, tokens: np.ndarray, dim: int, show_noise: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+  """The rounded numbers in prompts [B, P]: x [B, n + 1, d], y [B, n]."""
+  number = 1 + written.length
+  pair, query = (dim + 1) * number + 1, dim * number + 2
+  tokens = np.asarray(tokens)[:, 1 + show_noise * number :]
+  pairs = tokens[:, :-query].reshape(len(tokens), -1, pair)[..., :-1]
+  pairs = pairs.reshape(*pairs.shape[:2], dim + 1, number)
+  last = tokens[:, None, -query + 1 : -1].reshape(len(tokens), 1, dim, number)
+  x = np.concatenate([pairs[:, :, :-1], last], 1)[..., 1:]
+  values = written.values()
+  return values[written.read(x)], values[written.read(pairs[:, :, -1, 1:])]
+
+
+def _target(written: Numerals, pairs: Pairs, levels: Array) -> Target:
+  """The target of a prompt whose σ is one of the levels [L], all as likely."""
+  index = written.nearest(pairs.y[-1])
+  each = jax.vmap(_log_bin, (None, None, None, 0))
+  log_bins, log_evidence = each(written, pairs, index, levels)
+  log_p = special.logsumexp(log_bins + jax.nn.log_softmax(log_evidence))
+  return Target(
+    jnp.asarray(written.values())[index][None],
+    pairs.clean[None],
+    pairs.sigma[None],
+    log_p - jnp.log(written.spacing),
+  )
+
+
+def _log_bin(
+  written: Numerals, pairs: Pairs, index: Array, sigma: Array
+) -> tuple[Array, Array]:
+  """log P(bin of the query's y) given σ, and log p(y_1 … y_n | σ)."""
+  mean, scale, log_evidence = posterior(pairs, sigma)
+  # The outermost bins have all that lies beyond them.
+  edge = index * written.spacing - written.limit
+  low = jnp.where(index == 0, -jnp.inf, edge)
+  last = index == written.num_values - 1
+  high = jnp.where(last, jnp.inf, edge + written.spacing)
+  a, b = (low - mean) / scale, (high - mean) / scale
+  # Of the tail on the side of the bin, where float32 has digits.
+  a, b = jnp.where(a > 0, -b, a), jnp.where(a > 0, -a, b)
+  above, below = special.log_ndtr(b), special.log_ndtr(a)
+  return above + jnp.log1p(-jnp.exp(below - above)), log_evidence
+
+
+def posterior(pairs: Pairs, sigma: Array) -> tuple[Array, Array, Array]:
+  """Of the query's y: mean and deviation; and log p(y_1 … y_n | σ)."""
+  dim = pairs.x.shape[1]
+  x, y, query = pairs.x[:-1], pairs.y[:-1], pairs.x[-1]
+  dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731
+  precision = dim * jnp.eye(dim) + dot(x.T, x) / sigma**2
+  mean = jnp.linalg.solve(precision, dot(x.T, y) / sigma**2)
+  variance = dot(query, jnp.linalg.solve(precision, query))
+  # The exponent at the mode: sums of squares, of which none cancels.
+  square = jnp.sum((y - dot(x, mean)) ** 2) / sigma**2 + dim * dot(mean, mean)
+  log_det = jnp.linalg.slogdet(precision / dim)[1] + 2 * len(y) * jnp.log(sigma)
+  log_evidence = -(square + log_det + len(y) * jnp.log(2 * jnp.pi)) / 2
+  return dot(mean, query), jnp.sqrt(sigma**2 + variance), log_evidence

@@ -1,0 +1,192 @@
+"""Prompts of noisy pairs: their tokens, their reference, what is refused."""
+
+import itertools
+import re
+
+import jax
+import numpy as np
+import pytest
+from scipy import stats
+
+from maxrl_jax.config import default, make_policy, make_task
+from maxrl_jax.numerals import Numerals
+from maxrl_jax.tasks import TASKS
+from maxrl_jax.tasks.regression_data import numbers
+
+_WORDS = ("bos", "x", "sep", "y", "eoo", "query", "noise", "eos")
+
+
+def _pairs(y):
+  """Two pairs and a query of two coordinates each."""
+  x = np.array([[0.6, -1.9], [5.0, -5.0], [0.0, 1.1]], np.float32)
+  return numbers.Pairs(x, np.float32(y), np.float32(0), np.float32(0.9))
+
+
+def test_a_prompt_is_written_out():
+  """Nine bins of [−4.5, 4.5] in base 3: the centres are −4 … 4."""
+  written = Numerals(3, 2, 4.5)
+  names = [*map(str, range(3)), *_WORDS]
+  for show in (False, True):
+    tokens = numbers.write(written, _pairs([1.4, -2.6, 9.0]), show)
+    text = " ".join(names[t] for t in np.asarray(tokens))
+    assert text == (
+      "bos"
+      + " noise 1 2" * show  # .9 is nearest to 1, the fifth from 0.
+      + " x 1 2 sep 0 2 y 1 2 eoo"  # 1, −2, 1.
+      + " x 2 2 sep 0 0 y 0 1 eoo"  # Both clipped; −3.
+      + " query x 1 1 sep 1 2 y"  # 0 and 1.
+    )
+    x, y = numbers.read(written, np.asarray(tokens)[None], 2, show)
+    np.testing.assert_array_equal(x, [[[1, -2], [4, -4], [0, 1]]])
+    np.testing.assert_array_equal(y, [[1, -3]])
+
+
+def test_targets_are_rounded_and_clean_signals_are_not():
+  data = TASKS["noisy_regression"](dim=2, noise=0.5, eval_size=4000)
+  target = jax.tree.map(np.asarray, data.splits["test"].targets)
+  assert np.isin(target.y, Numerals(8, 2, 4.0).values()).all()
+  assert len(np.unique(target.clean)) > 3900
+  inside = np.abs(target.y) < 3.5
+  noise = (target.y - target.clean)[inside]
+  # Uniform rounding to bins of an eighth adds 1/12 of its square.
+  assert np.var(noise) == pytest.approx(0.25 + 0.125**2 / 12, rel=0.1)
+  assert target.clean.var() == pytest.approx(1, rel=0.15)
+  assert (target.noise_scale == 0.5).all()
+
+
+def _posterior(x, y, query, sigma, edges):
+  """P(edge below y < edge above) of the query, by a sum over a grid of w."""
+  w = np.linspace(-6, 6, 6001)
+  log_p = stats.norm.logpdf(w)
+  log_p += stats.norm.logpdf(y[:, None], x * w, sigma).sum(0)
+  peak = log_p.max()
+  p = np.exp(log_p - peak)
+  inside = stats.norm.cdf(edges[1], w * query, sigma)
+  inside -= stats.norm.cdf(edges[0], w * query, sigma)
+  evidence = peak + np.log(p.sum())
+  return p @ inside / p.sum(), evidence
+
+
+@pytest.mark.parametrize("max_noise", [None, 2.0])
+def test_the_reference_is_the_bayes_predictive_of_the_bin(max_noise):
+  """Against numerical integration over w, and over σ where it is hidden."""
+  written = Numerals(2, 3, 3.0)
+  for seed in range(4):
+    key = jax.random.key(seed)
+    pairs = numbers.draw_pairs(key, 1, 3, 0.4, max_noise)
+    levels = np.array([0.4])
+    if max_noise:
+      levels = 0.4 * 5 ** ((np.arange(32) + 0.5) / 32)
+    target = numbers._target(written, pairs, np.float32(levels))
+    x, y = np.float64(pairs.x), np.float64(pairs.y)
+    edges = np.linspace(-3, 3, 9)
+    index = np.clip(np.searchsorted(edges, y[-1]) - 1, 0, 7)
+    edges[0], edges[-1] = -np.inf, np.inf
+    assert target.y[0] == written.values()[index]
+    p, evidence = np.transpose(
+      [
+        _posterior(x[:-1], y[:-1], x[-1, 0], s, edges[index : index + 2])
+        for s in levels
+      ]
+    )
+    share = np.exp(evidence - evidence.max())
+    expected = np.log(p @ share / share.sum() / 0.75)
+    assert float(target.log_reference) == pytest.approx(expected, abs=1e-3)
+
+
+def test_probabilities_of_all_bins_sum_to_one():
+  written = Numerals(2, 3, 1.0)  # The outermost bins have the tails.
+  pairs = numbers.draw_pairs(jax.random.key(0), 2, 3, 0.7, None)
+  log_p = [
+    float(numbers._log_bin(written, pairs, index, 0.7)[0]) for index in range(8)
+  ]
+  assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_noise_differs_between_prompts_and_can_be_shown():
+  hidden, shown = (
+    TASKS["noisy_regression"](
+      noise=0.1, max_noise=1.0, show_noise=show, eval_size=2000
+    )
+    for show in (False, True)
+  )
+  sigma = np.asarray(shown.splits["test"].targets.noise_scale)[:, 0]
+  assert stats.kstest(np.log10(sigma) + 1, "uniform").pvalue > 1e-4
+  tokens = np.asarray(shown.splits["test"].inputs)
+  values = Numerals(8, 2, 4.0).values()
+  assert (tokens[:, 1] == 8 + _WORDS.index("noise")).all()
+  read = values[tokens[:, 2] * 8 + tokens[:, 3]]
+  assert np.abs(read - sigma).max() <= 0.125 / 2 + 1e-6
+  # The same prompts otherwise; who sees σ knows more.
+  np.testing.assert_array_equal(
+    np.delete(tokens, [1, 2, 3], 1), hidden.splits["test"].inputs
+  )
+  gain = np.asarray(shown.splits["test"].targets.log_reference)
+  gain = gain - np.asarray(hidden.splits["test"].targets.log_reference)
+  assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5 > 0
+
+
+def test_a_pool_of_training_prompts_is_drawn_again_and_again():
+  data = TASKS["noisy_regression"](train_size=5, eval_size=20)
+  pool = np.asarray(data.splits["train"].inputs)
+  assert len(pool) == 5
+  drawn = np.asarray(data.draw(jax.random.key(3), 200).inputs)
+  assert {p.tobytes() for p in drawn} == {p.tobytes() for p in pool}
+  other = {p.tobytes() for p in np.asarray(data.splits["test"].inputs)}
+  assert not other & {p.tobytes() for p in pool}
+  fresh = TASKS["noisy_regression"](eval_size=20)
+  a, b = (fresh.draw(jax.random.key(i), 20).inputs for i in (3, 4))
+  assert not set(map(bytes, np.asarray(a))) & set(map(bytes, np.asarray(b)))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"num_values": 100}, "num_values = 100: must be a power of base = 8"),
+    ({"context": 0}, "context = 0"),
+    ({"noise": 0.0}, "noise = 0.0"),
+    ({"noise": 0.5, "max_noise": 0.2}, "max_noise = 0.2: must be at least 0.5"),
+    ({"train_size": 0}, "train_size = 0"),
+    ({"limit": -1.0}, "limit = -1.0"),
+  ],
+)
+def test_wrong_options_are_named(options, message):
+  with pytest.raises(ValueError, match=re.escape(message)):
+    TASKS["noisy_regression"](**options)
+
+
+def test_many_clipped_targets_are_warned_of():
+  # |N(0, 2)| > 1, for w = 1 and σ = 1; w is random, so only roughly.
+  with pytest.warns(UserWarning, match=r"limit = 1.0: (4|5)\d.\d% of targets"):
+    TASKS["noisy_regression"](dim=8, noise=1.0, limit=1.0, eval_size=5)
+
+
+def _config(**fields):
+  config = default(task="noisy_regression")
+  fields = {"likelihood.scale": 0.5, "task.eval_size": 20} | fields
+  config.update_from_flattened_dict(fields)
+  return config
+
+
+def test_a_scale_below_the_spacing_is_warned_of():
+  for name, scale in itertools.product(
+    ("gaussian", "laplace", "student_t"), (0.12, 0.13)
+  ):
+    fields = {"likelihood.name": name, "likelihood.scale": scale}
+    config = _config(**fields)
+    task = make_task(config)
+    if scale > 0.125:
+      make_policy(config, task)
+      continue
+    with pytest.warns(UserWarning, match=r"scale = 0.12: below 0.125"):
+      make_policy(config, task)
+  config = _config(**{"likelihood.name": "exact_match"})
+  config.likelihood.scale = None
+  make_policy(config, make_task(config))  # It is meant to be one.
+
+
+def test_other_policies_cannot_read_tokens():
+  config = _config(**{"policy.name": "grid"})
+  with pytest.raises(ValueError, match="'grid': task 'noisy_regression' takes"):
+    make_policy(config, make_task(config))
+  assert "numerals" not in config.policy and "base" in config.policy

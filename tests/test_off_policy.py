@@ -1,0 +1,244 @@
+"""Off-policy losses against sums over every group of the behaviour policy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maxrl_jax import estimators, losses, off_policy
+from tests.support import oracles
+from tests.support.estimator_groups import assert_same
+
+# Logits of three actions: the policy that sampled, and the current one.
+OLD = np.array([0.4, -0.6, 0.9])
+NEW = np.array([-0.3, 0.8, 0.5])
+VALUES = np.array([[0.15, 0.95, 0.4], [1.0, 0.0, 0.3], [0.0, 1.0, 0.0]])
+N = 4
+MU, PI = oracles.softmax(OLD), oracles.softmax(NEW)
+SCORES = oracles.scores(NEW)
+
+
+def pass_rate(policy, values):
+  return policy @ values
+
+
+def weight(p, T):
+  return sum((1 - p) ** k for k in range(T))
+
+
+def gradient(values):
+  """∇p of the current policy."""
+  return PI * (values - pass_rate(PI, values))
+
+
+def expected(loss, values):
+  """E_μ[−∇ loss(log-ratios, likelihoods)] with respect to the new logits."""
+  groups, chance, _ = oracles.outcomes(OLD, N)
+  l = jnp.asarray(values)
+
+  def mean(logits):
+    log_ratios = jax.nn.log_softmax(logits) - jnp.log(MU)
+    each = jax.vmap(lambda z: loss(log_ratios[z][:, None], l[z]))
+    return -jnp.dot(chance, each(groups))
+
+  return jax.jit(jax.grad(mean))(jnp.asarray(NEW))
+
+
+def with_advantages(loss, T, **options):
+  def of_group(log_ratios, l):
+    return loss(log_ratios, estimators.maxrl(l, order=T), **options)
+
+  return of_group
+
+
+@pytest.mark.parametrize("T", [1, 2, 3])
+@pytest.mark.parametrize("values", VALUES)
+def test_unclipped_has_the_old_weight_and_the_new_gradient(T, values, x64):
+  w = weight(pass_rate(MU, values), T)
+  actual = expected(with_advantages(off_policy.unclipped, T), values)
+  assert_same(actual, w * gradient(values))
+  # The two weights differ: the other one would be refused.
+  assert abs(w - weight(pass_rate(PI, values), T)) > 0.05 or T == 1
+
+
+@pytest.mark.parametrize("baseline", ["centred", "none"])
+@pytest.mark.parametrize("T", [1, 2, 3, 4])
+@pytest.mark.parametrize("values", VALUES)
+def test_reweighted_has_the_new_weight_too(T, values, baseline, x64):
+  def loss(log_ratios, l):
+    advantages = off_policy.reweighted(
+      l, jnp.exp(log_ratios[:, 0]), coefficients=jnp.ones(T), baseline=baseline
+    )
+    return off_policy.uncorrected(log_ratios, advantages)
+
+  w = weight(pass_rate(PI, values), T)
+  assert_same(expected(loss, values), w * gradient(values))
+
+
+@pytest.mark.parametrize("cap", [1.0, 1.3, 5.0])
+@pytest.mark.parametrize("values", VALUES)
+def test_truncated_counts_answers_up_to_the_cap(cap, values, x64):
+  T, p = 2, pass_rate(MU, values)
+  counted = np.minimum(PI, cap * MU)
+  terms = counted * (weight(p, T) * values - (1 - (1 - p) ** T))
+  actual = expected(with_advantages(off_policy.truncated, T, cap=cap), values)
+  assert_same(actual, terms @ SCORES)
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_uncorrected_averages_over_the_old_policy(values, x64):
+  T, p = 3, pass_rate(MU, values)
+  terms = MU * (weight(p, T) * values - (1 - (1 - p) ** T))
+  actual = expected(with_advantages(off_policy.uncorrected, T), values)
+  assert_same(actual, terms @ SCORES)
+  assert np.linalg.norm(actual - weight(p, T) * gradient(values)) > 0.01
+
+
+def test_reweighted_is_the_estimator_at_equal_policies(x64):
+  l = np.array([0.9, 0.0, 0.35, 1.0, 0.6])
+  for T in (1, 3, 4, 5):
+    actual = off_policy.reweighted(l, np.ones(5), coefficients=jnp.ones(T))
+    assert_same(actual, estimators.maxrl(l, order=T))
+
+
+def test_reweighted_by_hand():
+  """N = 2, T = 1: ω = 1 and b_j = ρ_i l_i."""
+  actual = off_policy.reweighted(
+    [1.0, 0.5], [3.0, 0.5], coefficients=jnp.ones(1)
+  )
+  np.testing.assert_allclose(actual, [3 * (1 - 0.25), 0.5 * (0.5 - 3)])
+
+
+LOSSES = [*off_policy.LOSSES.values()]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_at_equal_policies_all_are_the_surrogate(loss, tokens):
+  advantages = jnp.array([2.0, -1.0, 0.5, -1.5])
+  ours = jax.grad(loss)(jnp.zeros((4, tokens)), advantages)
+  theirs = jax.grad(losses.surrogate)(jnp.zeros(4), advantages)
+  np.testing.assert_allclose(ours, np.stack([theirs] * tokens, 1), rtol=1e-6)
+
+
+def _slopes(loss, ratios, advantages, **options):
+  """−N ∂loss/∂log ρ_jt [N, L]."""
+  log_ratios = jnp.log(jnp.asarray(ratios))
+  slopes = jax.grad(loss)(log_ratios, jnp.asarray(advantages), **options)
+  return -len(advantages) * slopes
+
+
+def test_clipping_by_hand():
+  """ρA if the ratio may still move in the direction of A, else 0."""
+  ratios = [[0.5], [0.9], [1.1], [1.5], [0.5], [0.9], [1.1], [1.5]]
+  advantages = [2.0] * 4 + [-2.0] * 4
+  actual = _slopes(off_policy.clipped, ratios, advantages, epsilon=0.2)
+  expected = [1, 1.8, 2.2, 0, 0, -1.8, -2.2, -3]
+  np.testing.assert_allclose(actual[:, 0], expected, rtol=1e-6)
+  wider = _slopes(
+    off_policy.clipped, ratios, advantages, epsilon=0.2, epsilon_high=0.6
+  )
+  expected[3] = 3
+  np.testing.assert_allclose(wider[:, 0], expected, rtol=1e-6)
+
+
+def test_clipping_is_by_token():
+  actual = _slopes(off_policy.clipped, [[1.5, 1.1], [0.5, 1.0]], [1.0, -1.0])
+  np.testing.assert_allclose(actual, [[0, 1.1], [0, -1]], rtol=1e-6)
+
+
+def test_the_geometric_mean_by_hand():
+  """s = √(1.21 · 1) = 1.1 of two tokens; one of the second; 0 where clipped."""
+  ratios = [[1.21, 1.0], [1.05, 1.0], [1.21, 1.0]]
+  actual = _slopes(
+    off_policy.geometric,
+    ratios,
+    [2.0, 1.0, 2.0],
+    epsilon=0.2,
+    lengths=jnp.array([2, 1, 2]),
+  )
+  # L s A / L for each of the L tokens.
+  expected = [[2.2, 2.2], [1.05, 1.05], [2.2, 2.2]]
+  np.testing.assert_allclose(actual, expected, rtol=1e-6)
+  clipped = _slopes(off_policy.geometric, ratios, [2.0] * 3, epsilon=0.05)
+  np.testing.assert_allclose(np.asarray(clipped)[[0, 2]], 0)
+
+
+def test_ratios_of_whole_rollouts_are_products():
+  ratios, advantages = [[2.0, 0.5], [3.0, 2.0]], [1.0, -1.0]
+  actual = _slopes(off_policy.unclipped, ratios, advantages)
+  np.testing.assert_allclose(actual, [[1, 1], [-6, -6]], rtol=1e-6)
+  actual = _slopes(off_policy.truncated, ratios, advantages, cap=4.0)
+  np.testing.assert_allclose(actual, [[1, 1], [-4, -4]], rtol=1e-6)
+
+
+def test_a_huge_ratio_does_not_overflow_where_it_is_capped():
+  actual = _slopes(off_policy.truncated, jnp.exp(jnp.zeros((1, 1))), [1.0])
+  np.testing.assert_allclose(actual, 1)
+  slope = jax.grad(off_policy.truncated)(jnp.full((1, 1), 200.0), jnp.ones(1))
+  np.testing.assert_allclose(slope, -2, rtol=1e-6)
+
+
+def test_kl_is_unbiased_in_value_and_gradient(x64):
+  def exact(logits):
+    log_pi = jax.nn.log_softmax(logits)
+    return jnp.sum(jnp.exp(log_pi) * (log_pi - jnp.log(MU)))
+
+  value, slope = jax.value_and_grad(exact)(jnp.asarray(NEW))
+  loss = lambda log_ratios, l: -off_policy.kl(log_ratios)  # noqa: E731
+  assert_same(expected(loss, VALUES[0]), slope)
+  log_ratios = np.log(PI / MU)
+  each = [float(off_policy.kl(jnp.full((1, 1), x))) for x in log_ratios]
+  assert min(each) >= 0
+  assert_same(MU @ each, value)
+
+
+@pytest.mark.parametrize("garbage", [7.0, np.inf, np.nan])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_masked_rollout_has_no_effect(loss, garbage):
+  log_ratios = np.array([[0.1, -0.3], [0.05, 0.1]])
+  advantages, mask = np.array([3.0, -1.0]), np.array([True, False, True])
+  both = jax.value_and_grad(loss)
+  value, slope = both(
+    jnp.asarray(np.insert(log_ratios, 1, garbage, 0)),
+    jnp.asarray(np.insert(advantages, 1, garbage)),
+    mask=mask,
+  )
+  wanted, smaller = both(jnp.asarray(log_ratios), jnp.asarray(advantages))
+  np.testing.assert_allclose(value, wanted, rtol=1e-6)
+  np.testing.assert_allclose(slope, np.insert(smaller, 1, 0, 0), rtol=1e-6)
+
+
+def test_a_masked_rollout_has_no_effect_on_weights():
+  l, ratios = np.array([1.0, 0.0, 0.5]), np.array([1.5, 0.5, 0.8])
+  mask = np.array([True, True, False, True])
+  actual = off_policy.reweighted(
+    np.insert(l, 2, np.nan),
+    np.insert(ratios, 2, np.nan),
+    coefficients=jnp.ones(2),
+    mask=mask,
+  )
+  wanted = off_policy.reweighted(l, ratios, coefficients=jnp.ones(2))
+  np.testing.assert_allclose(actual, np.insert(wanted, 2, 0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("name", "options", "message"),
+  [
+    ("truncated", {"cap": 0.5}, "cap = 0.5: must be at least 1"),
+    ("clipped", {"epsilon": 1.0}, "epsilon = 1.0: must be between 0 and 1"),
+    ("geometric", {"epsilon_high": 0.0}, "epsilon_high = 0.0: must be above 0"),
+  ],
+)
+def test_wrong_options_are_refused(name, options, message):
+  with pytest.raises(ValueError, match=message):
+    off_policy.LOSSES[name](jnp.zeros((2, 1)), jnp.ones(2), **options)
+
+
+def test_wrong_shapes_are_refused():
+  with pytest.raises(ValueError, match=r"must be \[N, L\], \[N\] and \[N\]"):
+    off_policy.unclipped(jnp.zeros(3), jnp.ones(3))
+  with pytest.raises(ValueError, match="baseline = 'loo_mean'"):
+    off_policy.reweighted(
+      jnp.ones(2), jnp.ones(2), coefficients=jnp.ones(1), baseline="loo_mean"
+    )
