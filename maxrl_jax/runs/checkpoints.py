@@ -35,13 +35,42 @@ class Checkpoint(NamedTuple):
 
 
 def restore(
-  folder: pathlib.Path, like: TrainState, *, best: bool = False
+  folder: pathlib.Path, like: TrainState
 ) -> tuple[Checkpoint | None, list[str]]:
-  """The newest intact checkpoint, and messages about damaged ones.
+  """The newest intact checkpoint; damaged ones are moved aside.
 
-  Every checkpoint is read and compared with its digest; a damaged one is moved
-  to `damaged-STEP` in the same folder, so that the next can take its place.
-  If none is intact they all stay: states of another shape look the same.
+  Each goes to `damaged-STEP` in the same folder, so that the next can take its
+  place.
+
+  Args:
+    folder: of one run's checkpoints; need not exist.
+    like: shapes and types of the states.
+
+  Returns:
+    None without checkpoints; a message for every damaged one.
+
+  Raises:
+    ValueError: as `read`.
+  """
+  taken, damage = read(folder, like)
+  if not processes.all_same(taken.step if taken else 0):
+    raise ValueError(
+      f"processes see different checkpoints in {folder}: it must be a folder"
+      " that all of them share"
+    )
+  if processes.is_first():
+    for place in damage:
+      _set_aside(place)
+  processes.wait("checkpoints set aside")
+  return taken, list(damage.values())
+
+
+def read(
+  folder: pathlib.Path, like: TrainState, *, best: bool = False
+) -> tuple[Checkpoint | None, dict[pathlib.Path, str]]:
+  """The newest intact checkpoint, and what is wrong with damaged ones.
+
+  Every checkpoint is read and compared with its digest. Nothing is written.
 
   Args:
     folder: of one run's checkpoints; need not exist.
@@ -49,39 +78,49 @@ def restore(
     best: the checkpoint with the highest score instead, of equals the newest.
 
   Returns:
-    None without checkpoints; a message for every damaged one.
+    None without checkpoints; messages by place.
 
   Raises:
-    ValueError: there are checkpoints, and none is intact.
+    ValueError: there are checkpoints, and none is intact; or their states have
+      other shapes.
   """
   like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
   taken, damage = None, {}
-  places = [p for p in folder.glob("*") if p.name.isdigit()]
-  for place in sorted(places, key=lambda p: int(p.name), reverse=True):
+  for place in _places(folder):
     try:
       checkpoint = _read(place, like)
-      if taken is None or (best and checkpoint.score > taken.score):
-        taken = checkpoint
     # A damaged file can make its reader raise anything.
     except Exception as error:
       reason = " ".join(str(error).split())[:200] or type(error).__name__
       damage[place] = f"{place} is damaged: {reason}"
-  if not processes.all_same(taken.step if taken else 0):
-    raise ValueError(
-      f"processes see different checkpoints in {folder}: it must be a folder"
-      " that all of them share"
-    )
-  if processes.is_first() and taken is not None:
-    for place in damage:
-      _set_aside(place)
-  processes.wait("checkpoints set aside")
+      continue
+    _check_shapes(checkpoint.states, like, place)
+    if taken is None or (best and checkpoint.score > taken.score):
+      taken = checkpoint
   if damage and taken is None:
+    # States of another structure look the same.
     raise ValueError(
       f"no checkpoint is intact: {'; '.join(damage.values())}; unless"
       " they are of another config, start over in another folder, or delete"
       " this one"
     )
-  return taken, list(damage.values())
+  return taken, damage
+
+
+def about(folder: pathlib.Path) -> dict[str, Any]:
+  """What the newest checkpoint says of itself; empty where none can."""
+  for place in _places(folder):
+    # A damaged file can make its reader raise anything.
+    with contextlib.suppress(Exception):
+      metadata = ocp.metadata(place.absolute()).custom_metadata
+      return json.loads(metadata["notes"])["about"]
+  return {}
+
+
+def _places(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Checkpoints, the newest first."""
+  places = [p for p in folder.glob("*") if p.name.isdigit()]
+  return sorted(places, key=lambda p: int(p.name), reverse=True)
 
 
 class Checkpoints(contextlib.AbstractContextManager):
@@ -188,6 +227,22 @@ def _read(place: pathlib.Path, like: TrainState) -> Checkpoint:
     raise ValueError("its contents are not those that were saved")
   notes = json.loads(metadata["notes"])
   return Checkpoint(int(states.step[0]), states, **notes)
+
+
+def _check_shapes(
+  states: TrainState, like: TrainState, place: pathlib.Path
+) -> None:
+  """Raises ValueError; Orbax would give what is there, of any shape."""
+  wanted = jax.tree.leaves(like)
+  for (path, leaf), want in zip(
+    jax.tree.leaves_with_path(states), wanted, strict=True
+  ):
+    if leaf.shape != want.shape:
+      raise ValueError(
+        f"{place}: states{jax.tree_util.keystr(path)} has shape {leaf.shape}"
+        f" there, {want.shape} with this config, task and policy; use those"
+        " that it was trained with"
+      )
 
 
 def _digest(states: TrainState, notes: str) -> str:

@@ -7,7 +7,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from importlib import metadata
 from typing import Any
 
@@ -79,23 +79,43 @@ def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
     write_json(path, fields)
     return False
   try:
-    saved = flatten(json.loads(path.read_text(encoding="utf-8")))
+    saved = json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
     raise ValueError(f"{path} is damaged ({error}): delete it") from None
-  asked = flatten(fields)
+  check_same(saved, fields, f"workdir = '{workdir}'", fix)
+  return True
+
+
+def check_same(
+  saved: dict,
+  asked: dict,
+  place: str,
+  fix: str = "",
+  may_differ: Collection[str] = (),
+) -> None:
+  """Raises ValueError with the fields in which two experiments differ.
+
+  Args:
+    saved: fields of what the place holds, as JSON.
+    asked: of what is asked for.
+    place: for the message.
+    fix: an alternative to another folder, for the message.
+    may_differ: fields, or whole blocks, that make no other experiment.
+  """
+  saved, asked = flatten(saved), flatten(asked)
   differing = [
     f"{name} is {saved.get(name)} there and {asked.get(name)} here"
     for name in sorted(asked | saved)
     if asked.get(name) != saved.get(name)
+    and name.split(".")[0] not in may_differ
   ]
   if differing:
     more = f" (and {len(differing) - 5} more)" * (len(differing) > 5)
     raise ValueError(
-      f"workdir = '{workdir}' holds another experiment: "
+      f"{place} holds another experiment: "
       + "; ".join(differing[:5])
       + f"{more}; choose another folder{fix}"
     )
-  return True
 
 
 def flatten(block: dict, prefix: str = "") -> dict:

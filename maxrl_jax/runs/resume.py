@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import pathlib
 import time
 import warnings
@@ -16,10 +17,15 @@ from ml_collections import ConfigDict
 from maxrl_jax.devices import processes
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train, TrainState
-from maxrl_jax.runs import checkpoints
+from maxrl_jax.runs import checkpoints, folders
 from maxrl_jax.runs.checkpoints import Checkpoints
 
 Record = dict[str, np.ndarray]
+# Fields that may change where a run resumes; seeds have a check of their own.
+_MAY_DIFFER = (
+  *("seed", "runs", "steps", "log_every", "eval_every", "eval_rollouts"),
+  *("checkpoint", "mesh", "on_nonfinite"),
+)
 
 
 class Resumable:
@@ -58,14 +64,15 @@ class Resumable:
     Warns of every damaged checkpoint.
 
     Raises:
-      ValueError: there are checkpoints, and none is intact, or they are of runs
-        with other seeds.
+      ValueError: there are checkpoints, and none is intact, or they are of
+        another config or of other seeds.
     """
     if seeds is None:
       seeds = config.seed + np.arange(config.runs)
     self._train, self._config, self._folder = train, config, folder
     self._seeds, self._hyper = np.asarray(seeds).tolist(), hyper
-    self._like = _like(train, len(self._seeds), hyper or {})
+    _check_config(config, folder)
+    self._like = like(train, len(self._seeds), hyper or {})
     newest, damage = checkpoints.restore(folder, self._like)
     for message in damage:
       warnings.warn(message, stacklevel=2)
@@ -77,7 +84,7 @@ class Resumable:
       _check_seeds(self._seeds, about["seeds"], folder)
     self.origin: dict[str, Any] | None = about.get("origin")
     self._packed: list = about["records"]
-    self.records = [_unpacked(record) for record in self._packed]
+    self.records = [unpacked(record) for record in self._packed]
     self._start = time.time() - about["seconds"]
     self._checkpoints: Checkpoints | None = None
 
@@ -91,7 +98,7 @@ class Resumable:
     Raises:
       ValueError: there is no checkpoint.
     """
-    best, _ = checkpoints.restore(self._folder, self._like, best=True)
+    best, _ = checkpoints.read(self._folder, self._like, best=True)
     if best is None:
       raise ValueError(f"'{self._folder}' has no checkpoint")
     return best.states
@@ -198,6 +205,16 @@ class Resumable:
       ) from None
 
 
+def _check_config(config: ConfigDict, folder: pathlib.Path) -> None:
+  """Raises ValueError if the folder's runs are of another experiment."""
+  origin = checkpoints.about(folder).get("origin") or {}
+  if "config" in origin:
+    asked = json.loads(config.to_json())
+    folders.check_same(
+      origin["config"], asked, f"'{folder}'", may_differ=_MAY_DIFFER
+    )
+
+
 def _check_seeds(
   asked: list[int], saved: list[int], folder: pathlib.Path
 ) -> None:
@@ -208,7 +225,7 @@ def _check_seeds(
     )
 
 
-def _like(train: Train, count: int, hyper: dict) -> TrainState:
+def like(train: Train, count: int, hyper: dict) -> TrainState:
   """Shapes and types of the states of this many runs."""
   hyper = {name: jnp.asarray(x, jnp.float32) for name, x in hyper.items()}
 
@@ -226,7 +243,7 @@ def _packed(record: Record) -> dict[str, list]:
   }
 
 
-def _unpacked(record: dict[str, list]) -> Record:
+def unpacked(record: dict[str, list]) -> Record:
   return {
     name: np.frombuffer(base64.b64decode(data), dtype).reshape(shape)
     for name, (dtype, shape, data) in record.items()

@@ -26,7 +26,7 @@ from maxrl_jax.tasks.regression import log_ceiling
 
 
 def train(
-  config: ConfigDict, workdir: pathlib.Path, *, fresh: bool = False
+  config: ConfigDict, workdir: str | pathlib.Path, *, fresh: bool = False
 ) -> dict:
   """Trains a config, or resumes training; returns summary.json.
 
@@ -45,6 +45,7 @@ def train(
     FloatingPointError: as `training.chunks`, with the last good checkpoint.
     OSError: the disk is full, for instance.
   """
+  workdir = pathlib.Path(workdir)
   trainer = training.make_train(config)
   if not processes.all_same(zlib.crc32(config.to_json().encode())):
     raise ValueError("processes were started with different configs")

@@ -63,7 +63,7 @@ def test_what_is_read_is_what_was_saved(saved):
 
 def test_the_best_is_found(saved):
   folder, saved_states = saved
-  actual, _ = checkpoints.restore(folder, saved_states[50][0], best=True)
+  actual, _ = checkpoints.read(folder, saved_states[50][0], best=True)
   assert (actual.step, actual.score) == (20, 0.9)
   _same(actual, saved_states)
 

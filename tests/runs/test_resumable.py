@@ -234,3 +234,32 @@ def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
   assert Resumable(trainer, config, tmp_path, seeds=[3]).step == 60
   with pytest.raises(ValueError, match=r"seeds = \[0\]: .* seeds \[3\]"):
     Resumable(trainer, config, tmp_path)
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"task.num_prompts": 4}, "task.num_prompts is 8 there and 4 here"),
+    ({"optimizer.name": "sgd"}, "optimizer.name is adam there and sgd here"),
+  ],
+)
+def test_checkpoints_of_another_config_name_the_field(
+  tmp_path, changes, message
+):
+  train_to_folder.train(small(), tmp_path / "run")
+  with pytest.raises(ValueError, match=message):
+    final(small(**changes), tmp_path / "run")
+  assert final(small(steps=120), tmp_path / "run").step == 60
+
+
+def test_a_policy_of_other_shapes_names_the_parameter(tmp_path):
+  """A loop of one's own may not save its config."""
+  for count in (8, 4):
+    config = small(**{"task.num_prompts": count})
+    trainer = training.make_train(config)
+    if count == 8:
+      for _ in Resumable(trainer, config, tmp_path).chunks(lambda *_: {}):
+        pass
+      continue
+    with pytest.raises(ValueError, match=r"logits'\] has shape \(1, 8, 16\)"):
+      Resumable(trainer, config, tmp_path)

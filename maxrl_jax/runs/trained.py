@@ -1,0 +1,97 @@
+"""What a folder of `experiments.train` holds, for Python."""
+
+import json
+import pathlib
+import warnings
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import numpy as np
+from ml_collections import ConfigDict
+
+from maxrl_jax.learning import training
+from maxrl_jax.learning.training import Train
+from maxrl_jax.learning.update import TrainState
+from maxrl_jax.runs import checkpoints, resume
+from maxrl_jax.tasks import Task
+
+
+class Trained(NamedTuple):
+  """Runs as a checkpoint has them.
+
+  Attributes:
+    config: what they were trained with.
+    trainer: `make_train(config)`, with the policy and the task.
+    step: steps done.
+    states: after them, of NumPy arrays, run axis first.
+    metrics: by name, [records, runs]; "step" is [records].
+  """
+
+  config: ConfigDict
+  trainer: Train
+  step: int
+  states: TrainState
+  metrics: dict[str, np.ndarray]
+
+
+def load(
+  workdir: str | pathlib.Path,
+  *,
+  best: bool = False,
+  task: Task | None = None,
+  policy: nn.Module | None = None,
+) -> Trained:
+  """Loads the runs of a folder; it may still be training.
+
+      run = maxrl_jax.runs.load("runs/mine")
+      evaluate = evaluation.make_evaluate(run.trainer, ks=(1, 64))
+      evaluate("test", run.states)
+
+  Args:
+    workdir: of `experiments.train`.
+    best: the checkpoint with the highest validation pass@1, instead of the
+      newest.
+    task: your own, if the runs were trained with one.
+    policy: likewise.
+
+  Raises:
+    ValueError: no runs there, none intact, or none of this task and policy.
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / "config.json"
+  if not path.exists():
+    raise ValueError(
+      f"workdir = '{workdir}': has no config.json; it must be a folder of"
+      " experiments.train"
+    )
+  config = ConfigDict(_with_tuples(json.loads(path.read_text())))
+  trainer = training.make_train(config, task, policy=policy)
+  like = resume.like(trainer, config.runs, {})
+  saved, damage = checkpoints.read(workdir / "checkpoints", like, best=best)
+  for message in damage.values():
+    warnings.warn(message, stacklevel=2)
+  if saved is None:
+    raise ValueError(
+      f"workdir = '{workdir}': has no checkpoint yet; the first is saved after"
+      f" {config.checkpoint.every or config.eval_every} steps"
+    )
+  records = [resume.unpacked(record) for record in saved.about["records"]]
+  return Trained(config, trainer, saved.step, saved.states, _columns(records))
+
+
+def _with_tuples(value: Any) -> Any:
+  """JSON has lists where a config has tuples."""
+  if isinstance(value, dict):
+    return {name: _with_tuples(x) for name, x in value.items()}
+  return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def _columns(records: list[resume.Record]) -> dict[str, np.ndarray]:
+  """A column for each name; NaN where a record lacks it."""
+  blank = {
+    name: np.full(x.shape, np.nan) for r in records for name, x in r.items()
+  }
+  return {
+    name: np.stack([record.get(name, empty) for record in records])
+    for name, empty in blank.items()
+  }
