@@ -71,7 +71,7 @@ def at_warm_up(
 
   def compute(_: pathlib.Path) -> dict[str, np.ndarray]:
     trainer = training.make_train(config)
-    params = configs.initial_params(config, trainer.policy)
+    params = configs.initial_params(config, trainer.policy, trainer.task)
     return measure(config, trainer, params, **options)
 
   name = measure.__name__

@@ -1,15 +1,17 @@
 """The task, policy and optimizer of a config."""
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import optax
 from ml_collections import ConfigDict
 
+from maxrl_jax import options
 from maxrl_jax.config import noise
+from maxrl_jax.config.defaults import OF_EVERY_OPTIMIZER
 from maxrl_jax.config.lookup import call, choice, options_of
-from maxrl_jax.policies import POLICIES, Checked, Transformer, qwen2
+from maxrl_jax.optimizers import OPTIMIZERS, SCHEDULES
+from maxrl_jax.policies import POLICIES, Checked, parameters, qwen2
 from maxrl_jax.tasks import TASKS, RegressionTask, Task, regression
 
 
@@ -45,8 +47,8 @@ def make_policy(config: ConfigDict, task: Task) -> nn.Module:
         f"policy.{field} = {widths}: must be whole numbers of at least 1"
       )
   checkpoint = given.pop("checkpoint", None)
-  if checkpoint is not None:
-    given = _architecture(name, checkpoint, task) | given
+  if checkpoint is not None and name == "transformer":
+    given = _architecture(checkpoint, task) | given
   given |= task.policy_options
   if isinstance(task, RegressionTask):
     given |= noise.decoder_options(config, task)
@@ -58,13 +60,8 @@ def make_policy(config: ConfigDict, task: Task) -> nn.Module:
   return policy
 
 
-def _architecture(name: str, checkpoint: str, task: Task) -> dict[str, Any]:
-  """The policy's sizes in a checkpoint; the config may repeat them."""
-  if name != "transformer":
-    raise ValueError(
-      f"policy.checkpoint = {checkpoint!r}: only 'transformer' starts from a"
-      f" checkpoint, not {name!r}"
-    )
+def _architecture(checkpoint: str, task: Task) -> dict[str, Any]:
+  """A transformer's sizes in a checkpoint; the config may repeat them."""
   sizes = qwen2.architecture(checkpoint)
   vocabulary = task.policy_options["vocab_size"]
   if sizes["vocab_size"] != vocabulary:
@@ -75,40 +72,44 @@ def _architecture(name: str, checkpoint: str, task: Task) -> dict[str, Any]:
   return sizes
 
 
-def initial_params(config: ConfigDict, policy: nn.Module) -> Any:
+def initial_params(config: ConfigDict, policy: nn.Module, task: Task) -> Any:
   """The parameters in config.policy.checkpoint; None without one."""
   if config.policy.checkpoint is None:
     return None
-  assert isinstance(policy, Transformer)
-  return qwen2.load(config.policy.checkpoint, policy)
+  return parameters.load(config.policy.checkpoint, policy, task.example)
 
 
-def make_optimizer(config: ConfigDict) -> optax.GradientTransformation:
-  """Gradient → step direction; the update multiplies by the learning rate."""
-  block = config.optimizer
-  b2 = 0.999 if block.b2 is None else block.b2
-  rules: dict[str, Callable[[], list]] = {
-    "sgd": lambda: [optax.trace(block.momentum)] if block.momentum else [],
-    "adam": lambda: [optax.scale_by_adam(b2=b2)],
-    "adamw": lambda: [
-      optax.scale_by_adam(b2=b2),
-      optax.add_decayed_weights(block.weight_decay),
-    ],
-  }
-  updates = config.off_policy.updates or 1
-  warmup = block.warmup * updates
-  decay = max(config.steps * updates - warmup, 1)
-  schedules = {
-    "cosine": lambda: optax.cosine_decay_schedule(1.0, decay),
-    "constant": lambda: optax.constant_schedule(1.0),
-  }
-  rule = choice(rules, "optimizer.name", block.name)()
-  schedule = choice(schedules, "optimizer.schedule", block.schedule)()
-  if block.warmup:
-    # From 1/warmup, so that no step is wasted on a rate of zero.
-    rise = optax.linear_schedule(1 / warmup, 1.0, warmup - 1)
-    schedule = optax.join_schedules([rise, schedule], [warmup])
+def make_optimizer(
+  config: ConfigDict, schedule: optax.Schedule | None = None
+) -> optax.GradientTransformation:
+  """Gradient → step direction; the update multiplies by the learning rate.
+
+  Args:
+    config: its `optimizer` block.
+    schedule: update → factor of the learning rate, instead of the block's
+      schedule and warm-up.
+  """
+  block, given = config.optimizer, options_of(config.optimizer)
+  given = {k: v for k, v in given.items() if k not in OF_EVERY_OPTIMIZER}
+  function = choice(OPTIMIZERS, "optimizer.name", block.name)
+  if "momentum" not in options.parameters(function):
+    given.pop("momentum", None)  # A command may change the file's optimizer.
+  rule = call(OPTIMIZERS, "optimizer", block.name, given)
+  schedule = _schedule(config) if schedule is None else schedule
   clip = []
   if block.clip_norm is not None:
     clip = [optax.clip_by_global_norm(block.clip_norm)]
-  return optax.chain(*clip, *rule, optax.scale_by_schedule(schedule))
+  return optax.chain(*clip, rule, optax.scale_by_schedule(schedule))
+
+
+def _schedule(config: ConfigDict) -> optax.Schedule:
+  """The block's schedule, after its warm-up."""
+  block, updates = config.optimizer, config.off_policy.updates or 1
+  warmup = block.warmup * updates
+  make = choice(SCHEDULES, "optimizer.schedule", block.schedule)
+  schedule = make(max(config.steps * updates - warmup, 1))
+  if not warmup:
+    return schedule
+  # From 1/warmup, so that no step is wasted on a rate of zero.
+  rise = optax.linear_schedule(1 / warmup, 1.0, warmup - 1)
+  return optax.join_schedules([rise, schedule], [warmup])

@@ -64,29 +64,16 @@ def _checkpoint(block: ConfigDict, log_every: int) -> Iterator[str]:
 
 
 def _optimizer(block: ConfigDict, steps: int) -> Iterator[str]:
-  for name in ("learning_rate", "momentum", "weight_decay", "warmup"):
+  for name in ("learning_rate", "warmup"):
     if block[name] is None:
       yield f"optimizer.{name} = None: must be a number"
       return
-  adam = block.name in ("adam", "adamw")
-  decays, spike = block.name == "adamw", block.spike_factor
+  spike = block.spike_factor
   for name, holds, allowed in (
     (
       "learning_rate",
       0 < block.learning_rate < float("inf"),
       "above 0 and finite",
-    ),
-    ("momentum", 0 <= block.momentum < 1, "in [0, 1)"),
-    ("weight_decay", block.weight_decay >= 0, "at least 0"),
-    (
-      "weight_decay",
-      decays or not block.weight_decay,
-      "0 unless optimizer.name is 'adamw'",
-    ),
-    (
-      "b2",
-      block.b2 is None or (adam and 0 < block.b2 < 1),
-      "in (0, 1), of 'adam' and 'adamw' only",
     ),
     ("clip_norm", block.clip_norm is None or block.clip_norm > 0, "above 0"),
     ("spike_factor", spike is None or spike > 1, "above 1"),

@@ -16,15 +16,23 @@ from maxrl_jax import off_policy, options
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS, Estimator
 from maxrl_jax.likelihoods import LIKELIHOODS
 from maxrl_jax.objectives import OBJECTIVES
+from maxrl_jax.optimizers import OPTIMIZERS, SCHEDULES
 from maxrl_jax.policies import POLICIES, SET_BY_TASK
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.regression import Data
+
+# Fields of config.optimizer that are not options of the one that it names.
+OF_EVERY_OPTIMIZER = (
+  *("learning_rate", "clip_norm", "spike_factor", "warmup", "schedule"),
+)
 
 
 def default(
   task: str | Callable = "digits",
   policy: str | Callable | None = None,
   estimator: str | Estimator | Callable = "maxrl",
+  optimizer: str | Callable = "sgd",
+  schedule: str | Callable = "cosine",
 ) -> ConfigDict:
   """The default config, locked: unknown fields are refused.
 
@@ -36,6 +44,8 @@ def default(
     policy: a name in `policies.POLICIES`, or a Flax module class; None is the
       first that the task takes.
     estimator: a name in `estimators.ESTIMATORS`, or an estimator.
+    optimizer: a name in `optimizers.OPTIMIZERS`, or a function like those.
+    schedule: a name in `optimizers.SCHEDULES`, or a function like those.
   """
   config = ConfigDict()
 
@@ -99,19 +109,19 @@ def default(
 
   chosen = None if policy is None else register(POLICIES, policy)
   config.policy = union(POLICIES.values(), chosen, SET_BY_TASK)
-  config.policy.checkpoint = placeholder(str)  # transformer: Qwen2 folder.
+  # Parameters to start from: model/ of a run; transformer: any Qwen2 folder.
+  config.policy.checkpoint = placeholder(str)
 
-  config.optimizer = ConfigDict()
-  config.optimizer.name = "sgd"  # sgd, adam, adamw.
+  # sgd, adam, adamw and their options.
+  name = register(OPTIMIZERS, optimizer)
+  config.optimizer = union(OPTIMIZERS.values(), name)
   config.optimizer.learning_rate = 0.1  # Peak.
-  config.optimizer.momentum = 0.9  # sgd.
-  config.optimizer.b2 = placeholder(float)  # adam, adamw; None: 0.999.
-  config.optimizer.weight_decay = 0.0  # adamw.
   config.optimizer.clip_norm = placeholder(float)  # Of the global gradient.
   # Skip updates whose gradient norm exceeds its running mean by this factor.
   config.optimizer.spike_factor = placeholder(float)
   config.optimizer.warmup = 0  # Steps of linear warm-up.
-  config.optimizer.schedule = "cosine"  # cosine (to zero) or constant.
+  # cosine (to zero) or constant.
+  config.optimizer.schedule = register(SCHEDULES, schedule)
 
   return config.lock()
 

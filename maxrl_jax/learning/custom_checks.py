@@ -10,6 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from maxrl_jax import config as configs
@@ -19,8 +20,10 @@ from maxrl_jax.policies import SequencePolicy
 from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Rewarded, Task
 
 
-def check_types(task: Any, policy: Any) -> None:
-  """Raises ValueError if the task or the policy has a wrong type."""
+def check_types(
+  task: Any, policy: Any, optimizer: Any = None, schedule: Any = None
+) -> None:
+  """Raises ValueError if a part of your own has a wrong type."""
   if task is not None and not isinstance(task, Task):
     raise ValueError(f"task: is a {type(task).__name__}, must be a tasks.Task")
   for split, prompts in task.splits.items() if task is not None else ():
@@ -33,6 +36,19 @@ def check_types(task: Any, policy: Any) -> None:
   if policy is not None and not isinstance(policy, nn.Module):
     raise ValueError(
       f"policy: is a {type(policy).__name__}, must be a Flax Linen module"
+    )
+  if optimizer is not None and schedule is not None:
+    raise ValueError("schedule: an optimizer of your own has its own; omit one")
+  kind = optax.GradientTransformation
+  if optimizer is not None and not isinstance(optimizer, kind):
+    raise ValueError(
+      f"optimizer: is a {type(optimizer).__name__}, must be an optax one, such"
+      " as optax.adam(1e-3)"
+    )
+  if schedule is not None and not callable(schedule):
+    raise ValueError(
+      f"schedule: is a {type(schedule).__name__}, must be a function of the"
+      " number of updates done, such as optax.linear_schedule(1.0, 0.0, 1000)"
     )
 
 

@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import numpy.typing as npt
+import optax
 from jax import lax
 from ml_collections import ConfigDict
 
@@ -68,6 +69,10 @@ def make_train(
   varying: Sequence[str] = (),
   policy: nn.Module | None = None,
   devices: Sequence[jax.Device] | None = None,
+  *,
+  optimizer: optax.GradientTransformation | None = None,
+  schedule: optax.Schedule | None = None,
+  params: Any = None,
 ) -> Train:
   """Builds the task, the policy and one update from a config.
 
@@ -80,11 +85,18 @@ def make_train(
       its methods.
     devices: over which config.mesh shards; None is all that there are. They may
       be described ones, to compile for.
+    optimizer: your own optax optimizer, with its learning rate and schedule,
+      instead of config.optimizer (of which spike_factor still holds).
+    schedule: updates done → factor of the learning rate, instead of the
+      config's schedule and warm-up.
+    params: of the policy, to start from; of one run.
 
   Raises:
     ValueError: naming the field, or the part of your own, and what is allowed.
   """
-  run = update.make_run(config, task, varying, policy, devices)
+  run = update.make_run(
+    config, task, varying, policy, devices, optimizer, schedule, params
+  )
   layout = run.layout
 
   @jax.jit

@@ -28,6 +28,7 @@ from maxrl_jax.learning import (
 from maxrl_jax.learning.batch_losses import Hyper, Loss
 from maxrl_jax.learning.build_loss import make_loss, make_off_policy
 from maxrl_jax.learning.off_policy import OffPolicy
+from maxrl_jax.policies import parameters
 from maxrl_jax.tasks import Prompts, Streamed, Task
 
 Array = jax.Array
@@ -56,7 +57,8 @@ class Run:
     task: the task.
     policy: the policy's module.
     initial_params: parameters to start from; None initializes the policy.
-    optimizer: gives the update before it is scaled by the learning rate.
+    optimizer: gradient → the direction that the update subtracts, times the
+      learning rate; or, where that is not among `varying`, → the update.
     loss: (params, key, prompts, hyper) → (loss, metrics), on policy.
     off_policy: samples a batch, and has its loss; None on policy.
     layout: how arrays are sharded over devices.
@@ -173,11 +175,10 @@ class Run:
     direction, opt_state = self.optimizer.update(
       gradient, state.opt_state, state.params
     )
-    params = jax.tree.map(
-      lambda p, d: p - state.hyper[RATE].astype(p.dtype) * d,
-      state.params,
-      direction,
-    )
+    if RATE in state.hyper:
+      rate = state.hyper[RATE]
+      direction = jax.tree.map(lambda d: -rate.astype(d.dtype) * d, direction)
+    params = optax.apply_updates(state.params, direction)
     return state.replace(
       step=state.step + 1, params=params, opt_state=opt_state
     )
@@ -189,23 +190,32 @@ def make_run(
   varying: Sequence[str],
   policy: nn.Module | None,
   devices: Sequence[jax.Device] | None = None,
+  optimizer: optax.GradientTransformation | None = None,
+  schedule: optax.Schedule | None = None,
+  params: Any = None,
 ) -> Run:
   """Builds and checks the parts; see `training.make_train`."""
-  custom_checks.check_types(task, policy)
+  custom_checks.check_types(task, policy, optimizer, schedule)
   configs.check(config)
-  varying = tuple(dict.fromkeys((RATE, *varying)))
+  if optimizer is not None and RATE in varying:
+    raise ValueError(f"{RATE}: has no effect beside your own optimizer")
+  rate = (RATE,) if optimizer is None else ()
+  varying = tuple(dict.fromkeys((*rate, *varying)))
   configs.check_names(config, varying, own_task=task is not None)
   own = task is not None or policy is not None
   task = configs.make_task(config) if task is None else task
-  params = None
   if policy is None:
     policy = configs.make_policy(config, task)
-    params = configs.initial_params(config, policy)
-  optimizer = configs.make_optimizer(config)
+  if params is None:
+    params = configs.initial_params(config, policy, task)
+  if optimizer is None:
+    optimizer = configs.make_optimizer(config, schedule)
   mesh_layout = layout(config, policy, devices)
   policy = mesh_layout.adapt_policy(policy)
   # Raises errors of shapes before compilation.
-  jax.eval_shape(policy.init, jax.random.key(0), task.example)
+  shapes = jax.eval_shape(policy.init, jax.random.key(0), task.example)
+  if params is not None:
+    parameters.check(params, shapes)
   if own and not isinstance(task, Streamed):
     custom_checks.check(task, policy, config.batch_size, config.rollouts)
   return Run(

@@ -4,7 +4,6 @@ The published warm-up checkpoint of the MaxRL paper's mazes has this format, and
 a folder that `save` writes loads as a `Qwen2ForCausalLM`.
 """
 
-import hashlib
 import json
 import pathlib
 from typing import Any
@@ -168,14 +167,6 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
   config |= {field: getattr(policy, name) for name, field in _FIELDS.items()}
   text = json.dumps(config, indent=2) + "\n"
   (folder / "config.json").write_text(text, encoding="utf-8")
-
-
-def digest(folder: str | pathlib.Path) -> str:
-  """Identifies the contents of a checkpoint."""
-  total = hashlib.sha256()
-  for path in sorted(pathlib.Path(folder).glob("*")):
-    total.update(path.name.encode() + path.read_bytes())
-  return total.hexdigest()[:12]
 
 
 def _names(policy: Transformer) -> dict[str, tuple[str, ...]]:

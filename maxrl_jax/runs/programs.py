@@ -19,7 +19,7 @@ from maxrl_jax.config import may_vary, overlay
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.learning import training
 from maxrl_jax.learning.build_loss import make_loss
-from maxrl_jax.policies import qwen2
+from maxrl_jax.policies import parameters
 
 # Increase when the results of a config change: cached runs are then not used.
 RESULTS_VERSION = 5
@@ -97,22 +97,20 @@ def digest(config: ConfigDict, **more: Any) -> str:
   """Identifies the results of a config, with what else is given."""
   fields = {k: v for k, v in config.to_dict().items() if k not in _NO_RESULT}
   if config.policy.checkpoint is not None:  # Its contents, wherever they are.
-    fields["policy"]["checkpoint"] = qwen2.digest(config.policy.checkpoint)
+    fields["policy"]["checkpoint"] = parameters.digest(config.policy.checkpoint)
   # Fields that are not set have no effect: a new one invalidates nothing.
-  fields = _set_fields(fields)
-  if not fields.get("off_policy"):  # Newer than cached runs.
-    fields.pop("off_policy", None)
-  known = {"config": fields, "version": RESULTS_VERSION, **more}
+  known = {"config": _set_fields(fields), "version": RESULTS_VERSION, **more}
   text = json.dumps(known, sort_keys=True, default=list)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _set_fields(block: dict) -> dict:
-  return {
+  """Less what is None, and blocks in which nothing is set."""
+  fields = {
     name: _set_fields(value) if isinstance(value, dict) else value
     for name, value in block.items()
-    if value is not None
   }
+  return {k: v for k, v in fields.items() if v is not None and v != {}}
 
 
 def _split(

@@ -8,6 +8,7 @@ import shutil
 import zlib
 from typing import Any
 
+import flax.linen as nn
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -15,7 +16,7 @@ from ml_collections import ConfigDict
 from maxrl_jax.devices import processes
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
-from maxrl_jax.policies import Transformer, qwen2
+from maxrl_jax.policies import parameters
 from maxrl_jax.runs import dataset, folders, progress
 from maxrl_jax.runs.files import write_json, write_text
 from maxrl_jax.runs.interrupts import until_stopped
@@ -31,8 +32,9 @@ def train(
   """Trains a config, or resumes training; returns summary.json.
 
   The folder gets config.json, environment.json, metrics.jsonl, checkpoints/,
-  runs.nc (the data set of the runs), summary.json, and the parameters of a
-  transformer as model/. A finished folder is left as it is.
+  runs.nc (the data set of the runs), summary.json, and the parameters as
+  model/, which config.policy.checkpoint takes. A finished folder is left as it
+  is.
 
   Args:
     config: what to train; `config.runs` seeds together.
@@ -67,8 +69,7 @@ def train(
     assert run.states is not None
     final = measurer.final(run.states)
     result = _summary(trainer, config, run, final)
-    if isinstance(trainer.policy, Transformer):
-      _save_models(workdir, trainer.policy, run.states.params, config)
+    _save_models(workdir, trainer.policy, run.states.params, config)
     if first:
       _save_dataset(workdir, config, run, measurer, final)
       write_json(summary, result)
@@ -238,7 +239,7 @@ def _plain(line: dict, runs: int) -> dict:
 
 def _save_models(
   workdir: pathlib.Path,
-  policy: Transformer,
+  policy: nn.Module,
   params: Any,
   config: ConfigDict,
 ) -> None:
@@ -249,4 +250,4 @@ def _save_models(
   for run in range(config.runs):
     name = "model" if config.runs == 1 else f"model-{config.seed + run}"
     of_run = jax.tree.map(lambda leaf, run=run: leaf[run], params)
-    qwen2.save(workdir / name, policy, of_run)
+    parameters.save(workdir / name, policy, of_run)

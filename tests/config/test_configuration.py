@@ -44,7 +44,8 @@ def test_optimizers_are_optax_ones(name, b2, reference):
   config = default()
   config.optimizer.b2 = b2
   config.optimizer.name, config.optimizer.schedule = name, "constant"
-  config.optimizer.weight_decay = 0.01
+  if name == "adamw":
+    config.optimizer.weight_decay = 0.01
   optimizer = configuration.make_optimizer(config)
   p = q = jnp.array([1.0, -2.0])
   ours, theirs = optimizer.init(p), reference.init(q)
@@ -55,6 +56,21 @@ def test_optimizers_are_optax_ones(name, b2, reference):
     update, theirs = reference.update(g, theirs, q)
     q = optax.apply_updates(q, update)
   np.testing.assert_allclose(p, q, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("field", "value", "message"),
+  [
+    ("b1", 1.0, r"optimizer.b1 = 1.0: must be between 0 and 1"),
+    ("b2", 0.0, r"optimizer.b2 = 0.0: must be between 0 and 1"),
+    ("eps", 0.0, r"optimizer.eps = 0.0: must be above 0"),
+    ("weight_decay", -0.1, r"optimizer.weight_decay = -0.1: must be at least"),
+  ],
+)
+def test_a_wrong_option_of_an_optimizer_names_the_field(field, value, message):
+  fields = {"optimizer.name": "adamw", f"optimizer.{field}": value}
+  with pytest.raises(ValueError, match=message):
+    training.make_train(short_bandit(**fields))
 
 
 @pytest.mark.parametrize(
@@ -83,11 +99,7 @@ def test_optimizers_are_optax_ones(name, b2, reference):
     ("optimizer.clip_norm", -1.0, "optimizer.clip_norm = -1.0"),
     ("optimizer.momentum", 1.5, "optimizer.momentum = 1.5"),
     ("optimizer.weight_decay", 0.1, "optimizer.weight_decay = 0.1"),
-    (
-      "optimizer.b2",
-      0.9,
-      r"optimizer.b2 = 0.9: must be in \(0, 1\), of 'adam'",
-    ),
+    ("optimizer.b2", 0.9, r"optimizer.b2 = 0.9: 'sgd' takes \['momentum'\]"),
     ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate = inf"),
     ("seed", -1, "seed = -1"),
     ("policy.hidden", (8, 0), r"policy.hidden = \(8, 0\)"),

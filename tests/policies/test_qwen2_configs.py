@@ -75,9 +75,9 @@ def test_error_names_a_missing_folder(tmp_path, task):
     training.make_train(_maze(tmp_path / "none"), task)
 
 
-def test_only_the_transformer_accepts_a_checkpoint(tmp_path):
+def test_parameters_of_another_policy_are_named(tmp_path):
   save_small(tmp_path)
   config = bandit.get_config()
   config.policy.checkpoint = str(tmp_path)
-  with pytest.raises(ValueError, match="only 'transformer' starts from"):
+  with pytest.raises(ValueError, match=r"checkpoint = .*: params.* has shape"):
     training.make_train(config)

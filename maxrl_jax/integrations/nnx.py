@@ -1,0 +1,69 @@
+"""Flax NNX networks as policies.
+
+class Net(nnx.Module):
+  def __init__(self, rngs): self.out = nnx.Linear(2, 19, rngs=rngs)
+  def __call__(self, inputs): return self.out(inputs)  # logits [B, 19]
+
+class Mine(Network, Categorical):
+  pass
+
+trainer = training.make_train(config, task, policy=Mine(make=Net))
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax import nnx
+
+Array = jax.Array
+
+
+class Network(nn.Module):
+  """The forward pass of an NNX module, beside a class with a policy's methods.
+
+  Its parameters are `params["params"]["network"]`, by path.
+
+  Args:
+    make: nnx.Rngs → module; its call is inputs [B, …] → outputs [B, …].
+
+  Raises:
+    ValueError: at initialization; the module has other state than parameters
+      (batch statistics, dropout's keys).
+  """
+
+  make: Callable[[nnx.Rngs], nnx.Module]
+
+  @nn.compact
+  def __call__(self, inputs: Array) -> Any:
+    graph, state = _split(nnx.eval_shape(lambda: self.make(nnx.Rngs(0))))
+    leaves = self.param("network", self._initial)
+    names = _names(state)
+    state = jax.tree.unflatten(
+      jax.tree.structure(state), [leaves[name] for name in names]
+    )
+    return nnx.merge(graph, state)(inputs)
+
+  def _initial(self, key: Array) -> dict[str, Array]:
+    _, state = _split(self.make(nnx.Rngs(key)))
+    return dict(zip(_names(state), jax.tree.leaves(state), strict=True))
+
+
+def _split(module: nnx.Module) -> tuple[Any, Any]:
+  graph, params, rest = nnx.split(module, nnx.Param, ...)
+  others = _names(rest)
+  if others:
+    raise ValueError(
+      f"policy: its NNX module has {others[0]}, which is no nnx.Param; only"
+      " parameters are trained and kept"
+    )
+  return graph, params
+
+
+def _names(state: Any) -> list[str]:
+  """Paths of the leaves, in their order."""
+  return [
+    jax.tree_util.keystr(path, simple=True, separator="/")
+    for path, _ in jax.tree.leaves_with_path(state)
+  ]

@@ -1,0 +1,49 @@
+"""Parameters of any policy in a folder, to start from."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import bandit, digits, gaussian_teacher, noisy_regression
+from maxrl_jax.learning import training
+from maxrl_jax.policies import parameters
+from maxrl_jax.runs import programs, train_to_folder
+from tests.support.configs import short_bandit
+
+
+@pytest.mark.parametrize(
+  "module", [bandit, digits, gaussian_teacher, noisy_regression]
+)
+def test_every_policy_starts_from_what_it_saved(module, tmp_path):
+  config = module.get_config()
+  trainer = training.make_train(config)
+  params = trainer.init(jax.random.key(7)).params
+  parameters.save(tmp_path / "model", trainer.policy, params)
+  config.policy.checkpoint = str(tmp_path / "model")
+  state = training.make_train(config).init(jax.random.key(0))
+  jax.tree.map(np.testing.assert_array_equal, state.params, params)
+
+
+def test_a_run_starts_where_another_ended(tmp_path):
+  train_to_folder.train(short_bandit(), tmp_path / "first")
+  model = tmp_path / "first" / "model"
+  config = short_bandit(**{"policy.checkpoint": str(model)})
+  trainer = training.make_train(config)
+  first = trainer.init(jax.random.key(0)).params["params"]["logits"]
+  fresh = training.make_train(short_bandit()).init(jax.random.key(0))
+  assert not np.allclose(first, fresh.params["params"]["logits"])
+  # The identity of its results is the contents, wherever they are.
+  moved = short_bandit(
+    **{"policy.checkpoint": str(model.rename(tmp_path / "m"))}
+  )
+  one, other = programs.digest(moved), programs.digest(short_bandit())
+  parameters.save(model, trainer.policy, {"params": {"logits": first}})
+  assert one == programs.digest(config) != other
+
+
+def test_a_folder_without_parameters_is_refused(tmp_path):
+  config = short_bandit(**{"policy.checkpoint": str(tmp_path)})
+  with pytest.raises(
+    ValueError, match=r"checkpoint = .* must be the folder mo"
+  ):
+    training.make_train(config)
