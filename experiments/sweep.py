@@ -90,11 +90,13 @@ def main(argv) -> None:
 
 def _of_config():
   """The study of --config, --grid and --seeds."""
+  from maxrl_jax import config as configs
   from maxrl_jax.runs import study
 
   config = _CONFIG.value
   if config is None:
     raise ValueError("--config or --figure must be given")
+  configs.check_type(config)
   if _SET.value:
     raise ValueError("--set: needs --figure, whose settings it changes")
   if config.runs != 1:

@@ -71,6 +71,11 @@ def draw(key: Array, cdf: Array, num: int) -> Array:
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
   """log softmax(logits)[z_j], [N]; differentiable in logits [C]."""
   chex.assert_rank([logits, actions], 1)
+  if not jnp.issubdtype(actions.dtype, jnp.integer):
+    raise ValueError(
+      f"actions: are of type {actions.dtype}, must be whole numbers; log_prob"
+      " takes (outputs, actions)"
+    )
   log_probs = jax.nn.log_softmax(logits)
   return _by_platform(_gathered, _selected, log_probs, actions)
 

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -242,8 +243,12 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 def _require(
   value: Any, name: str, is_valid: Callable[[Any], Any], requirement: str
 ) -> None:
-  if not (ranges.is_traced(value) or is_valid(ranges.on_host(value))):
-    raise ValueError(f"{name} = {value}: must be {requirement}")
+  if ranges.is_traced(value):
+    return
+  host = np.asarray(value)
+  if host.dtype.kind not in "iuf" or not is_valid(host):
+    shown = repr(value) if isinstance(value, str) else value
+    raise ValueError(f"{name} = {shown}: must be {requirement}")
 
 
 def _truncated_log(p: Array, order: float | Array) -> Array:

@@ -6,7 +6,7 @@ from maxrl_jax.config.build import (
   make_policy,
   make_task,
 )
-from maxrl_jax.config.checks import check
+from maxrl_jax.config.checks import check, check_type
 from maxrl_jax.config.defaults import default
 from maxrl_jax.config.hyper import (
   RATE,
@@ -20,6 +20,7 @@ __all__ = [
   "RATE",
   "check",
   "check_names",
+  "check_type",
   "default",
   "initial_params",
   "make_optimizer",

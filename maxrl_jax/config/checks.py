@@ -1,6 +1,7 @@
 """Checks of config values that do not depend on the task or policy."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -9,8 +10,26 @@ from maxrl_jax.config.lookup import choice
 _NONFINITE = dict.fromkeys(("stop", "skip"))
 
 
+def check_type(config: Any) -> None:
+  """Raises ValueError if this is no config, or one that lacks fields."""
+  names = (
+    *("seed", "runs", "steps", "batch_size", "rollouts", "task", "estimator"),
+    *("off_policy", "likelihood", "policy", "optimizer"),
+  )
+  if not isinstance(config, ConfigDict):
+    wrong = f"is a {type(config).__name__}"
+  elif missing := [name for name in names if name not in config]:
+    wrong = f"has no field {missing[0]}"
+  else:
+    return
+  raise ValueError(
+    f"config: {wrong}; start from maxrl_jax.config.default() and set its fields"
+  )
+
+
 def check(config: ConfigDict) -> None:
   """Raises ValueError that names every invalid number."""
+  check_type(config)
   problems = [
     *_sizes(config),
     *_multiples(config),

@@ -71,6 +71,8 @@ def make_evaluate(
     ValueError: `rollouts` is needed and missing, or the task has no such split.
   """
   task = train.task
+  if np.ndim(ks) != 1 or any(k != int(k) or k < 1 for k in ks):
+    raise ValueError(f"ks = {ks}: must be a list of whole numbers, at least 1")
   if isinstance(task, Streamed):
     return _streamed.make_evaluate(train, ks)
   metrics: Callable[..., dict[str, jax.Array]]
@@ -115,6 +117,11 @@ def _in_memory(
   # jit sorts dictionaries by name; pass@k reads better by k.
   def in_order(split: str, states: TrainState) -> dict[str, np.ndarray]:
     choice(train.task.splits, "split", split)
+    if not isinstance(states, TrainState):
+      raise ValueError(
+        f"states: are a {type(states).__name__}, must be those that chunks"
+        " yields, with the run axis first"
+      )
     prompts = prompts_of(split)(states.hyper)
     values = evaluate(prompts, states.params, states.hyper)
     names = [f"pass@{k}" for k in ks]

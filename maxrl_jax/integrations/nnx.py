@@ -51,7 +51,8 @@ class Network(nn.Module):
 
 
 def _split(module: nnx.Module) -> tuple[Any, Any]:
-  graph, params, rest = nnx.split(module, nnx.Param, ...)
+  graph, *states = nnx.split(module, nnx.Param, ...)
+  params, rest = states
   others = _names(rest)
   if others:
     raise ValueError(

@@ -200,13 +200,18 @@ def chunks(
     ValueError: a value of `hyper` that a config could not have, or states of
       other runs.
   """
+  if not isinstance(train, Train):
+    raise ValueError(
+      f"train: is a {type(train).__name__}, must be from make_train; chunks"
+      " takes (train, config)"
+    )
   if seeds is None:
     seeds = config.seed + np.arange(config.runs)
   if check is None:
     check = config.on_nonfinite == "stop"
   hyper = {k: np.asarray(v, np.float32) for k, v in (hyper or {}).items()}
   check_values(config, hyper, train.task, train.policy)
-  start_keys, keys = train.keys(np.asarray(seeds, np.uint32))
+  start_keys, keys = train.keys(_seeds(seeds))
   if states is None:
     states = train.start(start_keys, hyper)
   else:
@@ -220,6 +225,16 @@ def chunks(
     # Only the check needs the places within a batch.
     metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics
+
+
+def _seeds(seeds: npt.ArrayLike) -> np.ndarray:
+  given = np.asarray(seeds)
+  whole = given.dtype.kind in "iu" and given.ndim == 1 and len(given)
+  if not whole or given.min() < 0 or given.max() >= 2**31:
+    raise ValueError(
+      f"seeds = {given}: must be a list of whole numbers from 0 to 2^31 - 1"
+    )
+  return given.astype(np.uint32)
 
 
 def _batches(train: Train, config: ConfigDict, done: int) -> Iterator[tuple]:

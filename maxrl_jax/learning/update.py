@@ -199,6 +199,8 @@ def make_run(
   configs.check(config)
   if optimizer is not None and RATE in varying:
     raise ValueError(f"{RATE}: has no effect beside your own optimizer")
+  if isinstance(varying, str):
+    raise ValueError(f"varying = {varying!r}: must be a list, [{varying!r}]")
   rate = (RATE,) if optimizer is None else ()
   varying = tuple(dict.fromkeys((*rate, *varying)))
   configs.check_names(config, varying, own_task=task is not None)

@@ -3,10 +3,27 @@
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from maxrl_jax.distributions import Components
 
 Array = jax.Array
+
+
+def check_draw(key: Any, num: Any) -> None:
+  """Raises ValueError at arguments of `sample` in another order."""
+  kinds = jax.dtypes.prng_key, jnp.uint32
+  if not any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
+    raise ValueError(
+      f"key: is of type {jnp.result_type(key)}, must be a random key; sample"
+      " takes (key, outputs, num)"
+    )
+  if not isinstance(num, (int, np.integer)):
+    raise ValueError(
+      f"num: is a {type(num).__name__}, must be a whole number; sample takes"
+      " (key, outputs, num)"
+    )
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from maxrl_jax import distributions
 from maxrl_jax.distributions import Components
+from maxrl_jax.policies.base import check_draw
 
 Array = jax.Array
 
@@ -16,6 +17,7 @@ class Categorical(nn.Module):
   """Policies whose outputs are logits over actions, [B, num_actions]."""
 
   def sample(self, key: Array, outputs: Array, num: int) -> Array:
+    check_draw(key, num)
     return distributions.categorical(key, outputs, num)
 
   def prepare(self, outputs: Array) -> Array:

@@ -18,6 +18,7 @@ from jax.scipy import stats as densities
 
 from maxrl_jax import distributions, ranges
 from maxrl_jax.distributions import Components
+from maxrl_jax.policies.base import check_draw
 from maxrl_jax.policies.categorical import MLP
 
 Array = jax.Array
@@ -81,6 +82,7 @@ class Regression(nn.Module):
     return Outputs(head, self.smallest_scale + jax.nn.softplus(free + shift))
 
   def sample(self, key: Array, outputs: Outputs, num: int) -> Array:
+    check_draw(key, num)
     keys = jax.random.split(key, self.num_dims)
     draw = lambda key, head: self._sample(key, head, num)  # noqa: E731
     return jax.vmap(draw)(keys, outputs.head)

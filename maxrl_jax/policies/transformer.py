@@ -9,6 +9,7 @@ from jax import lax
 
 from maxrl_jax import distributions, ranges
 from maxrl_jax.policies import attention
+from maxrl_jax.policies.base import check_draw
 from maxrl_jax.policies.block import Block, rows
 
 Array = jax.Array
@@ -152,6 +153,7 @@ class Transformer(nn.Module):
 
   def sample(self, keys: Array, outputs: Encoded, num: int) -> Array:
     """N answers per prompt, [B, N, L] int32; keys [B]."""
+    check_draw(keys, num)
     return self.generate(keys, outputs, num)[0]
 
   def generate(

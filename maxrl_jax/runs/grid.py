@@ -99,6 +99,8 @@ def _axis(fields: tuple[str, ...], values: Any, config: ConfigDict) -> Axis:
       raise ValueError(
         f"grid: {name} has a value {row} for {len(fields)} fields together"
       )
+  if types == [int]:
+    _check_whole(name, [row[0] for row in rows])
   rows = [
     tuple(_convert(*cell) for cell in zip(row, types, fields, strict=True))
     for row in rows
@@ -107,6 +109,17 @@ def _axis(fields: tuple[str, ...], values: Any, config: ConfigDict) -> Axis:
     if rows.count(row) > 1:
       raise ValueError(f"grid: {name} has the value {row} twice")
   return Axis(tuple(fields), tuple(rows))
+
+
+def _check_whole(name: str, values: list) -> None:
+  """Raises ValueError where a spaced axis of whole numbers has fractions."""
+  spaced = [v for v in values if isinstance(v, float)]
+  if any(v != int(v) for v in spaced):
+    rounded = ",".join(map(str, dict.fromkeys(round(v) for v in spaced)))
+    shown = ",".join(f"{v:g}" for v in spaced)
+    raise ValueError(
+      f"grid: {name} = {shown}: must be whole numbers; write {name}={rounded}"
+    )
 
 
 def _values_of_text(text: str, name: str, count: int) -> list:

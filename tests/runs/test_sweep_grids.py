@@ -49,6 +49,7 @@ def test_text_and_mapping_say_the_same():
     ("estimator.order=1.5", "estimator.order = 1.5: must be of type int"),
     ("estimator.order=many", "estimator.order = many: must be of type int"),
     ("optimizer.learning_rate=log(1,2)", "three numbers are needed"),
+    ("estimator.order=log(1,31,4)", "write estimator.order=1,3,10,31"),
     ("seed=1,2", "seed cannot be swept: seeds are given beside"),
     ("steps=10,20", "steps cannot be swept: all runs"),
     ("batch_size+rollouts=1+2,3", "for 2 fields together"),

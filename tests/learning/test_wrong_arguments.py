@@ -1,0 +1,87 @@
+"""Arguments in the wrong order or of the wrong type say so in one line."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from maxrl_jax import evaluation, objectives
+from maxrl_jax.learning import training
+from maxrl_jax.policies.categorical import MLP
+from tests.support.configs import short_bandit
+
+_KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def trainer():
+  return training.make_train(short_bandit())
+
+
+@pytest.mark.parametrize(
+  ("config", "message"),
+  [
+    ({"steps": 5}, "config: is a dict; start from maxrl_jax.config.default"),
+    ("bandit", "config: is a str; start from"),
+    (short_bandit().task, "config: has no field seed; start from"),
+  ],
+)
+def test_what_is_no_config(config, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(config)
+
+
+@pytest.mark.parametrize("seeds", ["a", [0.5], 3, [], [-1], [2**31]])
+def test_what_are_no_seeds(trainer, seeds):
+  with pytest.raises(ValueError, match="must be a list of whole numbers"):
+    next(training.chunks(trainer, short_bandit(), seeds))
+
+
+def test_chunks_of_arguments_in_another_order(trainer):
+  with pytest.raises(ValueError, match=r"chunks takes \(train, config\)"):
+    next(training.chunks(short_bandit(), trainer))
+
+
+def test_a_name_for_a_list_of_names():
+  with pytest.raises(ValueError, match=r"a list, \['estimator\.order'\]"):
+    training.make_train(short_bandit(), varying="estimator.order")
+
+
+@pytest.mark.parametrize("ks", [5, (0,), (1.5,)])
+def test_what_are_no_ks(trainer, ks):
+  with pytest.raises(ValueError, match=r"ks = .*must be a list of whole"):
+    evaluation.make_evaluate(trainer, ks=ks)
+
+
+def test_what_are_no_states(trainer):
+  evaluate = evaluation.make_evaluate(trainer, ks=(1,))
+  with pytest.raises(ValueError, match="states: are a dict, must be those"):
+    evaluate("validation", {})
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    ((_KEY, 5, np.zeros(3)), "num: is a ndarray"),
+    ((np.zeros(3, np.float32), _KEY, 5), "key: is of type float32"),
+    ((_KEY, np.zeros(3), 5.0), "num: is a float"),
+  ],
+)
+def test_draws_of_arguments_in_another_order(arguments, message):
+  policy = MLP(num_actions=3)
+  params = policy.init(_KEY, jnp.ones((1, 2)))
+  with pytest.raises(ValueError, match=f"{message}.*key, outputs, num"):
+    policy.apply(params, *arguments, method="sample")
+
+
+def test_log_probabilities_of_arguments_in_another_order():
+  policy = MLP(num_actions=3)
+  params = policy.init(_KEY, jnp.ones((1, 2)))
+  with pytest.raises(ValueError, match=r"log_prob takes \(outputs, actions\)"):
+    policy.apply(params, jnp.arange(2), jnp.zeros(3), method="log_prob")
+
+
+@pytest.mark.parametrize("order", ["2", None, 0])
+def test_what_is_no_order(order):
+  with pytest.raises(ValueError, match=r"order = .*must be at least 1"):
+    objectives.maxrl(order)
