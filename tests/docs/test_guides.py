@@ -26,9 +26,9 @@ from maxrl_jax.tasks import TASKS
 _DOCS = pathlib.Path(__file__).parents[2] / "docs"
 _PAGES = {
   name: (_DOCS / f"{name}.md").read_text()
-  for name in ("tutorial", "your_own", "choosing", "batches")
+  for name in ("tutorial", "your_own", "choosing", "batches", "cookbook")
 }
-_LONG = ("tutorial", "your_own")
+_LONG = ("tutorial", "your_own", "cookbook")
 _BLOCK = r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?"
 _NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
 
