@@ -2,8 +2,18 @@
 
 import re
 
+import jax
+import numpy.typing
+from sphinx.util.typing import stringify_annotation
+
 # Every Flax module takes these, and nobody gives them by hand.
 _FLAX = re.compile(r"(, |(?<=\())parent: [^=]+ = [^=]+, name: [^=]+ = None\)$")
+
+# As autodoc writes them; the words that stand for them are shorter.
+_ARRAY_LIKE = [
+  stringify_annotation(union, "smart")
+  for union in (jax.typing.ArrayLike, numpy.typing.ArrayLike)
+]
 
 # "num: N." is no list that begins with item N.
 _LETTER = re.compile(r"^( +[\w*]+: )(\w\.)$")
@@ -41,6 +51,8 @@ def _readable(app, what, name, obj, options, signature, returns):
   """Without what Flax adds, and with … for defaults that cannot be typed."""
   if not signature:
     return None
+  for union in _ARRAY_LIKE:
+    signature = signature.replace(union, "~jax.typing.ArrayLike")
   return re.sub(r"<[^<>]+>", "...", _FLAX.sub(")", signature)), returns
 
 
