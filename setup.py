@@ -81,8 +81,9 @@ setup(
       "sphinx-copybutton>=0.5.2",
       "math-core>=0.9",
     ],
+    "notebook": ["ipykernel>=6.29", "ipywidgets>=8.1", "nbclient>=0.10"],
     "dev": [
-      "maxrl_jax[docs,tfds]",
+      "maxrl_jax[docs,notebook,tfds]",
       "pytest>=8",
       "pytest-xdist>=3.6",
       "pytest-cov>=6",

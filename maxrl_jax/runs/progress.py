@@ -1,5 +1,6 @@
 """Messages and progress bars of long runs, on stderr."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -57,14 +58,25 @@ class _Lines(tqdm):
 
 
 def bar(*args: Any, hidden: bool = False, **options: Any) -> tqdm:
-  """A progress bar, or a line per minute where stderr is not a terminal."""
+  """A progress bar, or a line per minute where stderr is a file."""
   disable = hidden or _quiet
+  if "ipykernel" in sys.modules:  # A notebook.
+    return _notebook_bar()(*args, disable=disable, **options)
   if not sys.stderr.isatty():
     return _Lines(*args, disable=disable, **options)
   # A terminal that does not know its size has 80 × 24; tqdm would draw nothing.
   size = shutil.get_terminal_size()
   options |= {"ncols": size.columns, "nrows": size.lines}
   return tqdm(*args, disable=disable, **options)
+
+
+def _notebook_bar() -> type[tqdm]:
+  """As a widget, where there are any."""
+  if importlib.util.find_spec("ipywidgets") is None:
+    return tqdm
+  from tqdm.notebook import tqdm as widget
+
+  return widget
 
 
 def duration(seconds: float) -> str:
