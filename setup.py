@@ -71,6 +71,8 @@ setup(
     "trl": ["torch>=2.6", "trl>=1.16"],
     # Its learner takes a cluster by another name after this version.
     "tunix": ["google-tunix==0.1.7"],
+    # Where metrics can go; tensorboardX writes what tensorboard shows.
+    "log": ["tensorboardX>=2.6.5", "tensorboard>=2.21", "wandb>=0.31"],
     # With Chromium on the path, for the tests that open docs/ in it.
     "browser": ["playwright>=1.50"],
     # The site of docs/; math-core makes its formulas.

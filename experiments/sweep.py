@@ -8,13 +8,14 @@ Values are a list 1,2,4, range(first,last,step), lin(first,last,count) or
 log(first,last,count); field+field=1+2,3+4 change together. --figure sweeps
 a figure's study instead. Writes runs.nc (for xarray), summary.csv and
 report.html. Runs in the folder are not repeated: the same command resumes, and
-another grid or more seeds add runs. `--config.FIELD=VALUE` changes a field for
-all runs.
+another grid, other fields or more seeds add runs. `--config.FIELD=VALUE`
+changes a field for all runs.
 """
 
 import importlib.util
 import json
 import pathlib
+import shutil
 
 from absl import flags
 from ml_collections import config_flags
@@ -43,6 +44,9 @@ _SET = flags.DEFINE_multi_string(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
+_FRESH = flags.DEFINE_bool(
+  "fresh", False, "Delete the folder's runs and results first."
+)
 _MEMORY = flags.DEFINE_float(
   "memory_gib",
   None,
@@ -53,22 +57,26 @@ _MEMORY = flags.DEFINE_float(
 _QUESTION = flags.DEFINE_string(
   "question", None, "Title of the report: what the sweep is to answer."
 )
+_RESULTS = {"data": "runs.nc", "table": "summary.csv", "report": "report.html"}
 
 
 def main(argv) -> None:
   del argv
   from experiments.reports import sweep_report
-  from maxrl_jax.runs import dataset, folders, study
+  from maxrl_jax.runs import dataset, files, folders, study
 
   workdir = pathlib.Path(_WORKDIR.value)
-  figure = _FIGURE.value
-  what = _of_figure(figure) if figure else _of_config()
+  what = _study()
   what.plan()  # Fails before creating a folder.
   folders.make(workdir)
+  marker = workdir / "sweep.json"
   with folders.locked(workdir):
-    folders.claim(
-      workdir / "sweep.json", json.loads(json.dumps(what.config.to_dict()))
-    )
+    folders.refuse_foreign(marker)
+    if _FRESH.value and marker.exists():
+      _delete_results(workdir)
+      what = _study()  # A figure's warm-up was in the folder.
+    # Runs are cached by their own configs: any sweep may add some.
+    files.write_json(marker, json.loads(json.dumps(what.config.to_dict())))
     about = folders.environment() | {
       "grid": [axis._asdict() for axis in what.axes],
       "environment": folders.machine(),
@@ -78,14 +86,25 @@ def main(argv) -> None:
     )
     dataset.write(data, workdir)
     sweep_report.write(data, list(what.axes), workdir, _QUESTION.value)
-  files = {"data": "runs.nc", "table": "summary.csv", "report": "report.html"}
-  paths = {name: str(workdir / file) for name, file in files.items()}
+  paths = {name: str(workdir / file) for name, file in _RESULTS.items()}
   record = {
     "runs": data.sizes["run"],
     "diverged": int(data["diverged"].values.sum()),
   }
   text = "\n".join(paths.values())
   console.result(workdir / "report.html", text, record | paths)
+
+
+def _study():
+  figure = _FIGURE.value
+  return _of_figure(figure) if figure else _of_config()
+
+
+def _delete_results(workdir: pathlib.Path) -> None:
+  for name in ("runs", "figures"):
+    shutil.rmtree(workdir / name, ignore_errors=True)
+  for name in _RESULTS.values():
+    (workdir / name).unlink(missing_ok=True)
 
 
 def _of_config():

@@ -8,7 +8,8 @@ step), checkpoints/, runs.nc, summary.json, and model/, the parameters, which
 With several runs, values are lists with one number per run, and there is a
 model-SEED/ for each. After an interruption, run the same command again: it
 resumes, and the results are bit-identical. `--config.FIELD=VALUE` changes a
-field; docs/config.md lists them.
+field; docs/config.md lists them. With optimizer.schedule=constant, more steps in the
+same folder go on from where it ended.
 """
 
 import pathlib
@@ -26,6 +27,12 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
 _FRESH = flags.DEFINE_bool("fresh", False, "Delete the folder's results first.")
+_LOG = flags.DEFINE_list(
+  "log",
+  [],
+  "Write metrics to these too: tensorboard, wandb, or both with a comma between"
+  " (extra log).",
+)
 
 
 def main(argv) -> None:
@@ -34,7 +41,9 @@ def main(argv) -> None:
   from maxrl_jax.runs import train_to_folder
 
   workdir = pathlib.Path(_WORKDIR.value)
-  summary = train_to_folder.train(_CONFIG.value, workdir, fresh=_FRESH.value)
+  summary = train_to_folder.train(
+    _CONFIG.value, workdir, fresh=_FRESH.value, log=_LOG.value
+  )
   if processes.is_first():
     lines = [f"{name} {value}" for name, value in summary.items()]
     text = "\n".join([*lines, str(workdir)])

@@ -66,23 +66,10 @@ def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
   """
   workdir = path.parent
   if not path.exists():
-    # A process killed at its start may leave these; a figure of a sweep trains
-    # its warm-up, in `runs`, to know its studies.
-    empty = (".lock", ".writable", "runs")
-    if any(
-      p.name not in empty and p.suffix != ".part" for p in workdir.iterdir()
-    ):
-      raise ValueError(
-        f"workdir = '{workdir}' is not empty and has no {path.name}; choose"
-        " another folder"
-      )
+    refuse_foreign(path)
     write_json(path, fields)
     return False
-  try:
-    saved = json.loads(path.read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error}): delete it") from None
-  check_same(saved, fields, f"workdir = '{workdir}'", fix)
+  check_same(read(path), fields, f"workdir = '{workdir}'", fix)
   return True
 
 
@@ -116,6 +103,29 @@ def check_same(
       + "; ".join(differing[:5])
       + f"{more}; choose another folder{fix}"
     )
+
+
+def refuse_foreign(path: pathlib.Path) -> None:
+  """Raises ValueError if the folder has results, but not this file."""
+  workdir = path.parent
+  # A process killed at its start may leave these; a figure of a sweep trains
+  # its warm-up, in `runs`, to know its studies.
+  empty = (".lock", ".writable", "runs")
+  if not path.exists() and any(
+    p.name not in empty and p.suffix != ".part" for p in workdir.iterdir()
+  ):
+    raise ValueError(
+      f"workdir = '{workdir}' is not empty and has no {path.name}; choose"
+      " another folder"
+    )
+
+
+def read(path: pathlib.Path) -> dict:
+  """The fields of `claim`; raises ValueError if the file is damaged."""
+  try:
+    return json.loads(path.read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise ValueError(f"{path} is damaged ({error}): delete it") from None
 
 
 def flatten(block: dict, prefix: str = "") -> dict:

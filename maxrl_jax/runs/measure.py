@@ -66,12 +66,24 @@ class Measurer:
       record[f"train/{name}"] = self._reduced(name, values)
     if metrics:
       record["diverged"] = guards.diverged(metrics)
-    if step % self._config.eval_every == 0 or step == self._config.steps:
+    if self._evaluates(step):
       for split in self._what.splits:
         record |= self._evaluated(split, states)
       probed = self._probe(states.params)
       record |= {f"probe/{k}": np.asarray(x) for k, x in probed.items()}
     return record
+
+  def _evaluates(self, step: int) -> bool:
+    return step % self._config.eval_every == 0 or step == self._config.steps
+
+  def revised(self, record: Record) -> Record:
+    """A record of a shorter run, without its evaluation after the last step.
+
+    This config evaluates there too only at a multiple of eval_every.
+    """
+    if self._evaluates(int(record["step"])):
+      return record
+    return {k: x for k, x in record.items() if not _is_evaluation(k)}
 
   def _reduced(self, name: str, values: np.ndarray) -> np.ndarray:
     if self._what.every_step:

@@ -92,6 +92,11 @@ class Resumable:
   def seconds(self) -> float:
     return time.time() - self._start
 
+  def revise(self, change: Callable[[Record], Record]) -> None:
+    """Replaces every record, for the checkpoints to come too."""
+    self.records = list(map(change, self.records))
+    self._packed = list(map(_packed, self.records))
+
   def best(self) -> TrainState:
     """States of the checkpoint with the highest validation pass@1.
 

@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import shutil
 import zlib
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -17,36 +17,53 @@ from maxrl_jax.devices import processes
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
 from maxrl_jax.policies import parameters
-from maxrl_jax.runs import dataset, folders, progress
-from maxrl_jax.runs.files import write_json, write_text
+from maxrl_jax.runs import dataset, folders, loggers, progress
+from maxrl_jax.runs.files import write_json
 from maxrl_jax.runs.interrupts import until_stopped
+from maxrl_jax.runs.loggers import OnChunk
 from maxrl_jax.runs.measure import Measure, Measurer, Record
 from maxrl_jax.runs.programs import RESULTS_VERSION
 from maxrl_jax.runs.resume import Resumable
 from maxrl_jax.tasks.regression import log_ceiling
 
+# Files and folders of a finished run, and of one that trains.
+_RESULTS = ("summary.json", "runs.nc", "summary.csv", "model", "model-*")
+_PROGRESS = ("environment.json", "metrics.jsonl", "checkpoints")
+
 
 def train(
-  config: ConfigDict, workdir: str | pathlib.Path, *, fresh: bool = False
+  config: ConfigDict,
+  workdir: str | pathlib.Path,
+  *,
+  fresh: bool = False,
+  log: Sequence[str] = (),
+  on_chunk: OnChunk | None = None,
 ) -> dict:
   """Trains a config, or resumes training; returns summary.json.
 
   The folder gets config.json, environment.json, metrics.jsonl, checkpoints/,
   runs.nc (the data set of the runs), summary.json, and the parameters as
   model/, which config.policy.checkpoint takes. A finished folder is left as it
-  is.
+  is, unless config.steps has grown: the run then goes on.
 
   Args:
     config: what to train; `config.runs` seeds together.
     workdir: of this config alone; created if it is missing.
     fresh: delete the results that the folder has.
+    log: backends of `loggers.BACKENDS` that get every logged step too.
+    on_chunk: called as on_chunk(step, metrics) after each chunk that this
+      command trains, on the first process; metrics are arrays [runs] by name,
+      such as "train/pass_rate" and, at evaluations, "validation/pass@1". If it
+      raises, what is done is saved.
 
   Raises:
-    ValueError: an invalid config, or a folder of another experiment.
+    ValueError: an invalid config or backend, a folder of another experiment, or
+      steps that the run there cannot go on to.
     Stopped: a signal stopped it, and everything is on disk.
     FloatingPointError: as `training.chunks`, with the last good checkpoint.
     OSError: the disk is full, for instance.
   """
+  loggers.check(log)
   workdir = pathlib.Path(workdir)
   trainer = training.make_train(config)
   if not processes.all_same(zlib.crc32(config.to_json().encode())):
@@ -65,7 +82,20 @@ def train(
     if processes.any_of(finished):
       progress.info(f"{workdir} is finished; --fresh trains it again")
       return json.loads(summary.read_text()) if first else {}
-    run, measurer = _advance(trainer, config, workdir, environment)
+    origin = {
+      "config": json.loads(config.to_json()),
+      "environment": environment,
+      "version": RESULTS_VERSION,
+    }
+    run = _restored(trainer, config, workdir, origin)
+    measurer = Measurer(trainer, config, Measure())
+    run.revise(measurer.revised)
+    with loggers.opened(log if first else (), workdir, config) as write:
+      for record in run.records:
+        write(int(record["step"]), loggers.metrics(record))
+      callbacks = [write] if on_chunk is None else [write, on_chunk]
+      chunks = run.chunks(measurer, origin=origin)
+      _advance(run, chunks, config, workdir, callbacks)
     assert run.states is not None
     final = measurer.final(run.states)
     result = _summary(trainer, config, run, final)
@@ -79,28 +109,53 @@ def train(
 
 def _claim(config: ConfigDict, workdir: pathlib.Path, fresh: bool) -> bool:
   """Makes the folder this config's; whether it was already."""
+  path = workdir / "config.json"
   fields = json.loads(config.to_json())
-  if fresh and (workdir / "config.json").exists():
-    for name in ("environment.json", "summary.json", "metrics.jsonl"):
-      (workdir / name).unlink(missing_ok=True)
-    for pattern in ("checkpoints", "model", "model-*"):
-      for path in workdir.glob(pattern):
-        shutil.rmtree(path)
-    write_json(workdir / "config.json", fields)
-  return folders.claim(
-    workdir / "config.json", fields, ", or train it again with --fresh"
-  )
+  if fresh and path.exists():
+    _delete(workdir, *_RESULTS, *_PROGRESS, *loggers.BACKENDS)
+    write_json(path, fields)
+  elif path.exists():
+    _extend(path, config, fields)
+  return folders.claim(path, fields, ", or train it again with --fresh")
 
 
-def _advance(
-  trainer: Train, config: ConfigDict, workdir: pathlib.Path, environment: dict
-) -> tuple[Resumable, Measurer]:
-  """Trains what is left, with metrics.jsonl and checkpoints/."""
-  origin = {
-    "config": json.loads(config.to_json()),
-    "environment": environment,
-    "version": RESULTS_VERSION,
-  }
+def _extend(path: pathlib.Path, config: ConfigDict, fields: dict) -> None:
+  """Makes the folder of a shorter run this config's.
+
+  Raises:
+    ValueError: its results would not be those of a run of that length.
+  """
+  saved = folders.read(path)
+  before = saved.get("steps")
+  if before == config.steps or saved | {"steps": config.steps} != fields:
+    return
+  problem = None
+  if before > config.steps:
+    problem = "only more steps can be added"
+  elif config.optimizer.schedule != "constant":
+    problem = (
+      f"optimizer.schedule = {config.optimizer.schedule!r} is made for that"
+      " many: only 'constant' takes more"
+    )
+  if problem:
+    raise ValueError(
+      f"steps = {config.steps}: '{path.parent}' has a run of {before} steps,"
+      f" and {problem}; choose another folder, or train it again with --fresh"
+    )
+  _delete(path.parent, *_RESULTS)
+  write_json(path, fields)
+
+
+def _delete(workdir: pathlib.Path, *patterns: str) -> None:
+  for pattern in patterns:
+    for path in workdir.glob(pattern):
+      shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _restored(
+  trainer: Train, config: ConfigDict, workdir: pathlib.Path, origin: dict
+) -> Resumable:
+  """The runs, as the folder's newest checkpoint has them."""
   run = Resumable(trainer, config, workdir / "checkpoints")
   if run.step and run.origin is None:
     raise ValueError(
@@ -108,23 +163,32 @@ def _advance(
       " which experiments.train cannot resume; choose another folder (--fresh"
       " trains this one again)"
     )
-  _report_resume(run, origin, config.steps)
-  log = _Log(workdir / "metrics.jsonl", run.records, config.runs)
-  measurer = Measurer(trainer, config, Measure())
-  chunks = run.chunks(measurer, origin=origin)
+  _report_resume(run, origin["environment"], config.steps)
+  return run
+
+
+def _advance(
+  run: Resumable,
+  chunks: Generator,
+  config: ConfigDict,
+  workdir: pathlib.Path,
+  callbacks: Sequence[OnChunk],
+) -> None:
+  """Trains what is left, with metrics.jsonl and checkpoints/."""
+  first = processes.is_first()
+  log = loggers.Lines(workdir / "metrics.jsonl", run.records, config.runs)
   estimate = progress.Estimate(config.steps - run.step)
   bar = progress.bar(
-    total=config.steps,
-    initial=run.step,
-    unit="step",
-    hidden=not processes.is_first(),
+    total=config.steps, initial=run.step, unit="step", hidden=not first
   )
 
-  def each(_: int) -> None:
+  def each(step: int) -> None:
     record = run.records[-1]
     log.add(record)
-    if processes.is_first():
+    if first:
       estimate.add(config.log_every)
+      for callback in callbacks:
+        callback(step, loggers.metrics(record))
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
       bar.set_postfix({"pass@1": f"{score:.3f}"}, refresh=False)
@@ -132,52 +196,15 @@ def _advance(
 
   with bar:
     until_stopped(chunks, each)
-  return run, measurer
 
 
-class _Log:
-  """metrics.jsonl: every logged step once, and no partial line."""
-
-  def __init__(
-    self, path: pathlib.Path, records: list[Record], runs: int
-  ) -> None:
-    self._path, self._runs = path, runs
-    # Lines of steps that will be repeated are dropped.
-    text = "".join(map(self._line, records))
-    if processes.is_first():
-      write_text(path, text)
-    self._bytes = len(text.encode())
-
-  def add(self, record: Record) -> None:
-    """Appends a line, or nothing at all."""
-    if not processes.is_first():
-      return
-    text = self._line(record)
-    try:
-      with open(self._path, "a", encoding="utf-8") as file:
-        file.write(text)
-    except OSError:
-      os.truncate(self._path, self._bytes)
-      raise
-    self._bytes += len(text.encode())
-
-  def _line(self, record: Record) -> str:
-    line = {
-      name.removeprefix("train/"): values
-      for name, values in record.items()
-      if name not in ("step", "diverged")
-    }
-    step = {"step": int(record["step"])}
-    return json.dumps(step | _plain(line, self._runs)) + "\n"
-
-
-def _report_resume(run: Resumable, origin: dict, steps: int) -> None:
+def _report_resume(run: Resumable, now: dict, steps: int) -> None:
   """Says where a run resumes, and what has changed since it stopped."""
   if not run.step or not processes.is_first():
     return
   progress.info(f"resuming from step {run.step} of {steps}")
   assert run.origin is not None
-  then, now = run.origin["environment"], origin["environment"]
+  then = run.origin["environment"]
   changed = [
     f"{name} was {then['versions'].get(name)} and is {version}"
     for name, version in now["versions"].items()
@@ -203,7 +230,7 @@ def _summary(
   ceiling = log_ceiling(trainer.task)
   if ceiling is not None:  # Adding it to log l gives a log-density.
     summary["log_ceiling"] = ceiling
-  return summary | _plain(final, config.runs)
+  return summary | loggers.plain(final, config.runs)
 
 
 def _save_dataset(
@@ -219,22 +246,6 @@ def _save_dataset(
   places = [(0, config.seed + i) for i in range(config.runs)]
   about = {"config": config.to_dict()}
   dataset.write(dataset.dataset(runs, places, [{}], about), workdir)
-
-
-def _plain(line: dict, runs: int) -> dict:
-  """Arrays over runs → lists, or numbers if there is one run.
-
-  JSON has no NaN: values that are not finite become null.
-  """
-
-  def one(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-  def convert(values: np.ndarray) -> list | float | None:
-    converted = [one(x) for x in values]
-    return converted if runs > 1 else converted[0]
-
-  return {name: convert(values) for name, values in line.items()}
 
 
 def _save_models(

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -35,7 +36,7 @@ def _run(workdir, *flags):
   return command("experiments.sweep", *_flags(workdir, *flags))
 
 
-def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
+def test_the_command_sweeps_and_reports(tmp_path):
   flags = ("--grid=estimator.order=1,4;optimizer.learning_rate=0.1,0.3",)
   done = _run(tmp_path / "w", *flags, "--seeds=4")
   assert done.returncode == 0, done.stderr
@@ -45,12 +46,6 @@ def test_the_command_sweeps_reports_and_refuses_another_sweep(tmp_path):
   for words in ("T = 1", "T = 4", "3 other seeds", "Holm", "--seeds=4"):
     assert words in page, words
   assert "://" not in page  # Base64 may spell http.
-  before = (tmp_path / "w" / "runs.nc").read_bytes()
-  other = _run(tmp_path / "w", *flags, "--config.rollouts=16")
-  assert other.returncode == 2
-  assert other.stderr.splitlines()[-1].startswith("error: workdir")
-  assert "holds another experiment: rollouts is 8 there" in other.stderr
-  assert (tmp_path / "w" / "runs.nc").read_bytes() == before
   again = _run(tmp_path / "w", *flags, "--seeds=4")
   assert again.returncode == 0 and "to do" not in again.stderr
 
@@ -110,6 +105,59 @@ def test_seeds_and_orders_are_added_to_a_sweep(tmp_path):
   xr.testing.assert_allclose(
     more.drop_vars("seconds"), whole.drop_vars("seconds"), rtol=1e-4, atol=1e-5
   )
+
+
+def test_points_that_two_sweeps_share_are_trained_once(tmp_path):
+  """Whichever fields are swept, and whatever the config says of these."""
+
+  def sweep(grid, *flags):
+    done = _run(tmp_path, f"--grid={grid}", "--seeds=2", *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stderr, xr.load_dataset(tmp_path / "runs.nc")
+
+  _, first = sweep("estimator.order=1,4")
+  # Another axis, through a point of the first sweep.
+  messages, second = sweep("rollouts=8,4", "--config.estimator.order=4")
+  assert "4 runs in 2 programs, 2 to do" in messages
+  name = "test_pass_1" if "test_pass_1" in first else "test_pass@1"
+  np.testing.assert_array_equal(
+    second[name][second["rollouts"].values == 8],
+    first[name][first["estimator_order"].values == 4],
+  )
+  # A field that is swept has no other value.
+  messages, _ = sweep("estimator.order=1,4", "--config.estimator.order=2")
+  assert "to do" not in messages
+  messages, again = sweep("estimator.order=1,4")
+  assert "to do" not in messages
+  xr.testing.assert_identical(again.drop_attrs(), first.drop_attrs())
+  assert len(list((tmp_path / "runs").glob("*.npz"))) == 6
+
+
+def test_a_fresh_sweep_repeats_its_runs_and_leaves_other_files(tmp_path):
+  flags = ("--grid=estimator.order=1,4", "--seeds=1")
+  assert _run(tmp_path / "w", *flags, "--fresh").returncode == 0
+  (tmp_path / "w" / "mine.txt").touch()
+  more = _run(tmp_path / "w", *flags, "--config.rollouts=4")
+  assert "2 to do" in more.stderr
+  wrong = _run(tmp_path / "w", *flags, "--fresh", "--config.rollouts=0")
+  assert wrong.returncode == 2
+  runs = tmp_path / "w" / "runs"
+  assert len(list(runs.glob("*.npz"))) == 4
+  done = _run(tmp_path / "w", *flags, "--fresh")
+  assert done.returncode == 0, done.stderr
+  assert "2 runs in 1 program, 2 to do" in done.stderr
+  assert len(list(runs.glob("*.npz"))) == 2
+  assert (tmp_path / "w" / "mine.txt").exists()
+
+
+def test_a_folder_of_something_else_is_no_sweeps(tmp_path):
+  (tmp_path / "runs").mkdir()
+  (tmp_path / "runs" / "thesis.tex").touch()
+  (tmp_path / "config.json").write_text("{}")
+  done = _run(tmp_path, "--grid=estimator.order=1,4", "--fresh")
+  assert done.returncode == 2
+  assert "is not empty and has no sweep.json" in done.stderr
+  assert (tmp_path / "runs" / "thesis.tex").exists()
 
 
 def test_the_study_of_a_figure_can_be_swept(tmp_path):

@@ -53,6 +53,10 @@ def _wrong(tmp_path):
     ((*train, "stray"), "'stray' is not a flag: all options start with --"),
     ((*train, "--stepz=1"), "Unknown command line flag 'stepz'; see --help"),
     ((*train, "--fresh=maybe"), "flag --fresh=maybe: ('Non-boolean argument"),
+    (
+      (*train, "--log=tensorbord"),
+      "log = 'tensorbord': did you mean 'tensorboard'? choose from",
+    ),
     ((*train, "--output=xml"), "should be one of <text|quiet|json>"),
     ((*train, "--platform=gpu"), "should be one of <cpu|cuda|tpu>"),
     ((*train, "--compilation_cache=/proc/x"), "choose another folder"),

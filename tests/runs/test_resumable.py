@@ -11,7 +11,7 @@ import pytest
 from maxrl_jax import evaluation
 from maxrl_jax.config import RATE
 from maxrl_jax.learning import training
-from maxrl_jax.runs import folders, train_to_folder
+from maxrl_jax.runs import folders, loggers, train_to_folder
 from maxrl_jax.runs.interrupts import Interruptions, Stopped
 from maxrl_jax.runs.resume import Resumable
 from tests.support.resumable_cases import final, small
@@ -194,9 +194,9 @@ def test_an_ignored_signal_stays_so():
 
 def test_json_has_null_where_there_is_no_number():
   line = {"a": np.array([np.nan]), "b": np.array([1.0])}
-  assert train_to_folder._plain(line, 1) == {"a": None, "b": 1.0}
+  assert loggers.plain(line, 1) == {"a": None, "b": 1.0}
   line = {"a": np.array([np.inf, 2.0])}
-  assert json.dumps(train_to_folder._plain(line, 2)) == '{"a": [null, 2.0]}'
+  assert json.dumps(loggers.plain(line, 2)) == '{"a": [null, 2.0]}'
 
 
 def _states_after(config, step, **options):

@@ -1,0 +1,208 @@
+"""Metrics of a folder: metrics.jsonl, TensorBoard, W&B.
+
+The packages of the last two are of the extra `log`, and are imported only if
+they are used.
+"""
+
+import contextlib
+import importlib.util
+import json
+import operator
+import os
+import pathlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from maxrl_jax.config.lookup import choice
+from maxrl_jax.devices import processes
+from maxrl_jax.runs.files import write_text
+from maxrl_jax.runs.measure import Record
+
+# (step, metrics [runs] by name).
+OnChunk = Callable[[int, Record], object]
+
+
+class Lines:
+  """metrics.jsonl: every logged step once, and no partial line."""
+
+  def __init__(
+    self, path: pathlib.Path, records: list[Record], runs: int
+  ) -> None:
+    self._path, self._runs = path, runs
+    # Lines of steps that will be repeated are dropped.
+    text = "".join(map(self._line, records))
+    if processes.is_first():
+      write_text(path, text)
+    self._bytes = len(text.encode())
+
+  def add(self, record: Record) -> None:
+    """Appends a line, or nothing at all."""
+    if not processes.is_first():
+      return
+    text = self._line(record)
+    try:
+      with open(self._path, "a", encoding="utf-8") as file:
+        file.write(text)
+    except OSError:
+      os.truncate(self._path, self._bytes)
+      raise
+    self._bytes += len(text.encode())
+
+  def _line(self, record: Record) -> str:
+    line = {
+      name.removeprefix("train/"): values
+      for name, values in metrics(record).items()
+    }
+    step = {"step": int(record["step"])}
+    return json.dumps(step | plain(line, self._runs)) + "\n"
+
+
+def metrics(record: Record) -> Record:
+  """The numbers of each run."""
+  return {k: x for k, x in record.items() if k not in ("step", "diverged")}
+
+
+def plain(line: dict, runs: int) -> dict:
+  """Arrays over runs → lists, or numbers if there is one run.
+
+  JSON has no NaN: values that are not finite become null.
+  """
+
+  def one(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+  def convert(values: np.ndarray) -> list | float | None:
+    converted = [one(x) for x in values]
+    return converted if runs > 1 else converted[0]
+
+  return {name: convert(values) for name, values in line.items()}
+
+
+def check(names: Sequence[str]) -> None:
+  """Raises ValueError at a backend that is unknown or not installed."""
+  for name in names:
+    choice(BACKENDS, "log", name)
+    package = "tensorboardX" if name == "tensorboard" else name
+    if importlib.util.find_spec(package) is None:
+      raise ValueError(
+        f"log = {name!r}: {package} is not installed; run pip install -e"
+        " '.[log]'"
+      )
+
+
+@contextlib.contextmanager
+def opened(
+  names: Sequence[str], workdir: pathlib.Path, config: ConfigDict
+) -> Iterator[OnChunk]:
+  """Writes metrics to all of these backends, from the first step on.
+
+  Args:
+    names: of `BACKENDS`.
+    workdir: folder of the runs.
+    config: of the runs.
+
+  Yields:
+    what takes the metrics of every chunk, those before an interruption too.
+  """
+  with contextlib.ExitStack() as stack:
+    writers = [BACKENDS[name](stack, workdir, config) for name in names]
+
+    def write(step: int, metrics: Record) -> None:
+      for writer in writers:
+        writer(step, metrics)
+
+    yield write
+
+
+def _tensorboard(
+  stack: contextlib.ExitStack, workdir: pathlib.Path, config: ConfigDict
+) -> OnChunk:
+  """tensorboard/seed-SEED/ and, of several runs, tensorboard/mean/."""
+  from tensorboardX import SummaryWriter
+
+  folder = workdir / "tensorboard"
+  columns: dict[str, Callable] = dict(_seeds(config))
+  if config.runs > 1:
+    columns["mean"] = np.mean
+  # A restart at step 0: TensorBoard drops what earlier commands wrote.
+  writers = {
+    name: SummaryWriter(str(folder / name), purge_step=0, flush_secs=10)
+    for name in columns
+  }
+  for writer in writers.values():
+    stack.callback(writer.close)
+
+  def write(step: int, metrics: Record) -> None:
+    for series, column in columns.items():
+      for name, values in metrics.items():
+        writers[series].add_scalar(name, float(column(values)), step)
+
+  return write
+
+
+def _wandb(
+  stack: contextlib.ExitStack, workdir: pathlib.Path, config: ConfigDict
+) -> OnChunk:
+  """A W&B run per seed, in one group, that later commands continue."""
+  import wandb
+
+  identity = _identity(workdir / "wandb")
+  group = workdir.absolute().name
+  runs = []
+  for name, column in _seeds(config):
+    try:
+      run = wandb.init(
+        project=os.environ.get("WANDB_PROJECT", "maxrl_jax"),
+        group=group,
+        name=f"{group}-{name}",
+        id=f"{identity}-{name}",
+        resume="allow",
+        reinit="create_new",
+        dir=workdir,
+        config=config.to_dict(),
+        allow_val_change=True,  # Of config.steps.
+        settings=wandb.Settings(console="off"),
+      )
+    except wandb.errors.UsageError as error:
+      raise ValueError(
+        f"log = 'wandb': {str(error).rstrip('.')}, or set WANDB_MODE=offline"
+      ) from None
+    stack.push(lambda kind, *_, run=run: run.finish(int(kind is not None)))
+    runs.append((run, column))
+
+  def write(step: int, metrics: Record) -> None:
+    for run, column in runs:
+      if step >= run.starting_step:  # The server has the steps before.
+        of_run = {name: float(column(x)) for name, x in metrics.items()}
+        run.log(of_run, step=step)
+
+  return write
+
+
+def _identity(folder: pathlib.Path) -> str:
+  """Of the W&B runs of a folder; what they have not uploaded is deleted."""
+  folder.mkdir(exist_ok=True)
+  for earlier in folder.glob("offline-run-*"):  # It is written again.
+    shutil.rmtree(earlier)
+  path = folder / "id"
+  if not path.exists():
+    path.write_text(uuid.uuid4().hex[:8])
+  return path.read_text()
+
+
+def _seeds(config: ConfigDict) -> list[tuple[str, Callable]]:
+  """(name, values [runs] → the value of its run) of every seed."""
+  return [
+    (f"seed-{config.seed + run}", operator.itemgetter(run))
+    for run in range(config.runs)
+  ]
+
+
+BACKENDS: dict[str, Callable[..., OnChunk]] = {
+  "tensorboard": _tensorboard,
+  "wandb": _wandb,
+}
