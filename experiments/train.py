@@ -8,8 +8,8 @@ step), checkpoints/, runs.nc, summary.json, and model/, the parameters, which
 With several runs, values are lists with one number per run, and there is a
 model-SEED/ for each. After an interruption, run the same command again: it
 resumes, and the results are bit-identical. `--config.FIELD=VALUE` changes a
-field; docs/config.md lists them. With optimizer.schedule=constant, more steps in the
-same folder go on from where it ended.
+field; docs/config.md lists them. With optimizer.schedule=constant, a larger
+config.steps continues a finished folder.
 """
 
 import pathlib

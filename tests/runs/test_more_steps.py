@@ -44,6 +44,10 @@ def test_more_steps_end_at_the_same_bits(tmp_path, capsys, before, changes):
   assert json.loads(a.attrs["config"])["steps"] == 80
   assert a["eval_step"].values.tolist() == [20, 40, 60, 80]
   xr.testing.assert_identical(a.drop_vars("seconds"), b.drop_vars("seconds"))
+  models = [p.relative_to(one) for p in one.glob("model*/*")]
+  assert len(models) == config.runs
+  for path in models:
+    assert (one / path).read_bytes() == (other / path).read_bytes()
   a, b = (final(config, w) for w in (one, other))
   assert a.step == b.step == 80
   jax.tree.map(np.testing.assert_array_equal, a.states, b.states)
@@ -102,7 +106,7 @@ def test_an_extension_that_dies_is_resumed(tmp_path):
   with pytest.raises(_Killed):
     train_to_folder.train(config, tmp_path, on_chunk=die)
   assert not (tmp_path / "summary.json").exists()
-  assert not (tmp_path / "runs.nc").exists()
+  assert not list(tmp_path.glob("runs.nc")) + list(tmp_path.glob("model*"))
   assert train_to_folder.train(config, tmp_path)["steps"] == 80
   assert final(config, tmp_path).step == 80
 
