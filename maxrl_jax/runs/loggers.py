@@ -106,7 +106,8 @@ def opened(
     config: of the runs.
 
   Yields:
-    what takes the metrics of every chunk, those before an interruption too.
+    a function (step, metrics) → None, to be called with every chunk, those
+    before an interruption first.
   """
   with contextlib.ExitStack() as stack:
     writers = [BACKENDS[name](stack, workdir, config) for name in names]
@@ -150,7 +151,13 @@ def _wandb(
   """A W&B run per seed, in one group, that later commands continue."""
   import wandb
 
-  identity = _identity(workdir / "wandb")
+  folder = workdir / "wandb"
+  folder.mkdir(exist_ok=True)
+  for earlier in folder.glob("offline-run-*"):  # It is written again.
+    shutil.rmtree(earlier)
+  if not (folder / "id").exists():
+    write_text(folder / "id", uuid.uuid4().hex[:8])
+  identity = (folder / "id").read_text(encoding="utf-8")
   group = workdir.absolute().name
   runs = []
   for name, column in _seeds(config):
@@ -181,17 +188,6 @@ def _wandb(
         run.log(of_run, step=step)
 
   return write
-
-
-def _identity(folder: pathlib.Path) -> str:
-  """Of the W&B runs of a folder; what they have not uploaded is deleted."""
-  folder.mkdir(exist_ok=True)
-  for earlier in folder.glob("offline-run-*"):  # It is written again.
-    shutil.rmtree(earlier)
-  path = folder / "id"
-  if not path.exists():
-    path.write_text(uuid.uuid4().hex[:8])
-  return path.read_text()
 
 
 def _seeds(config: ConfigDict) -> list[tuple[str, Callable]]:

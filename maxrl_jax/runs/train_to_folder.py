@@ -82,20 +82,16 @@ def train(
     if processes.any_of(finished):
       progress.info(f"{workdir} is finished; --fresh trains it again")
       return json.loads(summary.read_text()) if first else {}
+    run = _restored(trainer, config, workdir, environment)
+    measurer = Measurer(trainer, config, Measure())
+    run.revise(measurer.revised)
     origin = {
       "config": json.loads(config.to_json()),
       "environment": environment,
       "version": RESULTS_VERSION,
     }
-    run = _restored(trainer, config, workdir, origin)
-    measurer = Measurer(trainer, config, Measure())
-    run.revise(measurer.revised)
-    with loggers.opened(log if first else (), workdir, config) as write:
-      for record in run.records:
-        write(int(record["step"]), loggers.metrics(record))
-      callbacks = [write] if on_chunk is None else [write, on_chunk]
-      chunks = run.chunks(measurer, origin=origin)
-      _advance(run, chunks, config, workdir, callbacks)
+    chunks = run.chunks(measurer, origin=origin)
+    _advance(run, chunks, config, workdir, log, on_chunk)
     assert run.states is not None
     final = measurer.final(run.states)
     result = _summary(trainer, config, run, final)
@@ -153,7 +149,7 @@ def _delete(workdir: pathlib.Path, *patterns: str) -> None:
 
 
 def _restored(
-  trainer: Train, config: ConfigDict, workdir: pathlib.Path, origin: dict
+  trainer: Train, config: ConfigDict, workdir: pathlib.Path, environment: dict
 ) -> Resumable:
   """The runs, as the folder's newest checkpoint has them."""
   run = Resumable(trainer, config, workdir / "checkpoints")
@@ -163,7 +159,7 @@ def _restored(
       " which experiments.train cannot resume; choose another folder (--fresh"
       " trains this one again)"
     )
-  _report_resume(run, origin["environment"], config.steps)
+  _report_resume(run, environment, config.steps)
   return run
 
 
@@ -172,11 +168,12 @@ def _advance(
   chunks: Generator,
   config: ConfigDict,
   workdir: pathlib.Path,
-  callbacks: Sequence[OnChunk],
+  log: Sequence[str],
+  on_chunk: OnChunk | None,
 ) -> None:
-  """Trains what is left, with metrics.jsonl and checkpoints/."""
+  """Trains what is left; metrics go to metrics.jsonl and where else asked."""
   first = processes.is_first()
-  log = loggers.Lines(workdir / "metrics.jsonl", run.records, config.runs)
+  lines = loggers.Lines(workdir / "metrics.jsonl", run.records, config.runs)
   estimate = progress.Estimate(config.steps - run.step)
   bar = progress.bar(
     total=config.steps, initial=run.step, unit="step", hidden=not first
@@ -184,17 +181,20 @@ def _advance(
 
   def each(step: int) -> None:
     record = run.records[-1]
-    log.add(record)
+    lines.add(record)
+    write(step, loggers.metrics(record))
     if first:
       estimate.add(config.log_every)
-      for callback in callbacks:
-        callback(step, loggers.metrics(record))
+      if on_chunk is not None:
+        on_chunk(step, loggers.metrics(record))
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
       bar.set_postfix({"pass@1": f"{score:.3f}"}, refresh=False)
     bar.update(config.log_every)
 
-  with bar:
+  with loggers.opened(log if first else (), workdir, config) as write, bar:
+    for record in run.records:
+      write(int(record["step"]), loggers.metrics(record))
     until_stopped(chunks, each)
 
 
