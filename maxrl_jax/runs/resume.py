@@ -215,8 +215,11 @@ def _check_config(config: ConfigDict, folder: pathlib.Path) -> None:
   origin = checkpoints.about(folder).get("origin") or {}
   if "config" in origin:
     asked = json.loads(config.to_json())
+    may_differ = set(_MAY_DIFFER)
+    if config.optimizer.schedule != "constant":  # It is made for its steps.
+      may_differ.remove("steps")
     folders.check_same(
-      origin["config"], asked, f"'{folder}'", may_differ=_MAY_DIFFER
+      origin["config"], asked, f"'{folder}'", may_differ=may_differ
     )
 
 

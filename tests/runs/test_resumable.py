@@ -250,6 +250,10 @@ def test_checkpoints_of_another_config_name_the_field(
   with pytest.raises(ValueError, match=message):
     final(small(**changes), tmp_path / "run")
   assert final(small(steps=120), tmp_path / "run").step == 60
+  cosine = {"optimizer.schedule": "cosine"}
+  train_to_folder.train(small(**cosine), tmp_path / "cosine")
+  with pytest.raises(ValueError, match="steps is 60 there and 120 here"):
+    final(small(**cosine, steps=120), tmp_path / "cosine")
 
 
 def test_a_policy_of_other_shapes_names_the_parameter(tmp_path):
