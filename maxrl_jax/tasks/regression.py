@@ -238,7 +238,7 @@ def prompts(
 def _check_data(data: Data, likelihood: Likelihood, per_prompt: bool) -> None:
   if "validation" not in data.splits:
     raise ValueError(f"splits = {sorted(data.splits)}: 'validation' is needed")
-  probe = data.draw(jax.random.key(0), 256)
+  probe = jax.jit(data.draw, static_argnums=1)(jax.random.key(0), 256)
   for name, prompts in {"training": probe, **data.splits}.items():
     _check_shapes(name, prompts, data.num_dims)
     y = np.asarray(prompts.targets.y)

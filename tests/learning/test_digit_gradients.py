@@ -24,6 +24,7 @@ _SMALL = {
   "policy.intermediate_size": 8,
   "policy.num_heads": 2,
   "policy.num_kv_heads": 1,
+  "optimizer.learning_rate": 0.01,
   "batch_size": 3,
   "rollouts": 4,
   "steps": 4,
@@ -38,6 +39,7 @@ def _config(**fields):
   return config
 
 
+@functools.cache
 def _trainer(**fields):
   """A trainer, parameters away from the start, one prompt."""
   trainer = training.make_train(_config(**fields))
@@ -114,6 +116,7 @@ _MORE_WAYS = [
   {"estimator.name": "tail_rl"},
   {"estimator.name": "grpo", "task.show_noise": True}
   | {"task.max_noise": 3.0, "task.noise": 2.2, "likelihood.per_prompt": True}
+  | {"task.limit": 8.0, "task.num_values": 16}
   | {"likelihood.smallest_scale": 2.2},
 ]
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy import special
+from jax.scipy import linalg, special
 
 from maxrl_jax import ranges
 from maxrl_jax.numerals import Numerals, numerals
@@ -112,13 +112,19 @@ def noisy_regression(
     fields={"policies": ("digit_transformer",), "policy_options": options},
     noise=noise,
   )
-  keys = jax.random.split(jax.random.key(task_seed), 4096)
-  pairs = jax.vmap(lambda k: draw_pairs(k, dim, context, noise, max_noise))
-  _warn_if_clipped(np.asarray(pairs(keys).y[:, -1]), limit)
+  _warn_if_clipped(dim, float(noise), max_noise, limit)
   return data
 
 
-def _warn_if_clipped(y: np.ndarray, limit: float) -> None:
+def _warn_if_clipped(
+  dim: int, noise: float, max_noise: float | None, limit: float
+) -> None:
+  rng = np.random.default_rng(0)
+  w, x = rng.normal(size=(2, 4096, dim))
+  sigma = noise
+  if max_noise is not None:
+    sigma = _noise_level(noise, max_noise, rng.uniform(size=4096))
+  y = (w * x).sum(-1) / dim**0.5 + sigma * rng.normal(size=4096)
   share = float(np.mean(np.abs(y) > limit))
   if share > _CLIPPED:
     warnings.warn(
@@ -224,10 +230,16 @@ def posterior(pairs: Pairs, sigma: Array) -> tuple[Array, Array, Array]:
   x, y, query = pairs.x[:-1], pairs.y[:-1], pairs.x[-1]
   dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731
   precision = dim * jnp.eye(dim) + dot(x.T, x) / sigma**2
-  mean = jnp.linalg.solve(precision, dot(x.T, y) / sigma**2)
-  variance = dot(query, jnp.linalg.solve(precision, query))
+  factor = jnp.linalg.cholesky(precision)
+  sides = jnp.stack([dot(x.T, y) / sigma**2, query], 1)
+  mean, of_query = linalg.cho_solve((factor, True), sides).T
+  variance = dot(query, of_query)
   # The exponent at the mode: sums of squares, of which none cancels.
   square = jnp.sum((y - dot(x, mean)) ** 2) / sigma**2 + dim * dot(mean, mean)
-  log_det = jnp.linalg.slogdet(precision / dim)[1] + 2 * len(y) * jnp.log(sigma)
-  log_evidence = -(square + log_det + len(y) * jnp.log(2 * jnp.pi)) / 2
-  return dot(mean, query), jnp.sqrt(sigma**2 + variance), log_evidence
+  log_det = 2 * jnp.sum(jnp.log(jnp.diag(factor) / dim**0.5))
+  log_det += len(y) * jnp.log(2 * jnp.pi * sigma**2)
+  return (
+    dot(mean, query),
+    jnp.sqrt(sigma**2 + variance),
+    -(square + log_det) / 2,
+  )
