@@ -368,11 +368,15 @@ def _images(small: bool) -> Rows:
   def step() -> list[Row]:
     config = imagenet.get_config()
     side, config.batch_size = (32, 2) if small else (224, 256)
+    network = "ResNet-50"
+    if small:
+      network = "a small ResNet"
+      config.policy.stages, config.policy.channels = (1, 1), (16, 32)
     trainer = training.make_train(config, ahead.random_images(side))
     state = jax.jit(trainer.init)(jax.random.key(0))
     program = Program(trainer.step, state, jax.random.key(1))
     rate = lambda ms: f"{1e3 * config.batch_size / ms:.3g} images/s"  # noqa: E731
-    name = f"a step of ResNet-50, {config.batch_size} images of {side}²"
+    name = f"a step of {network}, {config.batch_size} images of {side}²"
     return _compare(name, program, rate=rate, dtype="bfloat16")
 
   yield step

@@ -13,7 +13,7 @@ NAMES = {
   "steps": ["2 steps of digits, maxrl, N = 8"],
   "sweep": ["a chunk of 8 bandit runs"],
   "mazes": ["128 tokens of mazes sampled", "an RL step on mazes"],
-  "images": ["a step of ResNet-50, 2 images of 32²"],
+  "images": ["a step of a small ResNet, 2 images of 32²"],
 }
 
 
