@@ -43,3 +43,31 @@ def _inside(folder: str) -> set[str]:
     if path.name == "docs" or (path.is_dir() and any(path.glob("*.py"))):
       actual.add(f"{path.name}/")
   return actual
+
+
+def _section(name: str) -> str:
+  return re.search(rf"## {name}\n(.*?)\n## ", _README, re.S)[1]
+
+
+def test_its_numbers_are_those_of_the_results():
+  """As many digits of each as the README gives."""
+  measured = "".join(
+    (_ROOT / "docs" / page).read_text()
+    for page in ("results.md", "half_seen.md")
+  )
+  text = _section("Which method, when") + _section("Gallery")
+  numbers = re.findall(r"(?<![\d.])\d*\.\d+", text)
+  assert len(numbers) > 15
+  for number in numbers:
+    assert re.search(rf"(?<![\d.]){re.escape(number)}", measured), number
+
+
+def test_its_shares_of_cross_entropy_are_those_of_the_results():
+  results = (_ROOT / "docs" / "results.md").read_text()
+  rows = dict(re.findall(r"^\| (.+?) \|.*\| ([\d.]+) % \|$", results, re.M))
+  methods = ("MaxRL, 1024 rollouts", "GRPO, 1024", "REINFORCE, 1024")
+  shares = [f"{float(rows[method]):.0f} %" for method in methods]
+  for page in ("README.md", "docs/index.md"):
+    text = (_ROOT / page).read_text()
+    (sentence,) = re.findall(r"1024 rollouts MaxRL\n(.*)\n", text)
+    assert re.findall(r"\d+ %", sentence) == shares
