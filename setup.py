@@ -31,6 +31,9 @@ setup(
   ],
   python_requires=">=3.11",
   # experiments/ and configs/ are run from a clone.
+  # An editable install is then a path: the folder that holds the clone, which
+  # Python may be started in, has no package maxrl_jax.
+  package_dir={"": "."},
   packages=find_packages(include=["maxrl_jax", "maxrl_jax.*"]),
   package_data={"maxrl_jax": ["py.typed"]},
   install_requires=[

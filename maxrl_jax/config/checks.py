@@ -62,7 +62,10 @@ def _multiples(config: ConfigDict) -> Iterator[str]:
     yield f"log_every = {log_every}: must be at least 1"
     return
   if steps and steps % log_every:
-    yield f"log_every = {log_every}: must divide steps = {steps}"
+    yield (
+      f"log_every = {log_every}: must divide steps = {steps}, as {steps} does,"
+      f" with eval_every = {steps}"
+    )
   if _missing_or_below(eval_every, 1) or eval_every % log_every:
     yield (
       f"eval_every = {eval_every}: must be a multiple of"

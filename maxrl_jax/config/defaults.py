@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from maxrl_jax import off_policy, options
+from maxrl_jax.config.lookup import choice
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS, Estimator
 from maxrl_jax.likelihoods import LIKELIHOODS
 from maxrl_jax.objectives import OBJECTIVES
@@ -99,6 +100,8 @@ def default(
   config.off_policy.staleness = placeholder(int)
   config.off_policy.kl = placeholder(float)  # β per nat, to the behaviour.
 
+  if isinstance(task, str):
+    choice(TASKS, "task", task)
   name = register(TASKS, task)
   config.task = own_block(TASKS[name], name)  # Only the options of this task.
 

@@ -1,13 +1,15 @@
 """Flax NNX networks as policies.
 
-class Net(nnx.Module):
-  def __init__(self, rngs): self.out = nnx.Linear(2, 19, rngs=rngs)
-  def __call__(self, inputs): return self.out(inputs)  # logits [B, 19]
+    class Net(nnx.Module):
+      def __init__(self, rngs): self.out = nnx.Linear(2, 19, rngs=rngs)
+      def __call__(self, inputs): return self.out(inputs)  # logits [B, 19]
 
-class Mine(Network, Categorical):
-  pass
+    class Mine(Network, Categorical):
+      pass
 
-trainer = training.make_train(config, task, policy=Mine(make=Net))
+    trainer = training.make_train(config, task, policy=Mine(make=Net))
+
+Where the commands are to know it by name, `make: type = Net` stands for `pass`.
 """
 
 from collections.abc import Callable
@@ -35,8 +37,17 @@ class Network(nn.Module):
 
   make: Callable[[nnx.Rngs], nnx.Module]
 
+  def check(self) -> None:
+    """Raises ValueError if `make` is no function of nnx.Rngs."""
+    if isinstance(self.make, nnx.Module) or not callable(self.make):
+      raise ValueError(
+        f"make: is a {type(self.make).__name__}, must be a class or function of"
+        " nnx.Rngs, such as Net or lambda rngs: Net(rngs)"
+      )
+
   @nn.compact
   def __call__(self, inputs: Array) -> Any:
+    self.check()
     graph, state = _split(nnx.eval_shape(lambda: self.make(nnx.Rngs(0))))
     leaves = self.param("network", self._initial)
     names = _names(state)

@@ -35,7 +35,8 @@ def check_types(
     )
   if policy is not None and not isinstance(policy, nn.Module):
     raise ValueError(
-      f"policy: is a {type(policy).__name__}, must be a Flax Linen module"
+      f"policy: is a {type(policy).__name__}, must be a Flax Linen module; a"
+      " network in NNX goes into integrations.nnx.Network"
     )
   if optimizer is not None and schedule is not None:
     raise ValueError("schedule: an optimizer of your own has its own; omit one")
@@ -45,11 +46,21 @@ def check_types(
       f"optimizer: is a {type(optimizer).__name__}, must be an optax one, such"
       " as optax.adam(1e-3)"
     )
-  if schedule is not None and not callable(schedule):
-    raise ValueError(
-      f"schedule: is a {type(schedule).__name__}, must be a function of the"
-      " number of updates done, such as optax.linear_schedule(1.0, 0.0, 1000)"
-    )
+  if schedule is not None:
+    _check_schedule(schedule)
+
+
+def _check_schedule(schedule: Any) -> None:
+  wrong = f"is a {type(schedule).__name__}"
+  if callable(schedule):
+    factor = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), np.int32))
+    wrong = f"gives {getattr(factor, 'shape', factor)}"
+    if getattr(factor, "shape", None) == ():
+      return
+  raise ValueError(
+    f"schedule: {wrong}, must be a function of the number of updates done that"
+    " gives one number, such as optax.linear_schedule(1.0, 0.0, 1000)"
+  )
 
 
 def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:

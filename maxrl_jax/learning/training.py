@@ -210,6 +210,12 @@ def chunks(
   if check is None:
     check = config.on_nonfinite == "stop"
   hyper = {k: np.asarray(v, np.float32) for k, v in (hyper or {}).items()}
+  for name, values in hyper.items():
+    if values.shape[:1] != np.shape(seeds)[:1]:
+      raise ValueError(
+        f"hyper['{name}'] has shape {values.shape}, must have one value for"
+        f" each of {len(np.atleast_1d(seeds))} seeds"
+      )
   check_values(config, hyper, train.task, train.policy)
   start_keys, keys = train.keys(_seeds(seeds))
   if states is None:

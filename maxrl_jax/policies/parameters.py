@@ -48,9 +48,10 @@ def load(folder: str | pathlib.Path, policy: nn.Module, example: Any) -> Any:
   try:
     params = traverse_util.unflatten_dict(load_file(path), sep=".")
   except (OSError, SafetensorError) as error:
+    others = sorted(p.name for p in pathlib.Path(folder).glob("model*"))
     raise ValueError(
       f"policy.checkpoint = '{folder}': cannot read {path} ({error}); it must"
-      " be the folder model/ of a run"
+      f" be the folder model/ of a run{f'; it has {others}' if others else ''}"
     ) from None
   shapes = jax.eval_shape(policy.init, jax.random.key(0), example)
   check(params, shapes, f"policy.checkpoint = '{folder}': ")
@@ -70,11 +71,15 @@ def check(params: Any, shapes: Any, where: str = "") -> None:
     for leaves in map(jax.tree.leaves_with_path, (params, shapes))
   )
   for name in sorted(given.keys() | wanted.keys()):
-    if given.get(name) != wanted.get(name):
-      raise ValueError(
-        f"{where}params{name} has shape {given.get(name, 'none')}, must have"
-        f" {wanted.get(name, 'none')}; give those of one run of this policy"
-      )
+    if name not in given:
+      wrong = f"are without {name}, which this policy has"
+    elif name not in wanted:
+      wrong = f"have {name}, which this policy has not"
+    elif given[name] != wanted[name]:
+      wrong = f"have {name} of shape {given[name]}, must be {wanted[name]}"
+    else:
+      continue
+    raise ValueError(f"{where}params {wrong}; give those of one run of it")
 
 
 def digest(folder: str | pathlib.Path) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import xarray as xr
 from ml_collections import ConfigDict
 
+from maxrl_jax.config import check_type
 from maxrl_jax.runs import cache, dataset, folders, grid, progress
 from maxrl_jax.runs.grid import Axis
 from maxrl_jax.runs.interrupts import until_stopped
@@ -58,13 +59,16 @@ def study(
   Raises:
     ValueError: as `grid.parse`.
   """
+  check_type(config)
+  if not isinstance(seeds, Iterable):
+    raise ValueError(f"seeds = {seeds}: must be a list, range({seeds})")
   axes = () if fields is None else tuple(grid.parse(fields, config))
   return Study(config, axes, tuple(seeds), measure or Measure())
 
 
 def run(
   what: Study,
-  folder: pathlib.Path,
+  folder: str | pathlib.Path,
   *,
   memory_gib: float | None = None,
   workers: int = 1,
@@ -89,7 +93,12 @@ def run(
       that does not fit into memory; a damaged file.
     Stopped: a signal stopped it; its work is saved.
   """
-  planned = what.plan()
+  if not isinstance(what, Study):
+    raise ValueError(
+      f"what: is a {type(what).__name__}, must be a study; run takes (study,"
+      " folder)"
+    )
+  folder, planned = pathlib.Path(folder), what.plan()
   folder.mkdir(parents=True, exist_ok=True)
   if workers > 1:
     from maxrl_jax.runs import workers as pool  # It imports this module.

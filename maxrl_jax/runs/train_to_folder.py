@@ -13,6 +13,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from maxrl_jax import config as configs
 from maxrl_jax.devices import processes
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
@@ -24,6 +25,7 @@ from maxrl_jax.runs.loggers import OnChunk
 from maxrl_jax.runs.measure import Measure, Measurer, Record
 from maxrl_jax.runs.programs import RESULTS_VERSION
 from maxrl_jax.runs.resume import Resumable
+from maxrl_jax.tasks import Task
 from maxrl_jax.tasks.regression import log_ceiling
 
 # Files and folders of a finished run, and of one that trains.
@@ -35,6 +37,8 @@ def train(
   config: ConfigDict,
   workdir: str | pathlib.Path,
   *,
+  task: Task | None = None,
+  policy: nn.Module | None = None,
   fresh: bool = False,
   log: Sequence[str] = (),
   on_chunk: OnChunk | None = None,
@@ -49,6 +53,8 @@ def train(
   Args:
     config: what to train; `config.runs` seeds together.
     workdir: of this config alone; created if it is missing.
+    task: your own, as in `make_train`; the same one when training resumes.
+    policy: likewise.
     fresh: delete the results that the folder has.
     log: backends of `loggers.BACKENDS` that get every logged step too.
     on_chunk: called as on_chunk(step, metrics) after each chunk that this
@@ -63,9 +69,12 @@ def train(
     FloatingPointError: as `training.chunks`, with the last good checkpoint.
     OSError: the disk is full, for instance.
   """
+  configs.check_type(config)
+  if on_chunk is not None and not callable(on_chunk):
+    raise ValueError(f"on_chunk = {on_chunk!r}: must be a function")
   loggers.check(log)
   workdir = pathlib.Path(workdir)
-  trainer = training.make_train(config)
+  trainer = training.make_train(config, task, policy=policy)
   if not processes.all_same(zlib.crc32(config.to_json().encode())):
     raise ValueError("processes were started with different configs")
   first = processes.is_first()

@@ -1,6 +1,5 @@
 """What a folder of `experiments.train` holds, for Python."""
 
-import json
 import pathlib
 import warnings
 from typing import Any, NamedTuple
@@ -12,8 +11,9 @@ from ml_collections import ConfigDict
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
 from maxrl_jax.learning.update import TrainState
-from maxrl_jax.runs import checkpoints, resume
-from maxrl_jax.tasks import Task
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.runs import checkpoints, folders, resume
+from maxrl_jax.tasks import TASKS, Task
 
 
 class Trained(NamedTuple):
@@ -64,7 +64,16 @@ def load(
       f"workdir = '{workdir}': has no config.json; it must be a folder of"
       " experiments.train"
     )
-  config = ConfigDict(_with_tuples(json.loads(path.read_text())))
+  config = ConfigDict(_with_tuples(folders.read(path)))
+  for name, table, own in (
+    ("task", TASKS, task),
+    ("policy", POLICIES, policy),
+  ):
+    if own is None and config[name].name not in {None, *table}:
+      raise ValueError(
+        f"workdir = '{workdir}': {name}.name = {config[name].name!r} is not the"
+        f" library's; pass {name}=, or call get_config() of its config first"
+      )
   trainer = training.make_train(config, task, policy=policy)
   like = resume.like(trainer, config.runs, {})
   saved, damage = checkpoints.read(workdir / "checkpoints", like, best=best)

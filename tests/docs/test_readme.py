@@ -1,8 +1,12 @@
 """What the README names exists, and its lists are whole; test_docs runs it."""
 
+import os
 import pathlib
 import re
+import subprocess
+import sys
 
+import maxrl_jax
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.tasks import TASKS
 
@@ -71,3 +75,18 @@ def test_its_shares_of_cross_entropy_are_those_of_the_results():
     text = (_ROOT / page).read_text()
     (sentence,) = re.findall(r"1024 rollouts MaxRL\n(.*)\n", text)
     assert re.findall(r"\d+ %", sentence) == shares
+
+
+def test_it_is_imported_where_a_folder_has_its_name(tmp_path):
+  """As where one clones, and starts Python beside the clone."""
+  (tmp_path / "maxrl_jax").symlink_to(_ROOT)
+  code = "import maxrl_jax; print(maxrl_jax.__version__, maxrl_jax.__file__)"
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=tmp_path,
+    env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert done.stdout.startswith(maxrl_jax.__version__)

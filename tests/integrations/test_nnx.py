@@ -79,6 +79,11 @@ def test_several_runs_train_from_starts_of_their_own():
   assert (metrics["pass_rate"][-10:].mean(0) > 0.8).all()
 
 
+def test_a_module_in_place_of_its_class_is_refused():
+  with pytest.raises(ValueError, match="make: is a Net, must be a class"):
+    Mine(make=Net(nnx.Rngs(0))).init(jax.random.key(0), _INPUTS)
+
+
 def test_state_that_would_be_lost_is_refused():
   with pytest.raises(ValueError, match=r"has norm/mean.* is no nnx\.Param"):
     Mine(make=Normed).init(jax.random.key(0), _INPUTS)

@@ -97,11 +97,11 @@ def test_those_of_ones_own_have_names_in_configs():
     ),
     (
       {"params": {"params": {"logits": np.zeros((8, 16))}}},
-      r"params.*'logits'\] has shape \(8, 16\), must have \(7, 4\)",
+      r"params have .*'logits'\] of shape \(8, 16\), must be \(7, 4\)",
     ),
     (
       {"params": {"params": {}}},
-      r"params.*'logits'\] has shape none, must have \(7, 4\)",
+      r"params are without .*'logits'\], which this policy has;",
     ),
   ],
 )

@@ -5,9 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import maxrl_jax
 from maxrl_jax import evaluation, objectives
+from maxrl_jax.config import RATE, default
 from maxrl_jax.learning import training
 from maxrl_jax.policies.categorical import MLP
+from maxrl_jax.runs import study
 from tests.support.configs import short_bandit
 
 _KEY = jax.random.key(0)
@@ -40,6 +43,41 @@ def test_what_are_no_seeds(trainer, seeds):
 def test_chunks_of_arguments_in_another_order(trainer):
   with pytest.raises(ValueError, match=r"chunks takes \(train, config\)"):
     next(training.chunks(short_bandit(), trainer))
+
+
+def test_values_of_other_runs_than_there_are_seeds(trainer):
+  hyper = {RATE: [0.1, 0.2, 0.3]}
+  with pytest.raises(ValueError, match=r"_rate'\] .* \(3,\), .* 2 seeds"):
+    next(training.chunks(trainer, short_bandit(), [0, 1], hyper))
+
+
+def test_a_task_that_is_misspelt():
+  with pytest.raises(ValueError, match="task = 'bandits': did you mean 'ban"):
+    default("bandits")
+
+
+@pytest.mark.parametrize(
+  "schedule", [lambda done: jnp.ones(3), lambda done: None]
+)
+def test_what_is_no_schedule(schedule):
+  with pytest.raises(ValueError, match=r"schedule: gives .* gives one number"):
+    training.make_train(short_bandit(), schedule=schedule)
+
+
+def test_studies_of_arguments_in_another_order(tmp_path):
+  with pytest.raises(ValueError, match="config: is a str; start from"):
+    study.study("estimator.order=1", short_bandit())
+  with pytest.raises(ValueError, match=r"seeds = 2: .*, range\(2\)"):
+    study.study(short_bandit(), None, seeds=2)
+  with pytest.raises(ValueError, match=r"run takes \(study, folder\)"):
+    study.run(tmp_path, study.study(short_bandit()))
+
+
+def test_runs_of_arguments_in_another_order(tmp_path):
+  with pytest.raises(ValueError, match="config: is a PosixPath; start from"):
+    maxrl_jax.runs.train(tmp_path, short_bandit())
+  with pytest.raises(ValueError, match="on_chunk = 'x': must be a function"):
+    maxrl_jax.runs.train(short_bandit(), tmp_path, on_chunk="x")
 
 
 def test_a_name_for_a_list_of_names():

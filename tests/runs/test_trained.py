@@ -77,6 +77,20 @@ def test_folders_without_runs_say_so(folder, tmp_path):
     maxrl_jax.runs.load(tmp_path)
 
 
+def test_a_task_of_ones_own_is_asked_for(tmp_path):
+  config = small()
+  task = training.make_train(config).task
+  maxrl_jax.runs.train(config, tmp_path, task=task)
+  assert maxrl_jax.runs.load(tmp_path, task=task).step == 60
+  path = tmp_path / "config.json"
+  path.write_text(path.read_text().replace('"bandit"', '"mine"'))
+  with pytest.raises(ValueError, match="'mine' is not the library's; pass"):
+    maxrl_jax.runs.load(tmp_path)
+  path.write_text("{")
+  with pytest.raises(ValueError, match=r"config\.json is damaged"):
+    maxrl_jax.runs.load(tmp_path)
+
+
 def test_a_task_of_other_shapes_is_named(folder):
   other = training.make_train(small(**{"task.num_prompts": 4}))
   with pytest.raises(

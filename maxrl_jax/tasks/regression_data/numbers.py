@@ -121,7 +121,7 @@ def _warn_if_clipped(
 ) -> None:
   rng = np.random.default_rng(0)
   w, x = rng.normal(size=(2, 4096, dim))
-  sigma = noise
+  sigma: Any = noise
   if max_noise is not None:
     sigma = _noise_level(noise, max_noise, rng.uniform(size=4096))
   y = (w * x).sum(-1) / dim**0.5 + sigma * rng.normal(size=4096)
