@@ -17,17 +17,21 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 CONSTRAINTS := $(firstword $(wildcard constraints-$(VERSION).txt) constraints.txt)
 TESTS ?=
 
-.PHONY: venv reproduce reproduce-mazes reproduce-full test faults lint hooks docs benchmark clean
+.PHONY: venv reproduce reproduce-more reproduce-mazes reproduce-full test faults lint hooks docs benchmark clean
 
+# A first look, in minutes; reproduce-more adds to the same report.
 reproduce: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --jobs=$(JOBS) --workdir=$(WORKDIR)
+
+reproduce-more: $(READY)
+	$(BIN)/python -m experiments.reproduce --preset=quick --figure=more --jobs=$(JOBS) --workdir=$(WORKDIR)
 
 # The maze figures train transformers by themselves on every core there is.
 reproduce-mazes: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=quick --figure=all_mazes --workdir=$(WORKDIR)
 
 reproduce-full: $(READY)
-	$(BIN)/python -m experiments.reproduce --preset=full --jobs=$(JOBS) --workdir=$(WORKDIR)-full
+	$(BIN)/python -m experiments.reproduce --preset=full --figure=all --jobs=$(JOBS) --workdir=$(WORKDIR)-full
 
 # `make test LONG=1` is the whole suite; COVERAGE=1, which .ci/run adds, says
 # which lines no test runs, for a fifth of the time. The floor is in pyproject.toml.

@@ -1,13 +1,14 @@
 """Reproduce the figures and check their claims.
 
-    python -m experiments.reproduce --preset=quick --figure=all --workdir=DIR
+    python -m experiments.reproduce --preset=quick --figure=first --workdir=DIR
     python -m experiments.reproduce --figure=bandit --set=orders=1,3,63
       --set=rollouts=64 --workdir=DIR
 
-Writes figures/*.png and *.svg, claims.json and a self-contained report.html,
-which cover all figures in DIR, those of earlier commands too. Training runs
-are cached in DIR/runs, and an interrupted reproduction resumes. With `--jobs=2`
-two figures run at a time, with logs in DIR/logs.
+Writes figures/*.png, *.svg and *.csv, claims.json and a self-contained
+report.html, which cover all figures in DIR, those of earlier commands too, and
+are rewritten after every figure. Training runs are cached in DIR/runs, and an
+interrupted reproduction resumes. With `--jobs=2` two figures run at a time,
+with logs in DIR/logs.
 """
 
 import json
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from absl import flags
 
 from experiments import figures
-from experiments.figures import ALL, FIGURES, MAZES
+from experiments.figures import FIGURES, FIRST, MAZES, MORE
 from experiments.shell import children, console
 from maxrl_jax.runs import files, progress
 from maxrl_jax.runs.interrupts import Stopped
@@ -34,8 +35,9 @@ _PRESET = flags.DEFINE_enum(
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
-  "all",
-  f"all, all_mazes, or some of {', '.join(FIGURES)}; comma-separated.",
+  "first",
+  "first (a first look), more (the rest that takes minutes), all (both),"
+  f" all_mazes, or some of {', '.join(FIGURES)}; comma-separated.",
 )
 _SET = flags.DEFINE_multi_string(
   "set",
@@ -57,7 +59,7 @@ def main(argv) -> None:
   chosen = {
     name: figures.settings(name, _PRESET.value, _SET.value) for name in names
   }
-  if _FRESH.value and _FIGURE.value != "all":
+  if _FRESH.value and _FIGURE.value not in ("first", "all"):
     raise ValueError(
       "--fresh: deletes the runs of all figures, not only of"
       f" {_FIGURE.value!r}; leave it out, and choose another workdir"
@@ -79,7 +81,8 @@ def _reproduce(chosen: dict, workdir: pathlib.Path) -> None:
     _delete_runs(workdir)
   progress.info(
     f"{figures.expected(list(chosen), _PRESET.value, _JOBS.value)}; runs cached"
-    f" in {workdir / 'runs'} are not repeated"
+    f" in {workdir / 'runs'} are not repeated; {workdir / 'report.html'} is"
+    " rewritten after every figure"
   )
   start = time.time()
   if _JOBS.value > 1:
@@ -206,7 +209,8 @@ def _report(workdir: pathlib.Path) -> list:
 
 def _chosen(value: str, preset: str) -> list[str]:
   mazes = [name for name in MAZES if preset in FIGURES[name].presets]
-  groups = {"all": ALL, "all_mazes": mazes}
+  every = {"first": FIRST, "more": MORE, "all": [*FIRST, *MORE]}
+  groups = every | {"all_mazes": mazes}
   return groups.get(value) or [name.strip() for name in value.split(",")]
 
 

@@ -16,6 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
+from maxrl_jax import stats
+
 COLOURS = {
   "cross_entropy": "#000000",
   "maximum_likelihood": "#000000",
@@ -139,6 +141,22 @@ def interval_curve(
   marked_curve(ax, x, mean, low=low, high=high, **kwargs)
 
 
+_FEW_SEEDS = 6
+
+
+def few(values: Sequence[Any], most: int) -> list[Any]:
+  """Evenly spaced ones of many values, the first and the last among them."""
+  places = np.linspace(0, len(values) - 1, min(most, len(values)))
+  return [values[int(place)] for place in places]
+
+
+def seeds_in_words(count: int) -> str:
+  """What `seed_curves` draws, for a caption."""
+  if count > _FEW_SEEDS:
+    return f"mean and 95 % interval over {count} seeds"
+  return f"mean of {count} seeds, which are the thin lines"
+
+
 def seed_curves(
   ax: Axes,
   x: npt.ArrayLike,
@@ -148,7 +166,7 @@ def seed_curves(
   label: str | None = None,
   **kwargs: Any,
 ) -> None:
-  """The mean over seeds, and every seed as a thin line.
+  """The mean over seeds; every seed as a thin line, of many a 95 % interval.
 
   Args:
     ax: where to draw.
@@ -159,6 +177,11 @@ def seed_curves(
     **kwargs: as in `curve`; markers are those of the mean alone.
   """
   x = np.broadcast_to(x, y.shape)
+  if len(y) > _FEW_SEEDS:
+    mean, low, high = stats.mean_interval(y)
+    band: dict[str, Any] = {"low": low, "high": high, "label": label}
+    curve(ax, x.mean(0), mean, colour=colour, **band, **kwargs)
+    return
   thin = {k: v for k, v in kwargs.items() if k == "linestyle"}
   for place, seed in zip(x, y, strict=True):
     curve(ax, place, seed, colour=colour, linewidth=0.4, alpha=0.6, **thin)

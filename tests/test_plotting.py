@@ -110,7 +110,7 @@ def test_colours_contrast_with_the_background(name):
 
 
 def test_sweeps_have_enough_colours():
-  assert len(set(sweep_figures._shades(sweep_figures._MOST))) == 12
+  assert len(set(sweep_figures._shades(sweep_figures._MOST))) == 6
 
 
 @pytest.mark.parametrize("vision", _VISIONS)
@@ -140,3 +140,23 @@ def test_dash_patterns_are_unique_per_method():
   solid, dashed, override = ax.lines
   assert not solid.is_dashed() and dashed.is_dashed()
   assert not override.is_dashed()
+
+
+def test_few_seeds_are_lines_and_many_a_band():
+  y = np.arange(14.0).reshape(7, 2)
+  _, ax = plotting.axes()
+  plotting.seed_curves(ax, [0, 1], y[:3], colour="black", label="mean")
+  assert [list(line.get_ydata()) for line in ax.lines] == [
+    *([0, 1], [2, 3], [4, 5]),
+    [2, 3],  # Their mean.
+  ]
+  assert not ax.collections
+  _, ax = plotting.axes()
+  plotting.seed_curves(ax, [0, 1], y, colour="black", label="mean")
+  assert [list(line.get_ydata()) for line in ax.lines] == [[6, 7]]
+  assert len(ax.collections) == 1  # The band.
+
+
+def test_few_values_are_evenly_spaced_with_both_ends():
+  assert plotting.few([1, 2, 4, 8, 16, 32, 64, 128], 4) == [1, 4, 16, 128]
+  assert plotting.few([1, 2], 4) == [1, 2]

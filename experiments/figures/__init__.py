@@ -35,11 +35,11 @@ class Figure(NamedTuple):
 
 
 FIGURES = {
+  "digits": Figure("digit_strings", {"quick": 4.5, "full": 48}),
   "weights": Figure("weights", {"quick": 0.2}),
   "bounds": Figure("bounds", {"quick": 0.1}),
   "estimators": Figure("estimator_study", {"quick": 0.4}),
   "bandit": Figure("bandit", {"quick": 0.3}),
-  "digits": Figure("digit_strings", {"quick": 4.5, "full": 48}),
   "gradient_norms": Figure("gradient_norms", {"quick": 0.9}),
   "bimodal": Figure("bimodal", {"quick": 3.0}),
   # From the runs of bimodal.
@@ -69,20 +69,21 @@ FIGURES = {
   "llm": Figure("llm", {"quick": 10}),
 }
 # Training transformers by RL takes longer than all other figures together:
-# mazes have a command of their own, and `all` has only what the warm-up shows.
+# mazes have a command of their own.
 _HOURS = ("maze_rates", "maze_when", "maze_sequential")
 MAZES = [
   name for name in FIGURES if name.startswith("maze") and name not in _HOURS
 ]
-_WARM_UP = ["maze_answers", "maze_gradients"]
-# By their own names only: another library, or many minutes.
-_ALONE = (
-  *("llm", "half_seen", "sequential_digits", "sequential_budget"),
-  *("off_policy", "off_policy_mazes", "noisy_regression"),
-)
-ALL = [
-  name for name in FIGURES if not name.startswith("maze") and name not in _ALONE
-] + _WARM_UP
+# A first look: minutes, the headline first. The rest by `make reproduce-more`;
+# figures in neither are run by their own names.
+FIRST = [
+  *("digits", "weights", "bounds", "estimators", "bandit", "gradient_norms"),
+  *("bimodal", "jensen", "scale"),
+]
+MORE = [
+  *("low_snr", "heteroscedastic", "factorized", "family", "budget"),
+  *("sequential", "maze_answers", "maze_gradients"),
+]
 
 
 def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:

@@ -8,8 +8,15 @@ import numpy as np
 
 from configs import bandit
 from experiments.figures import set_steps
-from experiments.reports.results import Claim, Drawing, Result, Table, larger
-from maxrl_jax import plotting, stats
+from experiments.reports.results import (
+  Claim,
+  Drawing,
+  Result,
+  Table,
+  larger,
+  mean_plus_minus,
+)
+from maxrl_jax import plotting
 from maxrl_jax.learning import rollouts
 from maxrl_jax.runs import study
 from maxrl_jax.runs.measure import Measure
@@ -76,8 +83,8 @@ def figure(settings: Settings, runs) -> Result:
   curves["cross_entropy"] = data["exact"]["probe_bands"].values
   steps = data["orders"]["eval_step"].values
   caption = (
-    f"64 prompts, 16 arms, N = {settings.rollouts} rollouts; mean and 95 %"
-    f" interval over {settings.seeds} seeds, all with SGD at learning rate"
+    f"64 prompts, 16 arms, N = {settings.rollouts} rollouts;"
+    f" {plotting.seeds_in_words(settings.seeds)}, all with SGD at learning rate"
     f" {settings.rate:g}. The prompts share no parameters, so that at a rate of"
     " 1000 every order, RL too, solves every prompt. What T changes is how hard"
     " prompts fare at a rate that easy ones tolerate."
@@ -85,7 +92,13 @@ def figure(settings: Settings, runs) -> Result:
   table = Table(
     "Final mean pass rate of the prompts that started below 1e-3.",
     ["order", "pass rate"],
-    [[name, f"{c[:, -1, 0].mean():.3f}"] for name, c in curves.items()],
+    [
+      [
+        "exact ML" if name == "cross_entropy" else name,
+        mean_plus_minus(c[:, -1, 0]),
+      ]
+      for name, c in curves.items()
+    ],
   )
   return Result(
     "Bandit: pass rates by difficulty as the order grows",
@@ -97,17 +110,16 @@ def figure(settings: Settings, runs) -> Result:
 
 def _draw(curves, steps):
   drawing, axes = plotting.axes(columns=4, width=2.9, height=3.1)
+  *orders, exact = curves.items()
+  shown = [*plotting.few(orders, 5), exact]
   for band, (ax, (low, high)) in enumerate(zip(axes, _BANDS, strict=True)):
-    for i, (name, values) in enumerate(curves.items()):
-      mean, lower, upper = stats.mean_interval(values[:, :, band])
+    for i, (name, values) in enumerate(shown):
       exact = name == "cross_entropy"
-      colour = plotting.shade(i / max(len(curves) - 2, 1))
-      plotting.curve(
+      colour = plotting.shade(i / max(len(shown) - 2, 1))
+      plotting.seed_curves(
         ax,
         steps,
-        mean,
-        low=lower,
-        high=upper,
+        values[:, :, band],
         colour="black" if exact else colour,
         label="exact ML" if exact else f"T = {name}" + " (RL)" * (name == 1),
         linestyle="--" if exact else "-",
@@ -121,7 +133,7 @@ def _draw(curves, steps):
   drawing.legend(
     *axes[0].get_legend_handles_labels(),
     loc="outside lower center",
-    ncols=len(curves),
+    ncols=len(shown),
   )
   return drawing
 

@@ -32,8 +32,8 @@ def figure(settings: Settings, runs) -> Result:
   _draw_bounds(left, p, values)
   distances = _draw_prompts(easy, hard, settings.rollouts)
   caption = (
-    "Left: the truncated objective against log p. Middle and right: weights of"
-    f" N = {settings.rollouts} rollouts with Gaussian likelihoods"
+    "Left: the truncated objective against log p. Middle and right: weights"
+    f" ω l / N of N = {settings.rollouts} rollouts with Gaussian likelihoods"
     " l = exp(−error²/2). At order 1 rollouts of a hard prompt have almost no"
     " weight; at order N weights are nearly proportional to the soft-max of the"
     " rewards −error²/2 on every prompt (they sum to 1 − Π(1 − l_i), not to 1)."
@@ -47,8 +47,9 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def _draw_bounds(ax, p, values) -> None:
-  for i, (order, value) in enumerate(values.items()):
-    colour = plotting.shade(i / max(len(values) - 1, 1))
+  shown = plotting.few([*values.items()], 5)
+  for i, (order, value) in enumerate(shown):
+    colour = plotting.shade(i / max(len(shown) - 1, 1))
     label = "T = 1 (RL)" if order == 1 else f"T = {order}"
     plotting.curve(ax, p, value, colour=colour, label=label)
   plotting.curve(
@@ -70,7 +71,7 @@ def _draw_prompts(easy, hard, num: int) -> list[float]:
     distances.append(_one_prompt(ax, centre, num))
     ax.set(
       xlabel="squared error of a rollout, (y − ŷ)²/σ²",
-      ylabel="weight ω l / N",
+      ylabel="weight of the rollout",
       yscale="log",
       title=f"{name} prompt: errors about {centre:g} σ",
     )

@@ -26,6 +26,12 @@ _BASELINES = {
   "average_score": {"color": "#117733", "ls": "-."},
   "1/N": {"color": "#AA8800", "ls": ":"},
 }
+_WORDS = {
+  "centred": "centred (the default)",
+  "loo_mean": "mean of the other rollouts",
+  "average_score": "mean score of the group",
+  "1/N": "constant 1/N",
+}
 
 
 class Settings(NamedTuple):
@@ -68,7 +74,7 @@ def _draw(variances, largest: int):
   orders = range(1, largest + 1)
   for ax, (case, rows) in zip(axes, variances.items(), strict=True):
     for name, look in _BASELINES.items():
-      ax.plot(orders, rows[name], marker="o", ms=3, label=name, **look)
+      ax.plot(orders, rows[name], marker="o", ms=3, label=_WORDS[name], **look)
     ax.axhline(1, color="0.5", lw=0.8, ls="--")
     ax.set(title=case, xlabel="order T", yscale="log", xticks=list(orders))
   for ax in axes:
@@ -172,12 +178,13 @@ def _claims(biases, sampled, variances, num) -> list[Claim]:
     Claim(
       "estimators.variance.centred",
       "own",
-      "The centred baseline never adds variance. (Most where it fails: one"
-      " action alone is right, all successes have the same score, and without"
-      " a baseline the group's gradient hardly varies.)",
+      "The centred baseline never adds variance.",
       f"{np.min(centred):.2f} to {worst:.2f} times that of no baseline",
       "≤ 1.005 at every order and case",
       bool(worst <= 1.005),
+      "Where one action alone is right all successes have the same score, and"
+      " without a baseline the group's gradient hardly varies (proved in"
+      " docs/theory/variance.md).",
     ),
   ]
 
@@ -185,7 +192,7 @@ def _claims(biases, sampled, variances, num) -> list[Claim]:
 def _table(variances, num: int) -> Table:
   orders = sorted({1, num // 2, num - 1, num})
   rows = [
-    [case, baseline, *(f"{values[t - 1]:.2f}" for t in orders)]
+    [case, _WORDS[baseline], *(f"{values[t - 1]:.2f}" for t in orders)]
     for case, by_baseline in variances.items()
     for baseline, values in by_baseline.items()
   ]

@@ -44,28 +44,21 @@ def _colour(orders: Sequence[int], label: str) -> Any:
   return plotting.shade(labels.index(label) / max(len(labels) - 1, 1))
 
 
-def draw(orders: Sequence[int], by_method, exact, best):
+def draw(orders: Sequence[int], by_method, exact):
   """pass@k of all methods; distance and pass@k of MaxRL by order.
 
   Args:
     orders: of MaxRL; the first is 1.
     by_method: metrics of every method.
     exact: by order, and of the posterior itself (None).
-    best: pass@k of the k likeliest answers, [len(KS)].
   """
   drawing, (left, *others) = plotting.axes(4, width=3.0, height=3.3)
   for label, run in by_method.items():
     colour = _colour(orders, label)
-    interval = stats.mean_interval(coverage(run))
-    plotting.interval_curve(left, KS, interval, colour=colour, label=label)
-  start = next(iter(by_method.values()))
-  curves = {
-    ("after warm-up", "-"): [start[f"probe_pass@{k}"][0, 0] for k in KS],
-    ("exact optimum", "--"): [exact[None][f"pass@{k}"] for k in KS],
-    ("best k distinct answers", ":"): best,
-  }
-  for (label, line), values in curves.items():
-    plotting.curve(left, KS, values, label=label, linestyle=line, **_EXACT)
+    plotting.seed_curves(left, KS, coverage(run), colour=colour, label=label)
+  optimum = [exact[None][f"pass@{k}"] for k in KS]
+  style = {"label": "exact optimum", "linestyle": "--"}
+  plotting.curve(left, KS, optimum, **style, **_EXACT)
   plotting.every_tick(left, KS)
   left.set(xlabel="k", title="expected pass@k", ylim=(None, 1.01))
   names = ("total_variation", "pass@1", f"pass@{KS[-1]}")

@@ -33,7 +33,7 @@ _SIGMAS = {
   "known": {"per_prompt": True, "smallest_scale": 0.1},
 }
 _LABELS = (*_FIXED, *(f"MaxRL, σ {name}" for name in _SIGMAS))
-_KINDS = {True: "x determines σ", False: "x does not determine σ"}
+_KINDS = {True: "x reveals σ", False: "x does not reveal σ"}
 _GRADIENTS = ("exact ML", "MaxRL", "RLOO on l", "RLOO on −MSE")
 _EDGES = np.geomspace(0.1, 2.0, 11)  # Of the bins of noise levels.
 
@@ -121,14 +121,14 @@ def figure(settings: Settings, runs) -> Result:
   data = dict(zip(keys, scores, strict=True))
   config = _config(settings.rollouts, settings.steps)
   caption = (
-    "Linear signal, noise σ log-uniform from 0.1 to 2, determined by x or not."
+    "Linear signal, noise σ log-uniform from 0.1 to 2, which x reveals or not."
     " Normal policy that learns mean and scale, under Gaussian noise of scale"
     f" 0.1 unless stated otherwise; N = {settings.rollouts}, Adam,"
     f" {methods.rate_in_words(config, settings.rates)}, {settings.steps} steps,"
     f" {settings.seeds} seeds with 95 % intervals. Above: NLL under policy and"
     " noise, minus that of the best that x allows (a method with access to σ"
     " may beat it); squared error of the policy's mean. Below: policies after"
-    f" {settings.steps // 4} steps of exact ML, where x determines σ; median"
+    f" {settings.steps // 4} steps of exact ML, where x reveals σ; median"
     " gradient norm of single prompts, and weight w(p) of ∇p, by noise level,"
     " each divided by its mean over prompts."
   )
@@ -247,8 +247,7 @@ def _claims(runs, spent) -> list[Claim]:
     Claim(
       "heteroscedastic.close",
       "own",
-      "Where x determines σ, MaxRL of order N − 1 is within 0.1 nats of exact"
-      " ML.",
+      "Where x reveals σ, MaxRL of order N − 1 is within 0.1 nats of exact ML.",
       f"difference {in_words(gap)}",
       "95 % interval below 0.1",
       bool(nan_if_zero_width(gap).high <= 0.1),
@@ -256,7 +255,7 @@ def _claims(runs, spent) -> list[Claim]:
     larger(
       "heteroscedastic.rewards",
       "own",
-      "Where x determines σ, RLOO on −MSE, which gives all noise the same"
+      "Where x reveals σ, RLOO on −MSE, which gives all noise the same"
       " weight, ends with a larger squared error to the clean signal than"
       " MaxRL.",
       runs["RLOO on −MSE", True]["mse_clean"],

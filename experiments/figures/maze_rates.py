@@ -2,7 +2,7 @@
 
 from experiments.figures import maze_runs, maze_settings
 from experiments.figures import maze_summaries as summaries
-from experiments.figures.maze_settings import COLOURS, METHODS, Settings
+from experiments.figures.maze_settings import COLOURS, DRAWN, METHODS, Settings
 from experiments.reports.results import Claim, Drawing, Result, Table
 from maxrl_jax import plotting
 from maxrl_jax.config import RATE
@@ -25,9 +25,10 @@ def figure(settings: Settings, runs) -> Result:
   rates, scores = maze_runs.chosen(settings, runs, list(METHODS))
   best = dict(zip(METHODS, rates, strict=True))
   drawing, ax = plotting.axes(width=5.0, height=3.6)
-  for label, row in zip(METHODS, scores, strict=True):
+  by_method = dict(zip(METHODS, scores, strict=True))
+  for label in DRAWN:
     plotting.marked_curve(
-      ax, settings.rates, row, colour=COLOURS[label], label=label
+      ax, settings.rates, by_method[label], colour=COLOURS[label], label=label
     )
   ax.set(xscale="log", xlabel="learning rate", ylabel="validation pass@1")
   ax.set_xticks(settings.rates, [f"{rate:g}" for rate in settings.rates])
@@ -35,12 +36,12 @@ def figure(settings: Settings, runs) -> Result:
   summaries.legend_below(drawing, ax)
   caption = (
     f"Validation pass@1 after {settings.steps} steps against the learning rate,"
-    f" mean over {settings.tuning_seeds} seeds that are not reported. The other"
-    " figures take each method's best."
+    f" mean over {settings.tuning_seeds} seeds that are not reported; the table"
+    " has the other methods. The other figures take each method's best."
   )
   rows = [
     [label, *(f"{score:.3f}" for score in row), f"{best[label]:g}"]
-    for label, row in zip(METHODS, scores, strict=True)
+    for label, row in by_method.items()
   ]
   header = ["method", *(f"{rate:g}" for rate in settings.rates), "best"]
   return Result(

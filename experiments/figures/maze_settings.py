@@ -22,6 +22,8 @@ METHODS: dict[str, dict[str, Any]] = {
   "MaxRL T = 2": {"name": "maxrl", "order": 2},
   "MaxRL T = 8": {"name": "maxrl", "order": 8},
 }
+# Those in drawings: of more than six lines none can be followed.
+DRAWN = ("MaxRL", "GRPO", "RLOO", "GRPO + entropy", "pass@16", "power ½")
 OPTIONS = ("name", "entropy_bonus", "k", "alpha", "order")
 COLOURS = {
   "MaxRL": plotting.COLOURS["maxrl"],

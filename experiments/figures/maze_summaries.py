@@ -7,7 +7,7 @@ import numpy as np
 
 from experiments.figures.maze_settings import COLOURS, KS, config_of
 from experiments.reports.results import Claim, Table, larger, mean_plus_minus
-from maxrl_jax import plotting, stats
+from maxrl_jax import plotting
 
 
 def describe(settings) -> str:
@@ -20,8 +20,9 @@ def describe(settings) -> str:
     f" start from one supervised warm-up of {settings.warmup} steps. Batches of"
     f" {settings.batch_size} mazes with {settings.rollouts} rollouts,"
     f" {config.optimizer.name}, a learning rate chosen for each method from"
-    f" {rates}. {settings.mazes} held-out mazes, {KS[-1]} rollouts each. Mean"
-    f" and 95 % interval over {settings.seeds} seeds."
+    f" {rates}. {settings.mazes} held-out mazes, {KS[-1]} rollouts each."
+    f" Over steps: {plotting.seeds_in_words(settings.seeds)}; other bands are"
+    " 95 % intervals."
   )
 
 
@@ -75,8 +76,7 @@ def draw_training(ax, run, name: str, scale: float = 1.0, **style) -> None:
   window = max(values.shape[1] // 20, 1)
   means = running_mean(values, window)
   x = (window / 2 + np.arange(means.shape[1])) * scale
-  mean, low, high = stats.mean_interval(means)
-  plotting.curve(ax, x, mean, low=low, high=high, **style)
+  plotting.seed_curves(ax, x, means, **style)
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
@@ -99,10 +99,10 @@ def draw_pass_at_k(runs, ks):
 def draw_evaluations(ax, runs, k: int, scale: float = 1.0) -> None:
   """pass@k of held-out mazes; `scale` as in `draw_training`."""
   for label, run in runs.items():
-    plotting.interval_curve(
+    plotting.seed_curves(
       ax,
       run["eval_step"] * scale,
-      stats.mean_interval(pass_at(run, k)),
+      pass_at(run, k),
       colour=COLOURS[label],
       label=label,
     )

@@ -4,10 +4,11 @@ import numpy as np
 
 from experiments.figures import regression_methods as methods
 from experiments.reports.results import Table, mean_plus_minus
-from maxrl_jax import plotting, stats
+from maxrl_jax import plotting
 from maxrl_jax.runs import dataset
 
 LABELS = "labels"  # The method that learns from the digits of y.
+REFERENCE = "ridge on rounded numbers"  # The least NLL that the prompt allows.
 EVALUATIONS = 8
 
 
@@ -26,54 +27,35 @@ def draw(fitted, gradients, best, settings):
     columns=3, width=4.2, height=3.8
   )
   steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
-  for label, nll in fitted.items():
-    plotting.interval_curve(
-      left,
-      steps,
-      stats.mean_interval(nll),
-      colour=_colours(settings)[label],
-      label=label,
+  ends = [f"T = {t}" for t in (min(settings.orders), max(settings.orders))]
+  for label in (LABELS, "exact ML", *ends, "RLOO on −MSE"):
+    plotting.seed_curves(
+      left, steps, fitted[label], colour=_colours(settings)[label], label=label
     )
-  _draw_references(left, settings.steps, best)
+  left.axhline(best[REFERENCE].digit_nll, color="0.5", lw=0.9, label=REFERENCE)
   left.set(xlabel="step", ylabel="NLL of the number, nats")
   drawing.legend(
-    *left.get_legend_handles_labels(), loc="outside lower center", ncols=10
+    *left.get_legend_handles_labels(), loc="outside lower center", ncols=6
   )
   for ax, name in ((middle, "cosine"), (right, "norm_ratio")):
     _draw_gradients(ax, steps, gradients[f"probe_{name}"].values, settings)
   middle.set(ylabel="cosine with the exact gradient", ylim=(0, 1.02))
   right.set(ylabel="norm / exact norm", yscale="log")
-  right.legend(fontsize=6, ncols=2)
+  right.legend()
   return drawing
 
 
-def _draw_references(ax, step: int, best) -> None:
-  """Horizontal lines, named at the last step."""
-  for i, (label, reference) in enumerate(best.items()):
-    ax.axhline(
-      reference.digit_nll, color="0.5", lw=0.9, ls=["-", "--", "-.", ":"][i]
-    )
-    ax.text(
-      step,
-      reference.digit_nll,
-      label,
-      ha="right",
-      va="bottom",
-      fontsize=7,
-    )
-
-
 def _draw_gradients(ax, steps, values: np.ndarray, settings) -> None:
-  """Means of values [S, steps, N, T] over seeds, by order and rollouts."""
-  for j, order in enumerate(settings.gradient_orders):
-    shade = plotting.shade(j / max(len(settings.gradient_orders) - 1, 1))
-    for i, num in enumerate(settings.gradient_rollouts):
+  """Means of values [S, steps, N, T] over seeds, at the ends of both."""
+  for place, j in enumerate((0, len(settings.gradient_orders) - 1)):
+    order = settings.gradient_orders[j]
+    for i, num in [*enumerate(settings.gradient_rollouts)][-2:]:
       if order < num:
         plotting.curve(
           ax,
           steps,
           values[:, :, i, j].mean(0),
-          colour=shade,
+          colour=plotting.shade(place),
           linestyle=("-", "--", ":", "-.")[i % 4],
           label=f"T = {order}, N = {num}",
         )

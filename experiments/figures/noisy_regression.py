@@ -22,7 +22,7 @@ from experiments.reports.results import (
   larger,
   nan_if_zero_width,
 )
-from maxrl_jax import stats
+from maxrl_jax import plotting, stats
 from maxrl_jax.config import make_task
 from maxrl_jax.runs import dataset, study
 from maxrl_jax.runs.measure import Measure
@@ -135,11 +135,12 @@ def figure(settings: Settings, runs) -> Result:
     f" {task.num_values} numbers of base {task.base}; AdamW,"
     f" {settings.rate:g}, {settings.steps} steps of {config.batch_size} fresh"
     f" prompts, N = {settings.rollouts}, Gaussian likelihood of scale"
-    f" {config.likelihood.scale:g}; {settings.seeds} seeds with 95 % intervals."
+    f" {config.likelihood.scale:g}; {plotting.seeds_in_words(settings.seeds)}."
     " Left: NLL of the target's number, test split, with the normal noise added"
-    " to the policy that fits the validation split best. Middle and right:"
-    " sampled MaxRL gradients against the exact one of the same parameters,"
-    f" {settings.prompts} prompts, along exact maximum likelihood."
+    " to the policy that fits the validation split best; grey, what ridge"
+    " regression reaches (other methods and references in the table). Middle"
+    " and right: sampled MaxRL gradients against the exact one of the same"
+    f" parameters, {settings.prompts} prompts, along exact maximum likelihood."
   )
   title = "Numbers written by a transformer: from labels or from likelihoods"
   return Result(

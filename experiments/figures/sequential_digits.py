@@ -16,6 +16,7 @@ from experiments.reports.results import (
   larger,
   mean_plus_minus,
   nan_if_zero_width,
+  not_established,
 )
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import dataset, study
@@ -213,6 +214,7 @@ def _claims(finals, spent) -> list[Claim]:
       f"difference {in_words(gap)}",
       "95 % interval above -0.01",
       bool(nan_if_zero_width(gap).low > -0.01),
+      not_established(gap, -0.01),
     ),
     Claim(
       "sequential_digits.price",

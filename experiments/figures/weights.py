@@ -29,7 +29,8 @@ def figure(settings: Settings, runs) -> Result:
   caption = (
     "Population weights w(p), lines, and the mean gradient estimate of"
     f" MaxRL divided by ∇p, dots: N = {settings.rollouts} rollouts of a"
-    f" two-armed policy, {settings.groups:,} groups per dot."
+    f" two-armed policy, {settings.groups:,} groups per dot. The claim is about"
+    f" all orders, {', '.join(map(str, settings.orders))}."
   )
   return Result(
     "Weight functions (paper, figure 1)",
@@ -44,8 +45,9 @@ def _draw(measured):
   p = np.append(p, 1 - np.geomspace(1e-2, 1e-4, 40)).astype(np.float32)
   p.sort()
   drawing, ax = plotting.axes(width=5.6, height=4.2)
-  for i, (order, points) in enumerate(measured.items()):
-    colour = plotting.shade(i / max(len(measured) - 1, 1))
+  shown = plotting.few([*measured.items()], 4)
+  for i, (order, points) in enumerate(shown):
+    colour = plotting.shade(i / max(len(shown) - 1, 1))
     weight = objectives.maxrl(order).weight(p)
     label = "RL (T = 1)" if order == 1 else f"MaxRL T = {order}"
     plotting.curve(ax, p, weight, colour=colour, label=label)

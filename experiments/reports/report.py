@@ -1,8 +1,12 @@
-"""report.html: figures, captions, claims and tables in one offline file."""
+"""report.html: figures, captions, claims and tables in one offline file.
+
+Images are in it; links lead to the files beside it.
+"""
 
 import base64
 import html
 import re
+from collections.abc import Iterator
 
 from experiments.reports.results import Claim, Result, Table
 from maxrl_jax import plotting
@@ -10,18 +14,26 @@ from maxrl_jax import plotting
 # Dark where the reader's screen is, never on paper; figures stay on white.
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --page: #fff; --soft: #555;
-  --line: #ddd; --code: #f3f3f3; --holds: #00684a; --fails: #b3261e; }
+  --line: #ddd; --code: #f3f3f3; --holds: #00684a; --fails: #b3261e;
+  --link: #0b57d0; }
 @media screen and (prefers-color-scheme: dark) { :root { --ink: #e4e4e4;
   --page: #161616; --soft: #b0b0b0; --line: #444; --code: #2a2a2a;
-  --holds: #6fd6b0; --fails: #ff9a90; } }
+  --holds: #6fd6b0; --fails: #ff9a90; --link: #9ecbff; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
   background: var(--page); margin: 0 auto; max-width: 72rem;
   padding: 1rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; background: #fff; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .9rem; text-align: left; }
-p { overflow-wrap: anywhere; }
+p, li { overflow-wrap: anywhere; }
+a { color: var(--link); }
+.summary { font-size: 1.1rem; }
+.claims { list-style: none; padding: 0; }
+.claims li { border-left: 3px solid var(--line); margin: .7rem 0;
+  padding-left: .8rem; }
+.files { white-space: nowrap; }
+.claims span { color: var(--soft); font-size: .9rem; display: block; }
 .made { color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
 /* A shadow lies at the end beyond which there is more, and goes there. */
 .scroll { overflow-x: auto; background:
@@ -54,48 +66,104 @@ code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
 
 
 def render(results: list[Result]) -> str:
-  """The whole page of saved results, the claims first."""
+  """The page of saved results: the first one's summary and drawing lead."""
   claims = [claim for result in results for claim in result.claims]
-  held = sum(claim.holds for claim in claims)
-  return page(
+  parts = [f"<p>{_held(claims)}: <a href='#claims'>all claims</a>.</p>"]
+  for first in results[:1]:
+    words = f"<p class='summary'>{_words(_summary(first))}</p>"
+    parts = [words, *map(_figure, first.drawings[:1]), *parts]
+    below = first._replace(drawings=first.drawings[1:] or first.drawings)
+    results = [below, *results[1:]]
+  return _document(
     "Maximum-likelihood reinforcement learning: reproduced figures",
-    [f"{held} of {len(claims)} claims hold."],
-    [Result("Claims", [], [], [_claims_table(claims)]), *results],
+    [*parts, _contents(results), *_sections(results), _claims_table(claims)],
   )
 
 
 def page(title: str, introduction: list[str], results: list[Result]) -> str:
   """One self-contained page; images are inside it."""
-  parts = [
+  paragraphs = [f"<p>{_words(text)}</p>" for text in introduction]
+  return _document(title, [*paragraphs, *_sections(results)])
+
+
+def _document(title: str, parts: list[str]) -> str:
+  head = [
     "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
     "<meta name='viewport' content='width=device-width, initial-scale=1'>",
     "<link rel='icon' href='data:,'>",
     f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
     f"<h1>{html.escape(title)}</h1>",
   ]
-  parts += [f"<p>{_words(text)}</p>" for text in introduction]
-  for result in results:
-    parts.append(f"<h2>{html.escape(result.title)}</h2>")
-    parts += [_figure(drawing) for drawing in result.drawings]
-    parts += [_table(table) for table in result.tables]
-    if result.made_by:
-      parts.append(f"<p class='made'>{html.escape(result.made_by)}</p>")
-  return "\n".join(parts) + "\n</body></html>\n"
+  return "\n".join([*head, *parts]) + "\n</body></html>\n"
 
 
-def _claims_table(claims: list[Claim]) -> Table:
-  rows = [
-    [
-      "holds" if claim.holds else "fails",
-      claim.statement,
-      claim.measured,
-      claim.threshold,
-      claim.source,
-    ]
-    for claim in claims
+def _summary(result: Result) -> str:
+  """What came out, in words; of figures without a summary, the first claim."""
+  measured = [
+    f"{c.statement} {_outcome(c)}: {c.measured}." for c in result.claims
   ]
+  return result.summary or "".join(measured[:1]) or result.title
+
+
+def _outcome(claim: Claim) -> str:
+  return "holds" if claim.holds else "fails"
+
+
+def _held(claims: list[Claim]) -> str:
+  held = sum(claim.holds for claim in claims)
+  return f"{held} of {len(claims)} claims hold"
+
+
+def _contents(results: list[Result]) -> str:
+  items = [
+    f"<li><a href='#figure-{i}'>{html.escape(result.title)}</a>"
+    + f" – {_held(result.claims)}" * bool(result.claims)
+    for i, result in enumerate(results, 1)
+  ]
+  return f"<nav><h2>Contents</h2><ol>{'</li>'.join(items)}</li></ol></nav>"
+
+
+def _sections(results: list[Result]) -> Iterator[str]:
+  """A heading and drawings, with the claims right below them; then tables."""
+  for i, result in enumerate(results, 1):
+    yield f"<h2 id='figure-{i}'>{html.escape(result.title)}</h2>"
+    yield from map(_figure, result.drawings)
+    if result.claims:
+      yield f"<ul class='claims'>{''.join(map(_claim, result.claims))}</ul>"
+    yield from map(_table, result.tables)
+    if result.made_by:
+      yield f"<p class='made'>{html.escape(result.made_by)}</p>"
+
+
+def _claim(claim: Claim) -> str:
+  outcome = _outcome(claim)
+  facts = {
+    "Measured": _measured(claim),
+    "Threshold": claim.threshold,
+    "Source": claim.source,
+  }
+  lines = "".join(f"<span>{k}: {_words(v)}</span>" for k, v in facts.items())
+  return (
+    f"<li><b class='{outcome}'>{outcome}</b> {_words(claim.statement)}{lines}"
+    "</li>"
+  )
+
+
+def _measured(claim: Claim) -> str:
+  """The measurement, and the reason of a failure."""
+  why = claim.why or "Why is not known."
+  return claim.measured if claim.holds else f"{claim.measured}. {why}"
+
+
+def _claims_table(claims: list[Claim]) -> str:
+  """All claims, at the end of the page."""
   header = ["outcome", "claim", "measured", "threshold", "source"]
-  return Table("", header, rows)
+  rows = [
+    [_outcome(c), c.statement, _measured(c), c.threshold, c.source]
+    for c in claims
+  ]
+  table = _table(Table("", header, rows, "claims.json"))
+  return f"<h2 id='claims'>All claims</h2>{table}"
 
 
 def _figure(drawing) -> str:
@@ -104,14 +172,21 @@ def _figure(drawing) -> str:
   # PNG has its width there, in pixels; on paper a figure is as it was drawn.
   inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
   caption = _words(drawing.caption)
+  path = f"figures/{drawing.name}"
+  files = {"PNG": f"{path}.png", "SVG": f"{path}.svg", "points": f"{path}.csv"}
   # Wider than a phone at the size at which its letters can be read there.
   wide = " wide" if inches > 6 else ""
   return (
     f"<figure><div class='image{wide}'><img alt='{html.escape(drawing.name)}'"
     f" style='--width: {inches:.2f}in'"
     f" src='data:image/png;base64,{image}'></div>"
-    f"<figcaption>{caption}</figcaption></figure>"
+    f"<figcaption>{caption} {_links(files)}</figcaption></figure>"
   )
+
+
+def _links(files: dict[str, str]) -> str:
+  links = [f"<a href='{html.escape(x)}'>{k}</a>" for k, x in files.items()]
+  return f"<span class='files'>{' · '.join(links)}</span>"
 
 
 def _table(table: Table) -> str:
@@ -126,13 +201,17 @@ def _table(table: Table) -> str:
     for row in table.rows
   )
   # No <caption>: it would be as narrow as its table.
-  caption = f"<figcaption>{_words(table.caption)}</figcaption>"
+  kind = table.file.rpartition(".")[2].upper()
+  link = _links({kind: table.file}) if table.file else ""
+  caption = f"<figcaption>{_words(table.caption)} {link}</figcaption>"
   return (
-    f"<figure>{caption if table.caption else ''}<div class='scroll'><table>"
-    f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></figure>"
+    f"<figure>{caption if table.caption or link else ''}<div class='scroll'>"
+    f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    "</figure>"
   )
 
 
 def _words(text: str) -> str:
-  """Text as HTML, with `code` in it."""
-  return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+  """Text as HTML, with `code` and [links](FILE) in it."""
+  text = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+  return re.sub(r"\[([^]]+)\]\((\S+)\)", r"<a href='\2'>\1</a>", text)

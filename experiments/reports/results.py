@@ -1,11 +1,16 @@
 """Results of figures: drawings, claims and tables, and their files.
 
-Each figure of a work folder has figures/*.png, *.svg and a results/NAME.json
-with its captions, claims and tables, so that figures are independent.
+Each figure of a work folder has figures/*.png, *.svg and *.csv, the points of
+its lines; results/NAME.json with its captions, claims and tables, so that
+figures are independent; and a results/NAME_1.csv, … for each table.
 """
 
+import csv
+import io
 import json
 import pathlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +30,7 @@ class Claim(NamedTuple):
     measured: the measurement.
     threshold: the condition under which the claim holds.
     holds: the outcome.
+    why: the reason if it fails, in a sentence: one that was tested.
   """
 
   id: str
@@ -33,6 +39,7 @@ class Claim(NamedTuple):
   measured: str
   threshold: str
   holds: bool
+  why: str = ""
 
 
 class Drawing(NamedTuple):
@@ -44,21 +51,32 @@ class Drawing(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A small table of the report."""
+  """A small table of the report; `file` has the same as CSV, once saved."""
 
   caption: str
   header: list[str]
   rows: list[list[Any]]
+  file: str = ""
 
 
 class Result(NamedTuple):
-  """The results of one figure."""
+  """The results of one figure.
+
+  Attributes:
+    title: of its part of the page.
+    drawings: the one that shows most is the first.
+    claims: about them.
+    tables: below them.
+    made_by: command, time and machine.
+    summary: what came out, in a sentence or two.
+  """
 
   title: str
   drawings: list[Drawing]
   claims: list[Claim]
   tables: list[Table]
-  made_by: str = ""  # Command, time and machine.
+  made_by: str = ""
+  summary: str = ""
 
 
 def mean_plus_minus(values: np.ndarray, digits: int = 3) -> str:
@@ -91,6 +109,21 @@ def in_words(interval: stats.Interval, digits: str = ".3f") -> str:
   return f"{mean:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
+def not_established(interval: stats.Interval, limit: float) -> str:
+  """Why a claim that an interval is on one side of a limit fails.
+
+  Empty if all of the interval is on the wrong side: then nothing was tested.
+  """
+  mean, low, high = interval
+  if not np.isfinite([mean, low, high]).all():
+    return "A score is not a number, or there are too few seeds."
+  if _has_no_width(interval):
+    return "No seed differs, which says nothing about another one."
+  if low <= limit <= high:
+    return f"The interval contains {limit:g}: these seeds do not establish it."
+  return ""
+
+
 def larger(
   id: str,
   source: str,
@@ -101,6 +134,7 @@ def larger(
 ) -> Claim:
   """The claim that the first runs have a larger mean, [runs] each."""
   gap = stats.difference_interval(first, second)
+  opposite = "The opposite was measured; why is not known."
   return Claim(
     id,
     source,
@@ -109,19 +143,27 @@ def larger(
     f" difference {in_words(gap, f'.{digits}f')}",
     "95 % interval above 0",
     bool(nan_if_zero_width(gap).low > 0),
+    not_established(gap, 0) or opposite,
   )
 
 
 def save(result: Result, name: str, workdir: pathlib.Path) -> None:
-  """Writes the images and results/NAME.json, the latter last."""
-  (workdir / "results").mkdir(exist_ok=True)
+  """Writes images, tables and results/NAME.json, the latter last."""
+  folder = workdir / "results"
+  folder.mkdir(exist_ok=True)
   save_drawings(result.drawings, workdir)
+  tables = []
+  for number, table in enumerate(result.tables, 1):
+    file = f"results/{name}_{number}.csv"
+    write_text(workdir / file, as_csv([table.header, *table.rows]))
+    tables.append(table._replace(file=file))
   record = result._asdict() | {
     "drawings": [(d.name, d.caption) for d in result.drawings],
     "claims": [claim._asdict() for claim in result.claims],
+    "tables": tables,
   }
   text = json.dumps(record, indent=2, default=_plain) + "\n"
-  write_text(workdir / "results" / f"{name}.json", text)
+  write_text(folder / f"{name}.json", text)
 
 
 def _plain(value):
@@ -129,8 +171,15 @@ def _plain(value):
   return value.item() if isinstance(value, np.generic) else str(value)
 
 
+def as_csv(rows: Iterable[Iterable[Any]]) -> str:
+  """Rows as comma-separated text."""
+  text = io.StringIO()
+  csv.writer(text, lineterminator="\n").writerows(rows)
+  return text.getvalue()
+
+
 def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
-  """Writes figures/NAME.png and NAME.svg."""
+  """Writes figures/NAME.png, NAME.svg and the lines' points, NAME.csv."""
   (workdir / "figures").mkdir(exist_ok=True)
   for drawing in drawings:
     assert isinstance(drawing.figure, Figure)
@@ -138,6 +187,19 @@ def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
     drawing.figure.savefig(image)
     # Without the date, the same numbers make the same file.
     drawing.figure.savefig(image.with_suffix(".svg"), metadata={"Date": None})
+    write_text(image.with_suffix(".csv"), as_csv(_points(drawing.figure)))
+
+
+def _points(figure: Figure) -> Iterator[Sequence[Any]]:
+  """Every point of every line, reference lines across a panel apart."""
+  yield ("panel", "title", "line", "x", "y")
+  for panel, ax in enumerate(figure.axes, 1):
+    lines = [x for x in ax.lines if x.get_transform() is ax.transData]
+    for line in lines:
+      # matplotlib names a line without a label _child.
+      label = re.sub("^_.*", "", str(line.get_label()))
+      for x, y in zip(*line.get_data(orig=False), strict=True):
+        yield (panel, ax.get_title(), label, f"{x:g}", f"{y:g}")
 
 
 def load(name: str, workdir: pathlib.Path) -> Result | None:
@@ -153,4 +215,5 @@ def load(name: str, workdir: pathlib.Path) -> Result | None:
     [Claim(**claim) for claim in record["claims"]],
     [Table(*table) for table in record["tables"]],
     record["made_by"],
+    record["summary"],
   )

@@ -11,7 +11,7 @@ from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.runs import dataset
 
 _ORDER, _ROLLOUTS = "estimator.order", "rollouts"
-_MOST = 12  # Curves in a figure: more cannot be distinguished.
+_MOST = 6  # Curves in a panel: more cannot be followed.
 
 
 def draw(sweep: Sweep) -> list[Drawing]:

@@ -72,7 +72,8 @@ def _introduction(sweep: Sweep) -> list[str]:
   paragraphs.append(f"Command: {about['command']}")
   paragraphs.append(
     f"Computed on {about['environment']}, revision {about['revision']}."
-    " All numbers are in runs.nc (xarray.open_dataset) and summary.csv."
+    " All numbers are in [runs.nc](runs.nc) (xarray.open_dataset) and"
+    " [summary.csv](summary.csv)."
   )
   return paragraphs
 

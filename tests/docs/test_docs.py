@@ -91,7 +91,7 @@ def _check_value(flag: str, value: str) -> None:
   if flag == "config":
     assert (_ROOT / value.split(":")[0]).exists(), value
   if flag == "figure":
-    names = set(value.split(",")) - {"all", "all_mazes"}
+    names = set(value.split(",")) - {"first", "more", "all", "all_mazes"}
     assert names <= set(FIGURES), value
 
 

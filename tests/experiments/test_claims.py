@@ -57,6 +57,21 @@ def test_no_interval_of_no_width_establishes_a_claim(name):
     assert claim.holds is ("interval" not in claim.threshold), claim
 
 
+@pytest.mark.parametrize(
+  ("first", "why"),
+  [
+    ([1.0, 2.0, 3.0], "The interval contains 0: these seeds do not"),
+    ([-9.0, -9.1, -8.9], "The opposite was measured; why is not known."),
+    ([2.0, 2.0, 2.0], "No seed differs"),
+    ([2.0, 2.0, np.nan], "A score is not a number"),
+  ],
+)
+def test_a_comparison_that_fails_says_why(first, why):
+  second = np.full(3, 1.0) if first[0] == first[1] else np.array([1.0, 2.1, 3])
+  claim = larger("a", "b", "c", np.array(first), second)
+  assert not claim.holds and claim.why.startswith(why)
+
+
 def test_three_seeds_that_are_all_alike_are_reported():
   claim = larger("a", "b", "c", np.full(3, 0.979), np.full(3, 0.958))
   assert not claim.holds

@@ -144,11 +144,33 @@ def test_figures_are_drawn_of_made_up_runs(name, claims, tmp_path, monkeypatch):
   result = figures.make(name, figures.settings(name, "quick"), tmp_path)
   results.save(result, name, tmp_path)
   assert {path.name for path in (tmp_path / "figures").iterdir()} == {
-    f"{name}.png",
-    f"{name}.svg",
+    f"{drawing.name}.{ending}"
+    for drawing in result.drawings
+    for ending in ("png", "svg", "csv")
   }
+  for drawing in result.drawings:
+    assert _most_lines(drawing.figure) <= 6
   assert len(result.claims) == claims
   assert results.load(name, tmp_path).claims == result.claims
+
+
+def _most_lines(figure) -> int:
+  """Lines in the fullest panel, without the thin ones of seeds."""
+  return max(
+    sum(
+      line.get_linestyle() != "None" and line.get_linewidth() > 0.5
+      for line in ax.lines
+    )
+    for ax in figure.axes
+  )
+
+
+@pytest.mark.parametrize("name", ["weights", "bounds", "scale"])
+def test_no_panel_has_more_than_six_lines(name, tmp_path):
+  """Of figures without runs; with groups that are too few for the claims."""
+  few = ["groups=16"] if name == "weights" else []
+  result = figures.make(name, figures.settings(name, "quick", few), tmp_path)
+  assert 1 < _most_lines(result.drawings[0].figure) <= 6
 
 
 @pytest.mark.long

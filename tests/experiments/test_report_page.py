@@ -1,5 +1,6 @@
-"""The report on a dark screen and on paper, in a real browser."""
+"""The report: its order and its links; on screens and paper, in a browser."""
 
+import csv
 import re
 
 import numpy as np
@@ -25,6 +26,60 @@ def page(tmp_path):
   return (tmp_path / "report.html").as_uri()
 
 
+def _saved(tmp_path, name, holds, why=""):
+  """A figure of two drawings with a claim, as `load` gives it."""
+  drawing, ax = plotting.axes()
+  ax.plot([1, 2], [3, 4], label="a line")
+  claims = [Claim(name, "s", f"statement of {name}", "1", "2", holds, why)]
+  drawings = [Drawing(f"{name}{i}", drawing, "a caption") for i in (1, 2)]
+  tables = [Table("a table", ["h", "i"], [["x, y", 1]])]
+  summary = "what came out of it"
+  made = Result(f"Title {name}", drawings, claims, tables, summary=summary)
+  results.save(made, name, tmp_path)
+  return results.load(name, tmp_path)
+
+
+def test_the_result_leads_and_claims_are_below_their_figure(tmp_path):
+  made = [_saved(tmp_path, "one", True), _saved(tmp_path, "two", False)]
+  page = report.render(made)
+  order = [
+    *("what came out of it", "alt='one1'", "1 of 2 claims hold", "Contents"),
+    *("<h2 id='figure-1'>Title one", "alt='one2'", "statement of one"),
+    *("a table", "<h2 id='figure-2'>Title two", "alt='two1'", "alt='two2'"),
+    *("statement of two", "a table", "<h2 id='claims'>", "statement of one"),
+    "statement of two",
+  ]
+  place = 0
+  for words in order:
+    place = page.index(words, place) + len(words)
+  assert page.count("alt='one1'") == 1 and "href='#figure-2'" in page
+
+
+@pytest.mark.parametrize("why", ["", "Ten seeds do not establish it."])
+def test_a_claim_that_fails_says_why(tmp_path, why):
+  page = report.render([_saved(tmp_path, "one", False, why)])
+  assert page.count(f"1. {why or 'Why is not known.'}") == 2
+  page = report.render([_saved(tmp_path, "one", True, why)])
+  assert "known" not in page and "establish" not in page
+
+
+def test_links_lead_to_files_with_the_numbers(tmp_path):
+  page = report.render([_saved(tmp_path, "one", True)])
+  (tmp_path / "claims.json").touch()  # The command's, with the page.
+  links = set(re.findall("href='([^'#:]+)'", page))
+  assert links and all((tmp_path / link).is_file() for link in links)
+  endings = {link.rpartition(".")[2] for link in links}
+  assert endings == {"png", "svg", "csv", "json"}
+  rows = csv.reader((tmp_path / "results/one_1.csv").read_text().splitlines())
+  assert list(rows) == [["h", "i"], ["x, y", "1"]]
+  rows = csv.reader((tmp_path / "figures/one1.csv").read_text().splitlines())
+  assert list(rows) == [
+    ["panel", "title", "line", "x", "y"],
+    ["1", "", "a line", "1", "3"],
+    ["1", "", "a line", "2", "4"],
+  ]
+
+
 def _contrast(one, other):
   """WCAG's, of two colours 'rgb(r, g, b)'."""
   high, low = sorted((_luminance(one), _luminance(other)), reverse=True)
@@ -47,7 +102,7 @@ def test_all_text_can_be_read_on_any_screen(page, browser, scheme):
   shown.goto(page)
   ground = _colour(shown, "body", "backgroundColor")
   assert (_luminance(ground) < 0.05) == (scheme == "dark")
-  for selector in ("p", "h1", "td", "figcaption", ".holds", ".fails"):
+  for selector in ("p", "h1", "td", "figcaption", ".holds", ".fails", "a"):
     assert _contrast(_colour(shown, selector), ground) >= 4.5, selector
   assert _colour(shown, "img", "backgroundColor") == "rgb(255, 255, 255)"
 

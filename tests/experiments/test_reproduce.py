@@ -21,13 +21,13 @@ def test_reproduce_command(tmp_path):
   )
   assert done.returncode == 0, done.stderr
   claims = json.loads((tmp_path / "claims.json").read_text())
-  fields = {"id", "source", "statement", "measured", "threshold", "holds"}
-  assert claims and all(set(claim) == fields for claim in claims)
+  assert claims and all(set(c) == set(Claim._fields) for c in claims)
   assert claims[0] == earlier._asdict() and len(claims) > 1
   assert (tmp_path / "figures" / "bounds.png").stat().st_size > 5000
   assert (tmp_path / "figures" / "bounds.svg").exists()
   page = (tmp_path / "report.html").read_text()
-  assert page.count("data:image/png;base64,") == 2 and "://" not in page
+  # The first figure leads the page, and is above its claims again.
+  assert page.count("data:image/png;base64,") == 3 and "://" not in page
   assert "a caption of before" in page and "--figure=bounds" in page
   assert f"revision {folders.revision()}." in page
 
