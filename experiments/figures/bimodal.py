@@ -119,7 +119,7 @@ def _draw(runs, settings):
   drawing, axes = plotting.axes(columns=3, rows=2, width=3.7, height=2.9)
   panels = (
     ("test_nll", "NLL, nats"),
-    ("test_pass_rate", "E[l]"),
+    ("test_pass_rate", "mean likelihood E[l]"),
     ("test_entropy", "policy entropy, nats"),
   )
   for ax, (name, label) in zip(axes[0], panels, strict=True):

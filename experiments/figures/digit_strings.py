@@ -146,8 +146,8 @@ def figure(settings: Settings, runs) -> Result:
     " leave-one-out mean."
   )
   over_steps = (
-    f"The same over steps; MLP {settings.hidden}, batch"
-    f" {settings.batch_size}, Adam with cosine;"
+    f"Held-out scores by rollouts per prompt over steps; MLP"
+    f" {settings.hidden}, batch {settings.batch_size}, Adam with cosine;"
     f" {plotting.seeds_in_words(settings.seeds)}. MaxRL with 16 rollouts is in"
     " the table."
   )
@@ -196,7 +196,7 @@ def _look(method: Method) -> dict:
 
 def _draw_ends(trained):
   """pass@1 and pass@128 after training: a row per method, a dot per seed."""
-  drawing, axes = plotting.axes(columns=2, width=3.6, height=2.7)
+  drawing, axes = plotting.axes(columns=2, width=3.0, height=2.6)
   for ax, name in zip(axes, ("pass@1", "pass@128"), strict=True):
     finals = _finals(trained, name).values()
     for row, (method, scores) in enumerate(zip(trained, finals, strict=True)):

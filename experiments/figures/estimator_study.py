@@ -81,7 +81,7 @@ def _draw(variances, largest: int):
     ax.set_ylim(0.04, 40)
   for ax in axes[1:]:
     ax.tick_params(labelleft=False)
-  axes[0].set_ylabel("variance, relative to none")
+  axes[0].set_ylabel("variance, relative to no baseline")
   drawing.legend(
     *axes[0].get_legend_handles_labels(),
     loc="outside lower center",

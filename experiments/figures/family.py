@@ -15,7 +15,7 @@ from experiments.reports.results import (
   larger,
   mean_plus_minus,
 )
-from experiments.reports.sweep_analysis import analyse
+from experiments.reports.sweep_analysis import SYMBOLS, analyse
 from maxrl_jax import objectives, plotting, stats
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
@@ -174,10 +174,15 @@ def _claim(sweep) -> Claim:
   )
 
 
+def _label(method) -> str:
+  family, field = _FAMILIES[method.fields["estimator.name"]]
+  return f"{family.split()[0]}, {SYMBOLS[field]} = {method.fields[field]}"
+
+
 def _table(name: str, sweep, weight) -> Table:
   rows = [
     [
-      m.label,
+      _label(m),
       f"{weight(m):.2f}",
       rate_text(m.choice),
       *(mean_plus_minus(sweep.test(m, score)) for score in _SCORES),

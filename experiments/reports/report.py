@@ -137,12 +137,11 @@ def _sections(results: list[Result]) -> Iterator[str]:
 
 def _claim(claim: Claim) -> str:
   outcome = _outcome(claim)
-  facts = {
-    "Measured": _measured(claim),
-    "Threshold": claim.threshold,
-    "Source": claim.source,
-  }
-  lines = "".join(f"<span>{k}: {_words(v)}</span>" for k, v in facts.items())
+  facts = (
+    f"Measured: {_measured(claim)}",
+    f"Threshold: {claim.threshold} · Source: {claim.source}",
+  )
+  lines = "".join(f"<span>{_words(fact)}</span>" for fact in facts)
   return (
     f"<li><b class='{outcome}'>{outcome}</b> {_words(claim.statement)}{lines}"
     "</li>"
@@ -173,7 +172,7 @@ def _figure(drawing) -> str:
   inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
   caption = _words(drawing.caption)
   path = f"figures/{drawing.name}"
-  files = {"PNG": f"{path}.png", "SVG": f"{path}.svg", "points": f"{path}.csv"}
+  files = {k.upper(): f"{path}.{k}" for k in ("png", "svg", "csv")}
   # Wider than a phone at the size at which its letters can be read there.
   wide = " wide" if inches > 6 else ""
   return (

@@ -167,7 +167,13 @@ def test_every_figure_is_drawn_and_the_page_needs_nothing_else(tmp_path):
   }
   assert page.count("data:image/png;base64,") == len(drawn)
   assert "Is &lt;b&gt; escaped?" in page
-  assert not re.search(r"(src|href)=.(?!data:)", page)
+  assert not re.search(r"src=.(?!data:)", page)
+  beside = set(re.findall("href='([^#][^:']*)'", page))
+  assert beside == {"runs.nc", "summary.csv"} | {
+    f"figures/{name}.{ending}"
+    for name in drawn
+    for ending in ("png", "svg", "csv")
+  }
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
