@@ -198,7 +198,7 @@ def _points(figure: Figure) -> Iterator[Sequence[Any]]:
     for line in lines:
       # matplotlib names a line without a label _child.
       label = re.sub("^_.*", "", str(line.get_label()))
-      for x, y in zip(*line.get_data(orig=False), strict=True):
+      for x, y in np.asarray(line.get_xydata()):
         yield (panel, ax.get_title(), label, f"{x:g}", f"{y:g}")
 
 
