@@ -35,23 +35,23 @@ class Figure(NamedTuple):
 
 
 FIGURES = {
-  "digits": Figure("digit_strings", {"quick": 4.5, "full": 48}),
-  "weights": Figure("weights", {"quick": 0.2}),
-  "bounds": Figure("bounds", {"quick": 0.1}),
-  "estimators": Figure("estimator_study", {"quick": 0.4}),
+  "digits": Figure("digit_strings", {"quick": 2.5, "full": 48}),
+  "weights": Figure("weights", {"quick": 0.3}),
+  "bounds": Figure("bounds", {"quick": 0.2}),
+  "estimators": Figure("estimator_study", {"quick": 0.6}),
   "bandit": Figure("bandit", {"quick": 0.3}),
-  "gradient_norms": Figure("gradient_norms", {"quick": 0.9}),
-  "bimodal": Figure("bimodal", {"quick": 3.0}),
+  "gradient_norms": Figure("gradient_norms", {"quick": 1.0}),
+  "bimodal": Figure("bimodal", {"quick": 2.8}),
   # From the runs of bimodal.
   "jensen": Figure("jensen", {"quick": 0.0}),
   "low_snr": Figure("low_snr", {"quick": 2.8}),
   "heteroscedastic": Figure("heteroscedastic", {"quick": 2.1}),
-  "scale": Figure("scale", {"quick": 0.0}),
+  "scale": Figure("scale", {"quick": 0.1}),
   "factorized": Figure("factorized", {"quick": 2.3}),
   "family": Figure("family", {"quick": 2.1}),
   "budget": Figure("budget", {"quick": 2.0}),
   "noisy_regression": Figure("noisy_regression", {}),
-  "sequential": Figure("sequential", {"quick": 1.3}),
+  "sequential": Figure("sequential", {"quick": 0.6}),
   "sequential_digits": Figure("sequential_digits", {}),
   "sequential_budget": Figure("sequential_budget", {}),
   "off_policy": Figure("off_policy", {}),
@@ -78,11 +78,11 @@ MAZES = [
 # figures in neither are run by their own names.
 FIRST = [
   *("digits", "weights", "bounds", "estimators", "bandit", "gradient_norms"),
-  *("bimodal", "jensen", "scale"),
+  *("bimodal", "jensen", "budget", "sequential", "scale"),
 ]
 MORE = [
-  *("low_snr", "heteroscedastic", "factorized", "family", "budget"),
-  *("sequential", "maze_answers", "maze_gradients"),
+  *("low_snr", "heteroscedastic", "factorized", "family"),
+  *("maze_answers", "maze_gradients"),
 ]
 
 

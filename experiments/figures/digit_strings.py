@@ -61,13 +61,13 @@ class Settings(NamedTuple):
   """
 
   rates: tuple[float, ...] = (1e-3, 2e-3, 4e-3)
-  tuning_steps: int = 750
-  steps: int = 1500
+  tuning_steps: int = 300
+  steps: int = 700
   seeds: int = 3
   batch_size: int = 64
   hidden: tuple[int, ...] = (256, 256)
   warmup: int = 50
-  eval_every: int = 50
+  eval_every: int = 100
   share: float = 0.6
 
 

@@ -181,7 +181,7 @@ def _draw_gaps(ax, data, rollouts) -> None:
   ax.set_yticks(range(len(rows)), rows)
   ax.invert_yaxis()
   ax.set(title=f"ρ = {rho:g}", xlabel="correlation behind exact ML")
-  ax.legend(loc="lower right")
+  ax.legend(loc="upper right")
 
 
 def _gap(data, label, num, rho):

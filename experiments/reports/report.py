@@ -24,7 +24,9 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
   padding: 1rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+/* Letters of small figures are not larger than those of wide ones. */
+img { max-width: min(100%, 1.2 * var(--width)); height: auto;
+  background: #fff; border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .9rem; text-align: left; }
 p, li { overflow-wrap: anywhere; }
 a { color: var(--link); }
@@ -72,8 +74,7 @@ def render(results: list[Result]) -> str:
   for first in results[:1]:
     words = f"<p class='summary'>{_words(_summary(first))}</p>"
     parts = [words, *map(_figure, first.drawings[:1]), *parts]
-    below = first._replace(drawings=first.drawings[1:] or first.drawings)
-    results = [below, *results[1:]]
+    results = [first._replace(drawings=first.drawings[1:]), *results[1:]]
   return _document(
     "Maximum-likelihood reinforcement learning: reproduced figures",
     [*parts, _contents(results), *_sections(results), _claims_table(claims)],
@@ -100,7 +101,7 @@ def _document(title: str, parts: list[str]) -> str:
 def _summary(result: Result) -> str:
   """What came out, in words; of figures without a summary, the first claim."""
   measured = [
-    f"{c.statement} {_outcome(c)}: {c.measured}." for c in result.claims
+    f"{c.statement} This {_outcome(c)}: {c.measured}." for c in result.claims
   ]
   return result.summary or "".join(measured[:1]) or result.title
 

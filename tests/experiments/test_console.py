@@ -13,7 +13,7 @@ import termios
 
 import pytest
 
-from experiments.figures import FIGURES, FIRST, expected
+from experiments.figures import FIGURES, FIRST, MORE, expected
 from tests.support.entry_points import ROOT, command
 
 _BANDIT = "--config=configs/bandit.py"
@@ -195,6 +195,14 @@ def test_what_figures_take():
     "2 figures, about 48 minutes on two CPU cores (digits 48); not timed with"
     " preset full: bounds"
   )
+
+
+def test_a_first_look_is_short_and_its_headline_soon_there():
+  minutes = [FIGURES[name].minutes["quick"] for name in FIRST]
+  assert FIRST[0] == "digits" and minutes[0] <= 3
+  assert sum(minutes) / 2 <= 8
+  assert not set(FIRST) & set(MORE)
+  assert "not timed" not in expected([*FIRST, *MORE], "quick", 2)
 
 
 # Help

@@ -26,8 +26,7 @@ def test_reproduce_command(tmp_path):
   assert (tmp_path / "figures" / "bounds.png").stat().st_size > 5000
   assert (tmp_path / "figures" / "bounds.svg").exists()
   page = (tmp_path / "report.html").read_text()
-  # The first figure leads the page, and is above its claims again.
-  assert page.count("data:image/png;base64,") == 3 and "://" not in page
+  assert page.count("data:image/png;base64,") == 2 and "://" not in page
   assert "a caption of before" in page and "--figure=bounds" in page
   assert f"revision {folders.revision()}." in page
 
