@@ -35,7 +35,7 @@ class Figure(NamedTuple):
 
 
 FIGURES = {
-  "digits": Figure("digit_strings", {"quick": 2.5, "full": 48}),
+  "digits": Figure("digit_strings", {"quick": 2.7, "full": 48}),
   "weights": Figure("weights", {"quick": 0.3}),
   "bounds": Figure("bounds", {"quick": 0.2}),
   "estimators": Figure("estimator_study", {"quick": 0.6}),

@@ -196,7 +196,7 @@ def _look(method: Method) -> dict:
 
 def _draw_ends(trained):
   """pass@1 and pass@128 after training: a row per method, a dot per seed."""
-  drawing, axes = plotting.axes(columns=2, width=3.0, height=2.6)
+  drawing, axes = plotting.axes(columns=2, width=2.9, height=2.6)
   for ax, name in zip(axes, ("pass@1", "pass@128"), strict=True):
     finals = _finals(trained, name).values()
     for row, (method, scores) in enumerate(zip(trained, finals, strict=True)):
