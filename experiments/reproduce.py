@@ -134,6 +134,8 @@ def _make_all(chosen: dict, workdir: pathlib.Path, each: Callable) -> list[str]:
     except Stopped:
       raise
     except Exception as error:
+      if len(chosen) == 1:  # Wrong settings are a wrong command.
+        raise
       console.report(error)
       failed.append(name)
       continue

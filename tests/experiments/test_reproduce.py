@@ -56,6 +56,18 @@ def test_a_figure_that_fails_leaves_the_others(tmp_path, jobs):
   assert any(cache.iterdir())  # The flag came to who compiles.
 
 
+def test_wrong_settings_of_one_figure_are_a_wrong_command(tmp_path):
+  done = command(
+    "experiments.reproduce",
+    "--figure=bandit",
+    "--set=steps=50",
+    f"--workdir={tmp_path}",
+  )
+  assert done.returncode == 2
+  last = done.stderr.splitlines()[-1]
+  assert last.startswith("error: steps = 50: must be a multiple of 40")
+
+
 def test_a_folder_is_for_one_reproduction_at_a_time(tmp_path):
   run = tmp_path / "runs" / "run.npz"
   run.parent.mkdir()
