@@ -164,7 +164,9 @@ def test_a_stop_names_the_last_good_checkpoint(monkeypatch, tmp_path):
     return advance(states, keys)
 
   monkeypatch.setattr(
-    training, "make_train", lambda _: trainer._replace(advance=broken)
+    training,
+    "make_train",
+    lambda *_, **__: trainer._replace(advance=broken),
   )
   folder = tmp_path / "checkpoints"
   message = f"step 21, run 0: .*; last good checkpoint: step 20 in {folder}"

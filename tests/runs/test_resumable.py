@@ -96,7 +96,7 @@ def test_after_the_last_step_only_the_summary_is_made(monkeypatch, tmp_path):
   first = train_to_folder.train(config, tmp_path)
   (tmp_path / "summary.json").unlink()
   never = training.make_train(config)._replace(advance=None)
-  monkeypatch.setattr(training, "make_train", lambda _: never)
+  monkeypatch.setattr(training, "make_train", lambda *_, **__: never)
   again = train_to_folder.train(config, tmp_path)
   assert again | {"seconds": 0} == first | {"seconds": 0}
 
