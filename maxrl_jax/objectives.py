@@ -246,9 +246,13 @@ def _require(
   if ranges.is_traced(value):
     return
   host = np.asarray(value)
-  if host.dtype.kind not in "iuf" or not is_valid(host):
-    shown = repr(value) if isinstance(value, str) else value
-    raise ValueError(f"{name} = {shown}: must be {requirement}")
+  if host.dtype.kind not in "iuf":
+    raise ValueError(
+      f"{name} = {value!r}: must be a number {requirement}, not a"
+      f" {type(value).__name__}"
+    )
+  if not is_valid(host):
+    raise ValueError(f"{name} = {value}: must be {requirement}")
 
 
 def _truncated_log(p: Array, order: float | Array) -> Array:

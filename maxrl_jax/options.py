@@ -5,10 +5,11 @@ option whose annotation includes `Array` may be traced: it may differ between
 the runs of one compiled program.
 """
 
+import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Union
 
 import jax
@@ -49,6 +50,12 @@ def check(
   for option, parameter in known.items():
     if parameter.default is parameter.empty and option not in options:
       raise ValueError(f"{block}{option} is not set: {name!r} needs it")
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+  """A hint at the choice nearest to a name, or nothing."""
+  near = difflib.get_close_matches(str(name).lower(), choices, 1)
+  return f"did you mean {near[0]!r}? " if near else ""
 
 
 def may_vary(function: Callable, exclude: Collection[str] = ()) -> set[str]:

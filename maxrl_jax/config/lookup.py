@@ -5,7 +5,6 @@ a ValueError with the field, its value and the choices, before anything
 compiles.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,8 +25,7 @@ def options_of(block: ConfigDict) -> dict[str, Any]:
 def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
   """The entry of that name, or a ValueError with those there are."""
   if name not in choices:
-    near = difflib.get_close_matches(str(name).lower(), choices, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = options.did_you_mean(name, choices)
     raise ValueError(f"{field} = {name!r}: {hint}choose from {sorted(choices)}")
   return choices[name]
 

@@ -21,19 +21,33 @@ from maxrl_jax.estimators import (
 _ROUNDING = 4 * np.finfo(np.float32).eps
 
 
-def flat(
-  name: str,
-  values: npt.ArrayLike,
-  dtype: npt.DTypeLike,
-  size: int | None = None,
-) -> np.ndarray:
-  """An array [R]; raises ValueError at another shape."""
-  array = np.asarray(values, dtype)
-  valid = array.ndim == 1 and array.size > 0
-  if not valid or size not in (None, array.size):
-    required = "R ≥ 1" if size is None else f"R = {size}, as rewards"
-    raise ValueError(f"{name}: shape {array.shape}, must be [R], {required}")
+def flat(name: str, values: npt.ArrayLike, hint: str = "") -> np.ndarray:
+  """Numbers [R]; ValueError at anything else, with a hint. None is NaN."""
+  try:
+    if np.asarray(values).dtype.kind in "USc":
+      raise TypeError
+    array = np.asarray(values, float)
+  except (TypeError, ValueError):
+    every = np.asarray(values, object).ravel()
+    wrong = (x for x in every if not isinstance(x, numbers.Real | None))
+    raise ValueError(
+      f"{name}: {next(wrong, values)!r} is not a number{hint}"
+    ) from None
+  if array.ndim != 1 or not array.size:
+    raise ValueError(f"{name}: shape {array.shape}, must be [R], R ≥ 1")
   return array
+
+
+def mask(values: npt.ArrayLike, size: int) -> np.ndarray:
+  """Booleans [R]; ValueError unless they are booleans, or 0 and 1."""
+  array = np.asarray(values, object)
+  if array.shape != (size,):
+    raise ValueError(
+      f"mask: shape {array.shape}, must be [R], R = {size}, as rewards"
+    )
+  for row in np.flatnonzero((array != 0) & (array != 1)):
+    raise ValueError(f"mask[{row}] = {array[row]!r}: must be 0 or 1")
+  return array.astype(bool)
 
 
 def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
@@ -44,7 +58,7 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
   if num is not None:
     if num not in range(1, size + 1) or size % num:
       raise ValueError(
-        f"num = {num}: must be an integer that divides the {size} rewards"
+        f"num = {num!r}: must be an integer that divides the {size} rewards"
       )
     return np.arange(size) // int(num)
   return _numbers("groups", groups, size)
@@ -81,6 +95,9 @@ def per_rollout(values: np.ndarray, rollout: np.ndarray) -> np.ndarray:
 
 def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
   """Indices 0, 1, … of ids [R], in order of appearance."""
+  if isinstance(ids, numbers.Number):
+    fix = f"; for equal groups pass num={ids}" if name == "groups" else ""
+    raise ValueError(f"{name} = {ids}: must be ids [R]{fix}")
   values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
   if not isinstance(values, list) or len(values) != size:
     raise ValueError(
@@ -111,7 +128,9 @@ def options(estimator: str, given: dict, largest: int) -> dict:
   given = {name: x for name, x in given.items() if x is not None}
   if estimator not in ESTIMATORS:
     raise ValueError(
-      f"estimator = {estimator!r}: choose from {sorted(ESTIMATORS)}"
+      f"estimator = {estimator!r}:"
+      f" {signatures.did_you_mean(estimator, ESTIMATORS)}choose from"
+      f" {sorted(ESTIMATORS)}"
     )
   signatures.check(
     estimator, ESTIMATORS[estimator].function, given, exclude=NON_OPTIONS
@@ -119,14 +138,19 @@ def options(estimator: str, given: dict, largest: int) -> dict:
   checked = {}
   for name, value in given.items():
     if name == "coefficients":
-      value = tuple(flat(name, value, float).tolist())
+      value = tuple(flat(name, value).tolist())
       finite = all(map(math.isfinite, value))
     else:
       by_name = name == "baseline" and isinstance(value, str)
       finite = by_name or is_finite(value)
+    whole = name in ("order", "k")
+    if whole and not isinstance(value, numbers.Real):
+      raise ValueError(
+        f"{name} = {value!r}: must be an integer, not a {type(value).__name__}"
+      )
     if not finite:
       raise ValueError(f"{name} = {value!r}: must be a finite number")
-    if name in ("order", "k"):
+    if whole:
       _check_order(name, value, largest)
       value = int(value)
     checked[name] = value

@@ -195,11 +195,12 @@ def _estimate(
   ceiling: float | None = None,
   **options: Any,
 ) -> _Batch:
-  rewards = checks.flat("rewards", rewards, float)
+  order = "; the order is advantages(rewards, groups)"
+  rewards = checks.flat("rewards", rewards, order)
   size = len(rewards)
   present = rows = np.ones(size, bool)
   if mask is not None:
-    present = rows = checks.flat("mask", mask, bool, size)
+    present = rows = checks.mask(mask, size)
   group = checks.group_numbers(groups, num, size)
   rollout = checks.rollout_numbers(rollouts, num, group)
   if rollout is not None:

@@ -42,11 +42,12 @@ def sequential(
   Raises:
     ValueError: names the invalid argument, its value and the requirement.
   """
-  r = checks.flat("rewards", rewards, float)
+  order = "; the order is sequential(rewards, groups, waves)"
+  r = checks.flat("rewards", rewards, order)
   R = len(r)
   present = np.ones(R, bool)
   if mask is not None:
-    present = checks.flat("mask", mask, bool, R)
+    present = checks.mask(mask, R)
   prompt = checks.group_numbers(groups, None, R)
   checks.sequential(r, waves, present, baseline, average)
   numbers, wave = np.unique(np.asarray(waves), return_inverse=True)

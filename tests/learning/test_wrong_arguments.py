@@ -119,7 +119,14 @@ def test_log_probabilities_of_arguments_in_another_order():
     policy.apply(params, jnp.arange(2), jnp.zeros(3), method="log_prob")
 
 
-@pytest.mark.parametrize("order", ["2", None, 0])
-def test_what_is_no_order(order):
-  with pytest.raises(ValueError, match=r"order = .*must be at least 1"):
+@pytest.mark.parametrize(
+  ("order", "message"),
+  [
+    ("2", "order = '2': must be a number at least 1, not a str"),
+    (None, "order = None: must be a number at least 1, not a NoneType"),
+    (0, "order = 0: must be at least 1"),
+  ],
+)
+def test_what_is_no_order(order, message):
+  with pytest.raises(ValueError, match=message):
     objectives.maxrl(order)
