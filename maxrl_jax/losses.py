@@ -3,17 +3,18 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 Array = jax.Array
 
 
 def surrogate(
-  log_probs: Array,
-  advantages: Array,
+  log_probs: ArrayLike,
+  advantages: ArrayLike,
   *,
-  mask: Array | None = None,
-  weights: Array | None = None,
-  likelihoods: Array | None = None,
+  mask: ArrayLike | None = None,
+  weights: ArrayLike | None = None,
+  likelihoods: ArrayLike | None = None,
 ) -> Array:
   """A loss whose gradient is −mean_j A_j ∇log m(z_j|x), for one prompt.
 
@@ -38,18 +39,19 @@ def surrogate(
   """
   if (weights is None) != (likelihoods is None):
     raise ValueError("the pathwise term needs both weights and likelihoods")
-  shapes = {
-    name: jnp.shape(x)
-    for name, x in (
-      ("log_probs", log_probs),
-      ("advantages", advantages),
-      ("mask", mask),
-      ("weights", weights),
-      ("likelihoods", likelihoods),
-    )
-    if x is not None
+  log_probs, advantages = jnp.asarray(log_probs), jnp.asarray(advantages)
+  mask, weights, likelihoods = (
+    None if x is None else jnp.asarray(x) for x in (mask, weights, likelihoods)
+  )
+  arrays = {
+    "log_probs": log_probs,
+    "advantages": advantages,
+    "mask": mask,
+    "weights": weights,
+    "likelihoods": likelihoods,
   }
-  if len(set(shapes.values())) > 1 or jnp.ndim(log_probs) != 1:
+  shapes = {name: x.shape for name, x in arrays.items() if x is not None}
+  if len(set(shapes.values())) > 1 or log_probs.ndim != 1:
     raise ValueError(
       f"shapes {shapes}: all must be [N], of one prompt; vmap over prompts"
     )

@@ -90,6 +90,17 @@ def test_gradients_by_hand():
     np.testing.assert_array_equal(got, expected)
 
 
+def test_lists_are_arrays():
+  value = losses.surrogate(
+    [-1.0, -2.0, 5.0],
+    [3.0, -1.0, 5.0],
+    mask=[1, True, False],
+    weights=[2.0, 4.0, 5.0],
+    likelihoods=[0.5, 0.1, 5.0],
+  )
+  assert float(value) == pytest.approx(-(-3 + 2 + 1 + 0.4) / 2)
+
+
 @pytest.mark.parametrize("garbage", [7.0, np.inf, np.nan])
 def test_a_masked_rollout_has_no_effect(garbage):
   mask = np.array([True, False, True])

@@ -34,10 +34,16 @@ def combine(
     A [N].
 
   Raises:
-    ValueError: no parts, or an error of an estimator.
+    ValueError: no parts, one without a function, or an error of an estimator.
   """
   if not parts:
     raise ValueError("parts: empty, must have at least one")
+  for i, (_, _, estimator) in enumerate(parts):
+    if not callable(estimator):
+      raise ValueError(
+        f"parts[{i}]: {estimator!r} must be a function, such as"
+        " estimators.maxrl"
+      )
   terms = [c * estimator(x, mask=mask) for c, x, estimator in parts]
   total = terms[0]
   for term in terms[1:]:

@@ -32,7 +32,7 @@ from maxrl_jax.evaluation.moments import (
 )
 from maxrl_jax.evaluation.sampled import sampled_likelihoods, success_counts
 from maxrl_jax.learning.training import Train, TrainState
-from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Streamed
+from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Streamed, Task
 
 __all__ = [
   "Moments",
@@ -68,13 +68,19 @@ def make_evaluate(
     rollouts: per prompt, for sampled metrics; the others do not sample.
 
   Raises:
-    ValueError: `rollouts` is needed and missing, or the task has no such split.
+    ValueError: `train` is not a trainer, `rollouts` is needed and missing, or
+      the task has no such split.
   """
+  if not isinstance(train, Train):
+    raise ValueError(
+      f"train: is a {type(train).__name__}, must be from make_train"
+      + "; pass run.trainer" * hasattr(train, "trainer")
+    )
   task = train.task
   if np.ndim(ks) != 1 or any(k != int(k) or k < 1 for k in ks):
     raise ValueError(f"ks = {ks}: must be a list of whole numbers, at least 1")
   if isinstance(task, Streamed):
-    return _streamed.make_evaluate(train, ks)
+    return _checked(_streamed.make_evaluate(train, ks), task)
   metrics: Callable[..., dict[str, jax.Array]]
   if isinstance(task, RegressionTask):
     metrics = _regression.metrics
@@ -85,7 +91,31 @@ def make_evaluate(
       raise ValueError("rollouts = None: this task's pass rate must be sampled")
     ks = tuple(k for k in ks if k <= rollouts)
     metrics = functools.partial(_sampled.metrics, num=rollouts)
-  return _in_memory(train, metrics, ks)
+  return _checked(_in_memory(train, metrics, ks), task)
+
+
+def _checked(evaluate: Callable, task: Task) -> Callable:
+  """(split, states) → metrics, with errors that name the argument."""
+
+  def checked(split: str, states: TrainState) -> dict[str, np.ndarray]:
+    if not isinstance(split, str):
+      raise ValueError(
+        f"split: is a {type(split).__name__}, must be a name; evaluate takes"
+        " (split, states)"
+      )
+    choice(
+      task.stream.sizes if isinstance(task, Streamed) else task.splits,
+      "split",
+      split,
+    )
+    if not isinstance(states, TrainState):
+      raise ValueError(
+        f"states: are a {type(states).__name__}, must be those that chunks"
+        " yields, with the run axis first"
+      )
+    return evaluate(split, states)
+
+  return checked
 
 
 def _in_memory(
@@ -116,12 +146,6 @@ def _in_memory(
 
   # jit sorts dictionaries by name; pass@k reads better by k.
   def in_order(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    choice(train.task.splits, "split", split)
-    if not isinstance(states, TrainState):
-      raise ValueError(
-        f"states: are a {type(states).__name__}, must be those that chunks"
-        " yields, with the run axis first"
-      )
     prompts = prompts_of(split)(states.hyper)
     values = evaluate(prompts, states.params, states.hyper)
     names = [f"pass@{k}" for k in ks]

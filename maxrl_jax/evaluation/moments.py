@@ -4,11 +4,11 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from maxrl_jax import distributions, objectives
 
@@ -30,19 +30,30 @@ class Moments(NamedTuple):
 
 
 def exact_gradient(
-  objective: objectives.Objective, logits: Array, likelihoods: Array
+  objective: objectives.Objective, logits: ArrayLike, likelihoods: ArrayLike
 ) -> Array:
-  """∇J(E[l]) [C] for the policy softmax(logits) and l(z) [C]."""
+  """∇J(E[l]) [C] for the policy softmax(logits) and l(z) [C].
+
+  Raises:
+    ValueError: naming the argument of another type or shape.
+  """
+  if not isinstance(objective, objectives.Objective):
+    raise ValueError(
+      f"objective: is a {type(objective).__name__}, must be of"
+      " maxrl_jax.objectives, such as maxrl(4); exact_gradient takes"
+      " (objective, logits, likelihoods)"
+    )
+  logits, l = _vectors(logits, likelihoods)
 
   def value(logits: Array) -> Array:
-    p = jnp.sum(jax.nn.softmax(logits) * likelihoods)
+    p = jnp.sum(jax.nn.softmax(logits) * l)
     return objective.value(p)
 
   return jax.grad(value)(logits)
 
 
 def enumerated_moments(
-  estimator: Callable, logits: Array, likelihoods: Array, num: int
+  estimator: Callable, logits: ArrayLike, likelihoods: ArrayLike, num: int
 ) -> Moments:
   """Exact moments over all C^N outcomes of N rollouts.
 
@@ -53,17 +64,23 @@ def enumerated_moments(
     num: N; C^N is at most about a million.
 
   Raises:
-    ValueError: too many outcomes.
+    ValueError: naming the argument of another type or shape; too many outcomes.
   """
-  chex.assert_rank([logits, likelihoods], 1)
-  chex.assert_equal_shape([logits, likelihoods])
+  if not callable(estimator):
+    raise ValueError(
+      f"estimator: {estimator!r} must be a function, such as estimators.maxrl;"
+      " enumerated_moments takes (estimator, logits, likelihoods, num)"
+    )
+  logits, l = _vectors(logits, likelihoods)
+  if not isinstance(num, int | np.integer) or num < 1:
+    raise ValueError(f"num = {num!r}: must be a whole number, at least 1")
   size = logits.shape[0]
   if size**num > 2**20:
     raise ValueError(f"num = {num}: {size}^{num} outcomes; sample instead")
   outcomes = np.indices((size,) * num).reshape(num, -1).T
   policy = jax.nn.softmax(logits)
   probability = jnp.prod(policy[outcomes], -1)
-  estimates = _estimates(estimator, policy, likelihoods, jnp.asarray(outcomes))
+  estimates = _estimates(estimator, policy, l, jnp.asarray(outcomes))
   mean = jnp.sum(probability[:, None] * estimates, 0)
   squares = jnp.sum((estimates - mean[None]) ** 2, -1)
   return Moments(mean, jnp.zeros_like(mean), jnp.sum(probability * squares))
@@ -113,6 +130,24 @@ def sampled_moments(
   mean = total / groups
   variance = jnp.maximum(squares / groups - mean**2, 0) * groups / (groups - 1)
   return Moments(mean, jnp.sqrt(variance / groups), jnp.sum(variance))
+
+
+def _vectors(*values: ArrayLike) -> list[Array]:
+  """Logits and likelihoods as arrays [C]; ValueError if they are not."""
+  arrays = []
+  for name, given in zip(("logits", "likelihoods"), values, strict=True):
+    try:
+      arrays.append(jnp.asarray(given))
+    except (TypeError, ValueError):
+      raise ValueError(
+        f"{name}: is a {type(given).__name__}, must be numbers [C]"
+      ) from None
+  shapes = [x.shape for x in arrays]
+  if len(set(shapes)) > 1 or len(shapes[0]) != 1:
+    raise ValueError(
+      f"logits, likelihoods: shapes {shapes[0]}, {shapes[1]}, must both be [C]"
+    )
+  return arrays
 
 
 def _estimates(

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 from jax import lax
 
-from maxrl_jax.config.lookup import choice
 from maxrl_jax.devices import feeding
 from maxrl_jax.evaluation.coverage import PassRates, means, pass_rates
 from maxrl_jax.learning.training import Train, TrainState
@@ -46,7 +45,7 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     return jax.vmap(lambda rates: means(rates, ks))(whole)
 
   def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:
-    size = choice(stream.sizes, "split", split)
+    size = stream.sizes[split]
     parts = layout.size("data")
     # All devices have as many, and a small split is not filled up to 256.
     batch = -(-min(size, _PROMPTS) // parts) * parts

@@ -133,6 +133,9 @@ def test_gate_by_hand_and_masked():
 def test_errors_name_what_is_wrong():
   with pytest.raises(ValueError, match="parts: empty"):
     estimators.combine([])
+  wrong = [(1.0, np.ones(2), estimators.rloo), (1.0, np.ones(2), "maxrl")]
+  with pytest.raises(ValueError, match=r"parts\[1\]: 'maxrl' must be a func"):
+    estimators.combine(wrong)
   with pytest.raises(ValueError, match=r"success\[1\] = 0.5: must be 0 or 1"):
     estimators.given_success(LENGTH[:2], np.array([1, 0.5]), estimators.rloo)
 

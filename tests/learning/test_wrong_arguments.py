@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import maxrl_jax
-from maxrl_jax import evaluation, objectives
+from maxrl_jax import estimators, evaluation, objectives
 from maxrl_jax.config import RATE, default
 from maxrl_jax.learning import training
 from maxrl_jax.policies.categorical import MLP
 from maxrl_jax.runs import study
+from maxrl_jax.runs.trained import Trained
 from tests.support.configs import short_bandit
 
 _KEY = jax.random.key(0)
@@ -95,6 +96,65 @@ def test_what_are_no_states(trainer):
   evaluate = evaluation.make_evaluate(trainer, ks=(1,))
   with pytest.raises(ValueError, match="states: are a dict, must be those"):
     evaluate("validation", {})
+
+
+def test_states_before_the_split(trainer):
+  evaluate = evaluation.make_evaluate(trainer, ks=(1,))
+  states = trainer.start(jax.random.split(_KEY, 1), {})
+  with pytest.raises(ValueError, match=r"split: is a .* takes \(split, states"):
+    evaluate(states, "test")
+
+
+def test_what_is_no_trainer(trainer):
+  loaded = Trained(short_bandit(), trainer, 0, None, {})
+  message = "train: is a Trained, must be from make_train; pass run.trainer"
+  with pytest.raises(ValueError, match=message):
+    evaluation.make_evaluate(loaded, ks=(1,))
+  with pytest.raises(ValueError, match=r"train: is a str, .* make_train$"):
+    evaluation.make_evaluate("test", ks=(1,))
+
+
+_L = np.array([1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+  ("function", "arguments", "message"),
+  [
+    (
+      evaluation.enumerated_moments,
+      ("maxrl", _L, _L, 2),
+      r"estimator: 'maxrl' must be a function, .*\(estimator, logits, likel",
+    ),
+    (
+      evaluation.enumerated_moments,
+      (estimators.rloo, 2, _L, _L),
+      r"logits, likelihoods: shapes \(\), \(2,\), must both be \[C\]",
+    ),
+    (
+      evaluation.enumerated_moments,
+      (estimators.rloo, _L, _L, 2.0),
+      r"num = 2\.0: must be a whole number, at least 1",
+    ),
+    (
+      evaluation.exact_gradient,
+      (_L, _L, objectives.rl()),
+      r"objective: is a ndarray, .*\(objective, logits, likelihoods\)",
+    ),
+    (
+      evaluation.exact_gradient,
+      (objectives.rl(), "maxrl", _L),
+      r"logits: is a str, must be numbers \[C\]",
+    ),
+    (
+      evaluation.exact_gradient,
+      (objectives.rl(), _L, _L[:1]),
+      r"shapes \(2,\), \(1,\), must both be \[C\]",
+    ),
+  ],
+)
+def test_moments_of_wrong_arguments(function, arguments, message):
+  with pytest.raises(ValueError, match=message):
+    function(*arguments)
 
 
 @pytest.mark.parametrize(
