@@ -34,6 +34,8 @@ _OUTPUT = flags.DEFINE_enum(
   " Messages and progress are on stderr; quiet leaves warnings and errors.",
 )
 
+# In absl's error at a required flag that is None.
+_NO_CONFIG = "--config must have a value"
 # Errors that a wrong path on the command line causes.
 _PATHS = (
   FileNotFoundError,
@@ -56,8 +58,6 @@ def run(main: Callable, *, together: bool = False) -> None:
   """
 
   def guarded(argv: Sequence[str]) -> None:
-    if not flags.FLAGS["verbosity"].present:  # Orbax logs a lot.
-      absl_logging.set_verbosity(absl_logging.FATAL)
     # Like Ctrl-C, until there is something to save.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress.set_quiet(_OUTPUT.value == "quiet")
@@ -76,6 +76,8 @@ def run(main: Callable, *, together: bool = False) -> None:
 
   warnings.showwarning = _warn
   os.environ["MPLBACKEND"] = "Agg"  # No display is needed.
+  # Orbax logs a lot, and config files are reported in one line.
+  absl_logging.set_verbosity(absl_logging.FATAL)  # Until --verbosity.
   # Missing accelerators are expected.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
   # Damaged checkpoints are reported in one line.
@@ -121,9 +123,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
   pattern = re.compile(r"--?config\.([\w.]+)=None")
   unset = [m[1] for m in map(pattern.fullmatch, argv) if m]
   try:
-    if "config" in flags.FLAGS:
-      _check_config_file(argv)
+    file = _config_file(argv)
     rest = flags.FLAGS([w for w in argv if not pattern.fullmatch(w)])
+    if file and flags.FLAGS.config is None:
+      raise ValueError(_NO_CONFIG)
     for field in unset:
       *path, last = field.split(".")
       block = flags.FLAGS.config
@@ -136,37 +139,100 @@ def _parse(argv: Sequence[str]) -> list[str]:
   except SystemExit:  # --help has been printed.
     sys.exit(0)
   except Exception as error:  # A config file can raise anything.
-    progress.warn(f"error: {_one_line(error)}; see --help")
+    progress.warn(f"error: {_one_line(error, argv)}; see --help")
     sys.exit(WRONG)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception, argv: Sequence[str]) -> str:
   """An error of the command line or of a config file."""
   text, name = str(error), type(error).__name__
+  file = _config_file(argv, check=False)
   if "'get_config'" in text:
     return "--config: the file has no get_config()"
-  if isinstance(error, (AttributeError, KeyError)):  # Of a locked config.
-    field = re.findall(r"\w+", text.removeprefix("'Key"))[0]
-    near = re.search(r'Did you mean \\?"(\w+)', text)
-    hint = f"; did you mean {near[1]}?" if near else ""
-    return f"--config: no {field}{hint}"
+  if _NO_CONFIG in text:
+    return _returned_none(file)
+  if isinstance(error, flags.UnrecognizedFlagError):
+    return _unknown_flag(error)
+  if isinstance(error, (AttributeError, KeyError)):
+    field = _wrong_field(text, file, argv)
+    if field:
+      return field
+  number = re.match(r"flag (--.+): (invalid literal for int|could not )", text)
+  if number:
+    whole = number[2].startswith("invalid")
+    kind = "a whole number, such as 1000" if whole else "a number, such as 0.1"
+    return f"{number[1]}: must be {kind}"
   places = re.findall(r'File "(.+?)", line (\d+)', text)
   if places:  # ml_collections puts a traceback into the message.
     file, line = places[-1]
     return f"--config: {text.strip().splitlines()[-1]} ({file}, line {line})"
   line = " ".join(text.split()) or name
+  if isinstance(error, (ValueError, flags.Error)):
+    return line
+  return f"--config={file}: {name}: {line}"
+
+
+def _returned_none(file: pathlib.Path | None) -> str:
+  if file is None:
+    return "--config is missing: --config=configs/bandit.py"
   return (
-    line if isinstance(error, (ValueError, flags.Error)) else f"{name}: {line}"
+    f"--config={file}: get_config() returned None; end it with return config"
   )
 
 
-def _check_config_file(argv: Sequence[str]) -> None:
-  """Without its file, fields of a config would be unknown flags."""
+def _unknown_flag(error: flags.UnrecognizedFlagError) -> str:
+  """Hints at a config field of that name, else as absl, else at a near one."""
+  text, name = str(error), error.flagname
+  config = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
+  if not hasattr(config, "keys"):
+    return text
+  from maxrl_jax.runs import grid
+
+  near = grid.nearest(name, config)
+  same = near and near.split(".")[-1] == name
+  if not near or ("Did you mean" in text and not same):
+    return text
+  return f"Unknown command line flag {name!r}; did you mean --config.{near}?"
+
+
+def _wrong_field(
+  text: str, file: pathlib.Path | None, argv: Sequence[str]
+) -> str | None:
+  """The error of a locked config at a field that it lacks, else None."""
+  inner = re.search(r"Attribute <.+?>\.(\w+) .* lookup: ([\w.]+)", text)
+  if inner:
+    block = inner[2].rpartition(f".{inner[1]}")[0]
+    if not block:
+      return _returned_none(file)
+    return f"--config.{inner[2]}: {block} is a field, not a block"
+  field = re.match(r"(?:'Key)?\W+(\w+)", text)
+  if not field:
+    return None
+  near = re.search(r'Did you mean \\?"(\w+)', text)
+  hint = f"; did you mean {near[1]}?" if near else ""
+  flag = re.compile(rf"--?config\.([\w.]+)\.{field[1]}\b")
+  blocks = [f"{m[1]} has " for m in map(flag.match, argv) if m]
+  return f"--config: {''.join(blocks[:1])}no {field[1]}{hint}"
+
+
+def _config_file(
+  argv: Sequence[str], *, check: bool = True
+) -> pathlib.Path | None:
+  """--config=FILE, if given; fields of a missing file would be unknown flags.
+
+  Raises:
+    ValueError: no such file.
+  """
+  if "config" not in flags.FLAGS:
+    return None
   for word, following in zip(argv, [*argv[1:], ""], strict=True):
     name, equals, value = word.lstrip("-").partition("=")
-    path = pathlib.Path((value if equals else following).split(":")[0])
-    if word.startswith("-") and name == "config" and not path.is_file():
-      raise ValueError(f"--config={path}: no such file")
+    if word.startswith("-") and name == "config":
+      path = pathlib.Path((value if equals else following).split(":")[0])
+      if check and not path.is_file():
+        raise ValueError(f"--config={path}: no such file")
+      return path
+  return None
 
 
 def _no_arguments(argv: Sequence[str]) -> None:

@@ -13,6 +13,8 @@ _CONFIGS = {
   "number": "config.steps = int('x1')",
   "field": "config.stepz = 3",
   "package": "np.stack([])",
+  "attribute": "np.stck([])",
+  "none": "return None",
   "good": "config.steps = 3",
 }
 
@@ -48,10 +50,12 @@ def _wrong(tmp_path):
     # The command line.
     (
       ("train",),
-      "Flag --config must have a value other than None.; see --help",
+      "--config is missing: --config=configs/bandit.py; see --help",
     ),
     ((*train, "stray"), "'stray' is not a flag: all options start with --"),
-    ((*train, "--stepz=1"), "Unknown command line flag 'stepz'; see --help"),
+    ((*train, "--stepz=1"), "flag 'stepz'; did you mean --config.steps?"),
+    ((*train, "--order=1"), "'order'; did you mean --config.estimator.order?"),
+    ((*train, "--workdri=x"), "Did you mean: workdir ?; see --help"),
     ((*train, "--fresh=maybe"), "flag --fresh=maybe: ('Non-boolean argument"),
     (
       (*train, "--log=tensorbord"),
@@ -62,7 +66,7 @@ def _wrong(tmp_path):
     ((*train, "--compilation_cache=/proc/x"), "choose another folder"),
     (
       ("sweep", _BANDIT, "--seeds=two"),
-      "flag --seeds=two: invalid literal for int()",
+      "error: --seeds=two: must be a whole number, such as 1000; see --help",
     ),
     # Config files.
     (("train", "--config=nope.py"), "--config=nope.py: no such file"),
@@ -78,7 +82,22 @@ def _wrong(tmp_path):
     ),
     (
       ("train", f"--config={tmp_path}/imports.py"),
-      "ModuleNotFoundError: No module named 'not_there'",
+      "/imports.py: ModuleNotFoundError: No module named 'not_there'",
+    ),
+    (
+      ("train", f"--config={tmp_path}/attribute.py"),
+      "/attribute.py: AttributeError: module 'numpy' has no attribute 'stck'",
+    ),
+    *(
+      (
+        (module, f"--config={tmp_path}/none.py", *fields),
+        f"--config={tmp_path}/none.py: get_config() returned None; end it",
+      )
+      for module, *fields in (
+        ("train",),
+        ("sweep",),
+        ("train", "--config.estimator.order=3"),
+      )
     ),
     (
       ("train", f"--config={tmp_path}/empty.py"),
@@ -111,7 +130,11 @@ def _wrong(tmp_path):
     # Fields.
     (
       (*train, "--config.estimator.ordre=1"),
-      "--config: no ordre; did you mean order?",
+      "--config: estimator has no ordre; did you mean order?",
+    ),
+    (
+      (*train, "--config.steps.x=1"),
+      "--config.steps.x: steps is a field, not a block",
     ),
     ((*train, "--config.stepz=1"), "--config: no stepz; did you mean steps?"),
     (
@@ -122,16 +145,16 @@ def _wrong(tmp_path):
     ((*train, "--config.task=None"), "--config.task=None: is a block"),
     (
       (*train, "--config.steps=many"),
-      "--config.steps=many: invalid literal for int()",
+      "error: --config.steps=many: must be a whole number, such as 1000; see",
     ),
     (
-      (*train, "--config.steps=1.5"),
-      "--config.steps=1.5: invalid literal for int()",
+      (*train, "--config.estimator.order=1e3"),
+      "--config.estimator.order=1e3: must be a whole number, such as 1000",
     ),
     ((*train, "--config.steps=-1"), "steps = -1: must be at least 1"),
     (
       (*train, "--config.optimizer.learning_rate=fast"),
-      "learning_rate=fast: could not convert string to float",
+      "learning_rate=fast: must be a number, such as 0.1",
     ),
     (
       (*train, "--config.estimator=maxrl"),
