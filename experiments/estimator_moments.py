@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from maxrl_jax import evaluation, plotting
+from maxrl_jax.config.lookup import choice
 from maxrl_jax.estimators import ESTIMATORS, Estimand, Setting
 
 
@@ -195,7 +196,7 @@ def _check(settings: Settings) -> None:
 def _check_name(name: str) -> None:
   studied = [n for n, e in ESTIMATORS.items() if e.estimand is not None]
   if name not in ESTIMATORS:
-    raise ValueError(f"estimators: {name!r} is none of {sorted(studied)}")
+    choice(dict.fromkeys(studied), "estimators", name)
   if name in _NOT_STUDIED:
     raise ValueError(f"estimators: {name!r} {_NOT_STUDIED[name]}")
   if name not in studied:

@@ -92,8 +92,9 @@ def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
   Raises:
     ValueError: no such figure, preset or field, or a value of another type.
   """
-  if name not in FIGURES:
-    raise ValueError(f"figure = {name!r}: choose from {list(FIGURES)}")
+  from maxrl_jax.config.lookup import choice  # Takes seconds, as `load` does.
+
+  choice(FIGURES, "figure", name)
   if preset not in FIGURES[name].presets:
     raise ValueError(
       f"preset = {preset!r}: figure {name!r} has"

@@ -23,7 +23,7 @@ try:
   from tunix.rl import function_registry
   from tunix.rl.grpo.grpo_learner import GRPOConfig
 except ImportError as error:
-  raise ImportError(f"{error}: pip install 'maxrl_jax[tunix]'") from error
+  raise ImportError(f"{error}; run pip install -e '.[tunix]'") from error
 
 # Fields of MaxRLConfig, in their order in the registered name.
 _OPTIONS = ("order", "baseline", "k", "alpha", "ceiling")

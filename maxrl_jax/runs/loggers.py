@@ -83,15 +83,16 @@ def plain(line: dict, runs: int) -> dict:
 
 
 def check(names: Sequence[str]) -> None:
-  """Raises ValueError at a backend that is unknown or not installed."""
+  """Raises ValueError at backends that are unknown or not installed."""
   for name in names:
     choice(BACKENDS, "log", name)
-    package = "tensorboardX" if name == "tensorboard" else name
-    if importlib.util.find_spec(package) is None:
-      raise ValueError(
-        f"log = {name!r}: {package} is not installed; run pip install -e"
-        " '.[log]'"
-      )
+  packages = ["tensorboardX" if n == "tensorboard" else n for n in names]
+  missing = [p for p in packages if importlib.util.find_spec(p) is None]
+  if missing:
+    raise ValueError(
+      f"log = {','.join(names)!r}: not installed: {', '.join(missing)}; run pip"
+      " install -e '.[log]'"
+    )
 
 
 @contextlib.contextmanager

@@ -203,7 +203,11 @@ def _wrong(tmp_path):
       "grid is not given, and configs/digits.py has no get_sweep()",
     ),
     # Estimators.
-    (("gradient_study", "--estimators=maxrl,ppo"), "'ppo' is none of"),
+    (("gradient_study", "--estimators=maxrl,ppo"), "'ppo': choose from"),
+    (
+      ("gradient_study", "--estimators=maxrll"),
+      "estimators = 'maxrll': did you mean 'maxrl'? choose from",
+    ),
     (("gradient_study", "--estimators="), "estimators is empty"),
     (("gradient_study", "--estimators=series"), "needs coefficients"),
     (("gradient_study", "--estimators=vimco"), "a sum over all groups"),
@@ -221,6 +225,7 @@ def _wrong(tmp_path):
     ),
     # Figures.
     (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
+    (("reproduce", "--figure=weight"), "'weight': did you mean 'weights'?"),
     (
       ("reproduce", "--figure=weights", "--preset=paper"),
       "preset = 'paper': figure 'weights' has quick, full",

@@ -181,5 +181,5 @@ def test_a_step_without_its_batch_says_so(pictures):
 
 def test_without_the_extra(monkeypatch, pictures):
   monkeypatch.setitem(sys.modules, "grain", None)
-  with pytest.raises(ImportError, match=r"pip install 'maxrl_jax\[tfds\]'"):
+  with pytest.raises(ImportError, match=r"; run pip install -e '\.\[tfds\]'"):
     TASKS["streamed_images"](data_name="tiny", data_dir=pictures)

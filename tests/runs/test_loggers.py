@@ -79,10 +79,14 @@ def test_a_backend_that_is_unknown_or_missing_is_refused(tmp_path, monkeypatch):
   with pytest.raises(ValueError, match=r"log = 'tensorbord': did you mean"):
     train_to_folder.train(small(), workdir, log=["tensorbord"])
   monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-  for name, package in (("tensorboard", "tensorboardX"), ("wandb", "wandb")):
-    message = rf"log = '{name}': {package} is not installed; run pip install"
+  for names, packages in (
+    ("tensorboard", "tensorboardX"),
+    ("wandb", "wandb"),
+    ("tensorboard,wandb", "tensorboardX, wandb"),
+  ):
+    message = rf"log = '{names}': not installed: {packages}; run pip install -e"
     with pytest.raises(ValueError, match=message):
-      train_to_folder.train(small(), workdir, log=[name])
+      train_to_folder.train(small(), workdir, log=names.split(","))
   assert not workdir.exists()
 
 

@@ -230,7 +230,7 @@ def test_sizes_below_one(tmp_path, size):
 )
 def test_missing_extra(monkeypatch, tmp_path, module):
   monkeypatch.setitem(sys.modules, module, None)
-  with pytest.raises(ImportError, match=r"pip install 'maxrl_jax\[tfds\]'"):
+  with pytest.raises(ImportError, match=r"; run pip install -e '\.\[tfds\]'"):
     tfds_images.load("tiny", "train", str(tmp_path))
 
 

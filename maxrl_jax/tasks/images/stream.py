@@ -89,7 +89,7 @@ def _import_grain() -> None:
   try:
     import grain  # noqa: F401
   except ImportError as error:
-    raise ImportError(f"{error}: pip install 'maxrl_jax[tfds]'") from error
+    raise ImportError(f"{error}; run pip install -e '.[tfds]'") from error
 
 
 def _kept(whole: tfds_images.Split, eval_size: int) -> int:

@@ -165,7 +165,7 @@ def _import_tfds() -> Any:
     import array_record.python.array_record_data_source  # noqa: F401
     import tensorflow_datasets as tfds
   except ImportError as error:
-    raise ImportError(f"{error}: pip install 'maxrl_jax[tfds]'") from error
+    raise ImportError(f"{error}; run pip install -e '.[tfds]'") from error
   return tfds
 
 
