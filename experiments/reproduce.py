@@ -85,7 +85,7 @@ def _reproduce(chosen: dict, workdir: pathlib.Path) -> None:
     " rewritten after every figure"
   )
   start = time.time()
-  if _JOBS.value > 1:
+  if _JOBS.value > 1 and len(chosen) > 1:
     failed = _make_side_by_side(list(chosen), workdir)
     where = f"{workdir / 'logs'}/{''.join(failed[:1])}.log"
   else:

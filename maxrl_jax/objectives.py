@@ -246,7 +246,7 @@ def _require(
   if ranges.is_traced(value):
     return
   host = np.asarray(value)
-  if host.dtype.kind not in "iuf":
+  if not jnp.issubdtype(host.dtype, jnp.number) or host.dtype.kind == "c":
     raise ValueError(
       f"{name} = {value!r}: must be a number {requirement}, not a"
       f" {type(value).__name__}"

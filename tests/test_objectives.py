@@ -307,3 +307,9 @@ def test_error_names_a_parameter_out_of_range(make, name, invalid):
 def test_objective_names_are_function_names():
   for name, make in objectives.OBJECTIVES.items():
     assert make is getattr(objectives, name)
+
+
+def test_orders_may_be_in_half_precision():
+  order = jnp.asarray(4, jnp.bfloat16)
+  half, whole = (objectives.maxrl(t).weight(0.25) for t in (order, 4))
+  np.testing.assert_allclose(half, whole, 1e-2)

@@ -215,5 +215,5 @@ def load(name: str, workdir: pathlib.Path) -> Result | None:
     [Claim(**claim) for claim in record["claims"]],
     [Table(*table) for table in record["tables"]],
     record["made_by"],
-    record["summary"],
+    record.get("summary", ""),  # Older ones have none.
   )

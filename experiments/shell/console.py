@@ -206,7 +206,7 @@ def _wrong_field(
       return _returned_none(file)
     return f"--config.{inner[2]}: {block} is a field, not a block"
   field = re.match(r"(?:'Key)?\W+(\w+)", text)
-  if not field:
+  if not field or "object has no attribute" in text:
     return None
   near = re.search(r'Did you mean \\?"(\w+)', text)
   hint = f"; did you mean {near[1]}?" if near else ""

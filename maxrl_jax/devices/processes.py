@@ -4,6 +4,7 @@ With one process all of this is nothing. Collective functions say so: every
 process must call them, in the same order.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,6 +22,18 @@ def any_of(flag: bool) -> bool:
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def on_first(action: Callable[[], object]) -> None:
+  """Does it on the first process; if it fails there, all raise; collective."""
+  failure = None
+  if is_first():
+    try:
+      action()
+    except Exception as error:
+      failure = error
+  if any_of(failure is not None):
+    raise failure or RuntimeError("the first process failed; see its message")
 
 
 def all_same(number: int) -> bool:

@@ -137,7 +137,9 @@ def _vectors(*values: ArrayLike) -> list[Array]:
   arrays = []
   for name, given in zip(("logits", "likelihoods"), values, strict=True):
     try:
-      arrays.append(jnp.asarray(given))
+      array = jnp.asarray(given)
+      whole = name == "logits" and not jnp.issubdtype(array.dtype, jnp.floating)
+      arrays.append(array.astype(float) if whole else array)
     except (TypeError, ValueError):
       raise ValueError(
         f"{name}: is a {type(given).__name__}, must be numbers [C]"

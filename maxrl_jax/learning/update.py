@@ -217,7 +217,7 @@ def make_run(
   # Raises errors of shapes before compilation.
   shapes = jax.eval_shape(policy.init, jax.random.key(0), task.example)
   if params is not None:
-    parameters.check(params, shapes)
+    params = parameters.fitted(params, shapes)
   if own and not isinstance(task, Streamed):
     custom_checks.check(task, policy, config.batch_size, config.rollouts)
   return Run(

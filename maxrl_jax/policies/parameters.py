@@ -10,8 +10,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 from safetensors import SafetensorError
 from safetensors.flax import load_file, save_file
 
@@ -28,7 +28,9 @@ def save(folder: str | pathlib.Path, policy: nn.Module, params: Any) -> None:
     return
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  save_file(traverse_util.flatten_dict(params, sep="."), folder / _FILE)
+  leaves = jax.tree.leaves_with_path(params)
+  tensors = {_name(path): jnp.asarray(leaf) for path, leaf in leaves}
+  save_file(tensors, folder / _FILE)
 
 
 def load(folder: str | pathlib.Path, policy: nn.Module, example: Any) -> Any:
@@ -46,7 +48,7 @@ def load(folder: str | pathlib.Path, policy: nn.Module, example: Any) -> Any:
     return qwen2.load(folder, policy)
   path = pathlib.Path(folder) / _FILE
   try:
-    params = traverse_util.unflatten_dict(load_file(path), sep=".")
+    tensors = load_file(path)
   except (OSError, SafetensorError) as error:
     others = sorted(p.name for p in pathlib.Path(folder).glob("model*"))
     raise ValueError(
@@ -54,21 +56,37 @@ def load(folder: str | pathlib.Path, policy: nn.Module, example: Any) -> Any:
       f" be the folder model/ of a run{f'; it has {others}' if others else ''}"
     ) from None
   shapes = jax.eval_shape(policy.init, jax.random.key(0), example)
-  check(params, shapes, f"policy.checkpoint = '{folder}': ")
-  return params
+  return fitted(tensors, shapes, f"policy.checkpoint = '{folder}': ")
 
 
-def check(params: Any, shapes: Any, where: str = "") -> None:
-  """Raises ValueError if parameters are of another policy.
+def _name(path: tuple) -> str:
+  return jax.tree_util.keystr(path, simple=True, separator=".")
+
+
+def fitted(given: Any, shapes: Any, where: str = "") -> Any:
+  """Parameters in the structure and the types that a policy has.
 
   Args:
-    params: given.
+    given: a tree, or a dict of leaves by path.
     shapes: what the policy's `init` gives.
     where: they are from, for the message.
+
+  Raises:
+    ValueError: they are of another policy.
   """
+  values, wanted = (
+    {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+    for tree in (given, shapes)
+  )
+  _check(values, wanted, where)
+  leaves = [jnp.asarray(values[k], x.dtype) for k, x in wanted.items()]
+  return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
+
+
+def _check(values: dict, shapes: dict, where: str) -> None:
   given, wanted = (
-    {jax.tree_util.keystr(path): np.shape(leaf) for path, leaf in leaves}
-    for leaves in map(jax.tree.leaves_with_path, (params, shapes))
+    {name: np.shape(leaf) for name, leaf in leaves.items()}
+    for leaves in (values, shapes)
   )
   for name in sorted(given.keys() | wanted.keys()):
     if name not in given:

@@ -52,12 +52,19 @@ def restore(
   Raises:
     ValueError: as `read`.
   """
-  taken, damage = read(folder, like)
+  taken, problem = None, None
+  damage: dict[pathlib.Path, str] = {}
+  try:
+    taken, damage = read(folder, like)
+  except ValueError as error:  # All processes must agree first.
+    problem = error
   if not processes.all_same(taken.step if taken else 0):
     raise ValueError(
       f"processes see different checkpoints in {folder}: it must be a folder"
       " that all of them share"
     )
+  if problem is not None:
+    raise problem
   if processes.is_first():
     for place in damage:
       _set_aside(place)

@@ -15,10 +15,13 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maxrl_jax import config as configs
+from maxrl_jax import options
 from maxrl_jax.config import may_vary, overlay
+from maxrl_jax.config.lookup import choice
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.learning import training
 from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.optimizers import OPTIMIZERS
 from maxrl_jax.policies import parameters
 
 # Increase when the results of a config change: cached runs are then not used.
@@ -201,7 +204,10 @@ def _check_used(
 ) -> None:
   """Raises ValueError at a swept field that has no effect."""
   name = config.optimizer.name
-  if "optimizer.momentum" in point and name != "sgd":
+  rule = choice(OPTIMIZERS, "optimizer.name", name)
+  if "optimizer.momentum" in point and (
+    "momentum" not in options.parameters(rule)
+  ):
     raise ValueError(f"optimizer.momentum: has no effect on {name!r}")
   sampled = {*ESTIMATORS, "sequential"}
   if "rollouts" in point and config.estimator.name not in sampled:

@@ -212,15 +212,14 @@ class Resumable:
 
 def _check_config(config: ConfigDict, folder: pathlib.Path) -> None:
   """Raises ValueError if the folder's runs are of another experiment."""
-  origin = checkpoints.about(folder).get("origin") or {}
-  if "config" in origin:
+  origin = checkpoints.about(folder).get("origin")
+  saved = origin.get("config") if isinstance(origin, dict) else None
+  if isinstance(saved, dict):  # A loop of one's own may have saved anything.
     asked = json.loads(config.to_json())
     may_differ = set(_MAY_DIFFER)
     if config.optimizer.schedule != "constant":  # It is made for its steps.
       may_differ.remove("steps")
-    folders.check_same(
-      origin["config"], asked, f"'{folder}'", may_differ=may_differ
-    )
+    folders.check_same(saved, asked, f"'{folder}'", may_differ=may_differ)
 
 
 def _check_seeds(

@@ -14,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maxrl_jax import config as configs
+from maxrl_jax.config.lookup import choice
 from maxrl_jax.devices import processes
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
@@ -25,7 +26,7 @@ from maxrl_jax.runs.loggers import OnChunk
 from maxrl_jax.runs.measure import Measure, Measurer, Record
 from maxrl_jax.runs.programs import RESULTS_VERSION
 from maxrl_jax.runs.resume import Resumable
-from maxrl_jax.tasks import Task
+from maxrl_jax.tasks import Streamed, Task
 from maxrl_jax.tasks.regression import log_ceiling
 
 # Files and folders of a finished run, and of one that trains.
@@ -53,7 +54,8 @@ def train(
   Args:
     config: what to train; `config.runs` seeds together.
     workdir: of this config alone; created if it is missing.
-    task: your own, as in `make_train`; the same one when training resumes.
+    task: your own, as in `make_train`, with splits validation and test; the
+      same one when training resumes.
     policy: likewise.
     fresh: delete the results that the folder has.
     log: backends of `loggers.BACKENDS` that get every logged step too.
@@ -75,6 +77,9 @@ def train(
   loggers.check(log)
   workdir = pathlib.Path(workdir)
   trainer = training.make_train(config, task, policy=policy)
+  if not isinstance(trainer.task, Streamed):
+    for split in ("validation", "test"):
+      choice(trainer.task.splits, "task.splits", split)
   if not processes.all_same(zlib.crc32(config.to_json().encode())):
     raise ValueError("processes were started with different configs")
   first = processes.is_first()
@@ -181,29 +186,39 @@ def _advance(
   on_chunk: OnChunk | None,
 ) -> None:
   """Trains what is left; metrics go to metrics.jsonl and where else asked."""
-  first = processes.is_first()
   lines = loggers.Lines(workdir / "metrics.jsonl", run.records, config.runs)
   estimate = progress.Estimate(config.steps - run.step)
   bar = progress.bar(
-    total=config.steps, initial=run.step, unit="step", hidden=not first
+    total=config.steps,
+    initial=run.step,
+    unit="step",
+    hidden=not processes.is_first(),
   )
+
+  def report(step: int, record: Record) -> None:
+    lines.add(record)
+    writers[0](step, loggers.metrics(record))
+    estimate.add(config.log_every)
+    if on_chunk is not None:
+      on_chunk(step, loggers.metrics(record))
 
   def each(step: int) -> None:
     record = run.records[-1]
-    lines.add(record)
-    write(step, loggers.metrics(record))
-    if first:
-      estimate.add(config.log_every)
-      if on_chunk is not None:
-        on_chunk(step, loggers.metrics(record))
+    processes.on_first(lambda: report(step, record))
     if "validation/pass@1" in record:
       score = record["validation/pass@1"].mean()
       bar.set_postfix({"pass@1": f"{score:.3f}"}, refresh=False)
     bar.update(config.log_every)
 
-  with loggers.opened(log if first else (), workdir, config) as write, bar:
+  def open_loggers() -> None:
+    write = stack.enter_context(loggers.opened(log, workdir, config))
     for record in run.records:
       write(int(record["step"]), loggers.metrics(record))
+    writers.append(write)
+
+  writers: list[OnChunk] = []
+  with contextlib.ExitStack() as stack, bar:
+    processes.on_first(open_loggers)
     until_stopped(chunks, each)
 
 

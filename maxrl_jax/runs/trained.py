@@ -74,7 +74,7 @@ def load(
         f"workdir = '{workdir}': {name}.name = {config[name].name!r} is not the"
         f" library's; pass {name}=, or call get_config() of its config first"
       )
-  trainer = training.make_train(config, task, policy=policy)
+  trainer = training.make_train(_anywhere(config, workdir), task, policy=policy)
   like = resume.like(trainer, config.runs, {})
   saved, damage = checkpoints.read(workdir / "checkpoints", like, best=best)
   for message in damage.values():
@@ -86,6 +86,17 @@ def load(
     )
   records = [resume.unpacked(record) for record in saved.about["records"]]
   return Trained(config, trainer, saved.step, saved.states, _columns(records))
+
+
+def _anywhere(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
+  """On any devices, and without the folder that the runs started from."""
+  copy = config.copy_and_resolve_references()
+  for axis in copy.mesh:
+    copy.mesh[axis] = None
+  models = sorted(workdir.glob("model*"))
+  if copy.policy.checkpoint is not None and models:
+    copy.policy.checkpoint = str(models[0])
+  return copy
 
 
 def _with_tuples(value: Any) -> Any:

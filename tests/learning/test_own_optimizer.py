@@ -9,6 +9,7 @@ import pytest
 from maxrl_jax.config import RATE, default
 from maxrl_jax.learning import training
 from maxrl_jax.optimizers import OPTIMIZERS, SCHEDULES
+from maxrl_jax.runs import study
 from tests.support.configs import short_bandit
 
 _RATE = {RATE: 0.5, "steps": 8}
@@ -97,14 +98,39 @@ def test_those_of_ones_own_have_names_in_configs():
     ),
     (
       {"params": {"params": {"logits": np.zeros((8, 16))}}},
-      r"params have .*'logits'\] of shape \(8, 16\), must be \(7, 4\)",
+      r"params have params.logits of shape \(8, 16\), must be \(7, 4\)",
     ),
     (
       {"params": {"params": {}}},
-      r"params are without .*'logits'\], which this policy has;",
+      r"params are without params.logits, which this policy has;",
     ),
   ],
 )
 def test_wrong_parts_are_refused(own, message):
   with pytest.raises(ValueError, match=message):
     training.make_train(short_bandit(), **own)
+
+
+def nesterov(momentum: float = 0.9) -> optax.GradientTransformation:
+  return optax.trace(momentum, nesterov=True)
+
+
+def test_options_of_ones_own_may_be_swept():
+  try:
+    config = default("bandit", optimizer=nesterov)
+    what = study.study(config, "optimizer.momentum=0.5,0.9")
+    assert len(what.plan()) == 2
+    config = default("bandit", optimizer="adam")
+    with pytest.raises(ValueError, match="momentum: has no effect on 'adam'"):
+      study.study(config, "optimizer.momentum=0.5,0.9").plan()
+  finally:
+    OPTIMIZERS.pop("nesterov", None)
+
+
+def test_parameters_have_the_types_of_the_policy():
+  config = short_bandit()
+  trainer = training.make_train(config)
+  params = trainer.init(jax.random.key(0)).params
+  half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
+  started = training.make_train(config, params=half).init(jax.random.key(0))
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(started.params))

@@ -1,12 +1,15 @@
 """Parameters of any policy in a folder, to start from."""
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import bandit, digits, gaussian_teacher, noisy_regression
 from maxrl_jax.learning import training
 from maxrl_jax.policies import parameters
+from maxrl_jax.policies.categorical import Categorical
 from maxrl_jax.runs import programs, train_to_folder
 from tests.support.configs import short_bandit
 
@@ -47,3 +50,23 @@ def test_a_folder_without_parameters_is_refused(tmp_path):
     ValueError, match=r"checkpoint = .* must be the folder mo"
   ):
     training.make_train(config)
+
+
+class Odd(Categorical):
+  """Parameters in a list, and a name with a dot."""
+
+  @nn.compact
+  def __call__(self, inputs):
+    pair = self.param("pair", lambda key: [jnp.ones(3), jnp.zeros(4)])
+    dotted = self.param("w.x", lambda key: jnp.ones(3))
+    return inputs[:, :1] + (pair[0] + pair[1][:3] + dotted)[None]
+
+
+def test_trees_of_any_kind_come_back(tmp_path):
+  policy, inputs = Odd(), jnp.ones((2, 1))
+  params = policy.init(jax.random.key(0), inputs)
+  params = jax.tree.map(lambda x: x + 2, params)
+  parameters.save(tmp_path, policy, params)
+  loaded = parameters.load(tmp_path, policy, inputs)
+  assert jax.tree.structure(loaded) == jax.tree.structure(params)
+  jax.tree.map(np.testing.assert_array_equal, loaded, params)

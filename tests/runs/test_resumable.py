@@ -256,6 +256,17 @@ def test_checkpoints_of_another_config_name_the_field(
     final(small(**cosine, steps=120), tmp_path / "cosine")
 
 
+def test_an_origin_may_be_anything(tmp_path):
+  config = small()
+  trainer = training.make_train(config)
+  origin = {"config": "baseline"}
+  for _ in Resumable(trainer, config, tmp_path).chunks(
+    lambda *_: {}, origin=origin
+  ):
+    pass
+  assert Resumable(trainer, config, tmp_path).origin == origin
+
+
 def test_a_policy_of_other_shapes_names_the_parameter(tmp_path):
   """A loop of one's own may not save its config."""
   for count in (8, 4):

@@ -1,5 +1,6 @@
 """What a folder of runs holds is loaded, and wrong folders say why."""
 
+import dataclasses
 import json
 import shutil
 
@@ -89,6 +90,26 @@ def test_a_task_of_ones_own_is_asked_for(tmp_path):
   path.write_text("{")
   with pytest.raises(ValueError, match=r"config\.json is damaged"):
     maxrl_jax.runs.load(tmp_path)
+
+
+def test_devices_and_what_runs_started_from_are_not_needed(folder, tmp_path):
+  first = shutil.copytree(folder, tmp_path / "first")
+  config = small(runs=2, steps=20)
+  config.policy.checkpoint = str(first / "model-0")
+  maxrl_jax.runs.train(config, tmp_path / "second")
+  shutil.rmtree(first)
+  path = tmp_path / "second" / "config.json"
+  path.write_text(path.read_text().replace('"data": null', '"data": 64'))
+  run = maxrl_jax.runs.load(tmp_path / "second")
+  assert run.step == 20 and run.config.mesh.data == 64
+
+
+def test_a_task_without_a_test_split_is_refused_before_training(tmp_path):
+  task = training.make_train(small()).task
+  splits = {"validation": task.splits["validation"]}
+  task = dataclasses.replace(task, splits=splits)
+  with pytest.raises(ValueError, match=r"task\.splits = 'test': choose from"):
+    maxrl_jax.runs.train(small(), tmp_path, task=task)
 
 
 def test_a_task_of_other_shapes_is_named(folder):
