@@ -25,7 +25,8 @@ _RUN_ELSEWHERE = "integrations.trl"
 # test_guides runs these, and compares what they print with what they show;
 # test_recipes runs the recipes, with stand-ins for the trainers.
 _GUIDES = {
-  f"docs/{name}.md" for name in ("choosing", "recipes", "tutorial", "your_own")
+  f"docs/{name}.md"
+  for name in ("choosing", "cookbook", "recipes", "tutorial", "your_own")
 }
 
 
