@@ -25,6 +25,7 @@ Record = dict[str, np.ndarray]
 _MAY_DIFFER = (
   *("seed", "runs", "steps", "log_every", "eval_every", "eval_rollouts"),
   *("checkpoint", "mesh", "on_nonfinite"),
+  *("task.data_dir", "policy.checkpoint"),  # Where files lie.
 )
 
 

@@ -111,7 +111,7 @@ def test_a_missing_reward_arrives_as_0():
 @pytest.mark.parametrize(
   ("fields", "message"),
   [
-    ({"estimator": "maxlr"}, "estimator = 'maxlr': choose from"),
+    ({"estimator": "maxlr"}, "estimator = 'maxlr': did you mean"),
     ({"order": 5}, r"order = 5.*from 1 to .*4"),
     ({"k": 2}, "k = 2: 'maxrl' takes"),
     ({"estimator": "pass_at_k"}, "k is not set: 'pass_at_k' needs it"),
