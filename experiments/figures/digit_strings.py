@@ -91,10 +91,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """Estimators with their rollouts, and exact maximum likelihood."""
   del runs
   config = digits.get_config()
-  config.steps, config.batch_size = settings.steps, settings.batch_size
-  config.log_every = config.eval_every = settings.eval_every
-  config.policy.hidden = settings.hidden
-  config.optimizer.warmup = settings.warmup
+  set_sizes(config, settings)
   fields = ("estimator.name", "rollouts")
   sampled = {fields: [method[:2] for method in METHODS["sampled"]]}
   exact = {fields[0]: [method.estimator for method in METHODS["exact"]]}
@@ -104,6 +101,14 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
     "sampled": study.study(config, sampled, seeds, measure),
     "exact": study.study(config, exact, seeds, measure),
   }
+
+
+def set_sizes(config, settings) -> None:
+  """Sets what all figures of digit strings have settings for."""
+  config.steps, config.batch_size = settings.steps, settings.batch_size
+  config.log_every = config.eval_every = settings.eval_every
+  config.policy.hidden = settings.hidden
+  config.optimizer.warmup = settings.warmup
 
 
 class Trained(NamedTuple):

@@ -6,7 +6,12 @@ import numpy as np
 import xarray as xr
 
 from configs import sequential
-from experiments.figures.digit_strings import Trained, train, tuning_table
+from experiments.figures.digit_strings import (
+  Trained,
+  set_sizes,
+  train,
+  tuning_table,
+)
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -83,10 +88,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """Fixed groups, and waves; nothing has a baseline."""
   del runs
   config = sequential.get_config()
-  config.steps, config.batch_size = settings.steps, settings.batch_size
-  config.log_every = config.eval_every = settings.eval_every
-  config.policy.hidden = settings.hidden
-  config.optimizer.warmup = settings.warmup
+  set_sizes(config, settings)
   groups = config.copy_and_resolve_references()
   groups.estimator.name, groups.estimator.cap = "maxrl", None
   seeds = range(1, settings.seeds + 1)
