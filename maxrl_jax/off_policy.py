@@ -164,15 +164,33 @@ LOSSES: dict[str, Callable[..., Array]] = {
 }
 
 
-def kl(log_ratios: Array, *, mask: Array | None = None) -> Array:
-  """An estimate of KL(π‖μ) from rollouts of μ: mean_j ρ_j log ρ_j − ρ_j + 1.
+def kl(
+  log_ratios: Array,
+  *,
+  reference: Array | None = None,
+  mask: Array | None = None,
+) -> Array:
+  """An estimate of KL(π‖ν) from rollouts of μ, in nats per rollout.
 
-  Value and gradient are unbiased; no term is negative. In nats per rollout.
-  For rollouts of μ it is what Schulman's k3 is for those of π.
+      mean_j ρ_j log (π(z_j)/ν(z_j)) − ρ_j + ν(z_j)/μ(z_j)
+
+  Value and gradient are unbiased, whatever μ > 0 is; no term is negative. On
+  policy (ρ = 1) the value is Schulman's k3, whose own gradient is that of
+  KL(ν‖π).
+
+  Args:
+    log_ratios: log π/μ of each token [N, L].
+    reference: log ν/μ of each token [N, L]; None: ν = μ.
+    mask: [N], False for rollouts to ignore.
   """
-  log_ratios, _ = _prepare(log_ratios, jnp.zeros(log_ratios.shape[:1]), mask)
-  log_ratio = jnp.sum(log_ratios, -1)
-  terms = jnp.exp(log_ratio) * log_ratio - jnp.expm1(log_ratio)
+  if reference is None:
+    reference = jnp.zeros_like(log_ratios)
+  none = jnp.zeros(log_ratios.shape[:1])
+  log_ratio, log_reference = (
+    jnp.sum(_prepare(x, none, mask)[0], -1) for x in (log_ratios, reference)
+  )
+  difference = jnp.expm1(log_ratio) - jnp.expm1(log_reference)
+  terms = jnp.exp(log_ratio) * (log_ratio - log_reference) - difference
   return _mean(terms, mask)
 
 

@@ -179,18 +179,29 @@ def test_a_huge_ratio_does_not_overflow_where_it_is_capped():
   np.testing.assert_allclose(slope, -2, rtol=1e-6)
 
 
-def test_kl_is_unbiased_in_value_and_gradient(x64):
+@pytest.mark.parametrize("reference", [None, (0.5, -1.0, 0.3)])
+def test_kl_is_unbiased_in_value_and_gradient(x64, reference):
+  of_reference = MU if reference is None else oracles.softmax(reference)
+
   def exact(logits):
     log_pi = jax.nn.log_softmax(logits)
-    return jnp.sum(jnp.exp(log_pi) * (log_pi - jnp.log(MU)))
+    return jnp.sum(jnp.exp(log_pi) * (log_pi - jnp.log(of_reference)))
+
+  def kl(logits, answer):
+    log_ratio = jax.nn.log_softmax(logits)[answer] - jnp.log(MU[answer])
+    other = None
+    if reference is not None:
+      other = jnp.log(of_reference / MU)[answer].reshape(1, 1)
+    return off_policy.kl(log_ratio.reshape(1, 1), reference=other)
 
   value, slope = jax.value_and_grad(exact)(jnp.asarray(NEW))
-  loss = lambda log_ratios, l: -off_policy.kl(log_ratios)  # noqa: E731
-  assert_same(expected(loss, VALUES[0]), slope)
-  log_ratios = np.log(PI / MU)
-  each = [float(off_policy.kl(jnp.full((1, 1), x))) for x in log_ratios]
+  each, slopes = zip(
+    *(jax.value_and_grad(kl)(jnp.asarray(NEW), z) for z in range(len(MU))),
+    strict=True,
+  )
   assert min(each) >= 0
-  assert_same(MU @ each, value)
+  assert_same(MU @ np.array(each), value)
+  assert_same(MU @ np.array(slopes), slope)
 
 
 @pytest.mark.parametrize("garbage", [7.0, np.inf, np.nan])

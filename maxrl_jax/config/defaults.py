@@ -88,6 +88,8 @@ def default(
   )  # "likelihood" (default) or "reward".
   config.estimator.cap = placeholder(int)  # sequential: T, most per prompt.
   config.estimator.entropy_bonus = placeholder(float)  # β per nat, sequences.
+  # β per nat, of KL(π‖ν) per rollout; ν has the parameters at the start.
+  config.estimator.reference_kl = placeholder(float)
   config.estimator.factorized = placeholder(bool)  # A group per target dim.
 
   # Updates on rollouts of other parameters, with a loss of `off_policy.LOSSES`

@@ -31,6 +31,8 @@ def may_vary(config: ConfigDict) -> set[str]:
     "estimator": _objective(config.estimator.name),
   }
   names = {RATE, "estimator.entropy_bonus"}
+  if config.estimator.reference_kl is not None:
+    names.add("estimator.reference_kl")
   if config.estimator.name == "sequential":
     names.add("estimator.cap")
   for block, function in functions.items():

@@ -12,8 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from maxrl_jax import losses
+from maxrl_jax import losses, off_policy
 from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.learning import guards, rollouts
 from maxrl_jax.tasks import Prompts, RegressionTask, Task, Varying
@@ -48,6 +49,7 @@ def sampled(
   factorized: bool = False,
   pathwise: tuple[str, Callable] | None = None,
   entropy_bonus: float | Array | None = None,
+  reference_kl: float | Array = 0.0,
   layout: Layout = ONE_DEVICE,
 ) -> Callable:
   """Policy gradient with N rollouts per prompt.
@@ -64,15 +66,22 @@ def sampled(
       `Rollouts`, and a function (field [N], options) → ω [N].
     entropy_bonus: β; adds β times the next-token entropy, averaged over all
       tokens of the batch, to the objective. For sequence policies.
+    reference_kl: β; subtracts β KL(π‖ν) per rollout from the objective, where
+      the loss is given `reference`, the parameters of ν.
     layout: which devices have which prompts and rollouts.
   """
   by_dimension = isinstance(task, RegressionTask)
 
   def loss(
-    params: Any, key: Array, prompts: Prompts, hyper: Hyper | None = None
+    params: Any,
+    key: Array,
+    prompts: Prompts,
+    hyper: Hyper | None = None,
+    reference: Any = None,
   ) -> tuple[Array, dict[str, Any]]:
     options = options_of(hyper, "estimator")
     bonus = options.pop("entropy_bonus", entropy_bonus)
+    beta = options.pop("reference_kl", reference_kl)
     outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
     drawn = rollouts.sample_batch(
       key, policy, params, prompts, at(task, hyper), num, outputs
@@ -90,9 +99,13 @@ def sampled(
     value = jnp.sum(values / values.shape[0])
     if bonus is not None:
       value -= bonus * drawn.token_entropy()
+    metrics = sampled_metrics(drawn)
+    if reference is not None:
+      metrics["reference_kl"] = _reference_kl(policy, reference, prompts, drawn)
+      value += beta * metrics["reference_kl"]
     l = drawn.likelihoods
     places = bad_prompt(values, None if l.dtype == bool else l)
-    return value, sampled_metrics(drawn) | places | statistics
+    return value, metrics | places | statistics
 
   return loss
 
@@ -125,6 +138,31 @@ def group_loss(
   return losses.surrogate(
     drawn.log_probs, advantages, weights=weights, likelihoods=values
   )
+
+
+def _reference_kl(
+  policy: nn.Module, reference: Any, prompts: Prompts, drawn: rollouts.Rollouts
+) -> Array:
+  """KL(π‖ν) of a batch that π has drawn; differentiable in `log_probs`."""
+  outputs, _ = rollouts.forward(policy, reference, prompts.inputs)
+  of_reference = jnp.sum(
+    rollouts.token_log_probs(policy, reference, outputs, drawn.actions), -1
+  )
+  if of_reference.ndim > drawn.log_probs.ndim:  # A rollout of all dimensions.
+    of_reference = jnp.sum(of_reference, 1)
+  behaviour = lax.stop_gradient(drawn.log_probs)
+  log_ratios, of_reference = (
+    (x - behaviour)[..., None] for x in (drawn.log_probs, of_reference)
+  )
+  return divergence(log_ratios, of_reference)
+
+
+def divergence(log_ratios: Array, reference: Array | None = None) -> Array:
+  """`off_policy.kl` of a batch [B, (D,) N, L]: a mean over prompts."""
+  each = off_policy.kl
+  for _ in range(log_ratios.ndim - 2):
+    each = jax.vmap(each)
+  return jnp.sum(each(log_ratios, reference=reference)) / log_ratios.shape[0]
 
 
 def sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:

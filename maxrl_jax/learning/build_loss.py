@@ -33,6 +33,7 @@ class Sampled(NamedTuple):
   factorized: bool
   pathwise: tuple[str, Callable[..., Array]] | None
   entropy_bonus: float | None
+  reference_kl: float
 
 
 def make_loss(
@@ -97,6 +98,7 @@ def make_off_policy(
     signal=sampled.signal,
     factorized=sampled.factorized,
     kl=block.kl or 0.0,
+    reference_kl=sampled.reference_kl,
     layout=layout,
   )
 
@@ -129,6 +131,8 @@ def _sampled(config: ConfigDict, task: Task, policy: nn.Module) -> Sampled:
   entropy_bonus = given.pop("entropy_bonus", None)
   if entropy_bonus is not None:
     _check_entropy_bonus(entropy_bonus, policy)
+  reference_kl = given.pop("reference_kl", 0.0)
+  _check_finite("reference_kl", reference_kl)
   options.check(
     name, entry.function, given, block="estimator.", exclude=NON_OPTIONS
   )
@@ -143,7 +147,9 @@ def _sampled(config: ConfigDict, task: Task, policy: nn.Module) -> Sampled:
   estimator = functools.partial(function, **given)
   _check_traced(config, estimator)
   pathwise = _pathwise(config, entry, signal, given)
-  return Sampled(estimator, field, factorized, pathwise, entropy_bonus)
+  return Sampled(
+    estimator, field, factorized, pathwise, entropy_bonus, reference_kl
+  )
 
 
 def _check_fixed(config: ConfigDict, factorized: bool) -> None:
@@ -167,9 +173,13 @@ def _check_entropy_bonus(value: float, policy: nn.Module) -> None:
       f" {type(policy).__name__.lower()!r} has no entropy of tokens;"
       " 'transformer' has"
     )
-  ranges.at_least(0, of="estimator.", entropy_bonus=value)
+  _check_finite("entropy_bonus", value)
+
+
+def _check_finite(name: str, value: float) -> None:
+  ranges.at_least(0, of="estimator.", **{name: value})
   if value == float("inf"):
-    raise ValueError(f"estimator.entropy_bonus = {value}: must be finite")
+    raise ValueError(f"estimator.{name} = {value}: must be finite")
 
 
 def _check_rewards(name: str, entry: Estimator, task: Task) -> None:

@@ -23,7 +23,6 @@ from maxrl_jax.devices.mesh import Layout
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.learning import batch_losses, guards, rollouts
 from maxrl_jax.learning.batch_losses import Hyper
-from maxrl_jax.policies import SequencePolicy
 from maxrl_jax.tasks import Prompts, RegressionTask, Task
 
 Array = jax.Array
@@ -41,6 +40,7 @@ class Batch(NamedTuple):
     likelihoods: l [B, N].
     advantages: [B, N].
     lengths: tokens [B, N]; None where they are not sequences.
+    reference: log ν of each token [B, N, L]; None without a reference.
   """
 
   actions: Array
@@ -48,6 +48,7 @@ class Batch(NamedTuple):
   likelihoods: Array
   advantages: Array
   lengths: Array | None
+  reference: Array | None
 
 
 # (log_ratios [N, L], one prompt of a batch, options of the estimator) → loss.
@@ -67,6 +68,7 @@ class OffPolicy:
     signal: the field of `Rollouts` that the estimator takes.
     factorized: one group per target dimension.
     kl: β, of KL(π‖μ) per rollout, added to the loss.
+    reference_kl: β, of KL(π‖ν), where there is a reference.
     layout: which devices have which prompts and rollouts.
   """
 
@@ -78,12 +80,21 @@ class OffPolicy:
   signal: str
   factorized: bool
   kl: float
+  reference_kl: float
   layout: Layout
 
   def sample(
-    self, params: Any, key: Array, prompts: Prompts, hyper: Hyper
+    self,
+    params: Any,
+    key: Array,
+    prompts: Prompts,
+    hyper: Hyper,
+    reference: Any = None,
   ) -> tuple[Batch, dict[str, Array]]:
-    """N rollouts of every prompt from `params`: (batch, its metrics)."""
+    """N rollouts of every prompt from `params`: (batch, its metrics).
+
+    `reference`: parameters of ν, if there is one.
+    """
     task = batch_losses.at(self.task, hyper)
     outputs, _ = rollouts.forward(self.policy, params, prompts.inputs)
     drawn = rollouts.sample_batch(
@@ -93,13 +104,22 @@ class OffPolicy:
     drawn = batch_losses.shard(drawn, self.layout, self.signal, by_dimension)
     if by_dimension and not self.factorized:
       drawn = jax.vmap(rollouts.joint)(drawn)
-    options = batch_losses.options_of(hyper, "estimator")
+    options = self._options(hyper)
     advantages = self._each(functools.partial(self.estimator, **options))(
       getattr(drawn, self.signal)
     )
     log_probs = self._log_probs(params, outputs, drawn.actions)
+    of_reference = None
+    if reference is not None:
+      outputs, _ = rollouts.forward(self.policy, reference, prompts.inputs)
+      of_reference = self._log_probs(reference, outputs, drawn.actions)
     batch = Batch(
-      drawn.actions, log_probs, drawn.likelihoods, advantages, drawn.lengths
+      drawn.actions,
+      log_probs,
+      drawn.likelihoods,
+      advantages,
+      drawn.lengths,
+      of_reference,
     )
     return lax.stop_gradient(batch), batch_losses.sampled_metrics(drawn)
 
@@ -110,21 +130,25 @@ class OffPolicy:
     outputs, statistics = rollouts.forward(self.policy, params, prompts.inputs)
     log_probs = self._log_probs(params, outputs, batch.actions)
     log_ratios = log_probs - batch.log_probs
-    options = batch_losses.options_of(hyper, "estimator")
+    options = self._options(hyper)
 
     def group(log_ratios: Array, batch: Batch) -> Array:
       return self.group_loss(log_ratios, batch, options)
 
     values = self._each(group)(log_ratios, batch)
     value = jnp.sum(values) / values.shape[0]
-    divergences = self._each(losses.kl)(log_ratios)
-    divergence = jnp.sum(divergences) / values.shape[0]
-    if self.kl:
-      value += self.kl * divergence
     metrics = {
-      "kl": divergence,
+      "kl": batch_losses.divergence(log_ratios),
       "ratio_max": jnp.exp(jnp.max(jnp.sum(log_ratios, -1))),
     }
+    if self.kl:
+      value += self.kl * metrics["kl"]
+    if batch.reference is not None:
+      metrics["reference_kl"] = batch_losses.divergence(
+        log_ratios, batch.reference - batch.log_probs
+      )
+      beta = hyper.get("estimator.reference_kl", self.reference_kl)
+      value += beta * metrics["reference_kl"]
     places = batch_losses.bad_prompt(
       values, None if batch.likelihoods.dtype == bool else batch.likelihoods
     )
@@ -137,17 +161,15 @@ class OffPolicy:
 
   def _log_probs(self, params: Any, outputs: Any, actions: Array) -> Array:
     """Of every token [B, (D,) N, L], 0 after the end."""
-    if isinstance(self.policy, SequencePolicy):
-      scores: Any = self.policy.apply(params, outputs, actions, method="score")
-      return scores.token_log_probs
+    log_probs = rollouts.token_log_probs(self.policy, params, outputs, actions)
+    joint = isinstance(self.task, RegressionTask) and not self.factorized
+    return jnp.sum(log_probs, 1) if joint else log_probs
 
-    def one(outputs: Any, actions: Array) -> Any:
-      return self.policy.apply(params, outputs, actions, method="log_prob")
-
-    log_probs = jax.vmap(one)(outputs, actions)
-    if isinstance(self.task, RegressionTask) and not self.factorized:
-      log_probs = jnp.sum(log_probs, 1)
-    return log_probs[..., None]
+  def _options(self, hyper: Hyper) -> Hyper:
+    """Those of the estimator."""
+    options = batch_losses.options_of(hyper, "estimator")
+    options.pop("reference_kl", None)
+    return options
 
 
 def is_set(block: ConfigDict) -> bool:

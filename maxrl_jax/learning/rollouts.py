@@ -194,6 +194,23 @@ def _score_sequences(
   )
 
 
+def token_log_probs(
+  policy: nn.Module, params: Any, outputs: Any, actions: Array
+) -> Array:
+  """Of given actions [B, …, N]: [B, …, N, L], 0 after the end of an answer.
+
+  L = 1 where a policy does not write sequences.
+  """
+  if isinstance(policy, SequencePolicy):
+    scores: Any = policy.apply(params, outputs, actions, method="score")
+    return scores.token_log_probs
+
+  def one(outputs: Any, actions: Array) -> Any:
+    return policy.apply(params, outputs, actions, method="log_prob")
+
+  return jax.vmap(one)(outputs, actions)[..., None]
+
+
 def log_pass_rates(
   policy: nn.Module,
   params: Any,

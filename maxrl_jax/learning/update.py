@@ -45,6 +45,7 @@ class TrainState(struct.PyTreeNode):
   # Parameters before each of the last S batches, the oldest first; None for
   # S = 0.
   past: tuple[Any, ...] | None = None
+  reference: Any = None  # Parameters at the start, for reference_kl.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,6 +89,7 @@ class Run:
     if params is None:
       params = self.policy.init(key, self.task.example)
     stale = self.config.off_policy.staleness
+    refers = self.config.estimator.reference_kl is not None
     return TrainState(
       jnp.zeros((), jnp.int32),
       params,
@@ -98,6 +100,7 @@ class Run:
       tuple(jax.tree.map(jnp.copy, params) for _ in range(stale))
       if stale
       else None,
+      jax.tree.map(jnp.copy, params) if refers else None,
     )
 
   def task_at(self, hyper: Hyper) -> Task:
@@ -115,10 +118,10 @@ class Run:
     prompts = self.layout.shard(prompts, "data")
     if self.off_policy is not None:
       return self._off_policy_step(state, rollout_key, prompts)
-    return self._update(
-      state,
-      lambda params: self.loss(params, rollout_key, prompts, state.hyper),
-    )
+    arguments: tuple[Any, ...] = rollout_key, prompts, state.hyper
+    if state.reference is not None:
+      arguments += (state.reference,)
+    return self._update(state, lambda params: self.loss(params, *arguments))
 
   def _off_policy_step(
     self, state: TrainState, key: Array, prompts: Prompts
@@ -127,7 +130,9 @@ class Run:
     own, past = self.off_policy, state.past
     assert own is not None
     behaviour = past[0] if past else state.params
-    batch, sampled = own.sample(behaviour, key, prompts, state.hyper)
+    batch, sampled = own.sample(
+      behaviour, key, prompts, state.hyper, state.reference
+    )
 
     def update(after: TrainState, _: None) -> tuple[TrainState, Any]:
       after, metrics = self._update(

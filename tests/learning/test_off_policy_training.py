@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from configs import maze
 from maxrl_jax import config as configuration
 from maxrl_jax import off_policy
-from maxrl_jax.learning import training
+from maxrl_jax.learning import rollouts, training, update
 from maxrl_jax.runs import programs, study
 from tests.support import keys as run_keys
 from tests.support import oracles
@@ -36,26 +36,30 @@ def test_one_update_on_fresh_rollouts_is_the_same_program():
   assert usual != _advance(short_bandit(**_off("clipped", staleness=1)))
 
 
-def _group_gradient(logits, old, actions, l, order, kl):
-  """−∇ of `unclipped` and kl, one prompt, by loops."""
-  new, before = oracles.softmax(logits), oracles.softmax(old)
+def _group_gradient(logits, old, start, actions, l, order, kl, reference_kl):
+  """−∇ of `unclipped` and both KLs, one prompt, by loops."""
+  new, before, first = map(oracles.softmax, (logits, old, start))
   total = np.zeros_like(logits)
   advantages = oracles.maxrl_advantages(l, order)
   for z, advantage in zip(actions, advantages, strict=True):
     ratio = new[z] / before[z]
     pull = ratio * advantage - kl * ratio * np.log(ratio)
+    pull -= reference_kl * ratio * np.log(new[z] / first[z])
     total += pull * (np.eye(len(logits))[z] - new) / len(actions)
   return total
 
 
-@pytest.mark.parametrize(("updates", "staleness"), [(3, 0), (1, 2), (2, 1)])
+@pytest.mark.parametrize(
+  ("updates", "staleness"), [(1, 0), (3, 0), (1, 2), (2, 1)]
+)
 def test_steps_are_the_pseudocode(updates, staleness):
   """Four batches; rollouts of the parameters before the last S of them."""
-  order, kl, rate = 3, 0.5, 0.3
+  order, kl, reference_kl, rate = 3, 0.5, 2.0, 0.3
   config = short_bandit(
     **{"estimator.order": order, "estimator.baseline": 1 / 6},
     **{"optimizer.momentum": 0.0, "optimizer.schedule": "constant"},
     **{"optimizer.learning_rate": rate},
+    **{"estimator.reference_kl": reference_kl},
     **_off("unclipped", updates, staleness, kl=kl),
   )
   trainer = training.make_train(config)
@@ -86,8 +90,9 @@ def test_steps_are_the_pseudocode(updates, staleness):
       gradient = np.zeros_like(table)
       for b, x in enumerate(np.asarray(prompts.inputs)):
         l = np.float64(np.asarray(prompts.targets)[b][rollouts[b]])
+        logits = table[x], old[x], tables[0][x]
         gradient[x] += (
-          _group_gradient(table[x], old[x], rollouts[b], l, order, kl) / 5
+          _group_gradient(*logits, rollouts[b], l, order, kl, reference_kl) / 5
         )
       table = table + rate * gradient
     tables.append(table)
@@ -100,7 +105,14 @@ def test_steps_are_the_pseudocode(updates, staleness):
     np.testing.assert_allclose(
       got["params"]["logits"][0], wanted, rtol=1e-4, atol=1e-5
     )
-  assert (metrics["kl"] >= 0).all()
+  np.testing.assert_array_equal(
+    states.reference["params"]["logits"][0], tables[0]
+  )
+  kls = {"reference_kl", "kl"} if updates + staleness > 1 else {"reference_kl"}
+  assert kls == {name for name in metrics if "kl" in name}
+  for name in kls:
+    assert (metrics[name] >= 0).all()
+    assert metrics[name].max() > 1e-5
 
 
 def _maze():
@@ -176,7 +188,9 @@ def test_token_log_probs_add_up():
 @pytest.mark.parametrize("staleness", [0, 3])
 def test_a_run_goes_on_to_the_same_bits(staleness):
   config = short_bandit(
-    runs=2, steps=8, **_off("clipped", 2, staleness), **{"on_nonfinite": "skip"}
+    **{"runs": 2, "steps": 8, "on_nonfinite": "skip"},
+    **{"estimator.reference_kl": 0.1},
+    **_off("clipped", 2, staleness),
   )
   trainer = training.make_train(config)
   whole = [
@@ -186,6 +200,44 @@ def test_a_run_goes_on_to_the_same_bits(staleness):
   _, middle = whole[1]
   *_, (_, rest, _) = training.chunks(trainer, config, states=middle)
   jax.tree.map(np.testing.assert_array_equal, rest, whole[-1][1])
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_the_kl_to_the_start_of_any_policy(name, staleness):
+  """Its value, by loops over prompts and rollouts, at other parameters."""
+  config = CASES[name]()
+  config.estimator.reference_kl = 1.0
+  config.update_from_flattened_dict(_off("unclipped", 1, staleness))
+  run = update.make_run(config, None, (), None)
+  first = jax.jit(run.policy.init)(jax.random.key(0), run.task.example)
+  other = jax.tree.map(
+    lambda x: x + 0.1 * np.sin(np.arange(x.size)).reshape(x.shape), first
+  )
+  prompts, key = run.task.draw(jax.random.key(2), 3), jax.random.key(3)
+  if run.off_policy is None:
+    _, metrics = run.loss(other, key, prompts, {}, first)
+    num = config.rollouts
+    batch = rollouts.sample_batch(
+      key, run.policy, other, prompts, run.task, num
+    )
+  else:
+    batch, _ = run.off_policy.sample(other, key, prompts, {}, first)
+    _, metrics = run.off_policy.loss(other, prompts, batch, {})
+  log_probs = []
+  for params in (other, first):
+    outputs, _ = rollouts.forward(run.policy, params, prompts.inputs)
+    tokens = rollouts.token_log_probs(
+      run.policy, params, outputs, batch.actions
+    )
+    log_probs.append(np.float64(tokens).sum(-1))
+  if name == "regression":  # A rollout of all dimensions.
+    log_probs = [x.sum(1) for x in log_probs]
+  total, size = 0.0, log_probs[0].shape[-1]
+  for new, old in zip(*map(np.ravel, log_probs), strict=True):
+    total += (new - old - 1 + np.exp(old - new)) / (3 * size)
+  assert total > 1e-3
+  np.testing.assert_allclose(metrics["reference_kl"], total, rtol=1e-3)
 
 
 def test_the_schedule_counts_updates():
@@ -213,6 +265,19 @@ def test_the_schedule_counts_updates():
     (_off("clipped", 0), "off_policy.updates = 0: must be at least 1"),
     (_off("clipped", 1, -1), "off_policy.staleness = -1: must be at least 0"),
     (_off("clipped", 2, kl=-1.0), "off_policy.kl = -1.0: must be at least 0"),
+    (
+      {"estimator.reference_kl": -0.1},
+      "estimator.reference_kl = -0.1: must be at least 0",
+    ),
+    (
+      {"estimator.reference_kl": 0.1, "estimator.name": "cross_entropy"},
+      "estimator.reference_kl = 0.1: 'cross_entropy' takes",
+    ),
+    (
+      {"estimator.reference_kl": 0.1, "estimator.name": "sequential"}
+      | {"estimator.cap": 12},
+      "estimator.reference_kl = 0.1: 'sequential' takes",
+    ),
     (
       _off("clipped", 2) | {"estimator.name": "cross_entropy"},
       "off_policy.updates = 2: 'cross_entropy' has no group of rollouts",

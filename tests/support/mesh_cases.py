@@ -83,6 +83,16 @@ def _maze_rl():
   return config
 
 
+def _off_policy():
+  """Two updates on rollouts of older parameters, near the first ones."""
+  config = _maze("rl")
+  config.estimator.baseline = 1.0  # Hardly any answer is right.
+  config.estimator.reference_kl = 0.1
+  config.off_policy.name = "clipped"
+  config.off_policy.updates, config.off_policy.staleness = 2, 1
+  return config
+
+
 # config, and meshes of (runs, data, rollouts, model); None is what is there.
 CASES = {
   "digits": (_digits, [(1, 2, 1, 1), (1, 4, 1, 1), (1, 2, 4, 1)]),
@@ -92,6 +102,7 @@ CASES = {
   "regression": (_regression, [(2, 2, 2, 1), None]),
   "maze_supervised": (lambda: _maze("warmup"), [(1, 4, 1, 2)]),
   "maze_rl": (_maze_rl, [(1, 2, 2, 2)]),
+  "off_policy": (_off_policy, [(1, 2, 2, 2)]),
 }
 
 
