@@ -153,7 +153,9 @@ def _one_line(error: Exception, argv: Sequence[str]) -> str:
     return _returned_none(file)
   if isinstance(error, flags.UnrecognizedFlagError):
     return _unknown_flag(error)
-  if isinstance(error, (AttributeError, KeyError)):
+  frames = traceback.extract_tb(error.__traceback__)
+  of_config = "ml_collections" in frames[-1].filename
+  if of_config and isinstance(error, (AttributeError, KeyError)):
     field = _wrong_field(text, file, argv)
     if field:
       return field
@@ -169,7 +171,9 @@ def _one_line(error: Exception, argv: Sequence[str]) -> str:
   line = " ".join(text.split()) or name
   if isinstance(error, (ValueError, flags.Error)):
     return line
-  return f"--config={file}: {name}: {line}"
+  at = [f.lineno for f in frames if file and f.filename == str(file)]
+  where = f" (line {at[-1]})" if at else ""
+  return f"--config={file}: {name}: {line}{where}"
 
 
 def _returned_none(file: pathlib.Path | None) -> str:

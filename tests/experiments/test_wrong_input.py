@@ -14,6 +14,7 @@ _CONFIGS = {
   "field": "config.stepz = 3",
   "package": "np.stack([])",
   "attribute": "np.stck([])",
+  "key": "config.steps = {}['steps']",
   "none": "return None",
   "good": "config.steps = 3",
 }
@@ -114,6 +115,10 @@ def _wrong(tmp_path):
     (
       ("train", f"--config={tmp_path}/field.py"),
       "--config: no stepz; did you mean steps?",
+    ),
+    (
+      ("train", f"--config={tmp_path}/key.py"),
+      f"--config={tmp_path}/key.py: KeyError: 'steps' (line 5); see",
     ),
     (
       ("train", f"--config={tmp_path}/package.py"),
