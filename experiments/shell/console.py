@@ -209,10 +209,10 @@ def _wrong_field(
     if not block:
       return _returned_none(file)
     return f"--config.{inner[2]}: {block} is a field, not a block"
-  field = re.match(r"(?:'Key)?\W+(\w+)", text)
+  field = re.match(r"(?:\W*no field)?\W+(\w+)", text)
   if not field or "object has no attribute" in text:
     return None
-  near = re.search(r'Did you mean \\?"(\w+)', text)
+  near = re.search(r"[Dd]id you mean \W*(\w+)", text)
   hint = f"; did you mean {near[1]}?" if near else ""
   flag = re.compile(rf"--?config\.([\w.]+)\.{field[1]}\b")
   blocks = [f"{m[1]} has " for m in map(flag.match, argv) if m]

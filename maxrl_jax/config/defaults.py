@@ -28,6 +28,16 @@ OF_EVERY_OPTIMIZER = (
 )
 
 
+class Block(ConfigDict):
+  """A ConfigDict that, once locked, refuses unknown fields in one line."""
+
+  def __setitem__(self, key: Any, value: Any) -> None:
+    if self.is_locked and key not in self:
+      hint = options.did_you_mean(key, self)
+      raise KeyError(f"no field {key!r}: {hint}choose from {sorted(self)}")
+    super().__setitem__(key, value)
+
+
 def default(
   task: str | Callable = "digits",
   policy: str | Callable | None = None,
@@ -48,7 +58,7 @@ def default(
     optimizer: a name in `optimizers.OPTIMIZERS`, or a function like those.
     schedule: a name in `optimizers.SCHEDULES`, or a function like those.
   """
-  config = ConfigDict()
+  config = Block()
 
   config.seed = 0  # Seed of the first run; the others count up from it.
   config.runs = 1  # Seeds trained at once, vmapped into one program.
@@ -61,13 +71,13 @@ def default(
   # At an invalid value: "stop", or "skip" the update and count it.
   config.on_nonfinite = "stop"
 
-  config.checkpoint = ConfigDict()
+  config.checkpoint = Block()
   config.checkpoint.every = placeholder(int)  # Steps; None: eval_every.
   config.checkpoint.keep_last = 2  # The newest checkpoints.
   config.checkpoint.keep_best = 1  # Also the best by validation pass@1.
 
   # Number of devices along each axis; None: as many as there are.
-  config.mesh = ConfigDict()
+  config.mesh = Block()
   config.mesh.runs = placeholder(int)  # Runs of a program; divides runs.
   config.mesh.data = placeholder(int)  # Prompts of a batch; divides batch_size.
   config.mesh.rollouts = placeholder(int)  # Of one group; None: 1.
@@ -151,7 +161,7 @@ def register(
 
 def own_block(function: Callable, name: str) -> ConfigDict:
   """A block with the options of one function and their defaults."""
-  block = ConfigDict({"name": name})
+  block = Block({"name": name})
   for option, parameter in options.parameters(function).items():
     block[option] = _field(parameter, parameter.default)
   if options.returns(function) is Data:
@@ -165,7 +175,7 @@ def union(
   exclude: Collection[str] = (),
 ) -> ConfigDict:
   """A block with the options of several functions, none of them set."""
-  block = ConfigDict({"name": placeholder(str) if name is None else name})
+  block = Block({"name": placeholder(str) if name is None else name})
   for function in functions:
     known = options.parameters(function, {*NON_OPTIONS, *exclude})
     for option, parameter in known.items():

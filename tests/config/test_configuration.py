@@ -236,3 +236,23 @@ def test_functions_of_your_own_have_blocks_and_names(monkeypatch):
 def test_the_field_and_what_was_meant_are_named(field, value, message):
   with pytest.raises(ValueError, match=message):
     training.make_train(short_bandit(**{field: value}))
+
+
+@pytest.mark.parametrize(
+  ("path", "words"),
+  [
+    ("stepz", "no field 'stepz': did you mean 'steps'? choose from"),
+    ("optimizer.learning_rat", "did you mean 'learning_rate'? choose from"),
+    ("task.size", "no field 'size': choose from ['continuous', 'easiest',"),
+  ],
+)
+def test_an_unknown_field_is_one_line(path, words):
+  config = configuration.default(task="bandit")
+  *blocks, last = path.split(".")
+  for name in blocks:
+    config = config[name]
+  for assign in (config.__setattr__, config.__setitem__):
+    with pytest.raises((AttributeError, KeyError)) as caught:
+      assign(last, 1)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
