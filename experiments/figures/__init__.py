@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from maxrl_jax.runs import progress
 
 _SIZES = ("quick", "full")
-_PAPER = (*_SIZES, "paper")
-_MAZES = (*_SIZES, "hard", "long", "paper")
+_PAPER = (*_SIZES, "hard", "paper")
+_MAZES = (*_PAPER, "long")
 
 
 class Figure(NamedTuple):
