@@ -30,9 +30,9 @@ _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
   ["quick", "full", "hard", "long", "paper"],
-  "quick takes minutes, full hours. Of mazes only: hard starts RL where most are"
-  " solved less than once in N rollouts, long has five times the steps of quick,"
-  " paper is as published.",
+  "quick takes minutes, full hours. Of mazes only: hard starts RL where most"
+  " are solved less than once in N rollouts, long has five times the steps of"
+  " quick, paper is as published.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure",
