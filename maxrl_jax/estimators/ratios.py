@@ -5,7 +5,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from maxrl_jax.estimators.group import checked, count, mean, prepare
@@ -114,25 +113,27 @@ def log_vimco(
 def _vimco(log_l: Array, mask: Array) -> Array:
   # Only differences matter; they are most accurate near 0.
   largest = jnp.max(log_l)
-  log_l = log_l - jnp.where(largest == -jnp.inf, 0, largest)
+  all_zero = largest == -jnp.inf
+  log_l = log_l - jnp.where(all_zero, 0, largest)
   zero = mask & (log_l == -jnp.inf)
   least = jnp.min(jnp.where(mask & ~zero, log_l, 0))
   tiny = jnp.log(jnp.finfo(log_l.dtype).tiny)
-  log_l = jnp.where(zero, jnp.minimum(least, tiny), log_l)
+  least = jnp.where(all_zero, 0, jnp.minimum(least, tiny))
+  log_l = jnp.where(zero, least, log_l)
   finite = jnp.where(mask, log_l, 0)
   num = count(mask, log_l)
   geometric = (jnp.sum(finite) - finite) / jnp.maximum(num - 1, 1)
-  log_zero = jnp.full(1, -jnp.inf, log_l.dtype)
-  before = lax.associative_scan(jnp.logaddexp, log_l)
-  after = lax.associative_scan(jnp.logaddexp, log_l, reverse=True)
-  others = jnp.logaddexp(
-    jnp.concatenate([log_zero, before[:-1]]),
-    jnp.concatenate([after[1:], log_zero]),
-  )
-  total = before[-1]
+  total = jnp.log(jnp.sum(jnp.exp(log_l)))
   # If l_j is a small part of the sum, the difference of logarithms cancels.
   change = jnp.exp(geometric - total) - jnp.exp(log_l - total)
-  small = change > -0.5
+  # Only the largest can be more than half of it. Its difference is taken: the
+  # sum of the others, relative to the second largest, does not underflow.
+  top = jnp.arange(log_l.shape[0]) == jnp.argmax(log_l)
+  rest = jnp.where(top, -jnp.inf, log_l)
+  second = jnp.max(rest)
+  second = jnp.where(second == -jnp.inf, 0, second)  # All others are masked.
+  others = second + jnp.log(jnp.sum(jnp.exp(rest - second)))
+  small = ~top | (change > -0.5)
   advantages = num * jnp.where(
     small,
     -jnp.log1p(jnp.where(small, change, 0)),
