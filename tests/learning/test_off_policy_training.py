@@ -118,7 +118,10 @@ def test_steps_are_the_pseudocode(updates, staleness):
 def _maze():
   config = maze.get_config()
   config.update_from_flattened_dict(
-    {"task.eval_size": 2, "batch_size": 2, "rollouts": 4, "steps": 2}
+    {"task.eval_size": 2, "task.size": 7, "task.random_ends": True}
+    | {"task.max_length": 8, "task.train_size": 8}
+    | {"policy.num_layers": 1}
+    | {"batch_size": 2, "rollouts": 4, "steps": 2}
     | {"log_every": 1, "eval_every": 1, "policy.hidden_size": 16}
     | {"policy.intermediate_size": 16, "policy.num_heads": 2}
     | {"policy.num_kv_heads": 1, "optimizer.learning_rate": 0.1}
@@ -178,7 +181,7 @@ def test_token_log_probs_add_up():
   prompts = trainer.task.splits["validation"]
   params = trainer.policy.init(jax.random.key(0), prompts.inputs)
   outputs = trainer.policy.apply(params, prompts.inputs)
-  answers = jax.random.randint(jax.random.key(1), (2, 3, 18), 0, 8)
+  answers = jax.random.randint(jax.random.key(1), (2, 3, 8), 0, 8)
   scores = trainer.policy.apply(params, outputs, answers, method="score")
   tokens = np.asarray(scores.token_log_probs)
   np.testing.assert_allclose(tokens.sum(-1), scores.log_probs, rtol=1e-5)

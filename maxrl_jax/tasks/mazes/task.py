@@ -86,16 +86,10 @@ def maze(
   """
   _check(size, loops, generator, unknown, train_size, eval_size)
   length = _longest_answer(size) if max_length is None else max_length
-  draw_maze = functools.partial(
-    _GENERATORS[generator or "prim"],
-    size=size,
-    loops=loops,
-    random_ends=random_ends,
-  )
   hidden = round((unknown or 0) * generation.num_connections(size))
-  make = functools.partial(_make, draw_maze, hidden)
-  _check_supply(make, size, length)
-  prompts = _drawing(make, size, length)
+  make = _Make(generator or "prim", size, loops, random_ends, hidden)
+  _check_supply(make, length)
+  prompts = _drawing(make, length)
   keys = jax.random.split(jax.random.key(task_seed), len(_SIDES) + 1)
   splits = {
     name: prompts(side, key, eval_size)
@@ -130,24 +124,39 @@ class _Drawn(NamedTuple):
   seen: generation.Maze
 
 
-def _make(
-  draw_maze: Callable[[Array], generation.Maze], hidden: int, key: Array
-) -> _Drawn:
-  if not hidden:
-    maze = draw_maze(key)
-    return _Drawn(maze, maze)
-  maze_key, hide_key = jax.random.split(key)
-  maze = draw_maze(maze_key)
-  return _Drawn(maze, generation.hide(hide_key, maze, hidden))
+@dataclass(frozen=True)
+class _Make:
+  """key → one maze. Equal settings share what is compiled for them."""
+
+  generator: str
+  size: int
+  loops: int
+  random_ends: bool
+  hidden: int
+
+  def __call__(self, key: Array) -> _Drawn:
+    draw = functools.partial(
+      _GENERATORS[self.generator],
+      size=self.size,
+      loops=self.loops,
+      random_ends=self.random_ends,
+    )
+    if not self.hidden:
+      maze = draw(key)
+      return _Drawn(maze, maze)
+    maze_key, hide_key = jax.random.split(key)
+    maze = draw(maze_key)
+    return _Drawn(maze, generation.hide(hide_key, maze, self.hidden))
 
 
+@functools.cache
 def _drawing(
-  make: Callable[[Array], _Drawn], size: int, length: int
+  make: _Make, length: int
 ) -> Callable[[Any, Array, int], base.Prompts]:
   """(side, key, count) → mazes of one side whose answers fit, compiled."""
 
   def fits(maze: generation.Maze) -> Array:
-    if length >= _longest_answer(size):
+    if length >= _longest_answer(make.size):
       return jnp.array(True)
     return paths.answer_length(maze) <= length
 
@@ -214,9 +223,8 @@ def _side(seen: generation.Maze) -> Array:
   return jnp.minimum(share, _TRAIN).astype(jnp.int32)
 
 
-def _check_supply(
-  make: Callable[[Array], _Drawn], size: int, length: int
-) -> None:
+@functools.cache
+def _check_supply(make: _Make, length: int) -> None:
   """Raises ValueError if splits cannot all be had by drawing until one fits."""
 
   @jax.jit
@@ -230,12 +238,12 @@ def _check_supply(
   fit = needed <= length
   if fit.mean() < 0.05:
     raise ValueError(
-      f"max_length = {length}: shortest answers of mazes of size {size} have"
-      f" {needed.min()} to {needed.max()} tokens, DONE and eos among them, and"
-      " hardly any would fit"
+      f"max_length = {length}: shortest answers of mazes of size {make.size}"
+      f" have {needed.min()} to {needed.max()} tokens, DONE and eos among them,"
+      " and hardly any would fit"
     )
   if len(np.unique(sides[fit])) <= len(_SIDES):
     raise ValueError(
-      f"size = {size}: too few different mazes to hold some out; draw start and"
-      " goal too (random_ends = True), or take a larger size"
+      f"size = {make.size}: too few different mazes to hold some out; draw"
+      " start and goal too (random_ends = True), or take a larger size"
     )
