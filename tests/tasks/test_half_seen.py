@@ -226,15 +226,15 @@ def test_nothing_unknown_changes_no_bit():
 
 def test_held_out_prompts_are_never_trained_on():
   """All mazes that fit a prompt are in one split."""
-  task = _task(0.75)
+  task = _task(0.75, eval_size=500)
   parts = [
     {row.tobytes() for row in np.asarray(prompts.inputs)}
     for prompts in (
-      task.draw(jax.random.key(5), 2000),
+      task.draw(jax.random.key(5), 4000),
       *(task.splits[name] for name in ("validation", "test")),
     )
   ]
-  assert min(map(len, parts)) > 1000
+  assert min(map(len, parts)) > 400
   assert len(set.union(*parts)) == sum(map(len, parts))
 
 
