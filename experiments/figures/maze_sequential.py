@@ -53,7 +53,11 @@ def figure(settings: Settings, runs) -> Result:
       labels[name], maze_runs.train(what, runs), strict=True
     )
   }
-  tokens = {label: _tokens(settings, label, r) for label, r in trained.items()}
+  # Of a fixed group, the label ends with N.
+  tokens = {
+    label: summaries.tokens(run, int(label.split()[-1]) * settings.batch_size)
+    for label, run in trained.items()
+  }
   few = settings._replace(seeds=settings.sequential_seeds)
   caption = (
     f"Waves of {settings.wave} until a maze is solved, and fixed groups, all at"
@@ -68,17 +72,6 @@ def figure(settings: Settings, runs) -> Result:
     _claims(settings, trained, tokens),
     [_table(trained, tokens)],
   )
-
-
-def _tokens(settings: Settings, label: str, run) -> np.ndarray:
-  """Tokens generated up to each evaluation, [seeds, evaluations]."""
-  if label.startswith("waves"):
-    each = run["train_tokens"]
-  else:
-    rollouts = int(label.split()[1]) * settings.batch_size
-    each = run["train_length"] * rollouts
-  total = np.cumsum(np.pad(each, ((0, 0), (1, 0))), 1)
-  return total[:, run["eval_step"]]
 
 
 def _look(settings: Settings, label: str) -> dict:

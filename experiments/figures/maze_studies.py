@@ -140,7 +140,9 @@ def _draw_scarce(runs, epochs: float):
   """pass@k of held-out mazes and pass rate in training; `epochs` per step."""
   drawing, axes = plotting.axes(columns=4, width=2.8, height=3.0)
   for ax, k in zip(axes[:3], (1, 32, 256), strict=True):
-    summaries.draw_evaluations(ax, runs, k, epochs)
+    summaries.draw_evaluations(
+      ax, runs, k, lambda run: run["eval_step"] * epochs
+    )
     ax.set(title=f"pass@{k}, held-out mazes", xlabel="epochs")
   for label, run in runs.items():
     summaries.draw_training(

@@ -3,6 +3,8 @@
 `runs` are {method: {metric: [seeds, …]}}.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from experiments.figures.maze_settings import COLOURS, KS, config_of
@@ -96,12 +98,39 @@ def draw_pass_at_k(runs, ks):
   return drawing
 
 
-def draw_evaluations(ax, runs, k: int, scale: float = 1.0) -> None:
-  """pass@k of held-out mazes; `scale` as in `draw_training`."""
+def draw_tokens(runs, ks, rollouts: int):
+  """A panel for each k: pass@k over generated tokens; `rollouts` of a step."""
+  drawing, axes = plotting.axes(columns=len(ks), width=2.8, height=3.0)
+  for ax, k in zip(axes, ks, strict=True):
+    draw_evaluations(ax, runs, k, lambda run: tokens(run, rollouts) / 1e6)
+    ax.set(title=f"pass@{k}", xlabel="million tokens generated")
+  axes[0].set_ylabel("held-out mazes")
+  legend_below(drawing, axes[0])
+  return drawing
+
+
+def tokens(run, rollouts: int) -> np.ndarray:
+  """Tokens generated before each evaluation, [seeds, evaluations].
+
+  `rollouts` of a step, of all its mazes; without effect where they vary.
+  """
+  each = run.get("train_tokens")
+  if each is None:
+    each = run["train_length"] * rollouts
+  total = np.cumsum(np.pad(each, ((0, 0), (1, 0))), 1)
+  return total[:, run["eval_step"]]
+
+
+def _steps(run) -> np.ndarray:
+  return run["eval_step"]
+
+
+def draw_evaluations(ax, runs, k: int, x: Callable = _steps) -> None:
+  """pass@k of held-out mazes over x(run)."""
   for label, run in runs.items():
     plotting.seed_curves(
       ax,
-      run["eval_step"] * scale,
+      x(run),
       pass_at(run, k),
       colour=COLOURS[label],
       label=label,

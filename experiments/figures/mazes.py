@@ -58,6 +58,13 @@ def figure(settings: Settings, runs) -> Result:
       f" coverage with 1 to {KS[-1]} samples.",
     ),
     Drawing(
+      "maze_tokens",
+      summaries.draw_tokens(
+        by_method, (1, 32, 256), settings.batch_size * settings.rollouts
+      ),
+      "The same over the tokens of all answers generated so far.",
+    ),
+    Drawing(
       "maze_solved",
       _draw_solved(by_method),
       "Share of mazes with at least one success: of a step's training batch,"
