@@ -50,8 +50,9 @@ def _sizes(config: ConfigDict) -> Iterator[str]:
   for name in ("runs", "steps", "batch_size", "rollouts", "eval_rollouts"):
     if _missing_or_below(config[name], 1):
       yield f"{name} = {config[name]}: must be at least 1"
-  if not 0 <= config.seed < 2**31 - (config.runs or 0):
-    yield f"seed = {config.seed}: must be from 0 to 2^31 - runs - 1"
+  seed = config.seed
+  if seed is None or not 0 <= seed < 2**31 - (config.runs or 0):
+    yield f"seed = {seed}: must be from 0 to 2^31 - runs - 1"
 
 
 def _multiples(config: ConfigDict) -> Iterator[str]:

@@ -36,11 +36,10 @@ def call(
   """choices[name](**given), with errors that name the config's field."""
   function = choice(choices, f"{block}.name", name)
   options.check(name, function, given, block=f"{block}.")
-  with_block = f"{block}."
   try:
     return function(**given)
   except ValueError as error:
     # Functions name their parameters, not the config's block.
     if str(error).split(" ")[0] in given:
-      raise ValueError(f"{with_block}{error}") from None
+      raise ValueError(f"{block}.{error}") from None
     raise

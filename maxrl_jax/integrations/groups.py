@@ -156,8 +156,9 @@ def diagnostics(
   any_left = sizes > 0
   estimator = ESTIMATORS[arguments.get("estimator", "maxrl")].function
   order = np.full(len(sizes), np.nan)
-  others = {"k", "coefficients"} & {k for k, x in arguments.items() if x}
-  if "order" in inspect.signature(estimator).parameters and not others:
+  others = [arguments.get(name) for name in ("k", "coefficients")]
+  has_order = "order" in inspect.signature(estimator).parameters
+  if has_order and all(x is None for x in others):
     order = np.minimum(arguments.get("order") or sizes - 1, sizes)
   return Diagnostics(
     none_solved=_mean((count(members[l == 0]) == sizes)[any_left]),

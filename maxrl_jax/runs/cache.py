@@ -32,7 +32,7 @@ def load(folder: pathlib.Path, keys: Iterable[str]) -> list[Arrays]:
   """The arrays of runs, in the order of their keys.
 
   Raises:
-    ValueError: a file that cannot be read; names it.
+    ValueError: a file that is missing or cannot be read, with its path.
   """
   return [_read(path_of(folder, key)) for key in keys]
 
@@ -41,6 +41,8 @@ def _read(path: pathlib.Path) -> Arrays:
   try:
     with open(path, "rb") as file, np.load(file) as arrays:
       return dict(arrays)
+  except FileNotFoundError:
+    raise ValueError(f"{path} does not exist: run the study first") from None
   except (EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
     raise ValueError(
       f"{path} is damaged ({error}): delete it, and its run is repeated"

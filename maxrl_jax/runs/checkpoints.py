@@ -7,6 +7,7 @@ its contents, which is compared when it is restored.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import pathlib
 import shutil
@@ -265,7 +266,7 @@ def _digest(states: TrainState, notes: str) -> str:
 
 def _set_aside(place: pathlib.Path) -> None:
   """Renames to `damaged-STEP`, with a number if that exists."""
-  for count in range(10**6):
+  for count in itertools.count():
     aside = place.with_name(f"damaged-{place.name}" + f"-{count}" * (count > 0))
     if not aside.exists():
       place.rename(aside)

@@ -101,7 +101,8 @@ def run(
     folder: as in `study.run`, as are the options.
 
   Raises:
-    ValueError: a point diverged at every learning rate.
+    ValueError: a point diverged at every learning rate, or the grid has
+      learning rates.
   """
   points = what.points
   choices, scores = choose(what, tuning, folder, **options)
@@ -119,6 +120,10 @@ def choose(
 ) -> tuple[list[Choice], np.ndarray]:
   """The choices of `run`, and the mean scores [points, rates] behind them."""
   points, rates = what.points, tuning.rates
+  if RATE in points[0]:  # The chosen rates would replace it.
+    raise ValueError(
+      f"grid: {RATE} is chosen here; give the candidates as Tuning.rates"
+    )
   if not rates:
     rate = what.config.optimizer.learning_rate
     return [Choice(rate, False)] * len(points), np.full((len(points), 0), 0.0)

@@ -23,7 +23,7 @@ def make(path: pathlib.Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     probe = path / ".writable"
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # Another process may probe the folder too.
   except OSError as error:
     raise ValueError(
       f"workdir = '{path}': cannot write there ({error.strerror}); choose"

@@ -79,8 +79,9 @@ def until_stopped(
       each(chunk)
       if processes.any_of(interruptions.asked_to_stop):
         break
-    else:
-      return
+    else:  # A signal may have arrived after the last chunk.
+      if not processes.any_of(interruptions.asked_to_stop):
+        return
   raise Stopped("stopped; run the same command again to resume")
 
 

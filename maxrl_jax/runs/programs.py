@@ -173,11 +173,12 @@ def _mixes_series(config: ConfigDict, points: list[dict[str, Any]]) -> bool:
 def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
   """Builds everything that differs by more than optimizer numbers."""
   built: dict[str, training.Train] = {}
-  seen: set[str] = set()
+  checked: set[str] = set()
+  without_rollouts: set[str] = set()
   for point in points:
     whole = overlay(config, point)
     try:
-      _check_used(whole, point, seen)
+      _check_used(whole, point, without_rollouts)
       configs.check(whole)
       configs.make_optimizer(whole)
       fields = whole.to_dict()
@@ -186,13 +187,13 @@ def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
       )
       blocks = [fields[b] for b in ("estimator", "off_policy")]
       goal = json.dumps([parts, blocks, whole.rollouts])
-      if goal in seen:
+      if goal in checked:
         continue
       if parts not in built:
         built[parts] = training.make_train(whole)
       trainer = built[parts]
       make_loss(whole, trainer.task, trainer.policy)
-      seen.add(goal)
+      checked.add(goal)
     except ValueError as error:
       raise ValueError(
         f"grid point {describe(point)}: {error}" if point else str(error)

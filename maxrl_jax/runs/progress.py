@@ -34,7 +34,8 @@ def write(text: str, stream: TextIO) -> None:
   try:
     print(text, file=stream, flush=True)
   except BrokenPipeError:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    with open(os.devnull, "w") as nowhere:
+      os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class _Lines(tqdm):

@@ -108,7 +108,10 @@ class Slices:
     keys = self.program.keys.tolist()
     left, slices = set(missing), []
     for path in sorted(self._folder.glob("unfinished-*/runs.json")):
-      record = json.loads(path.read_text(encoding="utf-8"))
+      try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+      except FileNotFoundError:  # Another process has just finished it.
+        continue
       unfinished = set(record["keys"])
       if unfinished & left and unfinished <= set(keys):
         rows = np.array([keys.index(key) for key in record["keys"]])

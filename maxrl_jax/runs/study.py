@@ -62,8 +62,11 @@ def study(
   check_type(config)
   if not isinstance(seeds, Iterable):
     raise ValueError(f"seeds = {seeds}: must be a list, range({seeds})")
+  seeds = tuple(seeds)
+  if not seeds:
+    raise ValueError("seeds: is empty; give at least one")
   axes = () if fields is None else tuple(grid.parse(fields, config))
-  return Study(config, axes, tuple(seeds), measure or Measure())
+  return Study(config, axes, seeds, measure or Measure())
 
 
 def run(

@@ -102,6 +102,7 @@ def test_a_wrong_option_of_an_optimizer_names_the_field(field, value, message):
     ("optimizer.b2", 0.9, r"optimizer.b2 = 0.9: 'sgd' takes \['momentum'\]"),
     ("optimizer.learning_rate", float("inf"), "optimizer.learning_rate = inf"),
     ("seed", -1, "seed = -1"),
+    ("seed", None, "seed = None"),
     ("policy.hidden", (8, 0), r"policy.hidden = \(8, 0\)"),
     ("policy.channels", (1.5,), r"policy.channels = \(1.5,\)"),
     (

@@ -150,6 +150,7 @@ def test_diagnostics():
   # (1 − 1/4)/(1/4) = 3; only group 0, four of ten rollouts, has a gradient.
   np.testing.assert_allclose((got.largest, got.active), (3, 0.4), rtol=1e-6)
   assert got.order == pytest.approx((3 + 2 + 1) / 3)
+  assert diagnostics(rewards, groups, mask=np.array(mask)) == got
   got = diagnostics(rewards, groups, mask=mask, order=3)
   assert got.order == pytest.approx((3 + 3 + 2) / 3)
   got = diagnostics(rewards, groups, mask=mask, estimator="grpo")

@@ -56,6 +56,13 @@ def test_seeds_that_choose_are_not_reported(tmp_path):
   )
 
 
+def test_a_grid_with_learning_rates_is_refused(tmp_path):
+  what = study.study(short_bandit(), {choose.RATE: [0.1, 0.2]})
+  for rates in ((0.1,), ()):
+    with pytest.raises(ValueError, match=r"learning_rate is chosen here"):
+      choose.run(what, Tuning(rates), tmp_path)
+
+
 def test_without_rates_the_config_decides(tmp_path):
   what = study.study(short_bandit(), {"estimator.order": [1, 5]}, (1, 2))
   tuned = choose.run(what, Tuning(()), tmp_path)

@@ -12,7 +12,7 @@ from maxrl_jax import evaluation
 from maxrl_jax.config import RATE
 from maxrl_jax.learning import training
 from maxrl_jax.runs import folders, loggers, train_to_folder
-from maxrl_jax.runs.interrupts import Interruptions, Stopped
+from maxrl_jax.runs.interrupts import Interruptions, Stopped, until_stopped
 from maxrl_jax.runs.resume import Resumable
 from tests.support.resumable_cases import final, small
 
@@ -176,6 +176,17 @@ def test_a_repeated_signal_ends_the_process(monkeypatch):
     assert ends == [(os.getpid(), signal.SIGTERM)]
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
   assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_signal_after_the_last_chunk_stops_too():
+  """A study evaluates then; its next program must not begin."""
+
+  def chunks():
+    yield 1
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  with pytest.raises(Stopped):
+    until_stopped(chunks())
 
 
 def test_an_ignored_signal_stays_so():

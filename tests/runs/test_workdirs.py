@@ -66,6 +66,12 @@ def test_what_a_killed_start_leaves_is_nothing(tmp_path):
   assert folders.claim(tmp_path / "config.json", {"steps": 3})
 
 
+def test_two_processes_may_probe_a_folder_at_once(tmp_path, monkeypatch):
+  """The other one has deleted the probe."""
+  monkeypatch.setattr(pathlib.Path, "touch", lambda path: None)
+  folders.make(tmp_path)
+
+
 def test_two_processes_do_not_share_a_folder(tmp_path):
   with (
     folders.locked(tmp_path),
