@@ -1,7 +1,7 @@
 """Runs on disk: checkpoints, resuming, and studies of many runs.
 
 maxrl_jax.runs.train(config, workdir)  # as experiments.train
-maxrl_jax.runs.load(workdir)  # what it left there
+maxrl_jax.runs.load(workdir)  # config, trainer, states and metrics
 """
 
 import importlib

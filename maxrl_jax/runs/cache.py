@@ -1,7 +1,7 @@
 """Finished runs on disk, one file each: `KEY.npz` in a folder.
 
-The key of a run identifies its config, seed and measurements, so that studies
-share the runs that they have in common.
+The key of a run identifies its config, seed and measurements: studies with runs
+in common share their files.
 """
 
 import contextlib
@@ -52,15 +52,15 @@ def _read(path: pathlib.Path) -> Arrays:
 def cached(
   folder: pathlib.Path, key: str, compute: Callable[[pathlib.Path], Arrays]
 ) -> Arrays:
-  """The arrays of a run, from disk if they are there.
+  """The arrays of a run, read from disk or computed.
 
-  If another process is computing them, this waits for it.
+  If another process is computing them, waits for it.
 
   Args:
     folder: of the cache.
     key: of the run.
-    compute: (a folder for unfinished work, which persists if the process dies)
-      → arrays by name.
+    compute: folder → arrays by name; the folder is for unfinished work, and
+      remains if the process dies.
   """
   path = path_of(folder, key)
   if not path.exists():
@@ -74,14 +74,14 @@ def cached(
 def exclusive(
   folder: pathlib.Path, *, wait: bool = True
 ) -> Iterator[pathlib.Path]:
-  """A folder for one process at a time, deleted when the context ends well.
+  """Locks a folder for this process; deletes it unless the context raises.
 
   Args:
-    folder: to be created, unless an earlier process has left it.
-    wait: for a process that has it.
+    folder: created, unless an earlier process has left it.
+    wait: whether to wait for a process that has locked it.
 
   Raises:
-    filelock.Timeout: another process has it, and `wait` is false.
+    filelock.Timeout: another process has locked it, and `wait` is false.
   """
   locks = folder.parent / ".locks"
   locks.mkdir(parents=True, exist_ok=True)

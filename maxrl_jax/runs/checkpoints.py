@@ -23,11 +23,11 @@ from maxrl_jax.devices import processes
 from maxrl_jax.learning.update import TrainState
 
 _KEEP = ocp.training.preservation_policies
-_OVERHEAD = 2**20  # Bytes of a checkpoint's small files, generously.
+_OVERHEAD = 2**20  # Bytes; a bound for the small files of a checkpoint.
 
 
 class Checkpoint(NamedTuple):
-  """What `Checkpoints.save` was given, and what `restore` gives back."""
+  """States and their metadata, as `Checkpoints.save` was given them."""
 
   step: int
   states: TrainState  # Of NumPy arrays, run axis first.
@@ -38,28 +38,27 @@ class Checkpoint(NamedTuple):
 def restore(
   folder: pathlib.Path, like: TrainState
 ) -> tuple[Checkpoint | None, list[str]]:
-  """The newest intact checkpoint; damaged ones are moved aside.
+  """The newest intact checkpoint; damaged ones are renamed to `damaged-STEP`.
 
-  Each goes to `damaged-STEP` in the same folder, so that the next can take its
-  place.
+  Their steps can then be saved again.
 
   Args:
     folder: of one run's checkpoints; need not exist.
     like: shapes and types of the states.
 
   Returns:
-    None without checkpoints; a message for every damaged one.
+    The checkpoint, None if there are none; a message for every damaged one.
 
   Raises:
     ValueError: as `read`.
   """
-  taken, problem = None, None
+  newest, problem = None, None
   damage: dict[pathlib.Path, str] = {}
   try:
-    taken, damage = read(folder, like)
+    newest, damage = read(folder, like)
   except ValueError as error:  # All processes must agree first.
     problem = error
-  if not processes.all_same(taken.step if taken else 0):
+  if not processes.all_same(newest.step if newest else 0):
     raise ValueError(
       f"processes see different checkpoints in {folder}: it must be a folder"
       " that all of them share"
@@ -70,7 +69,7 @@ def restore(
     for place in damage:
       _set_aside(place)
   processes.wait("checkpoints set aside")
-  return taken, list(damage.values())
+  return newest, list(damage.values())
 
 
 def read(
@@ -83,42 +82,43 @@ def read(
   Args:
     folder: of one run's checkpoints; need not exist.
     like: shapes and types of the states.
-    best: the checkpoint with the highest score instead, of equals the newest.
+    best: the checkpoint with the highest score instead, of equal ones the
+      newest.
 
   Returns:
-    None without checkpoints; messages by place.
+    The checkpoint, None if there are none; messages by path.
 
   Raises:
-    ValueError: there are checkpoints, and none is intact; or their states have
+    ValueError: there are checkpoints, but none is intact; or their states have
       other shapes.
   """
   like = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-  taken, damage = None, {}
+  chosen, damage = None, {}
   for place in _places(folder):
     try:
       checkpoint = _read(place, like)
-    # A damaged file can make its reader raise anything.
+    # Orbax may raise anything at a damaged file.
     except Exception as error:
       reason = " ".join(str(error).split())[:200] or type(error).__name__
       damage[place] = f"{place} is damaged: {reason}"
       continue
     _check_shapes(checkpoint.states, like, place)
-    if taken is None or (best and checkpoint.score > taken.score):
-      taken = checkpoint
-  if damage and taken is None:
-    # States of another structure look the same.
+    if chosen is None or (best and checkpoint.score > chosen.score):
+      chosen = checkpoint
+  if damage and chosen is None:
+    # States of another structure look damaged too.
     raise ValueError(
       f"no checkpoint is intact: {'; '.join(damage.values())}; unless"
       " they are of another config, start over in another folder, or delete"
       " this one"
     )
-  return taken, damage
+  return chosen, damage
 
 
 def about(folder: pathlib.Path) -> dict[str, Any]:
-  """What the newest checkpoint says of itself; empty where none can."""
+  """`about` of the newest checkpoint whose metadata can be read, or {}."""
   for place in _places(folder):
-    # A damaged file can make its reader raise anything.
+    # Orbax may raise anything at a damaged file.
     with contextlib.suppress(Exception):
       metadata = ocp.metadata(place.absolute()).custom_metadata
       return json.loads(metadata["notes"])["about"]
@@ -126,13 +126,13 @@ def about(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _places(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Checkpoints, the newest first."""
+  """Paths of checkpoints, the newest first."""
   places = [p for p in folder.glob("*") if p.name.isdigit()]
   return sorted(places, key=lambda p: int(p.name), reverse=True)
 
 
 class Checkpoints(contextlib.AbstractContextManager):
-  """Saves into a folder that `restore` has been called on."""
+  """Saves into a folder on which `restore` has been called."""
 
   def __init__(
     self, folder: pathlib.Path, keep_last: int = 2, keep_best: int = 1
@@ -140,9 +140,9 @@ class Checkpoints(contextlib.AbstractContextManager):
     """Opens the folder, and creates it if it is missing.
 
     Args:
-      folder: for the checkpoints of these runs alone.
+      folder: only for the checkpoints of these runs.
       keep_last: number of newest checkpoints to keep.
-      keep_best: number of checkpoints with the highest score to keep besides.
+      keep_best: number of checkpoints with the highest scores to keep as well.
     """
     policies = [_KEEP.LatestN(keep_last)]
     if keep_best:
@@ -160,7 +160,8 @@ class Checkpoints(contextlib.AbstractContextManager):
       preservation_policy=_KEEP.AnyPreservationPolicy(policies),
       context=context,
     )
-    # Orbax would do so in a thread, which crashes a process that ends early.
+    # Orbax would delete them in a thread, which crashes a process that ends
+    # early.
     if processes.is_first():
       for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
         shutil.rmtree(unfinished)
@@ -178,17 +179,17 @@ class Checkpoints(contextlib.AbstractContextManager):
       OSError: this, or the save before it, could not be written.
     """
     self.wait()
-    # Copies: the next chunk reuses the memory while this one is written.
-    own = processes.whole(states)
+    # The next chunk reuses the memory while this one is written.
+    copies = processes.whole(states)
     notes = json.dumps({"about": about, "score": score})
-    self._check_room(own, notes)
+    self._check_room(copies, notes)
     with self._named():
       self._saving = self._checkpointer.save_async(
-        int(own.step[0]),
-        own if jax.process_count() == 1 else jax.tree.map(jnp.copy, states),
+        int(copies.step[0]),
+        copies if jax.process_count() == 1 else jax.tree.map(jnp.copy, states),
         force=True,
         metrics={"score": score},
-        custom_metadata={"notes": notes, "digest": _digest(own, notes)},
+        custom_metadata={"notes": notes, "digest": _digest(copies, notes)},
       )
 
   def _check_room(self, states: TrainState, notes: str) -> None:
@@ -240,7 +241,7 @@ def _read(place: pathlib.Path, like: TrainState) -> Checkpoint:
 def _check_shapes(
   states: TrainState, like: TrainState, place: pathlib.Path
 ) -> None:
-  """Raises ValueError; Orbax would give what is there, of any shape."""
+  """Raises ValueError at another shape: Orbax restores arrays of any."""
   wanted = jax.tree.leaves(like)
   for (path, leaf), want in zip(
     jax.tree.leaves_with_path(states), wanted, strict=True

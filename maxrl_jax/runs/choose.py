@@ -1,4 +1,4 @@
-"""Learning rates, chosen on validation seeds and reported on fresh ones."""
+"""Learning rates, chosen by validation scores of separate seeds."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,7 +9,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from maxrl_jax.config import RATE
-from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs import dataset
+from maxrl_jax.runs import study as studies
 from maxrl_jax.runs.grid import Axis
 from maxrl_jax.runs.study import Study
 
@@ -56,7 +57,7 @@ class Tuned(NamedTuple):
 def best_rate(
   method: str, rates: Sequence[float], scores: npt.ArrayLike
 ) -> Choice:
-  """The rate with the highest score, the first of several.
+  """The rate with the highest score; of equal ones the first.
 
   Args:
     method: the name of the method, for errors.
@@ -91,12 +92,12 @@ def mean_scores(
 
 
 def run(
-  what: Study, tuning: Tuning, folder: pathlib.Path, **options: Any
+  study: Study, tuning: Tuning, folder: pathlib.Path, **options: Any
 ) -> Tuned:
   """Chooses a rate for every point, then trains the study at these rates.
 
   Args:
-    what: the study; its points keep their order.
+    study: a grid without learning rates; its points keep their order.
     tuning: rates, and how they are chosen.
     folder: as in `study.run`, as are the options.
 
@@ -104,40 +105,40 @@ def run(
     ValueError: a point diverged at every learning rate, or the grid has
       learning rates.
   """
-  points = what.points
-  choices, scores = choose(what, tuning, folder, **options)
+  points = study.points
+  choices, scores = choose(study, tuning, folder, **options)
   fields = (*points[0], RATE)
   rows = [
     (*point.values(), choice.rate)
     for point, choice in zip(points, choices, strict=True)
   ]
-  final = what._replace(axes=(Axis(fields, tuple(rows)),))
-  return Tuned(study.run(final, folder, **options), choices, scores)
+  final = study._replace(axes=(Axis(fields, tuple(rows)),))
+  return Tuned(studies.run(final, folder, **options), choices, scores)
 
 
 def choose(
-  what: Study, tuning: Tuning, folder: pathlib.Path, **options: Any
+  study: Study, tuning: Tuning, folder: pathlib.Path, **options: Any
 ) -> tuple[list[Choice], np.ndarray]:
   """The choices of `run`, and the mean scores [points, rates] behind them."""
-  points, rates = what.points, tuning.rates
+  points, rates = study.points, tuning.rates
   if RATE in points[0]:  # The chosen rates would replace it.
     raise ValueError(
       f"grid: {RATE} is chosen here; give the candidates as Tuning.rates"
     )
   if not rates:
-    rate = what.config.optimizer.learning_rate
+    rate = study.config.optimizer.learning_rate
     return [Choice(rate, False)] * len(points), np.full((len(points), 0), 0.0)
-  config = what.config.copy_and_resolve_references()
+  config = study.config.copy_and_resolve_references()
   if tuning.steps is not None:
     total, config.steps = config.steps, tuning.steps
     warmup = config.optimizer.warmup
     config.optimizer.warmup = warmup * tuning.steps // total
   axis = Axis((RATE,), tuple((rate,) for rate in rates))
-  trial = what._replace(
-    config=config, axes=(*what.axes, axis), seeds=tuning.seeds
+  trial = study._replace(
+    config=config, axes=(*study.axes, axis), seeds=tuning.seeds
   )
-  data = study.run(trial, folder, **options)
-  every = mean_scores(
+  data = studies.run(trial, folder, **options)
+  scores = mean_scores(
     data,
     range(len(points) * len(rates)),
     tuning.seeds,
@@ -149,9 +150,9 @@ def choose(
     for point in points
   ]
   choices = [
-    best_rate(name, rates, row) for name, row in zip(names, every, strict=True)
+    best_rate(name, rates, row) for name, row in zip(names, scores, strict=True)
   ]
-  return choices, every * (1 if tuning.larger else -1)
+  return choices, scores * (1 if tuning.larger else -1)
 
 
 def rate_text(choice: Choice) -> str:

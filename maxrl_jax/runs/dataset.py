@@ -30,7 +30,7 @@ def dataset(
   Returns:
     `train_…` [run, step], `validation_…`, `test_…` and `probe_…` [run,
     eval_step, …] or [run]; coordinates are the fields of the grid. Metrics that
-    a run does not have are NaN. NetCDF takes names with _ for / and dots.
+    a run does not have are NaN. Names have _ instead of / and dots, for NetCDF.
   """
   coordinates: dict[str, Any] = {name: runs[0][name] for name in _STEPS}
   coordinates["point"] = ("run", np.array([point for point, _ in places]))
@@ -89,12 +89,12 @@ def final(data: xr.Dataset, name: str) -> np.ndarray:
 
 
 def plain(name: str) -> str:
-  """A name without / and dots."""
+  """A name with _ instead of / and dots."""
   return name.replace("/", "_").replace(".", "_")
 
 
 def _column(values: list) -> np.ndarray:
-  """Numbers with NaN for a default, or text."""
+  """Values as numbers, with NaN for None, or as text."""
   numbers = all(
     v is None or (isinstance(v, (int, float)) and not isinstance(v, bool))
     for v in values

@@ -30,10 +30,10 @@ def write_text(path: pathlib.Path, text: str) -> None:
 
 def write_arrays(path: pathlib.Path, arrays: dict[str, Any]) -> None:
   """Writes an .npz atomically."""
-  import numpy as np  # Here: --help imports this module.
+  import numpy as np  # Slow to import; --help imports this module.
 
   with atomic(path) as unfinished, open(unfinished, "wb") as file:
-    np.savez(file, **arrays)  # To a file: it would add .npz to a name.
+    np.savez(file, **arrays)  # It would add .npz to a path.
 
 
 def write_json(path: pathlib.Path, record: dict) -> None:

@@ -18,7 +18,7 @@ from maxrl_jax.runs.files import write_json
 
 
 def make(path: pathlib.Path) -> None:
-  """Creates the folder; raises ValueError where that is not possible."""
+  """Creates the folder; raises ValueError if it cannot be written to."""
   try:
     path.mkdir(parents=True, exist_ok=True)
     probe = path / ".writable"
@@ -36,7 +36,7 @@ def locked(path: pathlib.Path) -> Iterator[None]:
   """Locks the folder; the lock of a killed process is released.
 
   Raises:
-    ValueError: another process has it.
+    ValueError: another process has locked it.
   """
   lock = filelock.FileLock(path / ".lock")
   try:
@@ -53,12 +53,12 @@ def locked(path: pathlib.Path) -> Iterator[None]:
 
 
 def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
-  """Whether the folder holds this experiment already; an empty one does now.
+  """Assigns an empty folder to this experiment; returns whether it already was.
 
   Args:
     path: the file of the folder that identifies its experiment.
     fields: identify this experiment, as JSON.
-    fix: an alternative to another folder, for the message.
+    fix: what else than another folder helps, for the message.
 
   Raises:
     ValueError: it holds another experiment, naming the fields that differ; the
@@ -83,11 +83,11 @@ def check_same(
   """Raises ValueError with the fields in which two experiments differ.
 
   Args:
-    saved: fields of what the place holds, as JSON.
-    asked: of what is asked for.
-    place: for the message.
-    fix: an alternative to another folder, for the message.
-    may_differ: fields, or whole blocks, that make no other experiment.
+    saved: fields of the experiment on disk, as JSON.
+    asked: fields of the requested experiment, as JSON.
+    place: where the first one is, for the message.
+    fix: what else than another folder helps, for the message.
+    may_differ: fields, or whole blocks, that are not compared.
   """
   saved, asked = flatten(saved), flatten(asked)
   differing = [
@@ -108,11 +108,11 @@ def check_same(
 def refuse_foreign(path: pathlib.Path) -> None:
   """Raises ValueError if the folder has results, but not this file."""
   workdir = path.parent
-  # A process killed at its start may leave these; a figure of a sweep trains
-  # its warm-up, in `runs`, to know its studies.
-  empty = (".lock", ".writable", "runs")
+  # A process killed at its start may leave these; experiments.sweep trains the
+  # warm-up of a figure in `runs` before it knows the figure's studies.
+  ignored = (".lock", ".writable", "runs")
   if not path.exists() and any(
-    p.name not in empty and p.suffix != ".part" for p in workdir.iterdir()
+    p.name not in ignored and p.suffix != ".part" for p in workdir.iterdir()
   ):
     raise ValueError(
       f"workdir = '{workdir}' is not empty and has no {path.name}; choose"
@@ -121,7 +121,7 @@ def refuse_foreign(path: pathlib.Path) -> None:
 
 
 def read(path: pathlib.Path) -> dict:
-  """The fields of `claim`; raises ValueError if the file is damaged."""
+  """The fields that `claim` wrote; raises ValueError if they are damaged."""
   try:
     return json.loads(path.read_text(encoding="utf-8"))
   except ValueError as error:
@@ -168,7 +168,7 @@ def environment() -> dict:
 def revision() -> str:
   """The commit of this source, with '+' if files differ from it."""
   try:
-    # An installed package may lie in somebody else's repository.
+    # An installed package may lie in another project's repository.
     if not _git("ls-files", __file__):
       return "unknown"
     changed = _git("status", "--porcelain", "--untracked-files=no")

@@ -4,9 +4,10 @@
     batch_size+rollouts=128+8,32+32,8+128
 
 Axes are separated by semicolons and multiplied; fields joined by + change
-together. Values are lists, `range(first,last,step)` of whole numbers (the last
-one is in), `lin(first,last,count)` or `log(first,last,count)`; `None` leaves a
-field to its default. A mapping has the same fields and values, or such text.
+together. Values are lists, `range(first,last,step)` of whole numbers (last
+included), `lin(first,last,count)` or `log(first,last,count)`; `None` leaves a
+field to its default. A mapping has fields as keys, and lists or such text as
+values.
 """
 
 import ast
@@ -19,15 +20,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-# One sweep has runs of one length, told apart by seeds that it is given.
+# Fields that cannot be swept, and why.
 FIXED = {
-  "seed": "seeds are given beside the grid",
-  "runs": "seeds are given beside the grid",
-  "steps": "all runs of a sweep are equally long",
-  "log_every": "all runs of a sweep are equally long",
-  "eval_every": "all runs of a sweep are equally long",
+  "seed": "seeds are given apart from the grid",
+  "runs": "seeds are given apart from the grid",
+  "steps": "all runs of a sweep have the same length",
+  "log_every": "all runs of a sweep have the same length",
+  "eval_every": "all runs of a sweep have the same length",
 }
-
 
 _SPACED = (
   "range(first,last[,step]), lin(first,last,count) or log(first,last,count)"
@@ -35,18 +35,18 @@ _SPACED = (
 
 
 class Axis(NamedTuple):
-  """Fields that change together, and one tuple of values for each place."""
+  """Fields that change together, and their values: one tuple per position."""
 
   fields: tuple[str, ...]
   values: tuple[tuple, ...]
 
 
 def parse(grid: str | Mapping, config: ConfigDict) -> list[Axis]:
-  """The axes of a grid, each value of the type that its field has.
+  """The axes of a grid, with values of the types of their fields.
 
   Raises:
-    ValueError: a field that does not exist, cannot be swept or stands twice, an
-      empty axis, a value of another type or given twice.
+    ValueError: a field that does not exist, cannot be swept or is repeated; an
+      empty axis; a value of another type, or one that is repeated.
   """
   axes = []
   for names, values in _entries(grid):
@@ -56,7 +56,7 @@ def parse(grid: str | Mapping, config: ConfigDict) -> list[Axis]:
   fields = [field for axis in axes for field in axis.fields]
   for field in fields:
     if fields.count(field) > 1:
-      raise ValueError(f"grid: {field} stands there twice")
+      raise ValueError(f"grid: {field} is given twice")
   return axes
 
 
@@ -112,7 +112,7 @@ def _axis(fields: tuple[str, ...], values: Any, config: ConfigDict) -> Axis:
 
 
 def _check_whole(name: str, values: list) -> None:
-  """Raises ValueError where a spaced axis of whole numbers has fractions."""
+  """Raises ValueError if a spaced axis of an integer field has fractions."""
   spaced = [v for v in values if isinstance(v, float)]
   if any(v != int(v) for v in spaced):
     rounded = ",".join(map(str, dict.fromkeys(round(v) for v in spaced)))
@@ -153,7 +153,7 @@ def _spaced(kind: str, numbers: list[float]) -> list:
 
 
 def _rounded(x: float) -> float:
-  """Three digits, so that what a figure says, typed back, is what ran."""
+  """Three digits: a value that a figure shows, typed back, is the same run."""
   whole = round(x)
   return whole if abs(x - whole) < 1e-9 * abs(x) else float(f"{x:.3g}")
 
@@ -176,7 +176,7 @@ def _type(field: str, config: ConfigDict) -> type:
 
 
 def nearest(field: str, config: ConfigDict) -> str | None:
-  """The field that was meant: of another block, or spelt like it."""
+  """The field probably meant: this name in another block, or a similar one."""
   names = _names(config)
   last = field.split(".")[-1]
   elsewhere = [name for name in names if name.split(".")[-1] == last]
@@ -193,7 +193,7 @@ def _names(config: ConfigDict, prefix: str = "") -> list[str]:
 
 
 def _convert(value: Any, wanted: type, field: str) -> Any:
-  """A value, or its text, as what the field holds."""
+  """A value, or its text, converted to the type of the field."""
   try:
     return _of_type(value, wanted)
   except (ArithmeticError, LookupError, SyntaxError, TypeError, ValueError):

@@ -23,9 +23,9 @@ class Stopped(Exception):
 class Interruptions:
   """Records signals inside the context; a repeated one ends the process.
 
-  Signals within a second are one request: a service manager sends SIGTERM to a
-  worker and to its parent, which then sends it to the worker. A signal that is
-  ignored stays so: workers leave Ctrl-C to their parent.
+  Signals within a second count as one request: a service manager sends SIGTERM
+  to a worker and to its parent, which passes it on to the worker. An ignored
+  signal stays ignored: workers leave Ctrl-C to their parent.
   """
 
   _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -65,7 +65,8 @@ def until_stopped(
   """Calls `each` with every chunk; a signal stops after the current one.
 
   Args:
-    chunks: closed at the end in any case, so that it can save.
+    chunks: a generator that saves when it is closed, as it always is at the
+      end.
     each: is called with every chunk.
 
   Raises:

@@ -1,7 +1,6 @@
 """Metrics of a folder: metrics.jsonl, TensorBoard, W&B.
 
-The packages of the last two are of the extra `log`, and are imported only if
-they are used.
+The last two need the extra `log`; their packages are imported only when used.
 """
 
 import contextlib
@@ -33,7 +32,7 @@ class Lines:
     self, path: pathlib.Path, records: list[Record], runs: int
   ) -> None:
     self._path, self._runs = path, runs
-    # Lines of steps that will be repeated are dropped.
+    # Drops lines after the checkpoint: training repeats their steps.
     text = "".join(map(self._line, records))
     if processes.is_first():
       write_text(path, text)
@@ -62,7 +61,7 @@ class Lines:
 
 
 def metrics(record: Record) -> Record:
-  """The numbers of each run."""
+  """The metrics in a record, each [runs]."""
   return {k: x for k, x in record.items() if k not in ("step", "diverged")}
 
 
@@ -83,7 +82,7 @@ def plain(line: dict, runs: int) -> dict:
 
 
 def check(names: Sequence[str]) -> None:
-  """Raises ValueError at backends that are unknown or not installed."""
+  """Raises ValueError if a backend is unknown or not installed."""
   for name in names:
     choice(BACKENDS, "log", name)
   packages = ["tensorboardX" if n == "tensorboard" else n for n in names]
@@ -107,8 +106,8 @@ def opened(
     config: of the runs.
 
   Yields:
-    a function (step, metrics) → None, to be called with every chunk, those
-    before an interruption first.
+    a function (step, metrics) → None, to be called with every chunk, beginning
+    with those before an interruption.
   """
   with contextlib.ExitStack() as stack:
     writers = [BACKENDS[name](stack, workdir, config) for name in names]
@@ -130,7 +129,7 @@ def _tensorboard(
   columns: dict[str, Callable] = dict(_seeds(config))
   if config.runs > 1:
     columns["mean"] = np.mean
-  # A restart at step 0: TensorBoard drops what earlier commands wrote.
+  # All steps are written again: TensorBoard drops those of earlier commands.
   writers = {
     name: SummaryWriter(str(folder / name), purge_step=0, flush_secs=10)
     for name in columns
@@ -154,7 +153,7 @@ def _wandb(
 
   folder = workdir / "wandb"
   folder.mkdir(exist_ok=True)
-  for earlier in folder.glob("offline-run-*"):  # It is written again.
+  for earlier in folder.glob("offline-run-*"):  # All steps are written again.
     shutil.rmtree(earlier)
   if not (folder / "id").exists():
     write_text(folder / "id", uuid.uuid4().hex[:8])
@@ -172,7 +171,7 @@ def _wandb(
         reinit="create_new",
         dir=workdir,
         config=config.to_dict(),
-        allow_val_change=True,  # Of config.steps.
+        allow_val_change=True,  # config.steps may grow.
         settings=wandb.Settings(console="off"),
       )
     except wandb.errors.UsageError as error:
@@ -184,7 +183,7 @@ def _wandb(
 
   def write(step: int, metrics: Record) -> None:
     for run, column in runs:
-      if step >= run.starting_step:  # The server has the steps before.
+      if step >= run.starting_step:  # The server has earlier steps.
         of_run = {name: float(column(x)) for name, x in metrics.items()}
         run.log(of_run, step=step)
 

@@ -11,7 +11,7 @@ from maxrl_jax import evaluation
 from maxrl_jax.learning import guards
 from maxrl_jax.learning.training import Train, TrainState
 
-KS = (1, 4, 16, 64, 128, 256, 1024)  # Of pass@k.
+KS = (1, 4, 16, 64, 128, 256, 1024)  # Default k of pass@k.
 
 Record = dict[str, np.ndarray]
 
@@ -22,10 +22,10 @@ class Measure(NamedTuple):
   Attributes:
     splits: evaluated every `config.eval_every` steps.
     ks: k of pass@k.
-    probe: (trainer, options by name) → (params → arrays by name), of one run:
-      measured with each evaluation, as `probe/NAME`. A function of a module:
-      its name identifies the measurement.
-    options: of the probe.
+    probe: (trainer, **options) → (params → arrays by name), of one run:
+      measured with each evaluation, as `probe/NAME`. Defined in a module, since
+      its name is part of a run's key.
+    options: (name, value) pairs for the probe.
     at_start: evaluate before the first step, too.
     every_step: keep training metrics of every step, rather than means over
       `config.log_every` steps.
@@ -48,15 +48,17 @@ class Measure(NamedTuple):
 class Measurer:
   """Measures the runs of one program."""
 
-  def __init__(self, trainer: Train, config: ConfigDict, what: Measure) -> None:
-    self._config, self._what = config, what
-    self.at_start = what.at_start
+  def __init__(
+    self, trainer: Train, config: ConfigDict, measure: Measure
+  ) -> None:
+    self._config, self._measure = config, measure
+    self.at_start = measure.at_start
     self._evaluate = evaluation.make_evaluate(
-      trainer, what.ks, config.eval_rollouts
+      trainer, measure.ks, config.eval_rollouts
     )
     self._probe: Callable[[Any], dict] = lambda params: {}
-    if what.probe is not None:
-      of_run = what.probe(trainer, **dict(what.options))
+    if measure.probe is not None:
+      of_run = measure.probe(trainer, **dict(measure.options))
       self._probe = jax.jit(lambda params: jax.lax.map(of_run, params))
 
   def __call__(self, step: int, states: TrainState, metrics: Record) -> Record:
@@ -67,7 +69,7 @@ class Measurer:
     if metrics:
       record["diverged"] = guards.diverged(metrics)
     if self._evaluates(step):
-      for split in self._what.splits:
+      for split in self._measure.splits:
         record |= self._evaluated(split, states)
       probed = self._probe(states.params)
       record |= {f"probe/{k}": np.asarray(x) for k, x in probed.items()}
@@ -77,16 +79,18 @@ class Measurer:
     return step % self._config.eval_every == 0 or step == self._config.steps
 
   def revised(self, record: Record) -> Record:
-    """A record of a shorter run, without its evaluation after the last step.
+    """A record of a shorter run, as a run of this length has it.
 
-    This config evaluates there too only at a multiple of eval_every.
+    The shorter run was evaluated after its last step; this one is evaluated
+    there only if the step is a multiple of eval_every.
     """
     if self._evaluates(int(record["step"])):
       return record
     return {k: x for k, x in record.items() if not _is_evaluation(k)}
 
   def _reduced(self, name: str, values: np.ndarray) -> np.ndarray:
-    if self._what.every_step:
+    """Metrics of a chunk [steps, runs] → [runs, steps] or, reduced, [runs]."""
+    if self._measure.every_step:
       return values.T
     return values.sum(0) if name == "skipped" else values.mean(0)
 
@@ -95,22 +99,22 @@ class Measurer:
     return {f"{split}/{name}": x for name, x in metrics.items()}
 
   def final(self, states: TrainState) -> Record:
-    """Metrics of the splits that records do not have, [runs]."""
+    """Final metrics of the splits that records lack, [runs]."""
     record: Record = {}
     for split in ("validation", "test"):
-      if split not in self._what.splits:
+      if split not in self._measure.splits:
         record |= self._evaluated(split, states)
     return record
 
   def of_runs(self, records: list[Record], final: Record) -> list[Record]:
-    """Records of chunks and final metrics → arrays of each run.
+    """Splits records of chunks and final metrics into the arrays of each run.
 
     `train/…` [step], `validation/…`, `test/…`, `probe/…` [eval_step, …] or [],
     `step`, `eval_step` and `diverged`.
     """
     trained = [r for r in records if any("train/" in name for name in r)]
     evaluated = [r for r in records if any(_is_evaluation(name) for name in r)]
-    join = np.concatenate if self._what.every_step else np.stack
+    join = np.concatenate if self._measure.every_step else np.stack
     arrays: Record = {}
     for rows, wanted in ((trained, "train/"), (evaluated, _EVALUATIONS)):
       for name in rows[-1] if rows else ():
@@ -120,7 +124,7 @@ class Measurer:
     arrays |= final
     arrays["diverged"] = np.logical_or.reduce([r["diverged"] for r in trained])
     steps = np.array([r["step"] for r in trained])
-    if self._what.every_step:
+    if self._measure.every_step:
       steps = np.arange(1, steps[-1] + 1)
     shared = {
       "step": steps,

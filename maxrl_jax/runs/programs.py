@@ -1,9 +1,9 @@
 """Plans which runs share a compiled program.
 
 Fields of `config.may_vary` become arrays over runs; all others change shapes or
-what is computed, and need their own program. MaxRL, pass@K and power α differ
-only in the coefficients a_k of their series: where a study mixes them, they
-share one program.
+the computation, and need separate programs. MaxRL, pass@K and power α differ
+only in the coefficients a_k of their series: a study that mixes them trains
+them in one program.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from maxrl_jax.policies import parameters
 RESULTS_VERSION = 5
 
 _COEFFICIENTS = "estimator.coefficients"
-# They do not change the results of a run.
-_NO_RESULT = ("seed", "runs", "mesh", "checkpoint")
+# Fields outside the digest: a key has the seed, the others change no result.
+_NOT_IN_DIGEST = ("seed", "runs", "mesh", "checkpoint")
 
 
 class Program(NamedTuple):
@@ -39,7 +39,7 @@ class Program(NamedTuple):
     config: shared by all runs.
     points: index of each run's point of the grid, [runs].
     seeds: [runs].
-    hyper: fields in which runs differ by dotted name, each [runs, …].
+    hyper: values, by dotted name, of fields that vary, each [runs, …].
     keys: of each run in the cache, [runs].
   """
 
@@ -56,13 +56,13 @@ def plan(
   seeds: Sequence[int],
   measured: Any = None,
 ) -> list[Program]:
-  """Every point with every seed, sorted into programs.
+  """Groups every point with every seed into programs.
 
   Args:
-    config: of all runs, but for the fields of the grid.
+    config: of all runs, except for the fields of the grid.
     points: of the grid.
     seeds: of every point.
-    measured: what is measured of a run, as JSON: part of its key.
+    measured: the measurements of a run as JSON, which are part of its key.
 
   Raises:
     ValueError: a point that cannot be trained, with the field and what is
@@ -73,15 +73,15 @@ def plan(
   groups: dict[str, list] = {}
   for index, point in enumerate(points):
     shared, hyper = _split(config, point, mixed)
-    alike = overlay(shared, dict.fromkeys(hyper)).to_dict()
-    name = json.dumps([alike, sorted(hyper)], default=repr)
+    fixed = overlay(shared, dict.fromkeys(hyper)).to_dict()
+    name = json.dumps([fixed, sorted(hyper)], default=repr)
     identity = digest(overlay(config, point), measured=measured)
     groups.setdefault(name, []).append((index, shared, hyper, identity))
   return [_program(group, np.asarray(seeds)) for group in groups.values()]
 
 
 def _program(group: list, seeds: np.ndarray) -> Program:
-  """The seed changes fastest."""
+  """The program of a group of points; the seed changes fastest."""
   count = len(seeds)
   hyper = {
     name: np.repeat(
@@ -97,18 +97,20 @@ def _program(group: list, seeds: np.ndarray) -> Program:
 
 
 def digest(config: ConfigDict, **more: Any) -> str:
-  """Identifies the results of a config, with what else is given."""
-  fields = {k: v for k, v in config.to_dict().items() if k not in _NO_RESULT}
-  if config.policy.checkpoint is not None:  # Its contents, wherever they are.
+  """A hash of `more` and of every field that changes a config's results."""
+  fields = {
+    k: v for k, v in config.to_dict().items() if k not in _NOT_IN_DIGEST
+  }
+  if config.policy.checkpoint is not None:  # Its contents, not its path.
     fields["policy"]["checkpoint"] = parameters.digest(config.policy.checkpoint)
-  # Fields that are not set have no effect: a new one invalidates nothing.
+  # Without unset fields: a new field leaves cached runs valid.
   known = {"config": _set_fields(fields), "version": RESULTS_VERSION, **more}
   text = json.dumps(known, sort_keys=True, default=list)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _set_fields(block: dict) -> dict:
-  """Less what is None, and blocks in which nothing is set."""
+  """The block without fields that are None and without empty blocks."""
   fields = {
     name: _set_fields(value) if isinstance(value, dict) else value
     for name, value in block.items()
@@ -119,9 +121,9 @@ def _set_fields(block: dict) -> dict:
 def _split(
   config: ConfigDict, point: dict[str, Any], mixed: bool
 ) -> tuple[ConfigDict, dict[str, Any]]:
-  """What a point shares with its program, and the values of its run."""
-  whole = overlay(config, point)
-  varying = may_vary(whole)
+  """The config that a point shares with its program, and its varying values."""
+  merged = overlay(config, point)
+  varying = may_vary(merged)
   numbers = {
     name: np.float32(value)
     for name, value in point.items()
@@ -129,17 +131,17 @@ def _split(
     and isinstance(value, (int, float))
     and not isinstance(value, bool)
   }
-  if not (mixed and _has_series(whole)):
-    return whole, numbers
+  if not (mixed and _has_series(merged)):
+    return merged, numbers
   options: dict[str, Any] = dict.fromkeys(
     f"estimator.{name}" for name in ("order", "k", "alpha")
   )
   hyper: dict[str, Any] = {
     name: x for name, x in numbers.items() if name not in options
   }
-  hyper[_COEFFICIENTS] = _coefficients(whole)
+  hyper[_COEFFICIENTS] = _coefficients(merged)
   options |= {"estimator.name": "series", _COEFFICIENTS: (1.0,)}
-  return overlay(whole, options), hyper
+  return overlay(merged, options), hyper
 
 
 def _has_series(config: ConfigDict) -> bool:
@@ -160,40 +162,40 @@ def _coefficients(config: ConfigDict) -> np.ndarray:
 
 
 def _mixes_series(config: ConfigDict, points: list[dict[str, Any]]) -> bool:
-  """Whether more than the order of MaxRL differs between series."""
+  """Whether the series of points differ in more than MaxRL's order."""
   swept = {name for point in points for name in point}
   if swept & {"estimator.k", "estimator.alpha"}:
     return True
-  every = [overlay(config, point) for point in points]
-  names = {whole.estimator.name for whole in every if _has_series(whole)}
+  merged = [overlay(config, point) for point in points]
+  names = {c.estimator.name for c in merged if _has_series(c)}
   powers = "power" in names and "estimator.order" in swept
   return powers or len(names) > 1
 
 
 def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
-  """Builds everything that differs by more than optimizer numbers."""
+  """Builds each combination of parts once; raises as `plan`."""
   built: dict[str, training.Train] = {}
   checked: set[str] = set()
   without_rollouts: set[str] = set()
   for point in points:
-    whole = overlay(config, point)
+    merged = overlay(config, point)
     try:
-      _check_used(whole, point, without_rollouts)
-      configs.check(whole)
-      configs.make_optimizer(whole)
-      fields = whole.to_dict()
+      _check_used(merged, point, without_rollouts)
+      configs.check(merged)
+      configs.make_optimizer(merged)
+      fields = merged.to_dict()
       parts = json.dumps(
         [fields[b] for b in ("task", "likelihood", "policy")], default=repr
       )
       blocks = [fields[b] for b in ("estimator", "off_policy")]
-      goal = json.dumps([parts, blocks, whole.rollouts])
-      if goal in checked:
+      combination = json.dumps([parts, blocks, merged.rollouts])
+      if combination in checked:
         continue
       if parts not in built:
-        built[parts] = training.make_train(whole)
+        built[parts] = training.make_train(merged)
       trainer = built[parts]
-      make_loss(whole, trainer.task, trainer.policy)
-      checked.add(goal)
+      make_loss(merged, trainer.task, trainer.policy)
+      checked.add(combination)
     except ValueError as error:
       raise ValueError(
         f"grid point {describe(point)}: {error}" if point else str(error)
@@ -201,9 +203,12 @@ def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
 
 
 def _check_used(
-  config: ConfigDict, point: dict[str, Any], seen: set[str]
+  config: ConfigDict, point: dict[str, Any], without_rollouts: set[str]
 ) -> None:
-  """Raises ValueError at a swept field that has no effect."""
+  """Raises ValueError if a swept field has no effect.
+
+  `without_rollouts` collects points, less their rollouts, that draw none.
+  """
   name = config.optimizer.name
   rule = choice(OPTIMIZERS, "optimizer.name", name)
   if "optimizer.momentum" in point and (
@@ -213,14 +218,14 @@ def _check_used(
   sampled = {*ESTIMATORS, "sequential"}
   if "rollouts" in point and config.estimator.name not in sampled:
     rest = repr({k: v for k, v in point.items() if k != "rollouts"})
-    if rest in seen:
+    if rest in without_rollouts:
       raise ValueError(
-        f"rollouts: {config.estimator.name!r} draws none, and would repeat the"
-        " same run"
+        f"rollouts: {config.estimator.name!r} draws none; every value would"
+        " give the same run"
       )
-    seen.add(rest)
+    without_rollouts.add(rest)
 
 
 def describe(point: dict[str, Any]) -> str:
-  """field=value, field=value."""
+  """A point as text: field=value, field=value."""
   return ", ".join(f"{name}={value}" for name, value in point.items())

@@ -19,18 +19,18 @@ def set_quiet(quiet: bool) -> None:
 
 
 def info(message: str) -> None:
-  """A line about what is going on, unless quiet."""
+  """Prints a line about progress, unless quiet."""
   if not _quiet:
     warn(message)
 
 
 def warn(message: str) -> None:
-  """A line that is always printed: an error, a warning, an interruption."""
+  """Prints a line even if quiet: an error, a warning, an interruption."""
   write(message, sys.stderr)
 
 
 def write(text: str, stream: TextIO) -> None:
-  """Prints; if the reader is gone (`| head`), the work goes on."""
+  """Prints; once the reader is gone (`| head`), output is discarded."""
   try:
     print(text, file=stream, flush=True)
   except BrokenPipeError:
@@ -39,20 +39,20 @@ def write(text: str, stream: TextIO) -> None:
 
 
 class _Lines(tqdm):
-  """Progress in a file that grows: a line per minute."""
+  """Progress in a log file: a line per minute."""
 
   def __init__(self, *args: Any, **options: Any) -> None:
-    every = 60.0
+    minute = 60.0
     form = (
       "{desc} {percentage:.0f} %, {n_fmt} of {total_fmt}"
       " [{elapsed} so far, {remaining} left, {rate_fmt}{postfix}]"
     )
-    options = {"mininterval": every, "delay": every} | options
-    options |= {"maxinterval": every, "bar_format": form, "leave": False}
+    options = {"mininterval": minute, "delay": minute} | options
+    options |= {"maxinterval": minute, "bar_format": form, "leave": False}
     super().__init__(*args, **options)
 
   def display(self, msg: str | None = None, pos: int | None = None) -> None:
-    """Called with a text where a bar would be erased."""
+    """Prints a line, but nothing where tqdm would erase its bar with `msg`."""
     del pos
     if msg is None:
       warn(str(self).strip())
@@ -65,14 +65,14 @@ def bar(*args: Any, hidden: bool = False, **options: Any) -> tqdm:
     return _notebook_bar()(*args, disable=disable, **options)
   if not sys.stderr.isatty():
     return _Lines(*args, disable=disable, **options)
-  # A terminal that does not know its size has 80 × 24; tqdm would draw nothing.
+  # 80 × 24 if the terminal's size is unknown: tqdm would draw nothing.
   size = shutil.get_terminal_size()
   options |= {"ncols": size.columns, "nrows": size.lines}
   return tqdm(*args, disable=disable, **options)
 
 
 def _notebook_bar() -> type[tqdm]:
-  """As a widget, where there are any."""
+  """A widget, if ipywidgets is installed."""
   if importlib.util.find_spec("ipywidgets") is None:
     return tqdm
   from tqdm.notebook import tqdm as widget
@@ -81,7 +81,7 @@ def _notebook_bar() -> type[tqdm]:
 
 
 def duration(seconds: float) -> str:
-  """Seconds, minutes or hours, with the digits of an estimate."""
+  """A duration in rounded seconds, minutes or hours."""
   if seconds < 90:
     return f"{seconds:.0f} s"
   if seconds < 2 * 60 * 60:
@@ -89,24 +89,24 @@ def duration(seconds: float) -> str:
   return f"{seconds / 60 / 60:.1f} hours"
 
 
-def counted(number: int, what: str) -> str:
+def counted(number: int, noun: str) -> str:
   """ "1 run", "2 runs"."""
-  return f"{number} {what}{'s' * (number != 1)}"
+  return f"{number} {noun}{'s' * (number != 1)}"
 
 
 class Estimate:
-  """Prints once how long the rest takes, and the memory in use.
+  """Prints once an estimate of the time left, and the memory in use.
 
-  After the second chunk: most of the first one is compilation.
+  After the second chunk, since most of the first one is compilation.
   """
 
   def __init__(self, total: int) -> None:
-    """From the number of steps of all runs together."""
+    """`total`: steps to do, summed over runs."""
     self._total, self._done = total, 0
     self._times: list[float] = []
 
   def add(self, steps: int) -> None:
-    """Steps of runs that have been done."""
+    """Counts finished steps, summed over runs."""
     self._done += steps
     self._times.append(time.time())
     left = self._total - self._done
@@ -120,7 +120,7 @@ class Estimate:
 
 def peak_memory() -> int:
   """Peak bytes in use on the device; on a CPU, bytes of the process."""
-  import jax  # Slow to import: --help and wrong flags do without it.
+  import jax  # Slow to import; --help and wrong flags do not need it.
   import psutil
 
   stats = jax.local_devices()[0].memory_stats() or {}

@@ -21,11 +21,11 @@ from maxrl_jax.runs import checkpoints, folders
 from maxrl_jax.runs.checkpoints import Checkpoints
 
 Record = dict[str, np.ndarray]
-# Fields that may change where a run resumes; seeds have a check of their own.
+# Fields that may change when a run resumes; `_check_seeds` compares the seeds.
 _MAY_DIFFER = (
   *("seed", "runs", "steps", "log_every", "eval_every", "eval_rollouts"),
   *("checkpoint", "mesh", "on_nonfinite"),
-  *("task.data_dir", "policy.checkpoint"),  # Where files lie.
+  *("task.data_dir", "policy.checkpoint"),  # Paths.
 )
 
 
@@ -38,10 +38,11 @@ class Resumable:
 
   Attributes:
     step: steps done.
-    states: after them, as in `training.chunks`; None before the first chunk.
-    records: measurements of all chunks, before an interruption too.
+    states: after that step, as in `training.chunks`; None before the first
+      chunk.
+    records: measurements of all chunks, also those before an interruption.
     saved: the step of the newest checkpoint; 0 without one.
-    seconds: of training, before an interruption too.
+    seconds: of training, also those before an interruption.
     origin: metadata of the restored checkpoint; None without one.
   """
 
@@ -57,15 +58,15 @@ class Resumable:
 
     Args:
       train: from `make_train(config)`.
-      config: the same config; `config.checkpoint` has the schedule.
-      folder: for these runs alone; need not exist.
+      config: the same config; `config.checkpoint` says when to save.
+      folder: only for these runs; need not exist.
       seeds: as in `training.chunks`.
-      hyper: as there.
+      hyper: as in `training.chunks`.
 
     Warns of every damaged checkpoint.
 
     Raises:
-      ValueError: there are checkpoints, and none is intact, or they are of
+      ValueError: there are checkpoints, but none is intact, or they are of
         another config or of other seeds.
     """
     if seeds is None:
@@ -94,7 +95,7 @@ class Resumable:
     return time.time() - self._start
 
   def revise(self, change: Callable[[Record], Record]) -> None:
-    """Replaces every record, for the checkpoints to come too."""
+    """Replaces every record, also in later checkpoints."""
     self.records = list(map(change, self.records))
     self._packed = list(map(_packed, self.records))
 
@@ -118,14 +119,14 @@ class Resumable:
     check: bool | None = None,
     at_start: bool = False,
   ) -> Generator[int, None, None]:
-    """Trains what is left; closed early, it saves what is done.
+    """Trains the steps left; if closed early, saves the finished ones.
 
     Args:
       measure: (step, states, metrics of the chunk) → the chunk's record, arrays
-        by name. "validation/pass@1", where a record has it, ranks checkpoints.
+        by name. "validation/pass@1", if a record has it, ranks checkpoints.
       origin: metadata of every checkpoint; anything that JSON can hold.
-      patience: seconds between checkpoints at least, where config.checkpoint
-        has no number of steps.
+      patience: minimum seconds between checkpoints, if config.checkpoint.every
+        is None.
       check: as in `training.chunks`.
       at_start: measure before the first step too, with no metrics.
 
@@ -163,6 +164,7 @@ class Resumable:
           raise
 
   def _initial(self) -> TrainState:
+    """States before the first step."""
     start_keys, _ = self._train.keys(np.asarray(self._seeds, np.uint32))
     hyper = {
       k: np.asarray(v, np.float32) for k, v in (self._hyper or {}).items()
@@ -173,13 +175,14 @@ class Resumable:
     self.records.append(record)
     self._packed.append(_packed(record))
 
-  def _due(self, patient: bool) -> bool:
+  def _due(self, waited: bool) -> bool:
+    """Whether to save now; `waited`: `patience` is over."""
     config = self._config
     if self.step != config.steps and (
       self.step % (config.checkpoint.every or config.eval_every)
     ):
       return False
-    return config.checkpoint.every is not None or processes.any_of(patient)
+    return config.checkpoint.every is not None or processes.any_of(waited)
 
   def _save(self, stack: contextlib.ExitStack, origin: dict | None) -> None:
     assert self.states is not None
@@ -194,7 +197,7 @@ class Resumable:
       "records": self._packed,
       "seconds": self.seconds,
     }
-    # Below all scores, if the policies were not evaluated.
+    # Without an evaluation, below every score.
     score = self.records[-1].get("validation/pass@1", np.array(-1.0)).mean()
     score = float(score) if np.isfinite(score) else -1.0
     self._checkpoints.save(self.states, about, score)
@@ -212,13 +215,13 @@ class Resumable:
 
 
 def _check_config(config: ConfigDict, folder: pathlib.Path) -> None:
-  """Raises ValueError if the folder's runs are of another experiment."""
+  """Raises ValueError if the folder has runs of another config."""
   origin = checkpoints.about(folder).get("origin")
   saved = origin.get("config") if isinstance(origin, dict) else None
-  if isinstance(saved, dict):  # A loop of one's own may have saved anything.
+  if isinstance(saved, dict):  # Custom loops may save anything as origin.
     asked = json.loads(config.to_json())
     may_differ = set(_MAY_DIFFER)
-    if config.optimizer.schedule != "constant":  # It is made for its steps.
+    if config.optimizer.schedule != "constant":  # It depends on the steps.
       may_differ.remove("steps")
     folders.check_same(saved, asked, f"'{folder}'", may_differ=may_differ)
 
@@ -226,6 +229,7 @@ def _check_config(config: ConfigDict, folder: pathlib.Path) -> None:
 def _check_seeds(
   asked: list[int], saved: list[int], folder: pathlib.Path
 ) -> None:
+  """Raises ValueError if the folder has runs with other seeds."""
   if asked != saved:
     raise ValueError(
       f"seeds = {asked}: '{folder}' has runs with seeds {saved}; choose another"
@@ -244,7 +248,7 @@ def like(train: Train, count: int, hyper: dict) -> TrainState:
 
 
 def _packed(record: Record) -> dict[str, list]:
-  """Arrays as JSON, bit-identical, NaN too."""
+  """Arrays as JSON, which `unpacked` restores bit-identical, also NaN."""
   return {
     name: [x.dtype.str, x.shape, base64.b64encode(x.tobytes()).decode()]
     for name, x in ((name, np.asarray(x)) for name, x in record.items())
@@ -252,6 +256,7 @@ def _packed(record: Record) -> dict[str, list]:
 
 
 def unpacked(record: dict[str, list]) -> Record:
+  """The arrays that `_packed` was given."""
   return {
     name: np.frombuffer(base64.b64decode(data), dtype).reshape(shape)
     for name, (dtype, shape, data) in record.items()

@@ -25,7 +25,7 @@ from maxrl_jax.runs.programs import Program
 from maxrl_jax.runs.resume import Resumable
 from maxrl_jax.tasks import Streamed
 
-PATIENCE = 30.0  # Seconds between checkpoints of a slice, at least.
+_CHECKPOINT_SECONDS = 30.0  # Between checkpoints of a slice, at least.
 
 
 class Slice(NamedTuple):
@@ -87,7 +87,7 @@ class Slices:
       yield len(part.rows) * resumed.step
     chunks = resumed.chunks(
       self._measurer,
-      patience=PATIENCE,
+      patience=_CHECKPOINT_SECONDS,
       check=False,
       at_start=self._measurer.at_start,
     )
@@ -98,13 +98,17 @@ class Slices:
     final = self._measurer.final(resumed.states)
     runs = self._measurer.of_runs(resumed.records, final)
     seconds = np.array(resumed.seconds / len(part.rows))
-    # The padding is dropped.
+    # `zip` drops the padding.
     for key, arrays in zip(keys, runs, strict=False):
       path = cache.path_of(self._folder, key)
       files.write_arrays(path, arrays | {"seconds": seconds})
 
   def cut(self, missing: set[str]) -> list[Slice]:
-    """Unfinished slices of earlier processes, then the rest in equal slices."""
+    """Slices that other processes left unfinished, then the rest in equal ones.
+
+    Args:
+      missing: keys of runs to train.
+    """
     keys = self.program.keys.tolist()
     left, slices = set(missing), []
     for path in sorted(self._folder.glob("unfinished-*/runs.json")):
@@ -144,20 +148,24 @@ class Slices:
       size = max(step, min(size - 1, fitting) // step * step)
 
   def _compiled(self, size: int) -> tuple[training.Train, int]:
+    """`compile_for` this many runs, cached."""
     if size not in self._programs:
       hyper = self.program.hyper
       self._programs[size] = compile_for(self.trainer, hyper, size)
     return self._programs[size]
 
   def _runs(self, part: Slice) -> dict[str, Any]:
-    """Seeds and hyperparameters of a slice."""
+    """Seeds and hyperparameters of a slice, with its padding."""
     padded = np.pad(part.rows, (0, part.size - len(part.rows)), mode="edge")
     hyper = {name: x[padded] for name, x in self.program.hyper.items()}
     return {"seeds": self.program.seeds[padded], "hyper": hyper}
 
 
 def _over_devices(config: ConfigDict, total: int) -> ConfigDict:
-  """With `runs` rounded up to a multiple of the devices, if enough."""
+  """The config for this many runs, rounded up to a multiple of the devices.
+
+  Fewer runs than devices are not rounded.
+  """
   config = config.copy_and_resolve_references()
   devices = jax.device_count()
   config.runs = _round_up(total, devices) if total >= devices else total
@@ -182,7 +190,7 @@ def free_memory(memory_gib: float | None) -> int:
   if memory_gib is None:
     return psutil.virtual_memory().available // 2
   used = psutil.Process().memory_info().rss
-  # The rest is for compilation and for memory that is not given back.
+  # The rest is for compilation and for memory that is not released.
   return int(0.6 * (memory_gib * 2**30 - used))
 
 
@@ -195,7 +203,7 @@ def compile_for(
     name: jax.ShapeDtypeStruct((size, *values.shape[1:]), jnp.float32)
     for name, values in hyper.items()
   }
-  jitted: Any = trainer  # `start` and `advance` can be lowered.
+  jitted: Any = trainer  # Its functions have `lower`.
   start = jitted.start.lower(start_keys, shapes).compile()
   states = jax.tree.map(
     lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),

@@ -23,7 +23,7 @@ from maxrl_jax.runs.slices import Slices
 
 
 class Study(NamedTuple):
-  """A grid of config fields, seeds of every point, and what to measure.
+  """A grid of config fields, the seeds of each point, and what to measure.
 
   Attributes:
     config: shared by all runs, except for the fields of the grid.
@@ -43,7 +43,7 @@ class Study(NamedTuple):
     return grid.points(self.axes)
 
   def plan(self) -> list[Program]:
-    """The compiled programs that train it; raises as `programs.plan`."""
+    """The programs that train the study; raises as `programs.plan`."""
     identity = self.measure.identity()
     return plan(self.config, self.points, self.seeds, identity)
 
@@ -70,7 +70,7 @@ def study(
 
 
 def run(
-  what: Study,
+  study: Study,
   folder: str | pathlib.Path,
   *,
   memory_gib: float | None = None,
@@ -78,47 +78,47 @@ def run(
   slice_size: int | None = None,
   about: dict | None = None,
 ) -> xr.Dataset:
-  """Trains what is not on disk yet; returns the data set of the study.
+  """Trains the runs that are not on disk; returns the study's data set.
 
   Args:
-    what: the study.
-    folder: of finished runs; several studies may share it.
-    memory_gib: memory that the process may take; None is half of what is free,
-      on an accelerator nine tenths of its free memory.
+    study: what to train.
+    folder: for finished runs; several studies may share it.
+    memory_gib: memory limit of this process; None: half of the free memory, on
+      an accelerator nine tenths of it.
     workers: number of processes, each training one run at a time on its own
       core; 1 trains the runs together in this process.
     slice_size: runs per slice in this process; None: as many as fit into
       memory.
-    about: attributes of the data set.
+    about: further attributes of the data set.
 
   Raises:
     ValueError: a point that cannot be trained, before anything compiles; a run
       that does not fit into memory; a damaged file.
     Stopped: a signal stopped it; its work is saved.
   """
-  if not isinstance(what, Study):
+  if not isinstance(study, Study):
     raise ValueError(
-      f"what: is a {type(what).__name__}, must be a study; run takes (study,"
+      f"study: is a {type(study).__name__}, must be a Study; run takes (study,"
       " folder)"
     )
-  folder, planned = pathlib.Path(folder), what.plan()
+  folder, planned = pathlib.Path(folder), study.plan()
   folder.mkdir(parents=True, exist_ok=True)
   if workers > 1:
     from maxrl_jax.runs import workers as pool  # It imports this module.
 
-    pool.train(what, planned, folder, workers)
-  train(planned, what.measure, folder, memory_gib, slice_size=slice_size)
-  return load(what, folder, planned, about)
+    pool.train(study, planned, folder, workers)
+  train(planned, study.measure, folder, memory_gib, slice_size=slice_size)
+  return load(study, folder, planned, about)
 
 
 def load(
-  what: Study,
+  study: Study,
   folder: pathlib.Path,
   planned: Sequence[Program] | None = None,
   about: dict | None = None,
 ) -> xr.Dataset:
   """The data set of a study whose runs are on disk."""
-  planned = planned or what.plan()
+  planned = planned or study.plan()
   keys = {
     (point, seed): key
     for p in planned
@@ -126,8 +126,8 @@ def load(
   }
   order = sorted(keys)
   runs = cache.load(folder, [keys[run] for run in order])
-  about = {"config": what.config.to_dict()} | (about or {})
-  return dataset.dataset(runs, order, what.points, about)
+  about = {"config": study.config.to_dict()} | (about or {})
+  return dataset.dataset(runs, order, study.points, about)
 
 
 def train(
@@ -144,9 +144,9 @@ def train(
   Args:
     planned: from `Study.plan`.
     measure: of every run.
-    folder: of finished runs.
+    folder: for finished runs.
     memory_gib: as in `run`.
-    slice_size: runs at a time, rather than as many as fit into memory.
+    slice_size: as in `run`.
     wait: whether to wait for slices that other processes are training.
   """
   remaining = [cache.missing(folder, p.keys) for p in planned]
@@ -181,7 +181,7 @@ def train(
 
 
 def _describe(program: Program, planned: Sequence[Program]) -> str:
-  """The fields in which a program differs, and what varies within it."""
+  """Fields in which a program differs from others, and its varying fields."""
   this, *others = (
     folders.flatten(p.config.to_dict()) for p in (program, *planned)
   )

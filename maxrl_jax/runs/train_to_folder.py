@@ -1,4 +1,4 @@
-"""One config, trained into a folder of its own."""
+"""Trains one config into a folder."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ from maxrl_jax.runs.resume import Resumable
 from maxrl_jax.tasks import Streamed, Task
 from maxrl_jax.tasks.regression import log_ceiling
 
-# Files and folders of a finished run, and of one that trains.
+# Files and folders of a finished run, and of one in progress.
 _RESULTS = ("summary.json", "runs.nc", "summary.csv", "model", "model-*")
 _PROGRESS = ("environment.json", "metrics.jsonl", "checkpoints")
 
@@ -48,26 +48,26 @@ def train(
 
   The folder gets config.json, environment.json, metrics.jsonl, checkpoints/,
   runs.nc (the data set of the runs), summary.json, and the parameters as
-  model/, which config.policy.checkpoint takes. A finished folder is left as it
-  is, unless config.steps has grown: the run then goes on.
+  model/, which config.policy.checkpoint takes. A finished folder does not
+  change, unless config.steps has grown: training then continues.
 
   Args:
     config: what to train; `config.runs` seeds together.
-    workdir: of this config alone; created if it is missing.
+    workdir: folder for this config only; created if it is missing.
     task: your own, as in `make_train`, with splits validation and test; the
       same one when training resumes.
-    policy: likewise.
-    fresh: delete the results that the folder has.
-    log: backends of `loggers.BACKENDS` that get every logged step too.
+    policy: your own, likewise.
+    fresh: delete the folder's results first.
+    log: backends in `loggers.BACKENDS` that also get every logged step.
     on_chunk: called as on_chunk(step, metrics) after each chunk that this
       command trains, on the first process; metrics are arrays [runs] by name,
       such as "train/pass_rate" and, at evaluations, "validation/pass@1". If it
-      raises, what is done is saved.
+      raises, finished steps are saved.
 
   Raises:
     ValueError: an invalid config or backend, a folder of another experiment, or
-      steps that the run there cannot go on to.
-    Stopped: a signal stopped it, and everything is on disk.
+      a number of steps to which the folder's run cannot be extended.
+    Stopped: a signal stopped training, and finished steps are saved.
     FloatingPointError: as `training.chunks`, with the last good checkpoint.
     OSError: the disk is full, for instance.
   """
@@ -118,7 +118,7 @@ def train(
 
 
 def _claim(config: ConfigDict, workdir: pathlib.Path, fresh: bool) -> bool:
-  """Makes the folder this config's; whether it was already."""
+  """Assigns the folder to this config; returns whether it already was."""
   path = workdir / "config.json"
   fields = json.loads(config.to_json())
   if fresh and path.exists():
@@ -130,10 +130,10 @@ def _claim(config: ConfigDict, workdir: pathlib.Path, fresh: bool) -> bool:
 
 
 def _extend(path: pathlib.Path, config: ConfigDict, fields: dict) -> None:
-  """Makes the folder of a shorter run this config's.
+  """Assigns the folder of a shorter run to this config, if only steps differ.
 
   Raises:
-    ValueError: its results would not be those of a run of that length.
+    ValueError: the results would differ from those of a run of that length.
   """
   saved = folders.read(path)
   before = saved.get("steps")
@@ -144,8 +144,8 @@ def _extend(path: pathlib.Path, config: ConfigDict, fields: dict) -> None:
     problem = "only more steps can be added"
   elif config.optimizer.schedule != "constant":
     problem = (
-      f"optimizer.schedule = {config.optimizer.schedule!r} is made for that"
-      " many: only 'constant' takes more"
+      f"optimizer.schedule = {config.optimizer.schedule!r} depends on their"
+      " number: only 'constant' can be extended"
     )
   if problem:
     raise ValueError(
@@ -165,13 +165,13 @@ def _delete(workdir: pathlib.Path, *patterns: str) -> None:
 def _restored(
   trainer: Train, config: ConfigDict, workdir: pathlib.Path, environment: dict
 ) -> Resumable:
-  """The runs, as the folder's newest checkpoint has them."""
+  """The runs, restored from the folder's newest checkpoint."""
   run = Resumable(trainer, config, workdir / "checkpoints")
   if run.step and run.origin is None:
     raise ValueError(
-      f"workdir = '{workdir}': its newest checkpoint is of a loop of your own,"
-      " which experiments.train cannot resume; choose another folder (--fresh"
-      " trains this one again)"
+      f"workdir = '{workdir}': its newest checkpoint is from a loop of your"
+      " own, which experiments.train cannot resume; choose another folder"
+      " (--fresh trains this one again)"
     )
   _report_resume(run, environment, config.steps)
   return run
@@ -185,7 +185,8 @@ def _advance(
   log: Sequence[str],
   on_chunk: OnChunk | None,
 ) -> None:
-  """Trains what is left; metrics go to metrics.jsonl and where else asked."""
+  """Trains the steps left; passes metrics to the file and to all loggers."""
+  writers: list[OnChunk] = []
   lines = loggers.Lines(workdir / "metrics.jsonl", run.records, config.runs)
   estimate = progress.Estimate(config.steps - run.step)
   bar = progress.bar(
@@ -216,14 +217,13 @@ def _advance(
       write(int(record["step"]), loggers.metrics(record))
     writers.append(write)
 
-  writers: list[OnChunk] = []
   with contextlib.ExitStack() as stack, bar:
     processes.on_first(open_loggers)
     until_stopped(chunks, each)
 
 
 def _report_resume(run: Resumable, now: dict, steps: int) -> None:
-  """Says where a run resumes, and what has changed since it stopped."""
+  """Prints where a run resumes, and which versions have changed since."""
   if not run.step or not processes.is_first():
     return
   progress.info(f"resuming from step {run.step} of {steps}")

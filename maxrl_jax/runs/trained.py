@@ -1,4 +1,4 @@
-"""What a folder of `experiments.train` holds, for Python."""
+"""Loads the runs in a folder of `experiments.train`."""
 
 import pathlib
 import warnings
@@ -17,13 +17,13 @@ from maxrl_jax.tasks import TASKS, Task
 
 
 class Trained(NamedTuple):
-  """Runs as a checkpoint has them.
+  """Runs restored from a checkpoint.
 
   Attributes:
     config: what they were trained with.
     trainer: `make_train(config)`, with the policy and the task.
     step: steps done.
-    states: after them, of NumPy arrays, run axis first.
+    states: after that step, of NumPy arrays, run axis first.
     metrics: by name, [records, runs]; "step" is [records].
   """
 
@@ -52,10 +52,11 @@ def load(
     best: the checkpoint with the highest validation pass@1, instead of the
       newest.
     task: your own, if the runs were trained with one.
-    policy: likewise.
+    policy: your own, likewise.
 
   Raises:
-    ValueError: no runs there, none intact, or none of this task and policy.
+    ValueError: the folder has no runs, no intact checkpoint, or checkpoints of
+      another task or policy.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / "config.json"
@@ -65,11 +66,11 @@ def load(
       " experiments.train"
     )
   config = ConfigDict(_with_tuples(folders.read(path)))
-  for name, table, own in (
+  for name, table, given in (
     ("task", TASKS, task),
     ("policy", POLICIES, policy),
   ):
-    if own is None and config[name].name not in {None, *table}:
+    if given is None and config[name].name not in {None, *table}:
       raise ValueError(
         f"workdir = '{workdir}': {name}.name = {config[name].name!r} is not the"
         f" library's; pass {name}=, or call get_config() of its config first"
@@ -89,7 +90,10 @@ def load(
 
 
 def _anywhere(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
-  """On any devices, and without the folder that the runs started from."""
+  """The config for any devices, with the folder's model as checkpoint.
+
+  The parameters from which its runs started may be gone.
+  """
   copy = config.copy_and_resolve_references()
   for axis in copy.mesh:
     copy.mesh[axis] = None
@@ -100,18 +104,18 @@ def _anywhere(config: ConfigDict, workdir: pathlib.Path) -> ConfigDict:
 
 
 def _with_tuples(value: Any) -> Any:
-  """JSON has lists where a config has tuples."""
+  """Lists as tuples, which JSON does not have."""
   if isinstance(value, dict):
     return {name: _with_tuples(x) for name, x in value.items()}
   return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
 
 
 def _columns(records: list[resume.Record]) -> dict[str, np.ndarray]:
-  """A column for each name; NaN where a record lacks it."""
-  blank = {
+  """Stacks records by name, with NaN where a record lacks a name."""
+  missing = {
     name: np.full(x.shape, np.nan) for r in records for name, x in r.items()
   }
   return {
-    name: np.stack([record.get(name, empty) for record in records])
-    for name, empty in blank.items()
+    name: np.stack([record.get(name, nan) for record in records])
+    for name, nan in missing.items()
   }

@@ -1,7 +1,7 @@
-"""Worker processes that train the runs of a study, one each at a time.
+"""Worker processes, each of which trains one run of a study at a time.
 
-On a CPU, small operations gain little from a second core: two processes with a
-core each train two runs sooner than one process with both.
+On a CPU, small operations gain little from a second core: two processes with
+one core each train two runs faster than one process with two cores.
 """
 
 import itertools
@@ -27,7 +27,7 @@ def cores() -> set[int]:
 
 
 def train(
-  what: Any, planned: Sequence[Any], folder: pathlib.Path, count: int
+  study: Any, planned: Sequence[Any], folder: pathlib.Path, count: int
 ) -> None:
   """Trains a study's missing runs in worker processes.
 
@@ -35,9 +35,9 @@ def train(
   another one has locked.
 
   Args:
-    what: a `study.Study`, whose probe is a function of a module.
+    study: a `study.Study`, whose probe is defined in a module.
     planned: its programs.
-    folder: of finished runs.
+    folder: for finished runs.
     count: number of workers.
   """
   missing = _missing(planned, folder)
@@ -48,12 +48,12 @@ def train(
   spawn = multiprocessing.get_context("spawn")
   errors = spawn.SimpleQueue()
   # A pool would terminate all workers once one has ended, with unsaved runs.
-  given = pickle.dumps(what), folder, os.getpid(), errors
-  places = itertools.cycle(sorted(cores()))
+  shared = pickle.dumps(study), folder, os.getpid(), errors
+  assigned = itertools.cycle(sorted(cores()))
   workers: list[Any] = []
   try:
-    for core in itertools.islice(places, count):
-      worker = spawn.Process(target=_work, args=(core, *given))
+    for core in itertools.islice(assigned, count):
+      worker = spawn.Process(target=_work, args=(core, *shared))
       worker.start()
       workers.append(worker)
     with progress.bar(total=missing, unit="run", desc="runs") as bar:
@@ -67,10 +67,11 @@ def train(
     for worker in workers:
       worker.terminate()
     for worker in workers:
-      worker.join()  # They save their runs.
+      worker.join()  # Workers save their runs first.
 
 
 def _missing(planned: Sequence[Any], folder: pathlib.Path) -> int:
+  """Number of runs that are not on disk."""
   return sum(len(cache.missing(folder, p.keys)) for p in planned)
 
 
@@ -88,18 +89,18 @@ def _raise_failure(workers: Sequence[Any], errors: Any) -> None:
 def _work(
   core: int, pickled: bytes, folder: pathlib.Path, parent: int, errors: Any
 ) -> None:
-  """Trains the runs of a study that no other worker has."""
+  """Trains, in a worker, the runs that no other worker has locked."""
   # A terminal sends Ctrl-C to the whole group; the parent passes it on.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   interrupts.watch_parent(parent, interrupts.terminate)
   if hasattr(os, "sched_setaffinity"):  # Linux; before JAX starts threads.
     os.sched_setaffinity(0, {core})
   progress.set_quiet(True)
-  from maxrl_jax.runs import study
+  from maxrl_jax.runs import study as studies
 
   try:
-    what = pickle.loads(pickled)
-    study.train(what.plan(), what.measure, folder, slice_size=1, wait=False)
+    study = pickle.loads(pickled)
+    studies.train(study.plan(), study.measure, folder, slice_size=1, wait=False)
   except interrupts.Stopped:
     sys.exit(interrupts.RESUMABLE)
   except Exception as error:

@@ -62,8 +62,8 @@ def test_a_schedule_that_depends_on_steps_is_refused(tmp_path):
   config.steps = 80
   message = (
     "steps = 80: .* has a run of 60 steps, and optimizer.schedule = 'cosine'"
-    " is made for that many: only 'constant' takes more; choose another folder,"
-    " or train it again with --fresh"
+    " depends on their number: only 'constant' can be extended; choose another"
+    " folder, or train it again with --fresh"
   )
   with pytest.raises(ValueError, match=message):
     train_to_folder.train(config, tmp_path)

@@ -32,7 +32,7 @@ def test_a_folder_that_another_loop_went_on_with_is_refused(tmp_path):
   for _ in chunks:
     break
   chunks.close()  # Saves what is done.
-  with pytest.raises(ValueError, match=r"loop of your own.*--fresh"):
+  with pytest.raises(ValueError, match=r"loop of your own, .*--fresh"):
     train_to_folder.train(config, tmp_path)
   assert train_to_folder.train(config, tmp_path, fresh=True)["steps"] == 60
 
