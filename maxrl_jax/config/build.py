@@ -93,7 +93,8 @@ def make_optimizer(
   given = {k: v for k, v in given.items() if k not in OF_EVERY_OPTIMIZER}
   function = choice(OPTIMIZERS, "optimizer.name", block.name)
   if "momentum" not in options.parameters(function):
-    given.pop("momentum", None)  # A command may change the file's optimizer.
+    # A command may change the optimizer for which a config file set it.
+    given.pop("momentum", None)
   rule = call(OPTIMIZERS, "optimizer", block.name, given)
   schedule = _schedule(config) if schedule is None else schedule
   clip = []

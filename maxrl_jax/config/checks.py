@@ -11,7 +11,7 @@ _NONFINITE = dict.fromkeys(("stop", "skip"))
 
 
 def check_type(config: Any) -> None:
-  """Raises ValueError if this is no config, or one that lacks fields."""
+  """Raises ValueError if this is not a config, or lacks fields."""
   names = (
     *("seed", "runs", "steps", "batch_size", "rollouts", "task", "estimator"),
     *("off_policy", "likelihood", "policy", "optimizer"),
@@ -28,7 +28,7 @@ def check_type(config: Any) -> None:
 
 
 def check(config: ConfigDict) -> None:
-  """Raises ValueError that names every invalid number."""
+  """Raises a ValueError that names every invalid number."""
   check_type(config)
   problems = [
     *_sizes(config),

@@ -1,8 +1,8 @@
 """Every field of a config, its meaning and its default.
 
-Blocks have the options of functions, read off their signatures: `config.task`
-those of its task, the other blocks those of every estimator, noise model and
-policy. A field that is None means the default of the function that takes it.
+Blocks have the options of functions, from their signatures: `config.task` those
+of its task, the other blocks those of every estimator, noise model and policy.
+None means the default of the function that takes the option.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from maxrl_jax.policies import POLICIES, SET_BY_TASK
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.regression import Data
 
-# Fields of config.optimizer that are not options of the one that it names.
+# Fields of config.optimizer that are not options of an entry of OPTIMIZERS.
 OF_EVERY_OPTIMIZER = (
   *("learning_rate", "clip_norm", "spike_factor", "warmup", "schedule"),
 )
@@ -47,8 +47,8 @@ def default(
 ) -> ConfigDict:
   """The default config, locked: unknown fields are refused.
 
-  Functions and modules of your own are registered under their names, so that
-  every command knows them.
+  Your own functions and modules are registered under their names, which every
+  command then accepts.
 
   Args:
     task: a name in `tasks.TASKS`, or a function of options → Task or Data.
@@ -67,7 +67,7 @@ def default(
   config.rollouts = 128  # N, rollouts per prompt.
   config.log_every = 100  # Steps of a compiled chunk; divides steps.
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
-  config.eval_rollouts = 256  # Per prompt, if p is sampled; pass@k needs k.
+  config.eval_rollouts = 256  # Per prompt, if p is sampled; k for pass@k.
   # At an invalid value: "stop", or "skip" the update and count it.
   config.on_nonfinite = "stop"
 
@@ -96,7 +96,7 @@ def default(
   config.estimator.signal = placeholder(
     str
   )  # "likelihood" (default) or "reward".
-  config.estimator.cap = placeholder(int)  # sequential: T, most per prompt.
+  config.estimator.cap = placeholder(int)  # sequential: T, limit per prompt.
   config.estimator.entropy_bonus = placeholder(float)  # β per nat, sequences.
   # β per nat, of KL(π‖ν) per rollout; ν has the parameters at the start.
   config.estimator.reference_kl = placeholder(float)
@@ -146,7 +146,7 @@ def register(
   item: Any,
   wrap: Callable = lambda function: function,
 ) -> str:
-  """The name of an entry; a new one is added under its own name."""
+  """The name of an item of the table; adds the item unless it is a name."""
   if isinstance(item, str):
     return item
   if not isinstance(item, type) and hasattr(item, "function"):

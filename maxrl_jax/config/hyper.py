@@ -1,8 +1,8 @@
 """Hyperparameters: config fields in which the runs of one program may differ.
 
-They change numbers, never shapes nor what is computed. Their values are a
-pytree, `{dotted name: array}`, with the run axis first where there are several
-runs; losses and updates take it as an argument.
+They change numbers, never shapes or the computation. Their values are a pytree,
+`{dotted name: array}`, with the run axis first where there are several runs;
+losses and updates take it as an argument.
 """
 
 from collections.abc import Callable, Iterable
@@ -75,13 +75,13 @@ def overlay(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
 
 
 def check_names(
-  config: ConfigDict, names: Iterable[str], own_task: bool
+  config: ConfigDict, names: Iterable[str], custom_task: bool
 ) -> None:
   """Raises ValueError at a field that cannot vary within one program."""
   allowed = may_vary(config)
   for name in names:
-    if own_task and name.split(".")[0] in ("task", "likelihood"):
-      raise ValueError(f"{name}: has no effect on a task of your own")
+    if custom_task and name.split(".")[0] in ("task", "likelihood"):
+      raise ValueError(f"{name}: has no effect on your own task")
     if name not in allowed:
       raise ValueError(
         f"{name}: cannot vary within one program of this config; these can:"

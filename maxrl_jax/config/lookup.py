@@ -14,7 +14,7 @@ from maxrl_jax import options
 
 
 def options_of(block: ConfigDict) -> dict[str, Any]:
-  """The fields of a config block that are set, less its name."""
+  """The fields of a config block that are set, without its name."""
   return {
     name: value
     for name, value in block.items()
@@ -23,7 +23,7 @@ def options_of(block: ConfigDict) -> dict[str, Any]:
 
 
 def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
-  """The entry of that name, or a ValueError with those there are."""
+  """The entry of that name; raises ValueError with the choices."""
   if name not in choices:
     hint = options.did_you_mean(name, choices)
     raise ValueError(f"{field} = {name!r}: {hint}choose from {sorted(choices)}")

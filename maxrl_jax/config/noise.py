@@ -1,4 +1,4 @@
-"""The noise model of a regression config, and policies that must suit it."""
+"""The noise model of a regression config, and its checks with the policy."""
 
 import warnings
 from typing import Any
@@ -20,7 +20,7 @@ def make_task(
   """A regression task with the noise model of config.likelihood."""
   given = options_of(config.likelihood)
   per_prompt = given.pop("per_prompt", False)
-  learned = given.pop("learned", None)  # The policy has it.
+  learned = given.pop("learned", None)  # An option of the policy.
   if "smallest_scale" in given and not (per_prompt or learned):
     raise ValueError(
       f"likelihood.smallest_scale = {given['smallest_scale']}: has no effect"
@@ -32,7 +32,7 @@ def make_task(
 
 
 def refuse(config: ConfigDict) -> None:
-  """Raises ValueError at a field of a noise model that the task has not."""
+  """Raises ValueError if a noise model is set for a task without one."""
   given = options_of(config.likelihood)
   if config.likelihood.name is not None:
     given = {"name": repr(config.likelihood.name)} | given
@@ -58,7 +58,7 @@ def decoder_options(config: ConfigDict, task: RegressionTask) -> dict:
   if smallest >= start or config.likelihood.per_prompt:
     raise ValueError(
       f"likelihood.learned = {learned!r}: needs smallest_scale below scale ="
-      f" {start}, where σ starts, and no per_prompt"
+      f" {start}, the initial σ, and no per_prompt"
     )
   return {
     "learned_scale": learned,
@@ -68,9 +68,9 @@ def decoder_options(config: ConfigDict, task: RegressionTask) -> dict:
 
 
 def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
-  """Raises ValueError at a target that no value of the policy can explain.
+  """Raises ValueError if a target is too far from every value of the policy.
 
-  Warns if targets are values of the policy, and the noise is below their
+  Warns if targets are values of the policy and the noise is below their
   spacing: likelihoods are then those of an exact match.
   """
   assert isinstance(policy, Regression)

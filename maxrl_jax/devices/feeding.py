@@ -27,13 +27,13 @@ def training(
     layout: which devices have which prompts.
     batch: B.
     length: steps of a chunk.
-    done: steps before the first of them.
-    steps: where to end.
+    done: steps already trained.
+    steps: of the whole run.
   """
   read = stream.train(batch, layout.rows(batch), done)
   with contextlib.closing(read):
-    some = itertools.islice(read, steps - done)
-    yield from _ahead(some, layout, batch, length)
+    left = itertools.islice(read, steps - done)
+    yield from _ahead(left, layout, batch, length)
 
 
 def split(stream: Stream, layout: Layout, name: str, batch: int) -> Batches:
@@ -46,18 +46,18 @@ def split(stream: Stream, layout: Layout, name: str, batch: int) -> Batches:
 def _ahead(
   read: Iterator[Prompts], layout: Layout, batch: int, length: int
 ) -> Batches:
-  """Chunks of what is read, each made while the one before is in use."""
+  """Chunks of batches, each read while the one before is in use."""
   stopped = threading.Event()
 
   def chunk() -> Prompts | None:
-    some = list(
+    batches = list(
       itertools.takewhile(
         lambda _: not stopped.is_set(), itertools.islice(read, length)
       )
     )
-    if not some:
+    if not batches:
       return None
-    stacked = jax.tree.map(lambda *x: np.stack(x), *some)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *batches)
     return layout.feed(stacked, batch)
 
   with ThreadPoolExecutor(1, "feeding") as pool:

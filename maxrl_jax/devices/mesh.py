@@ -25,7 +25,7 @@ AXES = ("runs", "data", "rollouts", "model")
 
 
 class Layout:
-  """A mesh and the shardings over it; on one device all methods do nothing.
+  """A mesh and the shardings over it; on one device nothing is sharded.
 
   Attributes:
     mesh: None with one device.
@@ -34,11 +34,11 @@ class Layout:
   def __init__(
     self, mesh: Mesh | None, split: dict[str, int] | None = None
   ) -> None:
-    """From a mesh with `AXES`, and the axis along which layers are split.
+    """Sets the mesh, and how layers are split over it.
 
     Args:
-      mesh: or None.
-      split: layer's name → axis of its weights that goes over `model`.
+      mesh: with `AXES`; None with one device.
+      split: layer's name → axis of its weights that is sharded over `model`.
     """
     self.mesh, self._split = mesh, split or {}
 
@@ -57,15 +57,15 @@ class Layout:
 
   def rows(self, count: int) -> np.ndarray:
     """The prompts of a batch that devices of this process need."""
-    whole = np.arange(count)
+    every = np.arange(count)
     if self.mesh is None:
-      return whole
+      return every
     where = NamedSharding(self.mesh, P("data"))
     parts = where.addressable_devices_indices_map((count,)).values()
-    return np.unique(np.concatenate([whole[index] for index in parts]))
+    return np.unique(np.concatenate([every[index] for index in parts]))
 
   def feed(self, tree: Any, count: int) -> Any:
-    """The rows that this process has read, as arrays of all devices.
+    """Arrays over all devices, from the rows that this process has read.
 
     Args:
       tree: of NumPy arrays [steps, len(rows(count)), …].
@@ -110,7 +110,7 @@ class Layout:
     axes: list[str | None] = [None] * len(sizes)
     for step in path:
       axis = self._split.get(getattr(step, "key", ""))
-      # What does not divide is whole on every device.
+      # An axis that the devices do not divide is replicated.
       if axis is not None and sizes and not sizes[axis] % self.size("model"):
         axes[axis] = "model"
     return NamedSharding(self.mesh, P(self.runs_axis(runs), *axes))
@@ -140,10 +140,10 @@ def layout(
   policy: nn.Module,
   devices: Sequence[jax.Device] | None = None,
 ) -> Layout:
-  """The layout of `config.mesh` on these devices, or on all that there are.
+  """The layout of `config.mesh` on these devices; None: on all devices.
 
   Raises:
-    ValueError: naming the field, when it does not fit devices or sizes.
+    ValueError: a field that does not fit the devices or sizes.
   """
   devices = jax.devices() if devices is None else devices
   sizes = _sizes(config, policy, len(devices))
@@ -151,9 +151,9 @@ def layout(
   busy = len({device.process_index for device in devices})
   if busy < jax.process_count():
     raise ValueError(
-      f"{_words(dict(zip(AXES, sizes, strict=True)))}: that is the work of"
-      f" {busy} of {jax.process_count()} processes; start fewer, or choose a"
-      " batch_size or runs that all devices divide"
+      f"{_words(dict(zip(AXES, sizes, strict=True)))}: has work for only {busy}"
+      f" of {jax.process_count()} processes; start fewer, or choose batch_size"
+      " or runs divisible by the number of devices"
     )
   if len(devices) == 1:
     return ONE_DEVICE
@@ -180,11 +180,11 @@ def _sizes(
   for axis, size in sizes.items():
     field, whole = divided[axis]
     if size is not None and (size < 1 or whole % size):
-      what = f"must divide {field} = {whole}"
+      reason = f"must divide {field} = {whole}"
       if axis == "model" and not isinstance(policy, Sharded):
-        what = "only the weights of 'transformer' are split"
-      raise ValueError(f"mesh.{axis} = {size}: {what}")
-  for axis in ("rollouts", "model"):  # Split when that is asked for.
+        reason = "only the weights of 'transformer' are split"
+      raise ValueError(f"mesh.{axis} = {size}: {reason}")
+  for axis in ("rollouts", "model"):  # Split only on request.
     sizes[axis] = sizes[axis] or 1
   for axis in ("runs", "data"):
     if sizes[axis] is None:
@@ -200,6 +200,7 @@ def _sizes(
 
 
 def _words(sizes: dict[str, int]) -> str:
+  """Sizes of axes for an error message."""
   return ", ".join(f"mesh.{axis} = {size}" for axis, size in sizes.items())
 
 

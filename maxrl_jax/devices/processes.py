@@ -1,7 +1,7 @@
-"""Several processes that train together: what one does, and what all agree on.
+"""Coordination of several processes that train together.
 
-With one process all of this is nothing. Collective functions say so: every
-process must call them, in the same order.
+With one process nothing is communicated. Every process must call the functions
+that are documented as collective, in the same order.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from jax.experimental import multihost_utils
 
 
 def is_first() -> bool:
-  """Whether this process writes logs and results: one does."""
+  """Whether this is the one process that writes logs and results."""
   return jax.process_index() == 0
 
 
 def any_of(flag: bool) -> bool:
-  """Whether it is set in any process; collective."""
+  """Whether the flag is set in any process; collective."""
   if jax.process_count() == 1:
     return flag
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
 def on_first(action: Callable[[], object]) -> None:
-  """Does it on the first process; if it fails there, all raise; collective."""
+  """Runs `action` on the first process; if it raises, all raise; collective."""
   failure = None
   if is_first():
     try:
@@ -44,14 +44,14 @@ def all_same(number: int) -> bool:
   return bool((numbers == numbers[0]).all())
 
 
-def wait(what: str) -> None:
-  """Until all processes are here; collective."""
+def wait(name: str) -> None:
+  """Waits until all processes are at the point of this name; collective."""
   if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
+    multihost_utils.sync_global_devices(name)
 
 
 def whole(tree: Any) -> Any:
-  """NumPy copies of arrays, all of each on every process; collective."""
+  """NumPy copies of entire arrays, on every process; collective."""
   if jax.process_count() == 1:
     return jax.tree.map(np.array, tree)
 

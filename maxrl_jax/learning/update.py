@@ -208,7 +208,7 @@ def make_run(
     raise ValueError(f"varying = {varying!r}: must be a list, [{varying!r}]")
   rate = (RATE,) if optimizer is None else ()
   varying = tuple(dict.fromkeys((*rate, *varying)))
-  configs.check_names(config, varying, own_task=task is not None)
+  configs.check_names(config, varying, custom_task=task is not None)
   own = task is not None or policy is not None
   task = configs.make_task(config) if task is None else task
   if policy is None:
