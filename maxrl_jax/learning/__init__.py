@@ -1,1 +1,1 @@
-"""From a task and a policy to updates: nothing here touches a disk."""
+"""Losses and updates of a task and a policy, without file I/O."""

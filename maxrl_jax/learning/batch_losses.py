@@ -104,14 +104,13 @@ def sampled(
       metrics["reference_kl"] = _reference_kl(policy, reference, prompts, drawn)
       value += beta * metrics["reference_kl"]
     l = drawn.likelihoods
-    places = bad_prompt(values, None if l.dtype == bool else l)
-    return value, metrics | places | statistics
+    return value, metrics | bad_prompt(values, l) | statistics
 
   return loss
 
 
 def shard(drawn: Any, layout: Layout, signal: str, by_dimension: bool) -> Any:
-  """Shards rollouts; each device gets the signal of its whole groups."""
+  """Shards rollouts; each device gets the signal of entire groups."""
   axes = ("data", None) if by_dimension else ("data",)
   drawn = layout.shard(drawn, *axes, "rollouts")
   whole = layout.shard(getattr(drawn, signal), *axes)
@@ -148,7 +147,7 @@ def _reference_kl(
   of_reference = jnp.sum(
     rollouts.token_log_probs(policy, reference, outputs, drawn.actions), -1
   )
-  if of_reference.ndim > drawn.log_probs.ndim:  # A rollout of all dimensions.
+  if of_reference.ndim > drawn.log_probs.ndim:  # Rollouts are joint.
     of_reference = jnp.sum(of_reference, 1)
   behaviour = lax.stop_gradient(drawn.log_probs)
   log_ratios, of_reference = (
@@ -173,10 +172,10 @@ def sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
     jnp.any(l > 0, -1).astype(jnp.float32),
     jnp.all(l == 1, -1).astype(jnp.float32),
   )
-  # One reduction: each would be a kernel or two.
+  # One reduction instead of three, since each takes a kernel or two.
   means = jnp.mean(jnp.stack(of_groups).reshape(len(of_groups), -1), -1)
   metrics = dict(zip(("pass_rate", "solved", "all_solved"), means, strict=True))
-  if l.dtype != bool:  # For `check_metrics`.
+  if l.dtype != bool:  # For `guards.check_metrics`.
     # XLA drops a NaN from a minimum or maximum over several devices.
     nan = jnp.any(jnp.isnan(l))
     metrics["likelihood_min"] = jnp.where(nan, jnp.nan, jnp.min(l))
@@ -190,11 +189,11 @@ def sampled_metrics(drawn: rollouts.Rollouts) -> dict[str, Array]:
 def bad_prompt(
   losses_of_prompts: Array, likelihoods: Array | None = None
 ) -> dict[str, Array]:
-  """Index of a prompt with an invalid loss or likelihood, the last, or −1.
+  """Index of the last prompt with an invalid loss or likelihood, or −1.
 
   Args:
     losses_of_prompts: [B, …].
-    likelihoods: [B, …], where there are any.
+    likelihoods: [B, …]; booleans are always valid.
   """
 
   def last(valid: Array) -> Array:
@@ -202,7 +201,7 @@ def bad_prompt(
     return jnp.max(jnp.where(bad, jnp.arange(bad.shape[0]), -1))
 
   places = {"prompt_of_loss": last(jnp.isfinite(losses_of_prompts))}
-  if likelihoods is not None:
+  if likelihoods is not None and likelihoods.dtype != bool:
     valid = guards.valid("likelihood", likelihoods)
     places["prompt_of_likelihood"] = last(valid)
   return places

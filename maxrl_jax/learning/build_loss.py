@@ -1,4 +1,4 @@
-"""The loss of a config: an estimator's, an exact one, or an off-policy one."""
+"""The loss of a config: sampled, exact or off-policy."""
 
 import functools
 from collections.abc import Callable
@@ -26,7 +26,7 @@ Array = jax.Array
 
 
 class Sampled(NamedTuple):
-  """Arguments of `batch_losses.sampled` that the estimator determines."""
+  """Arguments of `batch_losses.sampled` that config.estimator determines."""
 
   estimator: Callable[..., Array]
   signal: str
@@ -41,7 +41,7 @@ def make_loss(
 ) -> batch_losses.Loss:
   """(params, key, prompts [B], hyper) → (loss, metrics of the batch).
 
-  On policy: with rollouts of `params`. Raises where `make_off_policy` does.
+  The on-policy loss, with rollouts of `params`. Raises as `make_off_policy`.
   """
   make_off_policy(config, task, policy, layout)
   name = _name(config)
@@ -66,8 +66,8 @@ def make_off_policy(
   """How to sample a batch, and its loss; None if training is on policy.
 
   Raises:
-    ValueError: an option of config.off_policy, an estimator without rollouts,
-      or one whose gradient needs those of the current policy.
+    ValueError: an invalid option of config.off_policy, an estimator without a
+      group of rollouts, or an option that needs rollouts of the current policy.
   """
   name, block = _name(config), config.off_policy
   off_policy.check_options(block)
@@ -76,17 +76,17 @@ def make_off_policy(
   field = off_policy.first_field(block)
   if name not in ESTIMATORS:
     raise ValueError(
-      f"{field}: {name!r} has no group of rollouts to use again; take one of"
+      f"{field}: {name!r} has no group of rollouts to reuse; take one of"
       f" {sorted(ESTIMATORS)}"
     )
   sampled = _sampled(config, task, policy)
-  for what, value in (
+  for option, value in (
     ("estimator.entropy_bonus", sampled.entropy_bonus),
     ("likelihood.learned", config.likelihood.learned),
   ):
     if value is not None:
       raise ValueError(
-        f"{what} = {value!r}: needs rollouts of the current policy; must be"
+        f"{option} = {value!r}: needs rollouts of the current policy; must be"
         f" None with {field}"
       )
   return off_policy.OffPolicy(
@@ -104,6 +104,7 @@ def make_off_policy(
 
 
 def _name(config: ConfigDict) -> str:
+  """config.estimator.name, checked."""
   name = config.estimator.name
   names = (*ESTIMATORS, "sequential", *exact_losses.NAMES)
   choice(dict.fromkeys(names), "estimator.name", name)
@@ -153,7 +154,7 @@ def _sampled(config: ConfigDict, task: Task, policy: nn.Module) -> Sampled:
 
 
 def _check_fixed(config: ConfigDict, factorized: bool) -> None:
-  """What takes N rollouts of every prompt cannot be combined with waves."""
+  """Raises ValueError at fields that need N rollouts of every prompt."""
   for name, value, wanted in (
     ("estimator.factorized", factorized, False),
     ("likelihood.learned", config.likelihood.learned, None),
@@ -185,7 +186,7 @@ def _check_finite(name: str, value: float) -> None:
 def _check_rewards(name: str, entry: Estimator, task: Task) -> None:
   if not isinstance(task, Rewarded):
     raise ValueError(
-      "estimator.signal = 'reward': this task has likelihoods alone; take"
+      "estimator.signal = 'reward': this task has only likelihoods; take"
       " 'likelihood'"
     )
   if not entry.any_reward:
@@ -199,7 +200,7 @@ def _check_rewards(name: str, entry: Estimator, task: Task) -> None:
 def _check_traced(
   config: ConfigDict, estimator: Callable[[Array], Array]
 ) -> None:
-  """Estimators check their options when they are traced: do it now."""
+  """Traces the estimator, which checks its options then."""
   try:
     jax.eval_shape(estimator, jnp.zeros(config.rollouts))
   except (TypeError, ValueError) as error:

@@ -1,6 +1,6 @@
 """Shape checks for your own task and policy, and checks of hyperparameters.
 
-Shapes are traced, nothing is computed or compiled: wrong ones would broadcast
+Shapes are traced; nothing is computed or compiled. Wrong shapes would broadcast
 and silently train something else, or fail far from their cause.
 """
 
@@ -23,7 +23,7 @@ from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Rewarded, Task
 def check_types(
   task: Any, policy: Any, optimizer: Any = None, schedule: Any = None
 ) -> None:
-  """Raises ValueError if a part of your own has a wrong type."""
+  """Raises ValueError if one of your own parts has a wrong type."""
   if task is not None and not isinstance(task, Task):
     raise ValueError(f"task: is a {type(task).__name__}, must be a tasks.Task")
   for split, prompts in task.splits.items() if task is not None else ():
@@ -39,7 +39,7 @@ def check_types(
       " network in NNX goes into integrations.nnx.Network"
     )
   if optimizer is not None and schedule is not None:
-    raise ValueError("schedule: an optimizer of your own has its own; omit one")
+    raise ValueError("schedule: your own optimizer includes one; omit one")
   kind = optax.GradientTransformation
   if optimizer is not None and not isinstance(optimizer, kind):
     raise ValueError(
@@ -54,17 +54,17 @@ def _check_schedule(schedule: Any) -> None:
   wrong = f"is a {type(schedule).__name__}"
   if callable(schedule):
     factor = jax.eval_shape(schedule, jax.ShapeDtypeStruct((), np.int32))
-    wrong = f"gives {getattr(factor, 'shape', factor)}"
+    wrong = f"returns {getattr(factor, 'shape', factor)}"
     if getattr(factor, "shape", None) == ():
       return
   raise ValueError(
-    f"schedule: {wrong}, must be a function of the number of updates done that"
-    " gives one number, such as optax.linear_schedule(1.0, 0.0, 1000)"
+    f"schedule: {wrong}, must be a function from the number of updates done to"
+    " one number, such as optax.linear_schedule(1.0, 0.0, 1000)"
   )
 
 
 def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
-  """Raises ValueError at a method that is missing or gives another shape.
+  """Raises ValueError if a method is missing or returns a wrong shape.
 
   Args:
     task: with `draw` and `splits`.
@@ -78,17 +78,19 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
   drawn = _drawn(task, policy, example, num)
   by_dimension = isinstance(task, RegressionTask)
   dims = np.shape(example.targets.y)[1:] if by_dimension else ()
-  array: Any  # Your own functions may return anything.
-  for what, array in (
+  array: Any  # A user's functions may return anything.
+  for source, array in (
     (f"policy {type(policy).__name__}: {_scores(policy)[0]}", drawn.log_probs),
     ("task: likelihoods", drawn.likelihoods),
     *([("task: rewards", drawn.rewards)] if isinstance(task, Rewarded) else []),
   ):
     if not hasattr(array, "shape"):
-      raise ValueError(f"{what} gives {type(array).__name__}, must be an array")
+      raise ValueError(
+        f"{source} returns {type(array).__name__}, must be an array"
+      )
     if array.shape != (1, *dims, num):
       raise ValueError(
-        f"{what} has shape {array.shape[1:]} for one prompt, must be"
+        f"{source} has shape {array.shape[1:]} for one prompt, must be"
         f" {'[D, N]' if dims else '[N]'} = {(*dims, num)}"
       )
 
@@ -100,10 +102,11 @@ def _scores(policy: nn.Module) -> tuple[str, ...]:
 
 
 def _check_methods(task: Task, policy: nn.Module) -> None:
+  """Raises ValueError if the policy lacks a method that the task needs."""
   # Exact pass rates are sums over the policy's whole distribution.
   exact = ("components",) if isinstance(task, Exact) else ()
-  numbers = ("has_free_scale",) if isinstance(task, RegressionTask) else ()
-  methods = ("sample", *_scores(policy), *exact, *numbers)
+  scale = ("has_free_scale",) if isinstance(task, RegressionTask) else ()
+  methods = ("sample", *_scores(policy), *exact, *scale)
   for method in methods:
     if not hasattr(policy, method):
       raise ValueError(
@@ -135,7 +138,10 @@ def _drawn(
 
 
 def _check_draws(task: Task, example: Prompts, batch: int) -> None:
-  """Training prompts need the shapes of those that are evaluated."""
+  """Raises ValueError unless `draw` gives prompts like those evaluated.
+
+  Warns if it ignores its key.
+  """
   draw = task.draw
   traced, drawn = jax.make_jaxpr(
     lambda key: draw(key, batch), return_shape=True
@@ -161,10 +167,10 @@ def _check_draws(task: Task, example: Prompts, batch: int) -> None:
       )
 
 
-def _check_prompts(what: str, value: Any) -> None:
+def _check_prompts(source: str, value: Any) -> None:
   if not isinstance(value, Prompts):
     raise ValueError(
-      f"{what}: is a {type(value).__name__}, must be tasks.Prompts(inputs,"
+      f"{source}: is a {type(value).__name__}, must be tasks.Prompts(inputs,"
       " targets)"
     )
 
@@ -175,24 +181,24 @@ def check_values(
   task: Task,
   policy: nn.Module,
 ) -> None:
-  """Raises ValueError at a value [runs, …] that a config could not have.
+  """Raises ValueError at values [runs, …] that are invalid in a config.
 
-  Values of tasks and likelihoods are checked by their functions when a sweep is
-  planned: checking them may generate data.
+  Fields of tasks and likelihoods are checked when a sweep is planned, by their
+  functions, which may generate data.
   """
   for name, values in hyper.items():
     block = name.split(".")[0]
     if block not in ("estimator", "optimizer"):
       continue
     for value in np.unique(values, axis=0):
-      whole = configs.overlay(config, {name: _plain(value)})
-      configs.check(whole)
+      changed = configs.overlay(config, {name: _plain(value)})
+      configs.check(changed)
       if block == "estimator":  # No loss depends on a learning rate.
-        make_loss(whole, task, policy)
+        make_loss(changed, task, policy)
 
 
 def _plain(value: np.ndarray) -> Any:
-  """As a config has it: an order is an integer."""
+  """A value as a config has it: a tuple, an int if it is whole, or a float."""
   if value.ndim:
     return tuple(value.tolist())
   number = float(value)

@@ -1,6 +1,6 @@
-"""Losses of a batch without rollouts; as in `batch_losses`.
+"""Losses of a batch without rollouts, with the signature of `batch_losses`.
 
-From the exact pass rate, from demonstrations, or by regression on the mean.
+They use the exact pass rate, demonstrations, or the policy's mean.
 """
 
 from collections.abc import Callable
@@ -56,8 +56,10 @@ def exact(
   ) -> tuple[Array, dict[str, Any]]:
     del key  # Nothing is sampled.
     outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
-    own: Any = at(task, hyper)  # `Exact`, as the task is.
-    log_p = rollouts.log_pass_rates(policy, params, prompts, own, outputs)
+    task_of_run: Any = at(task, hyper)  # `Exact`, as the task is.
+    log_p = rollouts.log_pass_rates(
+      policy, params, prompts, task_of_run, outputs
+    )
     if log_p.ndim > 1 and not factorized:
       log_p = jnp.sum(log_p, -1)
     p = jnp.exp(log_p)
@@ -130,7 +132,8 @@ def build(
     factorized: as in `exact`.
 
   Raises:
-    ValueError: an option, or a task, that does not go with the loss.
+    ValueError: an option that the loss does not have, or a task or policy that
+      it cannot train.
   """
   name = config.estimator.name
   if name == "supervised":
@@ -141,6 +144,7 @@ def build(
 
 
 def _no_options(name: str, given: dict[str, Any]) -> None:
+  """Raises ValueError if any option is given."""
   options.check(name, lambda: None, given, block="estimator.")
 
 
@@ -148,8 +152,8 @@ def _supervised(task: Task, policy: nn.Module, given: dict[str, Any]) -> Loss:
   _no_options("supervised", given)
   if not isinstance(task, Demonstrated):
     raise ValueError(
-      "estimator.name = 'supervised': this task has no `demonstrations`, right"
-      " answers to show; 'maze' has"
+      "estimator.name = 'supervised': this task has no `demonstrations` of"
+      " correct answers; 'maze' has"
     )
   return supervised(policy, task.demonstrations)
 
@@ -168,7 +172,7 @@ def _exact(
       " rate cannot be summed exactly; take 'supervised' or one of"
       f" {sorted(ESTIMATORS)}"
     )
-  if name == "cross_entropy":  # log p itself, finite where p underflows.
+  if name == "cross_entropy":  # J = log p, which is finite if p underflows.
     _no_options(name, given)
     _refuse_factorized(name, factorized)
     return exact(lambda log_p, hyper: log_p, policy, task)
@@ -217,6 +221,6 @@ def _refuse_factorized(name: str, factorized: bool) -> None:
 
 
 def _inside(p: Array) -> Array:
-  """p off the ends of [0, 1], where rounding lands but w(p) may be infinite."""
+  """p clipped inside (0, 1): it may round to 0 or 1, where w(p) may be ∞."""
   limits = jnp.finfo(p.dtype)
   return jnp.clip(p, limits.tiny, 1 - limits.epsneg)

@@ -1,4 +1,4 @@
-"""Refuses invalid numbers, and states of other runs."""
+"""Checks of metrics and of states to resume from; updates that are skipped."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from maxrl_jax.config import values_of
 
 Array = jax.Array
 
-# Metrics that are an index of a prompt in the batch.
+# Metrics that are indices of prompts in the batch.
 PLACES = ("prompt_of_likelihood", "prompt_of_loss")
 
 _WARM_UP = 20  # Steps before the spike guard acts.
@@ -28,7 +28,7 @@ def guarded(
 ) -> tuple[Any, dict[str, Array]]:
   """The state after an update, or before it if the update is skipped.
 
-  A skipped step counts all the same, and its metric `skipped` is 1.
+  A skipped update still counts as a step; its metric `skipped` is 1.
 
   Args:
     before: TrainState before the update.
@@ -43,26 +43,26 @@ def guarded(
   """
   if not skip_nonfinite and spike_factor is None:
     return after, metrics
-  sound = jnp.array(True)
+  accept = jnp.array(True)
   if skip_nonfinite:
     for name, value in metrics.items():
-      sound &= valid(name, value)
+      accept &= valid(name, value)
   norm, typical = metrics["gradient_norm"], before.typical_norm
   if spike_factor is not None:
-    sound &= (before.step < _WARM_UP) | ~(norm > spike_factor * typical)
+    accept &= (before.step < _WARM_UP) | ~(norm > spike_factor * typical)
   # A NaN must not enter the running mean.
   mean = _DECAY * typical + (1 - _DECAY) * norm
   updated = jnp.where(typical > 0, mean, norm)
-  typical = jnp.where(sound & jnp.isfinite(norm), updated, typical)
-  state = jax.tree.map(lambda a, b: jnp.where(sound, a, b), after, before)
+  typical = jnp.where(accept & jnp.isfinite(norm), updated, typical)
+  state = jax.tree.map(lambda a, b: jnp.where(accept, a, b), after, before)
   state = state.replace(step=after.step, typical_norm=typical)
-  return state, metrics | {"skipped": 1.0 - sound.astype(jnp.float32)}
+  return state, metrics | {"skipped": 1.0 - accept.astype(jnp.float32)}
 
 
 def check_states(
   states: Any, config: ConfigDict, hyper: dict[str, np.ndarray]
 ) -> None:
-  """Raises ValueError if resuming would silently be another run."""
+  """Raises ValueError if the states are not of a run with this config."""
   done = int(np.asarray(states.step)[0])
   if (config.steps - done) % config.log_every:
     raise ValueError(
@@ -81,7 +81,7 @@ def check_states(
 
 
 def _distinct(values: np.ndarray) -> str:
-  """One number where all are equal."""
+  """Values as text; one number if all are equal."""
   distinct = np.unique(values)
   shown = distinct if len(distinct) == 1 else np.ravel(values)
   return ", ".join(f"{value:g}" for value in shown)
@@ -114,14 +114,14 @@ def check_metrics(
 def diverged(metrics: dict[str, np.ndarray]) -> np.ndarray:
   """Whether any update used invalid numbers, [steps, runs] → [runs]."""
   skipped = metrics.get("skipped", 0) == 1
-  sound = [
+  valid_runs = [
     (valid(name, values) | skipped).all(0) for name, values in metrics.items()
   ]
-  return ~np.logical_and.reduce(sound)
+  return ~np.logical_and.reduce(valid_runs)
 
 
 def _cause(name: str) -> int:
-  """Rank within a step: what comes first causes the rest."""
+  """Rank of a metric within a step: an invalid one makes later ones invalid."""
   if _is_likelihood(name):
     return 0
   order = ("loss", "gradient_norm")
@@ -129,15 +129,18 @@ def _cause(name: str) -> int:
 
 
 def _where(name: str, here: dict) -> str:
-  """The prompt at fault, where it is known."""
+  """The prompt at fault, if it is known."""
   kind = "likelihood" if _is_likelihood(name) else "loss"
   prompt = here.get(f"prompt_of_{kind}", -1)
   if prompt >= 0:
     return f" (prompt {prompt:.0f} of the batch)"
-  return " (the loss of every prompt is)" if name == "gradient_norm" else ""
+  if name == "gradient_norm":
+    return " (the loss of every prompt is finite)"
+  return ""
 
 
 def _why(name: str, log_ceiling: float | None) -> str:
+  """The ceiling of the density, if a likelihood exceeds 1."""
   if name != "likelihood_max" or log_ceiling is None:
     return ""
   return f"; its ceiling is a log density of {log_ceiling:.4g}"

@@ -27,8 +27,8 @@ from maxrl_jax.tasks import Prompts, RegressionTask, Task
 
 Array = jax.Array
 
-REWEIGHTED = "reweighted"  # The loss with the weight of the current policy.
-_NOT_OF_A_LOSS = ("updates", "staleness", "kl")
+REWEIGHTED = "reweighted"  # Prompts have the weights of the current policy.
+_NOT_LOSS_OPTIONS = ("updates", "staleness", "kl")
 
 
 class Batch(NamedTuple):
@@ -61,7 +61,7 @@ class OffPolicy:
 
   Attributes:
     estimator: signal [N], options → advantages [N].
-    group_loss: of one prompt.
+    group_loss: the loss of one prompt.
     policy: the module.
     task: the task.
     num: N.
@@ -149,31 +149,29 @@ class OffPolicy:
       )
       beta = hyper.get("estimator.reference_kl", self.reference_kl)
       value += beta * metrics["reference_kl"]
-    places = batch_losses.bad_prompt(
-      values, None if batch.likelihoods.dtype == bool else batch.likelihoods
-    )
+    places = batch_losses.bad_prompt(values, batch.likelihoods)
     return value, metrics | places | statistics
 
   def _each(self, function: Callable) -> Callable:
-    """Of every group of a batch."""
+    """Maps a function of one group over the groups of a batch."""
     function = jax.vmap(function)
     return jax.vmap(function) if self.factorized else function
 
   def _log_probs(self, params: Any, outputs: Any, actions: Array) -> Array:
-    """Of every token [B, (D,) N, L], 0 after the end."""
+    """Log-probabilities of tokens [B, (D,) N, L], 0 after the end."""
     log_probs = rollouts.token_log_probs(self.policy, params, outputs, actions)
     joint = isinstance(self.task, RegressionTask) and not self.factorized
     return jnp.sum(log_probs, 1) if joint else log_probs
 
   def _options(self, hyper: Hyper) -> Hyper:
-    """Those of the estimator."""
+    """Hyperparameters that are options of the estimator."""
     options = batch_losses.options_of(hyper, "estimator")
     options.pop("reference_kl", None)
     return options
 
 
 def is_set(block: ConfigDict) -> bool:
-  """Whether rollouts may be of other parameters than those of the update."""
+  """Whether rollouts may come from other parameters than the updated ones."""
   return (block.updates or 1) > 1 or (block.staleness or 0) > 0
 
 
@@ -184,7 +182,7 @@ def first_field(block: ConfigDict) -> str:
 
 
 def check_options(block: ConfigDict) -> None:
-  """Raises ValueError at a loss or an option that there is not."""
+  """Raises ValueError at an unknown loss or an invalid option."""
   if block.name is None:
     if is_set(block):
       raise ValueError(
@@ -203,17 +201,18 @@ def check_options(block: ConfigDict) -> None:
     exclude=losses.NON_OPTIONS,
   )
   zeros = jnp.zeros((1, 1))
-  try:  # They check their options when they are traced.
+  try:  # Losses check their options when they are traced.
     jax.eval_shape(functools.partial(function, **given), zeros, zeros[0])
   except ValueError as error:
     raise ValueError(f"off_policy.{error}") from None
 
 
 def _options(block: ConfigDict) -> dict[str, Any]:
+  """The options of the loss that are set."""
   return {
     name: value
     for name, value in options_of(block).items()
-    if name not in _NOT_OF_A_LOSS
+    if name not in _NOT_LOSS_OPTIONS
   }
 
 
@@ -235,7 +234,7 @@ def bind_loss(config: ConfigDict, signal: str) -> GroupLoss:
 
 
 def _reweighted(config: ConfigDict, signal: str) -> GroupLoss:
-  """With advantages that are computed again, for the current parameters."""
+  """The loss whose advantages are recomputed for the current parameters."""
   block, size = config.estimator, config.rollouts
   make = ESTIMATORS[block.name].series
   if make is None or signal != "likelihoods":

@@ -12,7 +12,7 @@ from maxrl_jax.tasks import Exact, Prompts, RegressionTask, Rewarded, Task
 
 Array = jax.Array
 
-# The collection in which Flax keeps running means and variances.
+# Flax's collection of running means and variances.
 STATISTICS = "batch_stats"
 
 
@@ -22,12 +22,13 @@ class Rollouts(NamedTuple):
   Attributes:
     actions: z_j.
     log_probs: log m(z_j|x), differentiable in the policy.
-    likelihoods: l_j, boolean where rollouts are right or wrong.
-    log_likelihoods: log l_j of a noise model, differentiable where the policy
+    likelihoods: l_j, boolean if rollouts are right or wrong.
+    log_likelihoods: log l_j of a noise model, differentiable if the policy
       learns its σ; None for other tasks.
-    rewards: any reward that the task offers besides l, or None.
-    lengths: tokens of each answer, of policies that write sequences.
-    entropies: entropy of the next token, summed over an answer's tokens.
+    rewards: any reward that the task has besides l, or None.
+    lengths: tokens of each answer; None unless the policy writes sequences.
+    entropies: entropy of the next token, summed over an answer's tokens; None
+      likewise.
   """
 
   actions: Array
@@ -91,12 +92,12 @@ def forward(
 ) -> tuple[Any, dict[str, Any]]:
   """The policy's outputs for a training batch.
 
-  Batch normalization takes the batch's statistics here, and its running ones
-  move towards them; elsewhere it takes the running ones.
+  Batch normalization uses the batch's statistics here and updates its running
+  statistics; elsewhere it uses the running ones.
 
   Returns:
-    outputs [B, …], {STATISTICS: the new running ones}, or {} where the policy
-    has none.
+    outputs [B, …], and {STATISTICS: updated running statistics}, or {} if the
+    policy has none.
   """
   if STATISTICS not in params:
     return policy.apply(params, inputs), {}
@@ -119,12 +120,12 @@ def sample_batch(
 ) -> Rollouts:
   """N rollouts of every prompt, fields [B, …].
 
-  `outputs` are the policy's, where `forward` has computed them already, and
+  `outputs` are the policy's, if `forward` has computed them already, and
   `prepared` is what `prepare` returned.
   """
   if outputs is None:
     outputs = policy.apply(params, prompts.inputs)
-  # Normal draws depend on their mean, but the score has no such path.
+  # Draws of a normal are differentiable in its mean; the score must not be.
   frozen, fixed = lax.stop_gradient((params, outputs))
   keys = jax.random.split(key, prompts.inputs.shape[0])
 
@@ -142,7 +143,7 @@ def sample_batch(
 
 
 def prepare(policy: nn.Module, params: Any, outputs: Any) -> Any:
-  """What all draws of each prompt share, [B, …]; None if there is nothing."""
+  """Computations that all draws of a prompt share, [B, …], or None."""
   if not isinstance(policy, Prepared):
     return None
 
@@ -178,7 +179,7 @@ def _score_sequences(
   task: Task,
   outputs: Any,
 ) -> Rollouts:
-  """Of a policy that scores the answers of all prompts together."""
+  """`score_batch` of a policy that scores answers of all prompts at once."""
   likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
   rewards = None
   if isinstance(task, Rewarded):
@@ -197,9 +198,10 @@ def _score_sequences(
 def token_log_probs(
   policy: nn.Module, params: Any, outputs: Any, actions: Array
 ) -> Array:
-  """Of given actions [B, …, N]: [B, …, N, L], 0 after the end of an answer.
+  """Log-probabilities of the L tokens of given actions.
 
-  L = 1 where a policy does not write sequences.
+  Actions [B, …, N] → [B, …, N, L], 0 after the end of an answer; L = 1 if the
+  policy does not write sequences.
   """
   if isinstance(policy, SequencePolicy):
     scores: Any = policy.apply(params, outputs, actions, method="score")

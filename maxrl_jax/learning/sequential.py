@@ -22,25 +22,25 @@ from maxrl_jax.learning.rollouts import Rollouts
 from maxrl_jax.tasks import Prompts, RegressionTask, Task
 
 Array = jax.Array
-# (key, prompts [S]) → one wave of each, fields [S, m].
+# (key, indices of prompts [S]) → one wave of each, fields [S, m].
 Draw = Callable[[Array, Array], Rollouts]
 
 BASELINES = ("leave_one_out", "none")
-_SET = ("policy", "task", "wave")  # By the caller, not in a config.
+_NON_OPTIONS = ("policy", "task", "wave")  # Not in a config.
 
 
 class Waves(NamedTuple):
-  """The last wave of each prompt, and what all of them took.
+  """The last wave of each prompt, and counts of all waves.
 
   Attributes:
-    actions: [B, m, …] of the first wave with a success; of the first wave where
-      no wave had one.
-    solved: [B], whether a wave had one.
+    actions: [B, m, …] of the first wave with a success, or of the first wave if
+      none had one.
+    solved: [B], whether a wave had a success.
     needed: [B], rollouts up to the end of that wave.
-    drawn: [B], rollouts drawn, with those that were drawn at the same time.
-    tokens: of all rollouts drawn; None where they are not sequences.
-    pass_rate: mean likelihood of all first waves.
-    rounds: how often the pool was filled.
+    drawn: [B], rollouts drawn, including later waves of the same round.
+    tokens: of all rollouts drawn; None if they are not sequences.
+    pass_rate: mean likelihood of the first waves.
+    rounds: number of pools drawn.
   """
 
   actions: Array
@@ -55,19 +55,19 @@ class Waves(NamedTuple):
 def draw_until_solved(
   key: Array, draw: Draw, prompts: int, wave: int, cap: int | Array
 ) -> Waves:
-  """Waves of m rollouts of each prompt until one has a success, cap at most.
+  """Draws waves of m rollouts per prompt until one has a success, up to a cap.
 
-  A pool of B·m rollouts is filled again until no prompt is left. Prompts that
-  are left share it: with u of them, each gets at least ⌊B/u⌋ waves at a time.
-  They count as drawn one after another, so that the estimate is that of waves
-  of m, of order `cap`, for every prompt and whatever the others do.
+  Each round draws a pool of B·m rollouts, which unsolved prompts share: with u
+  of them, each gets at least ⌊B/u⌋ waves per round. These count as drawn one
+  after another, so that each prompt has the estimate of order `cap` from waves
+  of m, whatever the other prompts do.
 
   Args:
     key: a typed random key.
     draw: (key, indices of prompts [B]) → a wave of each; indices may repeat.
     prompts: B.
     wave: m.
-    cap: the most rollouts of a prompt, rounded down to a multiple of m.
+    cap: limit of rollouts per prompt, rounded down to a multiple of m.
   """
   draw_key, coin_key = _keys(key, 0)
   first = draw(draw_key, jnp.arange(prompts))
@@ -87,10 +87,10 @@ def draw_until_solved(
   def left(state: Waves) -> Array:
     return ~state.solved & (state.drawn + wave <= cap)
 
-  def round(state: Waves) -> Waves:
+  def next_round(state: Waves) -> Waves:
     return _fill(key, draw, wave, cap, left(state), state)
 
-  return lax.while_loop(lambda state: jnp.any(left(state)), round, state)
+  return lax.while_loop(lambda state: jnp.any(left(state)), next_round, state)
 
 
 def _fill(
@@ -101,9 +101,10 @@ def _fill(
   left: Array,
   state: Waves,
 ) -> Waves:
-  """One more pool of waves for the prompts that are left."""
+  """One more pool of waves for the prompts left."""
   place = jnp.arange(left.shape[0])
-  count = jnp.maximum(jnp.sum(left), 1)  # 0 in a finished run beside others.
+  # None are left in a run that is vmapped with runs that have some.
+  count = jnp.maximum(jnp.sum(left), 1)
   owner = jnp.argsort(~left, stable=True)[place % count]
   ends = state.drawn[owner] + (place // count + 1) * wave
   allowed = ends <= cap
@@ -134,11 +135,12 @@ def _fill(
 
 
 def _keys(key: Array, round: int | Array) -> Array:
+  """Keys of a round, for rollouts and for the coins of `_stops`."""
   return jax.random.split(jax.random.fold_in(key, round))
 
 
 def _stops(key: Array, likelihoods: Array) -> Array:
-  """Whether each wave [S, m] ends sampling: l is the chance of a success."""
+  """Whether each wave [S, m] has a success, which l is the probability of."""
   if likelihoods.dtype == bool:
     return jnp.any(likelihoods, -1)
   coin = jax.random.uniform(key, likelihoods.shape[:1], likelihoods.dtype)
@@ -153,9 +155,9 @@ def last_wave_advantages(
       A_j = (ω_j l_j − b_j) / (1 − Π_i (1 − l_i))
 
   with the weights ω and baselines b of order m (`symmetric.leave_one_out`), or
-  b = 0. For binary l, `estimators.sequential` of these waves. For graded l the
-  mean, given the likelihoods and that the wave has a success, of the same from
-  thinned rewards; unbiased likewise.
+  b = 0. For binary l this is `estimators.sequential` of these waves. For graded
+  l it is the mean of that estimate over binary rewards with probabilities l,
+  given that the wave has a success; it is unbiased, too.
   """
   l = likelihoods.astype(symmetric.compute_dtype(likelihoods))
   one_out = symmetric.leave_one_out(likelihoods, likelihoods.shape[0])
@@ -170,9 +172,9 @@ def last_wave_advantages(
 def build(
   policy: nn.Module, task: Task, wave: int, given: dict[str, Any]
 ) -> Loss:
-  """The loss, from the options of a config."""
+  """`sequential` with the options of a config, checked."""
   options.check(
-    "sequential", sequential, given, block="estimator.", exclude=_SET
+    "sequential", sequential, given, block="estimator.", exclude=_NON_OPTIONS
   )
   cap, baseline = given["cap"], given.get("baseline", BASELINES[0])
   if cap < wave or cap % wave:
@@ -198,7 +200,7 @@ def sequential(
     policy: the module.
     task: the task.
     wave: m.
-    cap: T, the most rollouts of a prompt; the gradient is that of −J_T.
+    cap: T, limit of rollouts per prompt; the gradient is that of −J_T.
     baseline: one of `BASELINES`. Others need the waves without a success, which
       are not in memory.
   """
@@ -207,27 +209,28 @@ def sequential(
   def loss(
     params: Any, key: Array, prompts: Prompts, hyper: Hyper | None = None
   ) -> tuple[Array, dict[str, Any]]:
-    most = options_of(hyper, "estimator").get("cap", cap)
+    limit = options_of(hyper, "estimator").get("cap", cap)
     outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
-    own = at(task, hyper)
+    task_of_run = at(task, hyper)
     frozen, *fixed = lax.stop_gradient((params, prompts, outputs))
     fixed.append(rollouts.prepare(policy, frozen, fixed[1]))
 
-    def whole(drawn: Rollouts) -> Rollouts:
+    def joint(drawn: Rollouts) -> Rollouts:
       return jax.vmap(rollouts.joint)(drawn) if by_dimension else drawn
 
     def draw(key: Array, owner: Array) -> Rollouts:
       some, some_outputs, prepared = jax.tree.map(lambda x: x[owner], fixed)
       drawn = rollouts.sample_batch(
-        key, policy, frozen, some, own, wave, some_outputs, prepared
+        key, policy, frozen, some, task_of_run, wave, some_outputs, prepared
       )
-      return whole(drawn)
+      return joint(drawn)
 
     count = prompts.inputs.shape[0]
-    waves = draw_until_solved(key, draw, count, wave, most)
-    last = whole(
-      rollouts.score_batch(waves.actions, policy, params, prompts, own, outputs)
+    waves = draw_until_solved(key, draw, count, wave, limit)
+    last = rollouts.score_batch(
+      waves.actions, policy, params, prompts, task_of_run, outputs
     )
+    last = joint(last)
 
     def group(last: Rollouts, solved: Array) -> Array:
       l = lax.stop_gradient(last.likelihoods)
@@ -235,8 +238,7 @@ def sequential(
       return losses.surrogate(last.log_probs, advantages)
 
     values = jax.vmap(group)(last, waves.solved)
-    l = last.likelihoods
-    places = bad_prompt(values, None if l.dtype == bool else l)
+    places = bad_prompt(values, last.likelihoods)
     return jnp.mean(values), _metrics(waves) | places | statistics
 
   return loss

@@ -27,7 +27,7 @@ from maxrl_jax.tasks import Streamed, Task
 from maxrl_jax.tasks.regression import log_ceiling
 
 Array = jax.Array
-# Keeps the keys of runs apart from those of data; any large number would do.
+# Separates the keys of runs from those of data; any large number would do.
 _RUN = 0x72756E
 
 
@@ -36,7 +36,7 @@ class Train(NamedTuple):
 
   Attributes:
     init: (key, hyper=None) → TrainState; `hyper` has values of config fields
-      by dotted name, and the config has those that are missing.
+      by dotted name, which replace those of the config.
     keys: seeds [runs] → keys [runs] for `start` and for `advance`.
     start: `init` of all runs in one program, (keys [runs], hyper) → states.
     step: (state, key, batch=None) → (state, metrics); randomness is
@@ -83,16 +83,16 @@ def make_train(
       values come from `TrainState.hyper` rather than from the config.
     policy: your own module, instead of config.policy; `policies.Policy` lists
       its methods.
-    devices: over which config.mesh shards; None is all that there are. They may
-      be described ones, to compile for.
+    devices: over which config.mesh shards; None: all. Descriptions of devices
+      will do to compile for them.
     optimizer: your own optax optimizer, with its learning rate and schedule,
-      instead of config.optimizer (of which spike_factor still holds).
+      instead of config.optimizer (except for spike_factor).
     schedule: updates done → factor of the learning rate, instead of the
       config's schedule and warm-up.
-    params: of the policy, to start from; of one run.
+    params: initial parameters of the policy, of one run.
 
   Raises:
-    ValueError: naming the field, or the part of your own, and what is allowed.
+    ValueError: an invalid field or argument, and what is allowed.
   """
   run = update.make_run(
     config, task, varying, policy, devices, optimizer, schedule, params
@@ -124,8 +124,9 @@ def make_train(
 def _keys(seed: Array) -> tuple[Array, Array]:
   """Keys of a run: for its start, and for its steps.
 
-  Fixed splits come from key(task_seed) and split(key)[i] = fold_in(key, i):
-  runs with the same seed must not.
+  Fixed splits have keys split(key(task_seed)), and split(key)[i] is
+  fold_in(key, i): `_RUN` is never such an i, so that a run of the same seed
+  has other keys.
   """
   return tuple(jax.random.split(jax.random.fold_in(jax.random.key(seed), _RUN)))
 
@@ -182,22 +183,22 @@ def chunks(
     config: the same config.
     seeds: [runs]; None is config.seed, config.seed + 1, … (config.runs).
     hyper: config fields by dotted name, each [runs, …]; fields that are
-      missing have the config's value. Only fields that `make_train` was given
-      as `varying`, and the learning rate.
-    states: resume from these, with the same seeds, config and `hyper`: results
-      are bit-identical to those of a run without interruption. None: start.
-    check: raise at invalid metrics; without it a run that diverges leaves the
-      others alone, and its metrics are not finite. None: as
-      config.on_nonfinite.
+      missing have the config's value. Allowed are the learning rate and fields
+      that `make_train` was given as `varying`.
+    states: to resume from, with the same seeds, config and `hyper`: results are
+      bit-identical to those without an interruption. None: start.
+    check: whether to raise at invalid metrics; if not, a run that diverges goes
+      on with metrics that are not finite, and does not affect the others. None:
+      as config.on_nonfinite.
 
   Yields:
     steps done, states (run axis first; valid until the next chunk, to which
     their memory is donated), metrics [steps of the chunk, runs].
 
   Raises:
-    FloatingPointError: naming the step, the metric, its value and the prompt
-      of the batch, when a likelihood leaves [0, 1] or anything is not finite.
-    ValueError: a value of `hyper` that a config could not have, or states of
+    FloatingPointError: a likelihood outside [0, 1] or a metric that is not
+      finite, with its step, value and prompt of the batch.
+    ValueError: a value of `hyper` that is invalid in a config, or states of
       other runs.
   """
   if not isinstance(train, Train):
@@ -228,12 +229,13 @@ def chunks(
     metrics = {name: np.asarray(x).T for name, x in each.items()}
     if check:
       guards.check_metrics(metrics, start, log_ceiling(train.task))
-    # Only the check needs the places within a batch.
+    # Only the check needs the indices of prompts.
     metrics = {k: v for k, v in metrics.items() if k not in guards.PLACES}
     yield start + config.log_every, states, metrics
 
 
 def _seeds(seeds: npt.ArrayLike) -> np.ndarray:
+  """Seeds as uint32; raises ValueError at invalid ones."""
   given = np.asarray(seeds)
   whole = given.dtype.kind in "iu" and given.ndim == 1 and len(given)
   if not whole or given.min() < 0 or given.max() >= 2**31:

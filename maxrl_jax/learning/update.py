@@ -40,7 +40,7 @@ class TrainState(struct.PyTreeNode):
   step: Array
   params: Any  # Of the policy; with its batch statistics, if it has any.
   opt_state: Any
-  hyper: Hyper  # Config fields in which runs of a program differ.
+  hyper: Hyper  # Values of the fields in which runs of a program differ.
   typical_norm: Array  # Running mean of gradient norms, for the spike guard.
   # Parameters before each of the last S batches, the oldest first; None for
   # S = 0.
@@ -58,10 +58,10 @@ class Run:
     task: the task.
     policy: the policy's module.
     initial_params: parameters to start from; None initializes the policy.
-    optimizer: gradient → the direction that the update subtracts, times the
-      learning rate; or, where that is not among `varying`, → the update.
+    optimizer: gradient → direction, which is multiplied by minus the learning
+      rate; if that is not among `varying`, gradient → update.
     loss: (params, key, prompts, hyper) → (loss, metrics), on policy.
-    off_policy: samples a batch, and has its loss; None on policy.
+    off_policy: how to sample a batch, and its loss; None on policy.
     layout: how arrays are sharded over devices.
   """
 
@@ -88,8 +88,8 @@ class Run:
     params = self.initial_params
     if params is None:
       params = self.policy.init(key, self.task.example)
-    stale = self.config.off_policy.staleness
-    refers = self.config.estimator.reference_kl is not None
+    staleness = self.config.off_policy.staleness
+    has_reference = self.config.estimator.reference_kl is not None
     return TrainState(
       jnp.zeros((), jnp.int32),
       params,
@@ -97,10 +97,10 @@ class Run:
       values,
       jnp.zeros(()),
       # Copies, since the memory of each is donated.
-      tuple(jax.tree.map(jnp.copy, params) for _ in range(stale))
-      if stale
+      tuple(jax.tree.map(jnp.copy, params) for _ in range(staleness))
+      if staleness
       else None,
-      jax.tree.map(jnp.copy, params) if refers else None,
+      jax.tree.map(jnp.copy, params) if has_reference else None,
     )
 
   def task_at(self, hyper: Hyper) -> Task:
@@ -127,16 +127,16 @@ class Run:
     self, state: TrainState, key: Array, prompts: Prompts
   ) -> tuple[TrainState, dict[str, Array]]:
     """U updates on rollouts of the parameters before S batches."""
-    own, past = self.off_policy, state.past
-    assert own is not None
+    method, past = self.off_policy, state.past
+    assert method is not None
     behaviour = past[0] if past else state.params
-    batch, sampled = own.sample(
+    batch, sampled = method.sample(
       behaviour, key, prompts, state.hyper, state.reference
     )
 
     def update(after: TrainState, _: None) -> tuple[TrainState, Any]:
       after, metrics = self._update(
-        after, lambda params: own.loss(params, prompts, batch, state.hyper)
+        after, lambda params: method.loss(params, prompts, batch, state.hyper)
       )
       return after.replace(step=state.step), metrics
 
@@ -170,7 +170,7 @@ class Run:
     )
 
   def _prompts(self, hyper: Hyper, key: Array, batch: Any) -> Prompts:
-    """Drawn here, or prepared from what the host has read."""
+    """Prompts of a step: drawn here, or prepared from the host's batch."""
     if isinstance(self.task, Streamed) and batch is not None:
       return self.task.stream.prepare(batch)
     return self.task_at(hyper).draw(key, self.config.batch_size)
@@ -209,7 +209,7 @@ def make_run(
   rate = (RATE,) if optimizer is None else ()
   varying = tuple(dict.fromkeys((*rate, *varying)))
   configs.check_names(config, varying, custom_task=task is not None)
-  own = task is not None or policy is not None
+  custom = task is not None or policy is not None
   task = configs.make_task(config) if task is None else task
   if policy is None:
     policy = configs.make_policy(config, task)
@@ -219,11 +219,11 @@ def make_run(
     optimizer = configs.make_optimizer(config, schedule)
   mesh_layout = layout(config, policy, devices)
   policy = mesh_layout.adapt_policy(policy)
-  # Raises errors of shapes before compilation.
+  # Errors of shapes are raised here, before compilation.
   shapes = jax.eval_shape(policy.init, jax.random.key(0), task.example)
   if params is not None:
     params = parameters.fitted(params, shapes)
-  if own and not isinstance(task, Streamed):
+  if custom and not isinstance(task, Streamed):
     custom_checks.check(task, policy, config.batch_size, config.rollouts)
   return Run(
     config,

@@ -194,7 +194,7 @@ def _pythonic(target, answers):
       {"draw": lambda key, batch: tuple(_draw(key, batch))},
       "task.draw: is a tup",
     ),
-    ({"likelihoods": lambda y, z: None}, "task: likelihoods gives NoneType"),
+    ({"likelihoods": lambda y, z: None}, "task: likelihoods returns NoneType"),
     ({"likelihoods": _pythonic}, "through jax.pure_callback"),
     ({"splits": {"validation": (1, 2)}}, r"splits\['validation'\]: is a tuple"),
   ],

@@ -90,7 +90,7 @@ def test_those_of_ones_own_have_names_in_configs():
     ({"schedule": 0.1}, "schedule: is a float, must be a function"),
     (
       {"optimizer": optax.sgd(0.1), "schedule": optax.constant_schedule(1.0)},
-      "schedule: an optimizer of your own has its own",
+      "schedule: your own optimizer includes one",
     ),
     (
       {"optimizer": optax.sgd(0.1), "varying": [RATE]},

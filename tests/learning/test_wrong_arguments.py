@@ -61,7 +61,7 @@ def test_a_task_that_is_misspelt():
   "schedule", [lambda done: jnp.ones(3), lambda done: None]
 )
 def test_what_is_no_schedule(schedule):
-  with pytest.raises(ValueError, match=r"schedule: gives .* gives one number"):
+  with pytest.raises(ValueError, match=r"schedule: returns .* to one number"):
     training.make_train(short_bandit(), schedule=schedule)
 
 
