@@ -59,13 +59,13 @@ def make_evaluate(
   """Compiles (split, states with the run axis first) → metrics, each [runs].
 
   Means over the split's prompts: `regression.metrics` with a noise model,
-  `coverage.metrics` where pass rates are exact, else `sampled.metrics`. Splits
-  that the host reads are read once for each evaluation.
+  `coverage.metrics` if pass rates are exact, else `sampled.metrics`. Splits
+  that the host reads are read once per evaluation.
 
   Args:
-    train: the trainer of these states.
-    ks: k of pass@k; sampled metrics leave out those above `rollouts`.
-    rollouts: per prompt, for sampled metrics; the others do not sample.
+    train: the trainer of the states.
+    ks: k of pass@k; sampled metrics omit those above `rollouts`.
+    rollouts: per prompt, only for sampled metrics.
 
   Raises:
     ValueError: `train` is not a trainer, `rollouts` is needed and missing, or
@@ -121,6 +121,8 @@ def _checked(evaluate: Callable, task: Task) -> Callable:
 def _in_memory(
   train: Train, metrics: Callable[..., dict[str, jax.Array]], ks: Sequence[int]
 ) -> Callable:
+  """(split, states) → metrics, for splits in memory."""
+
   @functools.cache
   def prompts_of(split: str) -> Callable[[dict[str, Any]], Prompts]:
     """Hyperparameters [runs] → prompts [runs, M, …], [1, M, …] if shared."""

@@ -65,7 +65,7 @@ def map_components(
 
 
 def _batch_size(inputs: Any) -> int:
-  """Fewer prompts of many tokens: attention takes memory by their square."""
+  """Fewer prompts if they are long: attention's memory is quadratic."""
   if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2:
     return min(BATCH_SIZE, max(1, 2**22 // inputs.shape[1] ** 2))
   return BATCH_SIZE

@@ -18,7 +18,7 @@ Array = jax.Array
 
 
 class PassRates(NamedTuple):
-  """Exact results on M prompts: log p [M], and l of the mode [M]."""
+  """Exact results on M prompts: log p [M], l of the likeliest action [M]."""
 
   log_pass_rates: Array
   mode_likelihoods: Array
@@ -125,7 +125,7 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
   def add(u: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:
     l, j = sample
     fewer = jnp.concatenate([jnp.zeros(1, u.dtype), u[:-1]])
-    # Entries with k > j are not used until j reaches k.
+    # u_k is not used before j reaches k.
     step = jnp.minimum(sizes / j, 1)
     return u + step * (l + (1 - l) * fewer - u), None
 
@@ -159,6 +159,7 @@ def best_at_k(rewards: ArrayLike, k: int) -> Array:
 
 
 def _check_k(k: int, num_samples: int) -> None:
+  """Raises ValueError unless k is an integer from 1 to n."""
   if not 1 <= k <= num_samples or k != int(k):
     raise ValueError(
       f"k = {k}: must be an integer from 1 to n = {num_samples} samples"
@@ -174,7 +175,7 @@ def coverage(p: Array, ks: Sequence[int]) -> Array:
 def sampling_efficiency(
   ks: Sequence[int], first: np.ndarray, second: np.ndarray
 ) -> np.ndarray:
-  """Factor by which one policy needs fewer samples for another's coverage.
+  """Factor by which a policy needs fewer samples for the coverage of another.
 
       k / k', where first(k') = second(k)
 
@@ -182,11 +183,12 @@ def sampling_efficiency(
 
   Args:
     ks: increasing numbers of samples [K].
-    first: coverage of one policy at each k [K].
-    second: coverage of the other [K].
+    first: coverage of the policy that may need fewer, at each k [K].
+    second: coverage of the other policy [K].
 
   Returns:
-    [K]; NaN where no k' from ks[0] to ks[-1] gives the first that coverage.
+    [K]; NaN where the first policy does not have that coverage at any k' from
+    ks[0] to ks[-1].
   """
   grid = np.log(ks)
   # Coverage may be constant in k; interpolation needs it to increase.

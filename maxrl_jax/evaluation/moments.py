@@ -35,7 +35,7 @@ def exact_gradient(
   """∇J(E[l]) [C] for the policy softmax(logits) and l(z) [C].
 
   Raises:
-    ValueError: naming the argument of another type or shape.
+    ValueError: an argument of a wrong type or shape.
   """
   if not isinstance(objective, objectives.Objective):
     raise ValueError(
@@ -64,7 +64,7 @@ def enumerated_moments(
     num: N; C^N is at most about a million.
 
   Raises:
-    ValueError: naming the argument of another type or shape; too many outcomes.
+    ValueError: an argument of a wrong type or shape; too many outcomes.
   """
   if not callable(estimator):
     raise ValueError(
@@ -133,7 +133,7 @@ def sampled_moments(
 
 
 def _vectors(*values: ArrayLike) -> list[Array]:
-  """Logits and likelihoods as arrays [C]; ValueError if they are not."""
+  """Logits and likelihoods as arrays [C]; raises ValueError otherwise."""
   arrays = []
   for name, given in zip(("logits", "likelihoods"), values, strict=True):
     try:

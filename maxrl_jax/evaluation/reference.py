@@ -1,4 +1,4 @@
-"""A policy's distribution over answers against the known one."""
+"""A policy's distribution over answers, compared with the known one."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ Array = jax.Array
 def calibration(
   reference: ArrayLike, policy: ArrayLike, ks: Sequence[int]
 ) -> dict[str, Array]:
-  """How far a policy is from the known distribution of the right answer.
+  """Distances of a policy from the known distribution of the right answer.
 
   Means over prompts, where answer a is right with probability q_a and the
   policy gives it with probability π_a:
@@ -24,8 +24,8 @@ def calibration(
       kl = Σ q log(q/π), total_variation = (Σ |q − π| + 1 − Σ π)/2,
       other = 1 − Σ π, pass@k = Σ q (1 − (1 − π)^k)
 
-  kl, in nats, is what the policy lacks of the largest mean log-likelihood of
-  the right answer. `other` is the probability of answers that q does not have.
+  kl, in nats, is the gap to the highest possible mean log-likelihood of the
+  right answer. `other` is the probability of answers that q does not have.
 
   Args:
     reference: q [M, A]; 0 for answers that a prompt does not have.
@@ -33,9 +33,9 @@ def calibration(
     ks: k of pass@k.
   """
   q, log_pi = jnp.asarray(reference), jnp.asarray(policy)
-  some = q > 0
-  pi = jnp.where(some, jnp.exp(log_pi), 0)
-  ratio = jnp.where(some, jnp.log(jnp.where(some, q, 1)) - log_pi, 0)
+  possible = q > 0
+  pi = jnp.where(possible, jnp.exp(log_pi), 0)
+  ratio = jnp.where(possible, jnp.log(jnp.where(possible, q, 1)) - log_pi, 0)
   other = 1 - jnp.sum(pi, -1)
   values = {
     "kl": jnp.sum(q * ratio, -1),
@@ -54,10 +54,10 @@ def entropy(reference: npt.ArrayLike) -> np.ndarray:
 
 
 def distinct_guesses(reference: npt.ArrayLike, ks: Sequence[int]) -> np.ndarray:
-  """Highest probability that one of k answers is right, mean [len(ks)].
+  """Highest possible mean probability that one of k answers is right.
 
-  The sum of the k largest q, for reference q [M, A]; at k = 1 no policy has a
-  higher pass@1.
+  The sum of the k largest q, for reference q [M, A]; at k = 1 it is the highest
+  pass@1 of any policy. Returns [len(ks)].
   """
   q = -np.sort(-np.asarray(reference, np.float64), -1)
   reached = np.cumsum(q, -1).mean(0)
@@ -70,7 +70,7 @@ def optimum(reference: npt.ArrayLike, order: int) -> np.ndarray:
   J_T is concave: q_a w_T(π_a) is the same λ for all answers with π_a > 0, and
   at most λ for the others, w_T(p) = (1 − (1−p)^T)/p (arXiv 2602.02710,
   equation 7). λ by bisection. π → q as T → ∞; T = 1 is RL: the likeliest
-  answer, the first of several.
+  answer, or the first of equally likely ones.
 
   Args:
     reference: q [M, A], rows sum to one.
@@ -83,8 +83,8 @@ def optimum(reference: npt.ArrayLike, order: int) -> np.ndarray:
   q = np.asarray(reference, np.float64)
   if order == 1:
     return np.eye(q.shape[-1])[np.argmax(q, -1)]
-  low = q.max(-1, keepdims=True)  # There the likeliest answer has π = 1.
-  high = order * low  # There every answer has π = 0.
+  low = q.max(-1, keepdims=True)  # At this λ the likeliest answer has π = 1.
+  high = order * low  # At this λ every answer has π = 0.
   for _ in range(60):
     middle = (low + high) / 2
     total = _at_multiplier(q, order, middle).sum(-1, keepdims=True)

@@ -1,6 +1,6 @@
 """Metrics of regression policies, from their mixtures without sampling.
 
-With a noise model, policy and noise define a predictive density of y.
+The policy and the noise model define a predictive density of y.
 """
 
 import functools
@@ -47,10 +47,10 @@ def metrics(
       pass@k          a rollout is within `task.tolerance` of y in all
                       dimensions
 
-  Of policies that write digits also, in nats:
+  Policies that write digits also have, in nats:
 
-      digit_nll         −log probability of the number y: whatever likelihood
-                        they learned from, on one scale
+      digit_nll         −log probability of the number y, which is comparable
+                        between policies trained with different likelihoods
       excess_digit_nll  digit_nll minus that of the reference
   """
   target = prompts.targets
@@ -90,41 +90,42 @@ class _Results(NamedTuple):
   pit: Array
   entropy: Array
   near: Array
-  log_exact: Array | None  # log P(ŷ = y), of atoms.
+  log_exact: Array | None
 
 
 def _evaluate(
-  task: RegressionTask, policy: Components, target: Any
+  task: RegressionTask, mixture: Components, target: Any
 ) -> _Results:
-  noise = task.noise_scale(target, policy.noise_scale)
+  noise = task.noise_scale(target, mixture.noise_scale)
   pit = jax.vmap(marginals.predictive_cdf, (None, 0, 0, 0))(
-    task.likelihood, target.y, policy, noise
+    task.likelihood, target.y, mixture, noise
   )
   window = likelihoods.tolerance(width=task.tolerance)
   log_near = jax.vmap(marginals.log_pass_rate, (None, 0, 0))(
-    window, target.y, policy
+    window, target.y, mixture
   )
   return _Results(
-    task.log_pass_rate(target, policy),
-    policy.mean(),
+    task.log_pass_rate(target, mixture),
+    mixture.mean(),
     pit,
-    jax.vmap(entropy)(policy),
+    jax.vmap(entropy)(mixture),
     jnp.exp(log_near),
-    _log_exact(target, policy),
+    _log_exact(target, mixture),
   )
 
 
-def _log_exact(target: Any, policy: Components) -> Array | None:
-  if policy.scales is not None:
+def _log_exact(target: Any, mixture: Components) -> Array | None:
+  """log P(ŷ = y) [D]; None for densities."""
+  if mixture.scales is not None:
     return None
   match = likelihoods.exact_match()
   each = jax.vmap(marginals.log_pass_rate, (None, 0, 0))
-  return each(match, target.y, policy)
+  return each(match, target.y, mixture)
 
 
-def entropy(policy: Components) -> Array:
+def entropy(mixture: Components) -> Array:
   """−Σ π log π of atoms, or −∫ q log q of normal components by quadrature."""
-  log_weights, locations, scales, _ = policy
+  log_weights, locations, scales, _ = mixture
   weights = jnp.exp(log_weights)
   if scales is None:
     # π log π is 0 at π = 0, where log π is −inf.

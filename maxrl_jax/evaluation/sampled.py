@@ -18,7 +18,7 @@ Array = jax.Array
 
 # Prompts, and rollouts of each, in memory at a time.
 _PROMPTS, _ROLLOUTS = 16, 256
-# Of rollouts in `metrics`: large, since small ones are seeds of data.
+# Seed of the rollouts in `metrics`; large, since small ones are seeds of data.
 _SEED = 0x6576616C
 
 

@@ -1,4 +1,4 @@
-"""How many prompts a policy solves, of splits that the host reads."""
+"""Exact pass rates on splits that the host reads in batches."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _PROMPTS = 256  # On the devices at a time, about.
 def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
   """(split, states) → `coverage.metrics` of each run, [runs].
 
-  Pass rates come back batch by batch; the prompts are never all in memory.
+  Pass rates are computed batch by batch; prompts are never all in memory.
 
   Args:
     train: of a task with a stream.
@@ -41,21 +41,21 @@ def make_evaluate(train: Train, ks: Sequence[int]) -> Callable:
     return lax.map(one, (params, hyper))
 
   @jax.jit
-  def scored(whole: Any) -> dict[str, jax.Array]:
-    return jax.vmap(lambda rates: means(rates, ks))(whole)
+  def scored(joined: Any) -> dict[str, jax.Array]:
+    return jax.vmap(lambda rates: means(rates, ks))(joined)
 
   def evaluate(split: str, states: TrainState) -> dict[str, np.ndarray]:
     size = stream.sizes[split]
     parts = layout.size("data")
-    # All devices have as many, and a small split is not filled up to 256.
+    # A multiple of the devices, but no more than a small split needs.
     batch = -(-min(size, _PROMPTS) // parts) * parts
     batches = [
       jax.tree.map(np.asarray, rates(states.params, states.hyper, prompts))
       for prompts in feeding.split(stream, layout, split, batch)
     ]
-    whole = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *batches)
+    joined = jax.tree.map(lambda *x: np.concatenate(x, 1)[:, :size], *batches)
     names = [f"pass@{k}" for k in ks] + ["majority", "nll"]
-    scores = scored(whole)
+    scores = scored(joined)
     return {name: np.asarray(scores[name]) for name in names}
 
   return evaluate

@@ -1,4 +1,4 @@
-"""Checks of a trainer's arguments, before anything is compiled."""
+"""Checks of the arguments of `groups` and `waves`, before compilation."""
 
 import functools
 import math
@@ -22,7 +22,7 @@ _ROUNDING = 4 * np.finfo(np.float32).eps
 
 
 def flat(name: str, values: npt.ArrayLike, hint: str = "") -> np.ndarray:
-  """Numbers [R]; ValueError at anything else, with a hint. None is NaN."""
+  """Numbers [R], NaN for None; raises ValueError with `hint` otherwise."""
   try:
     if np.asarray(values).dtype.kind in "USc":
       raise TypeError
@@ -39,7 +39,7 @@ def flat(name: str, values: npt.ArrayLike, hint: str = "") -> np.ndarray:
 
 
 def mask(values: npt.ArrayLike, size: int) -> np.ndarray:
-  """Booleans [R]; ValueError unless they are booleans, or 0 and 1."""
+  """Booleans [R]; raises ValueError unless values are booleans, or 0 and 1."""
   array = np.asarray(values, object)
   if array.shape != (size,):
     raise ValueError(
@@ -51,7 +51,7 @@ def mask(values: npt.ArrayLike, size: int) -> np.ndarray:
 
 
 def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
-  """Group indices 0, 1, … in order of appearance, [R]."""
+  """Group indices 0, 1, … in order of appearance, [R], from ids or N."""
   if (groups is None) == (num is None):
     count = "neither" if groups is None else "both"
     raise ValueError(f"groups, num: {count} given; pass one of them")
@@ -67,9 +67,9 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
 def rollout_numbers(
   rollouts: Any, num: int | None, group: np.ndarray
 ) -> np.ndarray | None:
-  """Rollout indices 0, 1, … of rows [R]; None if each is a rollout of its own.
+  """Rollout indices 0, 1, … of rows [R]; None if every row is a rollout.
 
-  Ids may recur in other groups.
+  The same id in another group is another rollout.
   """
   if rollouts is None:
     return None
@@ -114,8 +114,8 @@ def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
   if missing:
     row = next(row for row, i in enumerate(values) if i is None or i != i)
     raise ValueError(
-      f"{name}[{row}] = {values[row]}: must be an id; a row without one can be"
-      " excluded with mask= and any id of its own"
+      f"{name}[{row}] = {values[row]}: must be an id; to exclude a row, give it"
+      " any unused id and mask it with mask="
     )
   if len(seen) == size:
     return np.arange(size)
@@ -124,7 +124,7 @@ def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
 
 
 def options(estimator: str, given: dict, largest: int) -> dict:
-  """Checked, hashable options without None. ValueError at an invalid one."""
+  """The options that are not None, hashable; raises ValueError if invalid."""
   given = {name: x for name, x in given.items() if x is not None}
   if estimator not in ESTIMATORS:
     raise ValueError(
@@ -172,7 +172,7 @@ def sequential(
   baseline: str | float,
   average: str,
 ) -> None:
-  """ValueError unless rewards are binary and the other arguments valid."""
+  """Raises ValueError unless the arguments of `waves.sequential` are valid."""
   for j in np.flatnonzero(mask & (rewards != 0) & (rewards != 1)):
     raise ValueError(
       f"rewards[{j}] = {rewards[j]}: must be 0 or 1; `estimators.sequential`"
@@ -199,6 +199,7 @@ def sequential(
 
 
 def is_finite(value: Any) -> bool:
+  """Whether this is a real number, neither infinite nor NaN."""
   return isinstance(value, numbers.Real) and math.isfinite(value)
 
 
@@ -213,6 +214,7 @@ def _check_order(name: str, value: Any, largest: int) -> None:
 
 
 def _check_group_of_one(estimator: str, checked: dict) -> None:
+  """Raises ValueError if the estimator compares rollouts of a group."""
   function = functools.partial(ESTIMATORS[estimator], **checked)
   try:
     jax.eval_shape(function, jax.ShapeDtypeStruct((1,), np.float32))
@@ -246,7 +248,11 @@ def likelihoods(
 def one_per_rollout(
   l: np.ndarray, mask: np.ndarray, rollout: np.ndarray, rewards: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """l and mask of rollouts; ValueError if unmasked rows of one differ in l."""
+  """l and mask of rollouts from those of rows.
+
+  Raises:
+    ValueError: unmasked rows of a rollout have different rewards.
+  """
   rows = np.flatnonzero(mask)
   member = np.zeros(rollout.max() + 1, bool)
   member[rollout[rows]] = True
@@ -264,6 +270,7 @@ def one_per_rollout(
 
 
 def _fix(reward: float, estimator: str, ceiling: float | None) -> str:
+  """What is wrong with a reward, and the remedy."""
   if not math.isfinite(reward):
     return "must be finite; exclude the rollout with mask="
   if ESTIMATORS[estimator].any_reward:

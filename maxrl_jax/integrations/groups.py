@@ -57,8 +57,8 @@ def advantages(
   one, beside larger ones, gets 0, except with `reinforce` or a baseline that
   does not compare rollouts ('none', 'average_score', a number).
 
-  A masked rollout is no member of its group: if all others are masked, the one
-  that remains is a group of one.
+  A masked rollout is not a member of its group: if all others are masked, the
+  remaining one is a group of one.
 
   Args:
     rewards: r [R]; in [0, 1] once divided by the ceiling, or any finite number
@@ -120,16 +120,16 @@ def check(
 
 
 class Diagnostics(NamedTuple):
-  """What a batch of groups can teach; shares are of groups with a rollout.
+  """Statistics of a batch; fractions are of groups with an unmasked rollout.
 
   Attributes:
-    none_solved: share of groups in which every reward is 0 (K = 0).
-    all_solved: share of groups in which every reward is the ceiling (K = N).
-    singletons: share of groups of one rollout.
+    none_solved: fraction of groups in which every reward is 0 (K = 0).
+    all_solved: fraction of groups in which every reward is the ceiling (K = N).
+    singletons: fraction of groups of one rollout.
     largest: largest |A_j|.
-    order: mean over groups of two or more of the order T that the estimator
-      has there, at most n; nan if it has no order.
-    active: share of rollouts with A_j ≠ 0, the others have no gradient.
+    order: the estimator's order T, at most n, as a mean over groups of n ≥ 2;
+      nan if it has no order.
+    active: fraction of rollouts with A_j ≠ 0; the others have no gradient.
   """
 
   none_solved: float
@@ -145,15 +145,15 @@ def diagnostics(
 ) -> Diagnostics:
   """Statistics of a batch, for a trainer's metrics.
 
-  Takes the arguments of `advantages`, and computes them again; masked rollouts
-  are left out. `_asdict()` gives a dictionary of numbers.
+  Takes the arguments of `advantages`, and recomputes the advantages; masked
+  rollouts are left out. `_asdict()` of the result is a dictionary of numbers.
   """
   batch = _estimate(rewards, groups, **arguments)
   count = functools.partial(np.bincount, minlength=batch.group.max() + 1)
   members = batch.group[batch.mask]
   l = batch.l[batch.mask]
   sizes = count(members)
-  any_left = sizes > 0
+  nonempty = sizes > 0
   estimator = ESTIMATORS[arguments.get("estimator", "maxrl")].function
   order = np.full(len(sizes), np.nan)
   others = [arguments.get(name) for name in ("k", "coefficients")]
@@ -161,9 +161,9 @@ def diagnostics(
   if has_order and all(x is None for x in others):
     order = np.minimum(arguments.get("order") or sizes - 1, sizes)
   return Diagnostics(
-    none_solved=_mean((count(members[l == 0]) == sizes)[any_left]),
-    all_solved=_mean((count(members[l == 1]) == sizes)[any_left]),
-    singletons=_mean((sizes == 1)[any_left]),
+    none_solved=_mean((count(members[l == 0]) == sizes)[nonempty]),
+    all_solved=_mean((count(members[l == 1]) == sizes)[nonempty]),
+    singletons=_mean((sizes == 1)[nonempty]),
     largest=float(np.abs(batch.advantages).max()),
     order=_mean(order[sizes > 1]),
     active=_mean(batch.advantages[batch.mask] != 0),
@@ -175,14 +175,14 @@ def _mean(values: np.ndarray) -> float:
 
 
 class _Batch(NamedTuple):
-  """Likelihoods, masks, groups and advantages of rollouts; rows [R] of each."""
+  """Likelihoods, masks, groups and advantages of rollouts, and their rows."""
 
   l: np.ndarray
   mask: np.ndarray
   group: np.ndarray
   advantages: np.ndarray
-  rows: np.ndarray  # unmasked
-  rollout: np.ndarray | None  # of each row; None if each is one
+  rows: np.ndarray  # Which rows are unmasked, [R].
+  rollout: np.ndarray | None  # Of each row [R]; None if every row is one.
 
 
 def _estimate(
@@ -196,8 +196,8 @@ def _estimate(
   ceiling: float | None = None,
   **options: Any,
 ) -> _Batch:
-  order = "; the order is advantages(rewards, groups)"
-  rewards = checks.flat("rewards", rewards, order)
+  hint = "; the order is advantages(rewards, groups)"
+  rewards = checks.flat("rewards", rewards, hint)
   size = len(rewards)
   present = rows = np.ones(size, bool)
   if mask is not None:
@@ -234,12 +234,13 @@ def _positions(group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _round_up(size: int) -> int:
-  """The next power of two; 1 for 1, where comparing estimators raise."""
+  """The next power of two; 1 stays 1, where some estimators must raise."""
   return 2 ** math.ceil(math.log2(size))
 
 
 @functools.lru_cache(maxsize=256)
 def _compiled(estimator: str, options: tuple) -> Callable[..., jax.Array]:
+  """The jitted estimator: (l, mask) [G, N] → advantages [G, N]."""
   function = functools.partial(ESTIMATORS[estimator], **dict(options))
   return jax.jit(jax.vmap(lambda l, mask: function(l, mask=mask)))
 

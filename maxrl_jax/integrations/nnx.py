@@ -9,7 +9,7 @@
 
     trainer = training.make_train(config, task, policy=Mine(make=Net))
 
-Where the commands are to know it by name, `make: type = Net` stands for `pass`.
+To use it in commands by its name, write `make: type = Net` instead of `pass`.
 """
 
 from collections.abc import Callable
@@ -31,14 +31,14 @@ class Network(nn.Module):
     make: nnx.Rngs → module; its call is inputs [B, …] → outputs [B, …].
 
   Raises:
-    ValueError: at initialization; the module has other state than parameters
-      (batch statistics, dropout's keys).
+    ValueError: at initialization; the module has state that is not a parameter
+      (batch statistics, dropout keys).
   """
 
   make: Callable[[nnx.Rngs], nnx.Module]
 
   def check(self) -> None:
-    """Raises ValueError if `make` is no function of nnx.Rngs."""
+    """Raises ValueError if `make` is not a function."""
     if isinstance(self.make, nnx.Module) or not callable(self.make):
       raise ValueError(
         f"make: is a {type(self.make).__name__}, must be a class or function of"
@@ -62,19 +62,20 @@ class Network(nn.Module):
 
 
 def _split(module: nnx.Module) -> tuple[Any, Any]:
+  """The graph and the parameters; raises ValueError at other state."""
   graph, *states = nnx.split(module, nnx.Param, ...)
   params, rest = states
   others = _names(rest)
   if others:
     raise ValueError(
-      f"policy: its NNX module has {others[0]}, which is no nnx.Param; only"
-      " parameters are trained and kept"
+      f"policy: its NNX module has {others[0]}, which is not an nnx.Param; only"
+      " parameters are trained and saved"
     )
   return graph, params
 
 
 def _names(state: Any) -> list[str]:
-  """Paths of the leaves, in their order."""
+  """Paths of the leaves, in the order of the leaves."""
   return [
     jax.tree_util.keystr(path, simple=True, separator="/")
     for path, _ in jax.tree.leaves_with_path(state)

@@ -6,10 +6,10 @@
       problems.observe(prompts, rewards)  # Of every rollout.
 
 Sequential rollouts for any trainer: a step draws one wave of N rollouts of each
-of its prompts. With `maxrl` of order N, whose groups without a success have no
-gradient, the steps that a prompt takes add up to the estimate of order N·waves
-(docs/theory/sequential.md), of the policy of each step: exactly unbiased if it
-stayed the same, since a solved prompt is worth no more rollouts.
+of its prompts. With `maxrl` of order N, groups without a success have no
+gradient, and the gradients of all steps of a prompt add up to the estimate of
+order N·waves (docs/theory/sequential.md). It would be unbiased if the policy
+did not change between these steps.
 """
 
 import collections
@@ -26,27 +26,27 @@ from maxrl_jax import ranges
 
 @dataclasses.dataclass
 class _Sent:
-  """A prompt whose rewards are to come, or that is to be sent again."""
+  """A prompt that waits for its rewards, or to be sent again."""
 
   prompt: Any
   waves: int = 0
 
 
 class Resend:
-  """Batches of prompts, in which unsolved ones come back.
+  """Batches of prompts in which unsolved prompts are sent again.
 
   Attributes:
-    solved: prompts of which a rollout has succeeded.
-    given_up: prompts that were sent `waves` times without a success.
+    solved: number of prompts with a successful rollout.
+    given_up: number of prompts sent `waves` times without a success.
   """
 
   def __init__(
     self, prompts: Iterable, *, key: Callable[[Any], Hashable], waves: int
   ) -> None:
-    """From an iterable of new prompts.
+    """Sets the new prompts.
 
     Args:
-      prompts: of any type, an endless stream too.
+      prompts: of any type; the iterable may be endless.
       key: prompt → what identifies it in `observe`.
       waves: how often a prompt is sent at most; 1 sends none again.
     """
@@ -59,9 +59,10 @@ class Resend:
   def take(self, count: int) -> list:
     """The next prompts: unsolved ones, in the order of their rewards, then new.
 
-    A new one is skipped while the same is on its way. Fewer than `count` are
-    left at the end of the data. A trainer that takes a batch before the rewards
-    of the last one have arrived gets unsolved prompts a batch later.
+    A new prompt is skipped while one with its key is unfinished: if an endless
+    iterable has too few other keys, this does not return. Fewer than `count`
+    are returned at the end of the data. A trainer that takes a batch before it
+    has the rewards of the last one gets unsolved prompts a batch later.
     """
     num = min(count, len(self._unsolved))
     batch = [self._unsolved.popleft().prompt for _ in range(num)]
@@ -86,7 +87,7 @@ class Resend:
     solved: dict[Hashable, bool] = {}
     for key, reward in zip(keys, r, strict=True):
       if key not in self._known:
-        raise ValueError(f"keys: {key!r} is not on its way")
+        raise ValueError(f"keys: {key!r} was not sent, or is finished")
       solved[key] = solved.get(key, False) or bool(reward)
     for key, success in solved.items():
       self._ended(key, success)

@@ -54,7 +54,7 @@ check_hooks(GRPOTrainer)
 
 
 def _in_loss(output: dict) -> torch.Tensor:
-  """Which tokens [B, L] the loss has."""
+  """Which tokens are in the loss, [B, L]."""
   tokens = output["completion_mask"].bool()
   for factor in ("tool_mask", "importance_sampling_ratio"):
     if output.get(factor) is not None:

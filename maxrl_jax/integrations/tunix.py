@@ -25,7 +25,7 @@ try:
 except ImportError as error:
   raise ImportError(f"{error}; run pip install -e '.[tunix]'") from error
 
-# Fields of MaxRLConfig, in their order in the registered name.
+# Fields of MaxRLConfig, in the order of the registered name.
 _OPTIONS = ("order", "baseline", "k", "alpha", "ceiling")
 
 

@@ -72,8 +72,8 @@ def outcome_advantages(
 ) -> tuple[torch.Tensor, torch.Tensor]:
   """Advantages of responses, repeated for all their tokens.
 
-  Responses without unmasked tokens (rejected, padding) get 0 and are no members
-  of their group: one that remains alone is a group of one.
+  Responses without unmasked tokens (rejected, padding) get 0 and are not
+  members of their group: a single remaining one is a group of one.
 
   Args:
     token_level_rewards: [R, L], summed to the reward of a response.
@@ -111,7 +111,7 @@ def outcome_advantages(
 
 
 class Row(NamedTuple):
-  """A row of a session: its prompt, its session, and its place there."""
+  """A row of a session: its prompt, session, and position in the session."""
 
   uid: Any
   session: str
@@ -119,6 +119,7 @@ class Row(NamedTuple):
 
 
 def _row(uid: Any, key: str) -> Row:
+  """The row of a key uid_session_index."""
   session, _, place = key.rpartition("_")
   if not (place.isdecimal() and "_" in session):
     raise ValueError(f"key = {key!r}: must be uid_session_index, as in verl")
@@ -126,7 +127,7 @@ def _row(uid: Any, key: str) -> Row:
 
 
 def _sessions(rows: np.ndarray) -> tuple[list, list, list]:
-  """uid, session, and index of the last row of the session, of each row."""
+  """Of each row: uid, session, and index of the session's last row."""
   last: dict[str, int] = {}
   for i, row in enumerate(rows):
     if row.place >= rows[last.setdefault(row.session, i)].place:
@@ -168,7 +169,7 @@ def _wrap_trainer() -> None:
   except ModuleNotFoundError as error:
     if error.name != "transfer_queue":
       raise
-    return  # Without it that trainer does not run either.
+    return  # The trainer does not run without it either.
   if not hasattr(trainer_base, name):
     raise ImportError(
       f"verl.trainer.ppo.v1.trainer_base has no {name}; this adapter is written"
@@ -180,6 +181,7 @@ def _wrap_trainer() -> None:
 
 
 def _options(config: Mapping | None) -> dict:
+  """Options and ceiling in verl's config, without the prefix."""
   config = config or {}
   names = [name for name in config if name.startswith(_PREFIX)]
   return {name.removeprefix(_PREFIX): config[name] for name in names}

@@ -21,14 +21,14 @@ def sequential(
 
   For trainers that send unsolved prompts again: A_j = (n/m) (m r_j/K − b_j),
   with n rollouts of the prompt and K successes among the m of the first wave
-  that has one. A success has n/K, less the baseline. Waves without a success
-  get 0, but −β n/m with a constant β; waves after it get 0.
+  that has one: n/K for a success, minus the baseline. Waves without a success
+  get 0, or −β n/m with a constant baseline β; later waves get 0.
 
   Args:
     rewards: r [R], 0 or 1.
     groups: [R] hashable ids, equal for rollouts of the same prompt.
-    waves: [R] integers, rising with the time of drawing; only their order
-      within a prompt counts.
+    waves: [R] integers, increasing in the order of drawing; only their order
+      within a prompt matters.
     mask: [R], False for rollouts to ignore.
     baseline: a name in `estimators.SEQUENTIAL_BASELINES`, or a number.
     average: 'prompt', the gradient of a prompt is mean_j A_j ∇log m(z_j|x) over
@@ -42,8 +42,8 @@ def sequential(
   Raises:
     ValueError: names the invalid argument, its value and the requirement.
   """
-  order = "; the order is sequential(rewards, groups, waves)"
-  r = checks.flat("rewards", rewards, order)
+  hint = "; the order is sequential(rewards, groups, waves)"
+  r = checks.flat("rewards", rewards, hint)
   R = len(r)
   present = np.ones(R, bool)
   if mask is not None:
@@ -56,12 +56,13 @@ def sequential(
   np.minimum.at(first, prompt[success], wave[success])
   drawn = present & (wave <= first[prompt])
   success &= drawn
-  _, own = np.unique(prompt * len(numbers) + wave, return_inverse=True)
+  _, group = np.unique(prompt * len(numbers) + wave, return_inverse=True)
 
-  def total(x: np.ndarray, of: np.ndarray) -> np.ndarray:
-    return np.bincount(of, x)[of]
+  def total(x: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Sums over rollouts with the same index, for each rollout."""
+    return np.bincount(index, x)[index]
 
-  m, K, n = total(drawn, own), total(success, own), total(present, prompt)
+  m, K, n = total(drawn, group), total(success, group), total(present, prompt)
   constants = {
     "leave_one_out": success < K,
     "none": 0,

@@ -85,5 +85,5 @@ def test_a_module_in_place_of_its_class_is_refused():
 
 
 def test_state_that_would_be_lost_is_refused():
-  with pytest.raises(ValueError, match=r"has norm/mean.* is no nnx\.Param"):
+  with pytest.raises(ValueError, match=r"has norm/mean.* is not an nnx\.Param"):
     Mine(make=Normed).init(jax.random.key(0), _INPUTS)

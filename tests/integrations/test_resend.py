@@ -76,7 +76,7 @@ def test_each_wave_once_costs_what_the_theorem_says():
   [
     ("ab", [0], r"rewards: shape \(1,\), must be \[2\]"),
     ("ab", [0, 0.5], r"rewards\[1\] = 0.5: must be 0 or 1"),
-    ("az", [0, 1], "keys: 'z' is not on its way"),
+    ("az", [0, 1], "keys: 'z' was not sent, or is finished"),
   ],
 )
 def test_what_was_not_sent_is_refused(keys, rewards, message):
