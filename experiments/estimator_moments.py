@@ -30,14 +30,14 @@ class Settings(NamedTuple):
   seed: int
 
 
-# Columns with one value in all rows.
+# Columns that have the same value in all rows.
 _SETTINGS = Settings._fields[3:]
 _NOT_STUDIED = {
   "series": "needs coefficients; study maxrl, power or pass_at_k",
   "vimco": "estimates ∇E[log mean l], a sum over all groups; study"
   " self_normalized",
 }
-_OTHER_COLOUR = "#777777"  # Of estimators without a colour in plotting.
+_OTHER_COLOUR = "#777777"  # For estimators without a colour in plotting.
 _COLUMNS = (
   "estimator",
   "order",
@@ -51,7 +51,7 @@ _COLUMNS = (
 
 
 def write(rows: list[dict], settings: Settings, path: pathlib.Path) -> None:
-  """Writes the rows as a table, each with its settings."""
+  """Writes the rows as CSV, each with the settings."""
   shared = {name: getattr(settings, name) for name in _SETTINGS}
   with open(path, "w", newline="") as file:
     writer = csv.DictWriter(file, (*_COLUMNS, *_SETTINGS))
@@ -60,7 +60,7 @@ def write(rows: list[dict], settings: Settings, path: pathlib.Path) -> None:
 
 
 def text(rows: list[dict]) -> str:
-  """The rows as lines of columns."""
+  """The rows as a table in plain text."""
   cells = [_COLUMNS, *(tuple(map(_cell, row.values())) for row in rows)]
   widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
   return "\n".join(
@@ -78,7 +78,7 @@ def study(settings: Settings) -> list[dict]:
   """One row for each estimator, order and baseline.
 
   Raises:
-    ValueError: naming the flag, before anything is computed.
+    ValueError: an invalid flag, before anything is computed.
   """
   studied = _studied(settings)
   logits, likelihoods = _prompt(settings)
@@ -120,18 +120,18 @@ def _estimand(settings: Settings, name: str, order) -> Estimand:
 
 
 def _gradient(estimand: Estimand, logits, likelihoods):
-  """The gradient that an estimator claims to estimate."""
+  """The gradient that the estimator is documented to estimate."""
   objective = estimand.objective
   assert objective is not None
   if not estimand.over_thresholds:
     of_p = evaluation.exact_gradient(objective, logits, likelihoods)
     return estimand.factor * of_p
-  # Between two likelihoods P(l ≥ τ) is constant in τ.
+  # P(l ≥ τ) is constant in τ between two likelihoods.
   l = np.asarray(likelihoods, float)
   total, below = 0 * logits, 0.0
   for level in np.unique(l[l > 0]):
     above = l >= level
-    if not above.all():  # P = 1 has gradient 0, and may be rounded beyond 1.
+    if not above.all():  # P = 1 has gradient 0, and may round to above 1.
       of_level = evaluation.exact_gradient(objective, logits, above)
       total += (level - below) * of_level
     below = level
@@ -179,6 +179,7 @@ def _studied(settings: Settings) -> list[tuple]:
 
 
 def _check(settings: Settings) -> None:
+  """Raises ValueError at an empty or invalid flag."""
   for flag in ("estimators", "baselines"):
     if not getattr(settings, flag):
       raise ValueError(f"{flag} is empty: name at least one")
@@ -194,6 +195,7 @@ def _check(settings: Settings) -> None:
 
 
 def _check_name(name: str) -> None:
+  """Raises ValueError unless the estimator has an estimand to study."""
   studied = [n for n, e in ESTIMATORS.items() if e.estimand is not None]
   if name not in ESTIMATORS:
     choice(dict.fromkeys(studied), "estimators", name)
@@ -256,7 +258,7 @@ def draw(rows: list[dict], path: pathlib.Path) -> None:
     )
     left.barh(names, biases, xerr=errors, color=colours)
     for row in rows:
-      if row["bias"] is None:  # It is not 0.
+      if row["bias"] is None:  # Unknown, not 0.
         left.text(0, _name(row), " no target", va="center", size="small")
     left.set(xlabel="bias / length of the exact gradient")
     right.barh(names, [row["variance"] for row in rows], color=colours)

@@ -1,12 +1,12 @@
-"""Study estimators on one prompt, without training: bias and variance of each.
+"""Measure the bias and variance of estimators on one prompt, without training.
 
     python -m experiments.gradient_study --estimators=maxrl,grpo --workdir=DIR
 
-The policy is a softmax over `--arms` actions. The expected estimate is compared
-with the exact gradient that the estimator claims to estimate, over all outcomes
-if these are few, else over samples. A target that begins with → is a limit of
-large groups; without a target the bias is not computed. Writes study.csv and
-study.png.
+The policy is a softmax over `--arms` actions. The mean estimate, over all
+outcomes if these are few, else over samples, is compared with the exact
+gradient that the estimator is documented to estimate. A target that begins with
+→ is a limit of large groups; without a target the bias is not computed. Writes
+study.csv and study.png.
 """
 
 import pathlib
@@ -21,7 +21,9 @@ _ESTIMATORS = flags.DEFINE_list(
   "Names from estimators.ESTIMATORS, except vimco and series.",
 )
 _ORDERS = flags.DEFINE_list(
-  "orders", None, "T of maxrl, power, tail; K of pass_at_k; else 1, N/2, N−1."
+  "orders",
+  None,
+  "T of maxrl, power, tail; K of pass_at_k. Default: 1, N/2, N−1.",
 )
 _BASELINES = flags.DEFINE_list(
   "baselines", "centred", "Baselines of maxrl, power, pass_at_k and tail."
@@ -34,7 +36,10 @@ _CONTINUOUS = flags.DEFINE_bool(
   "continuous", False, "Likelihoods in [0, 1] rather than binary."
 )
 _GROUPS = flags.DEFINE_integer(
-  "groups", 2**16, "Samples, if outcomes are many; a multiple of 1024.", 1024
+  "groups",
+  2**16,
+  "Sampled groups, if outcomes are many; a multiple of 1024.",
+  1024,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the policy and the samples.", 0)
 _WORKDIR = flags.DEFINE_string(

@@ -28,7 +28,9 @@ _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
 _ESTIMATOR = flags.DEFINE_string(
-  "estimator", "maxrl", "In estimators.ESTIMATORS; Tunix's for grpo, rloo."
+  "estimator",
+  "maxrl",
+  "A name in estimators.ESTIMATORS; grpo and rloo are Tunix's.",
 )
 _ORDER = flags.DEFINE_integer("order", None, "T; default rollouts - 1.", 1)
 _STEPS = flags.DEFINE_integer("steps", 500, "Updates.", 1)
@@ -46,7 +48,7 @@ _TENSOR = flags.DEFINE_integer(
 _TESTS = flags.DEFINE_integer("tests", 200, "Problems of the test.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of problems and answers.", 0)
 
-# They identify a run.
+# Flags that identify a run.
 _SETTINGS = (
   *("model", "data", "estimator", "order", "steps", "prompts", "rollouts"),
   *("micro_batch", "learning_rate", "prompt_tokens", "answer_tokens"),
@@ -60,7 +62,7 @@ def main(argv) -> None:
   from maxrl_jax.runs import folders, progress
   from maxrl_jax.runs.files import write_json
 
-  # Its error names the missing extra.
+  # Imported first: its error names the missing extra.
   importlib.import_module("maxrl_jax.integrations.tunix")
   cluster = importlib.import_module("experiments.llm.cluster")
   settings = {name: flags.FLAGS[name].value for name in _SETTINGS}
@@ -105,6 +107,7 @@ def _check_flags() -> None:
 
 
 def _check_model(folder: pathlib.Path) -> None:
+  """Raises ValueError if a file of the model is missing."""
   for pattern in ("config.json", "*.safetensors", "tokenizer*"):
     if not any(folder.glob(pattern)):
       raise ValueError(

@@ -66,7 +66,7 @@ def main(argv) -> None:
       f" {_FIGURE.value!r}; leave it out, and choose another workdir"
     )
   workdir = pathlib.Path(_WORKDIR.value)
-  if children.is_child():  # The parent has the folder, and writes the report.
+  if children.is_child():  # The parent locks the folder and writes the report.
     _raise(_make_all(chosen, workdir, lambda: None), "above")
     return
   from maxrl_jax.runs import folders
@@ -77,7 +77,7 @@ def main(argv) -> None:
 
 
 def _reproduce(chosen: dict, workdir: pathlib.Path) -> None:
-  """Makes figures; then reports on all in the folder, and on failures."""
+  """Makes figures, reports on all in the folder, and raises if any failed."""
   if _FRESH.value:
     _delete_runs(workdir)
   progress.info(
@@ -102,7 +102,7 @@ def _reproduce(chosen: dict, workdir: pathlib.Path) -> None:
 
 
 def _delete_runs(workdir: pathlib.Path) -> None:
-  """Deletes all cached runs, if this command has trained them."""
+  """Deletes all cached runs, unless they may not be a reproduction's."""
   runs = workdir / "runs"
   if runs.exists() and not (workdir / "claims.json").exists():
     raise ValueError(
@@ -113,7 +113,7 @@ def _delete_runs(workdir: pathlib.Path) -> None:
 
 
 def _raise(failed: list[str], where: str) -> None:
-  """Raises `Failed` for figures that failed, once the rest is done."""
+  """Raises `Failed` if figures failed."""
   if failed:
     more = f"; so did {', '.join(failed[1:])}" if failed[1:] else ""
     raise console.Failed(f"figure = {failed[0]!r} failed, see {where}{more}")
@@ -135,7 +135,7 @@ def _make_all(chosen: dict, workdir: pathlib.Path, each: Callable) -> list[str]:
     except Stopped:
       raise
     except Exception as error:
-      if len(chosen) == 1:  # Wrong settings are a wrong command.
+      if len(chosen) == 1:  # The exit code depends on the error.
         raise
       console.report(error)
       failed.append(name)
@@ -167,11 +167,11 @@ def _make(name: str, settings, workdir: pathlib.Path) -> float:
 
 def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
   """Makes figures in processes, some at a time; returns those that failed."""
-  # All flags as they were given; of two that are the same the last one counts.
-  same = [sys.executable, "-m", "experiments.reproduce", *sys.argv[1:]]
-  jobs = _together(names)
+  # This command with flags appended: the last value of a flag counts.
+  this = [sys.executable, "-m", "experiments.reproduce", *sys.argv[1:]]
+  jobs = _jobs(names)
   commands = {
-    job: [*same, f"--figure={job}", "--jobs=1", "--nofresh"] for job in jobs
+    job: [*this, f"--figure={job}", "--jobs=1", "--nofresh"] for job in jobs
   }
   failed: list[str] = []
   with progress.bar(total=len(jobs), unit="figure") as bar:
@@ -186,8 +186,8 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
   return failed
 
 
-def _together(names: list[str]) -> list[str]:
-  """Figures as jobs; figures of the same runs are one job."""
+def _jobs(names: list[str]) -> list[str]:
+  """Figures as jobs, comma-separated; those that share runs are one job."""
   jobs = list(names)
   for group in (["bimodal", "jensen"], MAZES):
     members = [name for name in names if name in group]
@@ -202,18 +202,22 @@ def _report(workdir: pathlib.Path) -> list:
   from experiments.reports import report, results
 
   loaded = (results.load(name, workdir) for name in FIGURES)
-  made = [result for result in loaded if result]
-  claims = [claim for result in made for claim in result.claims]
+  present = [result for result in loaded if result]
+  claims = [claim for result in present for claim in result.claims]
   text = json.dumps([claim._asdict() for claim in claims], indent=2)
   files.write_text(workdir / "claims.json", text + "\n")
-  files.write_text(workdir / "report.html", report.render(made))
+  files.write_text(workdir / "report.html", report.render(present))
   return claims
 
 
 def _chosen(value: str, preset: str) -> list[str]:
-  mazes = [name for name in MAZES if preset in FIGURES[name].presets]
-  every = {"first": FIRST, "more": MORE, "all": [*FIRST, *MORE]}
-  groups = every | {"all_mazes": mazes}
+  """The figures that --figure names."""
+  groups = {
+    "first": FIRST,
+    "more": MORE,
+    "all": [*FIRST, *MORE],
+    "all_mazes": [name for name in MAZES if preset in FIGURES[name].presets],
+  }
   return groups.get(value) or [name.strip() for name in value.split(",")]
 
 

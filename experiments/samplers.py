@@ -1,11 +1,11 @@
-"""Other rules for how many rollouts a prompt gets, as losses to compare with.
+"""Other methods of allocating rollouts to prompts, as losses for comparison.
 
-For policies over classes and rewards that are right or wrong. Each is a
-function (policy, task, Budget) → (params, key, prompts, hyper) → (loss,
-metrics), and its metrics have `rollouts`, the number drawn in the step.
+For policies over classes and binary rewards. Each is a function (policy, task,
+Budget) → (params, key, prompts, hyper) → (loss, metrics), and its metrics have
+`rollouts`, the number drawn in the step.
 
-They are our reading of the methods, in few lines: what the sources leave open,
-or what could not be checked, each docstring says.
+These are short reimplementations. Docstrings state what the sources leave open
+and what was not checked against them.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ Array = jax.Array
 
 
 class Budget(NamedTuple):
-  """How much a step may draw.
+  """How many rollouts a step may draw.
 
   Attributes:
     prompts: B.
-    wave: m rollouts are drawn at a time.
-    mean: rollouts per prompt of a step, where a rule divides a fixed total.
-    cap: the most rollouts of a prompt; for `dynamic`, the most batches.
+    wave: m, rollouts drawn at a time.
+    mean: mean rollouts per prompt, for methods that divide a fixed total.
+    cap: limit of rollouts per prompt; for `dynamic`, of batches.
   """
 
   prompts: int
@@ -42,13 +42,14 @@ class Budget(NamedTuple):
 
 
 def ada_sequential(policy: nn.Module, task: Task, budget: Budget) -> Loss:
-  """Reinforce-Ada, sequential: waves until one is right, baseline of the pool.
+  """Reinforce-Ada, sequential: waves until a right answer.
 
   A_j = r_j − r̄ in the last wave, with r̄ the mean reward of all rollouts of the
   prompt (arXiv 2510.04996: rounds, exit at a right answer, statistics of the
-  whole pool). Its weight is about (1 − q^T)/(1 − q^m), that of RLOO in every
-  wave. The paper trains on a group resampled from the pool; here it is the last
-  wave, which has all right answers. Weights of version 3 were not checked.
+  whole pool). The weight of a prompt is about (1 − q^T)/(1 − q^m), that of RLOO
+  in every wave. The paper trains on a group resampled from the pool; here it is
+  the last wave, which has all right answers. The weights in version 3 of the
+  paper were not checked.
   """
 
   def loss(params: Any, key: Array, prompts: Prompts, hyper: Any = None) -> Any:
@@ -70,12 +71,12 @@ def ada_sequential(policy: nn.Module, task: Task, budget: Budget) -> Loss:
 
 
 def ada_estimated(policy: nn.Module, task: Task, budget: Budget) -> Loss:
-  """Reinforce-Ada, estimated: a first wave says how many more a prompt gets.
+  """Reinforce-Ada, estimated: a first wave decides how many a prompt gets.
 
   p̂ = (K + ½)/(m + 1) from the first wave; the other waves of the step are
   divided in proportion to 1/p̂, the weight of log p. Advantages are r_j − r̄
-  over all rollouts of a prompt, summed rather than averaged: a prompt counts as
-  often as it is drawn. The paper's estimate of p, its bounds and its
+  over all rollouts of a prompt, summed rather than averaged: a prompt's weight
+  is proportional to its rollouts. The paper's estimate of p, its bounds and its
   normalization were not checked.
   """
   more = budget.prompts * (budget.mean - budget.wave) // budget.wave
@@ -84,10 +85,10 @@ def ada_estimated(policy: nn.Module, task: Task, budget: Budget) -> Loss:
     del hyper
     outputs, draw = _drawing(policy, task, params, prompts, budget.wave)
     first_key, key = jax.random.split(key)
-    everyone = jnp.arange(budget.prompts)
-    first = draw(first_key, everyone)
+    each_prompt = jnp.arange(budget.prompts)
+    first = draw(first_key, each_prompt)
     p = (jnp.sum(first.likelihoods, -1) + 0.5) / (budget.wave + 1)
-    owner = jnp.concatenate([everyone, proportional(1 / p, more)])
+    owner = jnp.concatenate([each_prompt, proportional(1 / p, more)])
     drawn = _join(first, draw(key, owner[budget.prompts :]))
     count = _sum_by(owner, jnp.ones_like(drawn.log_probs), budget.prompts)
     mean = _sum_by(owner, drawn.likelihoods, budget.prompts) / count
@@ -100,12 +101,12 @@ def ada_estimated(policy: nn.Module, task: Task, budget: Budget) -> Loss:
 
 
 def likely_first(policy: nn.Module, task: Task, budget: Budget) -> Loss:
-  """Each next wave goes where it most likely has the first right answer.
+  """Gives each wave to the prompt where a first right answer is most likely.
 
-  That is q^n (1 − q^m) after n rollouts, p (1 − p)^n for waves of one (compare
-  `allocation.allocate`), with the exact p of the present policy: an advantage
-  that no other method here has. No baseline: the mean score of the right
-  answers of a prompt, of order N_b.
+  Its probability is q^n (1 − q^m) after n rollouts, p (1 − p)^n for waves of
+  one (compare `allocation.allocate`), with the exact p of the current policy,
+  which no other method here knows. No baseline: the mean score of the right
+  answers of a prompt, of order N_b, the rollouts of prompt b.
   """
   assert isinstance(task, Exact)
   total = budget.prompts * budget.mean // budget.wave
@@ -129,21 +130,21 @@ def likely_first(policy: nn.Module, task: Task, budget: Budget) -> Loss:
 
 
 def dynamic(policy: nn.Module, task: Task, budget: Budget) -> Loss:
-  """DAPO's dynamic sampling: groups without contrast are drawn anew.
+  """DAPO's dynamic sampling: groups with equal rewards are replaced.
 
   Groups of m, GRPO's advantages (r − r̄)/σ. Groups that are all right or all
-  wrong are dropped and new prompts drawn, until B groups are there or `cap`
+  wrong are dropped and new prompts drawn, until there are B groups or `cap`
   batches were drawn (arXiv 2503.14476). Its clipping and token weights have no
-  part here: there is one update per batch and one token.
+  effect here, with one update per batch and one token.
   """
 
   def loss(params: Any, key: Array, prompts: Prompts, hyper: Any = None) -> Any:
     del hyper
-    kept, actions, count, batches = _fill_groups(
+    mixed, actions, count, batches = _fill_groups(
       key, policy, task, params, prompts, budget
     )
-    outputs = policy.apply(params, kept.inputs)
-    last = rollouts.score_batch(actions, policy, params, kept, task, outputs)
+    outputs = policy.apply(params, mixed.inputs)
+    last = rollouts.score_batch(actions, policy, params, mixed, task, outputs)
     r = last.likelihoods.astype(jnp.float32)
     mean = jnp.mean(r, -1, keepdims=True)
     deviation = jnp.sqrt(mean * (1 - mean))
@@ -168,19 +169,19 @@ SAMPLERS: dict[str, Callable[..., Loss]] = {
 
 
 def proportional(weights: Array, total: int) -> Array:
-  """Owners [total], sorted: prompt b about total · w_b/Σw times."""
+  """The prompt of each wave [total], sorted: b about total · w_b/Σw times."""
   ends = jnp.cumsum(weights) / jnp.sum(weights)
   middles = (jnp.arange(total) + 0.5) / total
   return jnp.minimum(jnp.searchsorted(ends, middles), weights.size - 1)
 
 
 def allocate(p: Array, wave: int, most: int, total: int) -> Array:
-  """Owners [total]: waves with the largest chances of a first right answer.
+  """The prompt of each wave [total]: where a first right answer is likeliest.
 
   Args:
     p: pass rates [B].
     wave: m.
-    most: waves of one prompt, with B · most ≥ total.
+    most: limit of waves per prompt, with B · most ≥ total.
     total: waves of all prompts.
   """
   log_q = jnp.log1p(-jnp.minimum(p, 1 - 1e-7))
@@ -199,26 +200,30 @@ def _fill_groups(
   prompts: Prompts,
   budget: Budget,
 ) -> tuple[Prompts, Array, Array, Array]:
-  """Prompts [B] with contrast, their actions, how many, batches drawn."""
+  """Prompts [B] with unequal rewards.
+
+  Returns:
+    the prompts, their actions, the number that is valid, and batches drawn.
+  """
   size = budget.prompts
 
   def batch(state: tuple) -> tuple:
-    kept, actions, count, batches, new = state
+    mixed, actions, count, batches, new = state
     draw_key, next_key = jax.random.split(jax.random.fold_in(key, batches))
     _, draw = _drawing(policy, task, params, new, budget.wave)
     drawn = draw(draw_key, jnp.arange(size))
     right = jnp.sum(drawn.likelihoods, -1)
     good = (right > 0) & (right < budget.wave)
-    # Places past the end are dropped, as are those of groups without contrast.
+    # Groups with equal rewards, and groups past the end, are dropped.
     place = jnp.where(good, count + jnp.cumsum(good) - 1, size)
 
     def put(old: Array, x: Array) -> Array:
       return old.at[place].set(x, mode="drop")
 
-    kept = jax.tree.map(put, kept, new)
+    mixed = jax.tree.map(put, mixed, new)
     count = jnp.minimum(count + jnp.sum(good), size)
     actions = put(actions, drawn.actions)
-    return kept, actions, count, batches + 1, task.draw(next_key, size)
+    return mixed, actions, count, batches + 1, task.draw(next_key, size)
 
   def unfinished(state: tuple) -> Array:
     return (state[2] < size) & (state[3] < budget.cap)
@@ -232,19 +237,21 @@ def _fill_groups(
 def _drawing(
   policy: nn.Module, task: Task, params: Any, prompts: Prompts, wave: int
 ) -> tuple[Any, sequential.Draw]:
-  """Outputs, differentiable, and (key, owner [S]) → waves [S, m]."""
+  """Differentiable outputs, and (key, prompts of waves [S]) → waves [S, m]."""
   outputs = policy.apply(params, prompts.inputs)
   frozen, *fixed = lax.stop_gradient((params, prompts, outputs))
 
   def draw(key: Array, owner: Array) -> Rollouts:
-    some, theirs = jax.tree.map(lambda x: x[owner], fixed)
-    return rollouts.sample_batch(key, policy, frozen, some, task, wave, theirs)
+    some, some_outputs = jax.tree.map(lambda x: x[owner], fixed)
+    return rollouts.sample_batch(
+      key, policy, frozen, some, task, wave, some_outputs
+    )
 
   return outputs, draw
 
 
 def _log_probs(outputs: Array, owner: Array, actions: Array) -> Array:
-  """Of waves [S, m], differentiable in the logits."""
+  """Log-probabilities of waves [S, m], differentiable in the logits."""
   return jax.nn.log_softmax(outputs)[owner[:, None], actions]
 
 

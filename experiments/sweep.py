@@ -34,7 +34,7 @@ _SEEDS = flags.DEFINE_integer(
 _FIGURE = flags.DEFINE_string(
   "figure",
   None,
-  "Take the study of this figure, at its config's learning rate; NAME:STUDY if"
+  "Sweep the study of this figure, at its config's learning rate; NAME:STUDY if"
   " it has several.",
 )
 _PRESET = flags.DEFINE_string("preset", "quick", "Preset of the figure.")
@@ -55,7 +55,7 @@ _MEMORY = flags.DEFINE_float(
   0.1,
 )
 _QUESTION = flags.DEFINE_string(
-  "question", None, "Title of the report: what the sweep is to answer."
+  "question", None, "Title of the report: the question that the sweep answers."
 )
 _RESULTS = {"data": "runs.nc", "table": "summary.csv", "report": "report.html"}
 
@@ -66,26 +66,26 @@ def main(argv) -> None:
   from maxrl_jax.runs import dataset, files, folders, study
 
   workdir = pathlib.Path(_WORKDIR.value)
-  what = _study()
-  what.plan()  # Fails before creating a folder.
+  swept = _study()
+  swept.plan()  # Raises errors before the folder is created.
   folders.make(workdir)
   marker = workdir / "sweep.json"
   with folders.locked(workdir):
     folders.refuse_foreign(marker)
     if _FRESH.value and marker.exists():
       _delete_results(workdir)
-      what = _study()  # A figure's warm-up was in the folder.
-    # Runs are cached by their own configs: any sweep may add some.
-    files.write_json(marker, json.loads(json.dumps(what.config.to_dict())))
+      swept = _study()  # The warm-up of a figure was among them.
+    # Runs are cached by config: any sweep may add some.
+    files.write_json(marker, json.loads(json.dumps(swept.config.to_dict())))
     about = folders.environment() | {
-      "grid": [axis._asdict() for axis in what.axes],
+      "grid": [axis._asdict() for axis in swept.axes],
       "environment": folders.machine(),
     }
     data = study.run(
-      what, workdir / "runs", memory_gib=_MEMORY.value, about=about
+      swept, workdir / "runs", memory_gib=_MEMORY.value, about=about
     )
     dataset.write(data, workdir)
-    sweep_report.write(data, list(what.axes), workdir, _QUESTION.value)
+    sweep_report.write(data, list(swept.axes), workdir, _QUESTION.value)
   paths = {name: str(workdir / file) for name, file in _RESULTS.items()}
   record = {
     "runs": data.sizes["run"],
@@ -128,6 +128,7 @@ def _of_config():
 
 
 def _grid():
+  """The grid of --grid, or of get_sweep() in the config file."""
   if _GRID.value is not None:
     return _GRID.value
   path = config_flags.get_config_filename(flags.FLAGS["config"])
@@ -158,10 +159,9 @@ def _of_figure(figure: str):
       f"figure = {figure!r}: choose from"
       f" {[f'{name}:{each}' for each in studies]}"
     )
-  what = studies[part]
-  if _SEEDS.value is not None:
-    what = what._replace(seeds=tuple(range(_SEEDS.value)))
-  return what
+  if _SEEDS.value is None:
+    return studies[part]
+  return studies[part]._replace(seeds=tuple(range(_SEEDS.value)))
 
 
 if __name__ == "__main__":

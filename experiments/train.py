@@ -30,8 +30,8 @@ _FRESH = flags.DEFINE_bool("fresh", False, "Delete the folder's results first.")
 _LOG = flags.DEFINE_list(
   "log",
   [],
-  "Write metrics to these too: tensorboard, wandb, or both with a comma between"
-  " (extra log).",
+  "Also write metrics to tensorboard, wandb, or both, comma-separated (extra"
+  " log).",
 )
 
 

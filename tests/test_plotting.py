@@ -92,7 +92,9 @@ _SETS = {
   "mazes": maze_settings.COLOURS,
   "factorized": factorized.COLOURS,
   "baselines": {k: v["color"] for k, v in estimator_study._BASELINES.items()},
-  "sweeps": dict(enumerate(sweep_figures._shades(sweep_figures._MOST))),
+  "sweeps": dict(
+    enumerate(sweep_figures._distinct_colours(sweep_figures._MOST))
+  ),
 }
 
 
@@ -110,7 +112,7 @@ def test_colours_contrast_with_the_background(name):
 
 
 def test_sweeps_have_enough_colours():
-  assert len(set(sweep_figures._shades(sweep_figures._MOST))) == 6
+  assert len(set(sweep_figures._distinct_colours(sweep_figures._MOST))) == 6
 
 
 @pytest.mark.parametrize("vision", _VISIONS)

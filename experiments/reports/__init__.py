@@ -1,1 +1,1 @@
-"""Results as pages: claims, figures, tables."""
+"""Reports of results: claims, figures, tables."""

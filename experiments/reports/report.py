@@ -1,6 +1,6 @@
 """report.html: figures, captions, claims and tables in one offline file.
 
-Images are in it; links lead to the files beside it.
+It contains the images, and links to the files beside it.
 """
 
 import base64
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from experiments.reports.results import Claim, Result, Table
 from maxrl_jax import plotting
 
-# Dark where the reader's screen is, never on paper; figures stay on white.
+# Dark if the reader's screen is, but not on paper; figures are on white.
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --page: #fff; --soft: #555;
   --line: #ddd; --code: #f3f3f3; --holds: #00684a; --fails: #b3261e;
@@ -24,7 +24,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink);
   padding: 1rem 1.2rem 4rem; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 3rem; }
 figure { margin: 1rem 0; }
-/* Letters of small figures are not larger than those of wide ones. */
+/* Text in small figures is not larger than in wide ones. */
 img { max-width: min(100%, 1.2 * var(--width)); height: auto;
   background: #fff; border-radius: 4px; }
 figcaption { color: var(--soft); font-size: .9rem; text-align: left; }
@@ -37,7 +37,7 @@ a { color: var(--link); }
 .files { white-space: nowrap; }
 .claims span { color: var(--soft); font-size: .9rem; display: block; }
 .made { color: var(--soft); font-size: .8rem; overflow-wrap: anywhere; }
-/* A shadow lies at the end beyond which there is more, and goes there. */
+/* A shadow at each end beyond which the table can be scrolled. */
 .scroll { overflow-x: auto; background:
   linear-gradient(to right, var(--page) 40%, transparent) 0 0 / 3rem 100%,
   linear-gradient(to left, var(--page) 40%, transparent) 100% 0 / 3rem 100%,
@@ -68,9 +68,11 @@ code { background: var(--code); padding: .1rem .3rem; overflow-wrap: anywhere; }
 
 
 def render(results: list[Result]) -> str:
-  """The page of saved results: the first one's summary and drawing lead."""
+  """The page of saved results, led by the first one's summary and drawing."""
   claims = [claim for result in results for claim in result.claims]
-  parts = [f"<p>{_held(claims)}: <a href='#claims'>all claims</a>.</p>"]
+  parts = [
+    f"<p>{_how_many_hold(claims)}: <a href='#claims'>all claims</a>.</p>"
+  ]
   for first in results[:1]:
     words = f"<p class='summary'>{_words(_summary(first))}</p>"
     parts = [words, *map(_figure, first.drawings[:1]), *parts]
@@ -82,7 +84,7 @@ def render(results: list[Result]) -> str:
 
 
 def page(title: str, introduction: list[str], results: list[Result]) -> str:
-  """One self-contained page; images are inside it."""
+  """One self-contained page, which contains the images."""
   paragraphs = [f"<p>{_words(text)}</p>" for text in introduction]
   return _document(title, [*paragraphs, *_sections(results)])
 
@@ -99,7 +101,7 @@ def _document(title: str, parts: list[str]) -> str:
 
 
 def _summary(result: Result) -> str:
-  """What came out, in words; of figures without a summary, the first claim."""
+  """The summary of a figure, or its first claim if it has none."""
   measured = [
     f"{c.statement} This {_outcome(c)}: {c.measured}." for c in result.claims
   ]
@@ -110,22 +112,22 @@ def _outcome(claim: Claim) -> str:
   return "holds" if claim.holds else "fails"
 
 
-def _held(claims: list[Claim]) -> str:
-  held = sum(claim.holds for claim in claims)
-  return f"{held} of {len(claims)} claims hold"
+def _how_many_hold(claims: list[Claim]) -> str:
+  holding = sum(claim.holds for claim in claims)
+  return f"{holding} of {len(claims)} claims hold"
 
 
 def _contents(results: list[Result]) -> str:
   items = [
     f"<li><a href='#figure-{i}'>{html.escape(result.title)}</a>"
-    + f" – {_held(result.claims)}" * bool(result.claims)
+    + f" – {_how_many_hold(result.claims)}" * bool(result.claims)
     for i, result in enumerate(results, 1)
   ]
   return f"<nav><h2>Contents</h2><ol>{'</li>'.join(items)}</li></ol></nav>"
 
 
 def _sections(results: list[Result]) -> Iterator[str]:
-  """A heading and drawings, with the claims right below them; then tables."""
+  """For each result: heading, drawings, claims, tables."""
   for i, result in enumerate(results, 1):
     yield f"<h2 id='figure-{i}'>{html.escape(result.title)}</h2>"
     yield from map(_figure, result.drawings)
@@ -150,8 +152,8 @@ def _claim(claim: Claim) -> str:
 
 
 def _measured(claim: Claim) -> str:
-  """The measurement, and the reason of a failure."""
-  why = claim.why or "Why is not known."
+  """The measurement and, if the claim fails, the reason."""
+  why = claim.why or "The reason is not known."
   return claim.measured if claim.holds else f"{claim.measured}. {why}"
 
 
@@ -169,12 +171,12 @@ def _claims_table(claims: list[Claim]) -> str:
 def _figure(drawing) -> str:
   content = drawing.figure.read_bytes()
   image = base64.b64encode(content).decode()
-  # PNG has its width there, in pixels; on paper a figure is as it was drawn.
+  # The width in pixels, from the PNG header: printed figures keep their size.
   inches = int.from_bytes(content[16:20]) / plotting.STYLE["savefig.dpi"]
   caption = _words(drawing.caption)
   path = f"figures/{drawing.name}"
   files = {k.upper(): f"{path}.{k}" for k in ("png", "svg", "csv")}
-  # Wider than a phone at the size at which its letters can be read there.
+  # Too wide for a phone at a size at which its text can be read.
   wide = " wide" if inches > 6 else ""
   return (
     f"<figure><div class='image{wide}'><img alt='{html.escape(drawing.name)}'"
@@ -200,7 +202,7 @@ def _table(table: Table) -> str:
     "<tr>" + "".join(cell("td", value) for value in row) + "</tr>"
     for row in table.rows
   )
-  # No <caption>: it would be as narrow as its table.
+  # Not <caption>, which would be as narrow as the table.
   kind = table.file.rpartition(".")[2].upper()
   link = _links({kind: table.file}) if table.file else ""
   caption = f"<figcaption>{_words(table.caption)} {link}</figcaption>"
@@ -212,6 +214,6 @@ def _table(table: Table) -> str:
 
 
 def _words(text: str) -> str:
-  """Text as HTML, with `code` and [links](FILE) in it."""
+  """Text with `code` and [links](FILE), as HTML."""
   text = re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
   return re.sub(r"\[([^]]+)\]\((\S+)\)", r"<a href='\2'>\1</a>", text)

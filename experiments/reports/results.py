@@ -1,8 +1,8 @@
 """Results of figures: drawings, claims and tables, and their files.
 
-Each figure of a work folder has figures/*.png, *.svg and *.csv, the points of
-its lines; results/NAME.json with its captions, claims and tables, so that
-figures are independent; and a results/NAME_1.csv, … for each table.
+For each figure, a work folder has figures/*.png, *.svg and *.csv (the points of
+its lines); results/NAME.json with its captions, claims and tables; and
+results/NAME_1.csv, … with each table.
 """
 
 import csv
@@ -30,7 +30,7 @@ class Claim(NamedTuple):
     measured: the measurement.
     threshold: the condition under which the claim holds.
     holds: the outcome.
-    why: the reason if it fails, in a sentence: one that was tested.
+    why: the reason if it fails, in a sentence; only a reason that was tested.
   """
 
   id: str
@@ -43,7 +43,7 @@ class Claim(NamedTuple):
 
 
 class Drawing(NamedTuple):
-  """One image and the caption below it; once saved, the image is a path."""
+  """An image and its caption; once saved, `figure` is its path."""
 
   name: str
   figure: Figure | pathlib.Path
@@ -51,7 +51,7 @@ class Drawing(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A small table of the report; `file` has the same as CSV, once saved."""
+  """A small table of the report; once saved, `file` is its CSV file."""
 
   caption: str
   header: list[str]
@@ -63,12 +63,12 @@ class Result(NamedTuple):
   """The results of one figure.
 
   Attributes:
-    title: of its part of the page.
-    drawings: the one that shows most is the first.
-    claims: about them.
-    tables: below them.
+    title: of its section of the page.
+    drawings: the most important one first.
+    claims: below the drawings.
+    tables: below the claims.
     made_by: command, time and machine.
-    summary: what came out, in a sentence or two.
+    summary: the outcome, in a sentence or two.
   """
 
   title: str
@@ -86,7 +86,7 @@ def mean_plus_minus(values: np.ndarray, digits: int = 3) -> str:
 
 
 def nan_if_zero_width(interval: stats.Interval) -> stats.Interval:
-  """The interval, NaN if it has no width: no claim may rest on it.
+  """The interval, or NaN if it has no width, so that no claim rests on it.
 
   Identical outcomes of a few seeds say nothing about another one.
   """
@@ -105,20 +105,20 @@ def in_words(interval: stats.Interval, digits: str = ".3f") -> str:
   """A mean and its interval, for a claim's measurement."""
   mean, low, high = interval
   if _has_no_width(interval):
-    return f"{mean:{digits}}, and no seed differs"
+    return f"{mean:{digits}}, equal for all seeds"
   return f"{mean:{digits}} [{low:{digits}}, {high:{digits}}]"
 
 
 def not_established(interval: stats.Interval, limit: float) -> str:
   """Why a claim that an interval is on one side of a limit fails.
 
-  Empty if all of the interval is on the wrong side: then nothing was tested.
+  Empty if the whole interval is on the other side: no reason was tested then.
   """
   mean, low, high = interval
   if not np.isfinite([mean, low, high]).all():
     return "A score is not a number, or there are too few seeds."
   if _has_no_width(interval):
-    return "No seed differs, which says nothing about another one."
+    return "All seeds agree, which says nothing about another one."
   if low <= limit <= high:
     return f"The interval contains {limit:g}: these seeds do not establish it."
   return ""
@@ -134,7 +134,7 @@ def larger(
 ) -> Claim:
   """The claim that the first runs have a larger mean, [runs] each."""
   gap = stats.difference_interval(first, second)
-  opposite = "The opposite was measured; why is not known."
+  opposite = "The opposite was measured; the reason is not known."
   return Claim(
     id,
     source,
@@ -167,7 +167,7 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
 
 
 def _plain(value):
-  """NumPy's numbers as Python's: 'False' as text would be true."""
+  """NumPy numbers as Python's; as text, 'False' would be true."""
   return value.item() if isinstance(value, np.generic) else str(value)
 
 
@@ -185,13 +185,13 @@ def save_drawings(drawings: list[Drawing], workdir: pathlib.Path) -> None:
     assert isinstance(drawing.figure, Figure)
     image = workdir / "figures" / f"{drawing.name}.png"
     drawing.figure.savefig(image)
-    # Without the date, the same numbers make the same file.
+    # Without the date: equal numbers give equal files.
     drawing.figure.savefig(image.with_suffix(".svg"), metadata={"Date": None})
     write_text(image.with_suffix(".csv"), as_csv(_points(drawing.figure)))
 
 
 def _points(figure: Figure) -> Iterator[Sequence[Any]]:
-  """Every point of every line, reference lines across a panel apart."""
+  """Every point of every line, except for reference lines across a panel."""
   yield ("panel", "title", "line", "x", "y")
   for panel, ax in enumerate(figure.axes, 1):
     lines = [x for x in ax.lines if x.get_transform() is ax.transData]

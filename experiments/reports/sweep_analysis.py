@@ -1,7 +1,7 @@
-"""Methods of a sweep, the learning rates that they choose, and their scores.
+"""Methods of a sweep, their chosen learning rates, and their scores.
 
-Learning rates are chosen by the validation split on a quarter of the seeds; all
-scores are of the test split and the other seeds.
+Learning rates are chosen by validation scores of a quarter of the seeds; all
+reported scores are test scores of the other seeds.
 """
 
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ SYMBOLS = {
 
 
 class Method(NamedTuple):
-  """A point of the grid without its learning rate, at the rate it chose.
+  """A point of the grid without its learning rate, and the chosen rate.
 
   Attributes:
-    label: the fields in which it differs from others.
-    fields: the same, as values.
-    choice: its learning rate, None where the grid has none.
+    label: its fields and values as text.
+    fields: its fields and values.
+    choice: its learning rate, None if the grid has none.
     by_rate: reported rows of the data set by learning rate, sorted by seed.
   """
 
@@ -57,9 +57,9 @@ class Sweep(NamedTuple):
     data: all runs.
     axes: of the grid.
     score: the metric, 'pass@1' or 'nll'.
-    larger: whether more of it is better.
+    larger: whether a higher score is better.
     chooses: whether any method has several learning rates.
-    tuning: seeds that choose among them; empty without a choice.
+    tuning: seeds by which they are chosen; empty if no seeds are set apart.
     methods: of the grid.
   """
 
@@ -90,7 +90,7 @@ def analyse(data: xr.Dataset, axes: Sequence[Axis]) -> Sweep:
   # Choosing and reporting on the same seeds would overestimate scores.
   tuning = seeds[: max(1, len(seeds) // 4)] if chooses else seeds[:0]
   if len(tuning) == len(seeds):
-    tuning = seeds[:0]  # A single seed does both; the report says so.
+    tuning = seeds[:0]  # A single seed serves for both; the report says so.
   sweep = Sweep(data, axes, score, larger, chooses, tuning, [])
   methods = [
     _method(sweep, name(fields) or "the config", fields, by_rate)
@@ -100,7 +100,7 @@ def analyse(data: xr.Dataset, axes: Sequence[Axis]) -> Sweep:
 
 
 def name(fields: dict) -> str:
-  """Fields and values in words, without those left to their defaults."""
+  """Fields and values as text, without those left to their defaults."""
   words = []
   for field, value in fields.items():
     symbol = SYMBOLS.get(field, field)
@@ -110,6 +110,7 @@ def name(fields: dict) -> str:
 
 
 def _method(sweep: Sweep, label: str, fields: dict, by_rate: dict) -> Method:
+  """The method of these fields; `by_rate`: points of the grid by rate."""
   data, seeds = sweep.data, sweep.data["seed"].values
   rates, points_of_rates = list(by_rate), list(by_rate.values())
   choosing = sweep.tuning if len(sweep.tuning) else seeds
@@ -117,7 +118,7 @@ def _method(sweep: Sweep, label: str, fields: dict, by_rate: dict) -> Method:
     data, points_of_rates, choosing, sweep.score, sweep.larger
   )
   choice = Choice(rates[0], False)
-  # If all diverged, the row says so: the other methods still have a report.
+  # If all diverged, the table shows it, and other methods are reported.
   if np.isfinite(scores).any():
     choice = best_rate(label, rates, scores)
   reported = ~np.isin(seeds, sweep.tuning)

@@ -11,7 +11,7 @@ from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.runs import dataset
 
 _ORDER, _ROLLOUTS = "estimator.order", "rollouts"
-_MOST = 6  # Curves in a panel: more cannot be followed.
+_MOST = 6  # Curves in a panel; more cannot be told apart.
 
 
 def draw(sweep: Sweep) -> list[Drawing]:
@@ -28,7 +28,7 @@ def draw(sweep: Sweep) -> list[Drawing]:
 
 
 def _swept(sweep: Sweep, field: str) -> list:
-  """The numbers of a field, sorted; empty if these are fewer than two."""
+  """Values of a numeric field, sorted; empty if there are fewer than two."""
   values = {
     row[axis.fields.index(field)]
     for axis in sweep.axes
@@ -41,7 +41,7 @@ def _swept(sweep: Sweep, field: str) -> list:
 
 
 def _families(methods, *fields: str) -> list[tuple[str, list]]:
-  """Methods that differ in these fields only, with the label of the rest."""
+  """Groups of methods that differ only in these fields, each with a label."""
   families: dict[str, tuple[str, list]] = {}
   for method in methods:
     rest = {k: v for k, v in method.fields.items() if k not in fields}
@@ -49,24 +49,25 @@ def _families(methods, *fields: str) -> list[tuple[str, list]]:
   return list(families.values())
 
 
-def _more(count: int, what: str) -> str:
-  return f" {count} more {what} are in the tables." if count > 0 else ""
+def _more(count: int, noun: str) -> str:
+  """A sentence on what a figure leaves out, if anything."""
+  return f" {count} more {noun} are in the tables." if count > 0 else ""
 
 
-def _shades(count: int):
-  """Distinct colours, each with its dash pattern; MaxRL's comes first."""
+def _distinct_colours(count: int):
+  """Colours, each with its dash pattern; MaxRL's comes first."""
   first = plotting.COLOURS["maxrl"]
   every = dict.fromkeys((first, *plotting.COLOURS.values()))
   return list(every)[:count]
 
 
 def _colours(methods):
-  """From light to dark where only the order differs, else distinct."""
+  """Light to dark if only the order differs, else distinct colours."""
   orders = {method.fields.get(_ORDER) for method in methods}
   if len(orders) == len(methods) and None not in orders:
     places = np.linspace(0, 1, len(methods))
     return [plotting.shade(place) for place in places]
-  return _shades(len(methods))
+  return _distinct_colours(len(methods))
 
 
 def _order_curve(sweep: Sweep):
@@ -81,7 +82,8 @@ def _order_curve(sweep: Sweep):
     return None
   figure, ax = plotting.axes(width=5.4, height=3.4)
   shown = families[:_MOST]
-  for (label, group), colour in zip(shown, _shades(len(shown)), strict=True):
+  colours = _distinct_colours(len(shown))
+  for (label, group), colour in zip(shown, colours, strict=True):
     values = np.stack([sweep.test(method) for method in group], 1)
     plotting.interval_curve(
       ax,
@@ -147,7 +149,7 @@ def _learning_curves(sweep: Sweep):
 
 
 def _drawn(method, config: dict) -> float:
-  """Rollouts per step; NaN if the method draws none."""
+  """Rollouts per step; NaN if the method draws none, or no fixed number."""
   batch = method.fields.get("batch_size", config["batch_size"])
   rollouts = method.fields.get("rollouts", config["rollouts"])
   kind = method.fields.get("estimator.name", config["estimator"]["name"])
@@ -211,7 +213,7 @@ def _draw_cells(ax, cells, low: float, high: float):
 
 
 def _cells(sweep: Sweep, methods, rows: str, columns: str, ys, xs):
-  """[len(ys), len(xs)], NaN where the grid has no such point."""
+  """Mean scores [len(ys), len(xs)], NaN where the grid has no such point."""
   scores = dataset.final(sweep.data, f"test_{sweep.score}")
   cells = np.full((len(ys), len(xs)), np.nan)
   for method in methods:
@@ -227,10 +229,10 @@ def _sensitivity(sweep: Sweep):
   """Score against the learning rate, one line per method."""
   rates = _swept(sweep, RATE)
   scores = dataset.final(sweep.data, f"test_{sweep.score}")
-  able = [m for m in sweep.methods if set(rates) <= set(m.by_rate)]
-  if not rates or not able:
+  complete = [m for m in sweep.methods if set(rates) <= set(m.by_rate)]
+  if not rates or not complete:
     return None
-  shown = able[:_MOST]
+  shown = complete[:_MOST]
   figure, ax = plotting.axes(width=5.4, height=3.4)
   for method, colour in zip(shown, _colours(shown), strict=True):
     values = [scores[method.by_rate[rate]] for rate in rates]
@@ -248,7 +250,7 @@ def _sensitivity(sweep: Sweep):
     "learning_rate",
     figure,
     f"Sensitivity to the learning rate: test {sweep.score} of the reported"
-    " seeds, mean and 95 % interval." + _more(len(able) - _MOST, "methods"),
+    " seeds, mean and 95 % interval." + _more(len(complete) - _MOST, "methods"),
   )
 
 

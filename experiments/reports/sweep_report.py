@@ -1,4 +1,4 @@
-"""The report of a sweep: choice of rates, figures, tables and the command."""
+"""The report of a sweep: chosen rates, figures, tables and the command."""
 
 import json
 import pathlib
@@ -58,16 +58,16 @@ def _introduction(sweep: Sweep) -> list[str]:
   )
   reported = len(sweep.methods[0].runs)
   config = json.loads(about["config"])
-  lost = int(sweep.data["diverged"].values.sum())
+  diverged = int(sweep.data["diverged"].values.sum())
   paragraphs = [
     f"Grid: {grid}. {progress.counted(sweep.data.sizes['run'], 'run')} of"
     f" {config['steps']} steps.",
     _selection(sweep, reported),
   ]
-  if lost:
+  if diverged:
     paragraphs.append(
-      f"{progress.counted(lost, 'run')} diverged: at some step a metric was not"
-      " finite."
+      f"{progress.counted(diverged, 'run')} diverged: at some step a metric was"
+      " not finite."
     )
   paragraphs.append(f"Command: {about['command']}")
   paragraphs.append(
@@ -79,6 +79,7 @@ def _introduction(sweep: Sweep) -> list[str]:
 
 
 def _selection(sweep: Sweep, reported: int) -> str:
+  """How learning rates were chosen, and which seeds are reported."""
   if len(sweep.tuning):
     return (
       f"The learning rate of every method was chosen by validation"
@@ -87,24 +88,26 @@ def _selection(sweep: Sweep, reported: int) -> str:
     )
   if sweep.chooses:
     return (
-      "The same seed chose the learning rates and is reported: scores of the"
-      " best rates are overestimated. Use more seeds."
+      "The learning rates were chosen on the seed that is reported: scores of"
+      " the best rates are overestimated. Use more seeds."
     )
   return f"All scores are test scores, over {_seeds(reported)}."
 
 
 def _seeds(number: int, which: str = "") -> str:
+  """ "3 other seeds"."""
   return progress.counted(number, f"{which}seed")
 
 
 def _scores(sweep: Sweep) -> Table:
+  """Test scores of all methods."""
   rng = np.random.default_rng(0)
   more = [k for k in ("pass@16", "pass@256") if f"test_{k}" in sweep.data]
   columns: dict[str, Callable[..., str]] = {"method": lambda m: m.label}
   if sweep.methods[0].choice.rate is not None:
     columns["learning rate"] = lambda m: rate_text(m.choice)
   columns[sweep.score] = lambda m: mean_plus_minus(sweep.test(m))
-  columns["IQM"] = lambda m: _middle(sweep.test(m), rng)
+  columns["IQM"] = lambda m: _interquartile_mean(sweep.test(m), rng)
   if sweep.larger:
     columns["optimality gap"] = lambda m: (
       f"{stats.optimality_gap(sweep.test(m)):.3f}"
@@ -122,7 +125,8 @@ def _scores(sweep: Sweep) -> Table:
   )
 
 
-def _middle(scores: np.ndarray, rng) -> str:
+def _interquartile_mean(scores: np.ndarray, rng) -> str:
+  """With a bootstrap interval, if there are ten scores."""
   if len(scores) < 10:
     return f"{stats.interquartile_mean(scores):.3f}"
   mean, low, high = stats.bootstrap_interval(scores, rng=rng)
@@ -136,12 +140,12 @@ def _comparisons(sweep: Sweep) -> list[Table]:
     return []
   scores = {i: sweep.test(method) for i, method in enumerate(sweep.methods)}
   rows = []
-  for i, (apart, p, corrected) in stats.paired_comparisons(scores, 0).items():
+  for i, (gap, p, corrected) in stats.paired_comparisons(scores, 0).items():
     pair = (scores[i], scores[0])
     chance = stats.probability_of_improvement(
       *pair[:: 1 if sweep.larger else -1]
     )
-    interval = f"{apart.mean:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+    interval = f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
     numbers = (f"{chance:.2f}", f"{p:.2g}", f"{corrected:.2g}")
     rows.append([sweep.methods[i].label, interval, *numbers])
   return [

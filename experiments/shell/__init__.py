@@ -1,1 +1,1 @@
-"""Between a person's shell and a run: flags, words, signals, folders."""
+"""The command line of entry points: flags, errors, devices, child processes."""

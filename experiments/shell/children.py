@@ -1,4 +1,4 @@
-"""Commands side by side, in processes that save and stop with their parent."""
+"""Commands in parallel processes, which save and stop with their parent."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from concurrent import futures
 
 from maxrl_jax.runs import interrupts, progress
 
-_PARENT = "MAXRL_PARENT"  # Environment variable of a child: its parent.
+_PARENT = "MAXRL_PARENT"  # Environment variable of a child: its parent's id.
 
 
 def run(
@@ -20,24 +20,24 @@ def run(
 ) -> None:
   """Runs commands, some at a time, with their output in logs/NAME.log.
 
-  Children ignore Ctrl-C: a terminal sends it to the whole group, and the
+  Children do not get Ctrl-C, which a terminal sends to the parent's group: the
   SIGTERM at which they save would be their second signal.
 
   Args:
     commands: by name.
     logs: folder, created if it is missing.
-    jobs: number at a time.
-    each: (name, exit code), called as commands end.
+    jobs: number of commands at a time.
+    each: called as each(name, exit code) when a command ends.
 
   Raises:
-    KeyboardInterrupt: of the parent, once all children have saved and stopped.
+    KeyboardInterrupt: in the parent, once all children have saved and stopped.
   """
   logs.mkdir(exist_ok=True)
   environment = os.environ | {_PARENT: str(os.getpid())}
   started: list[subprocess.Popen] = []
   stopping = threading.Event()
 
-  def one(name: str) -> tuple[str, int]:
+  def execute(name: str) -> tuple[str, int]:
     with (
       open(logs / f"{name}.log", "w") as log,
       subprocess.Popen(
@@ -56,8 +56,8 @@ def run(
 
   with futures.ThreadPoolExecutor(jobs) as pool:
     try:
-      waiting = [pool.submit(one, name) for name in commands]
-      for done in futures.as_completed(waiting):
+      submitted = [pool.submit(execute, name) for name in commands]
+      for done in futures.as_completed(submitted):
         each(*done.result())
     except BaseException:
       stopping.set()
@@ -69,7 +69,7 @@ def run(
 
 
 def is_child() -> bool:
-  """Whether `run` started this process, which then stops with its parent."""
+  """Whether `run` started this process; if so, it will stop with its parent."""
   parent = os.environ.pop(_PARENT, None)
   if parent is None:
     return False

@@ -1,6 +1,7 @@
-"""What all entry points share: flags, results on stdout, errors, exit codes.
+"""Parts of all entry points: flags, results on stdout, errors, exit codes.
 
-Exit codes: 0 done, 2 wrong input, 75 stopped (run again to resume), 1 else.
+Exit codes: 0 success, 2 wrong input, 75 stopped (run again to resume), 1 other
+errors.
 """
 
 import errno
@@ -30,11 +31,12 @@ _OUTPUT = flags.DEFINE_enum(
   "output",
   "text",
   ["text", "quiet", "json"],
-  "What stdout gets: text, the path of the results only, or one JSON object."
-  " Messages and progress are on stderr; quiet leaves warnings and errors.",
+  "What is printed on stdout: text, only the path of the results, or a JSON"
+  " object. Messages and progress are on stderr; quiet leaves only warnings and"
+  " errors there.",
 )
 
-# In absl's error at a required flag that is None.
+# Part of absl's error at a required flag that is None.
 _NO_CONFIG = "--config must have a value"
 # Errors that a wrong path on the command line causes.
 _PATHS = (
@@ -46,14 +48,14 @@ _PATHS = (
 
 
 class Failed(Exception):
-  """Work that could not be done, reported in one line."""
+  """A failure that is reported in one line."""
 
 
 def run(main: Callable, *, together: bool = False) -> None:
   """absl's app.run, with errors as one line and exit codes.
 
   Args:
-    main: takes what is left of the command line.
+    main: takes the rest of the command line.
     together: whether it can run in several processes.
   """
 
@@ -76,7 +78,7 @@ def run(main: Callable, *, together: bool = False) -> None:
 
   warnings.showwarning = _warn
   os.environ["MPLBACKEND"] = "Agg"  # No display is needed.
-  # Orbax logs a lot, and config files are reported in one line.
+  # Orbax logs a lot, and errors of config files are reported in one line.
   absl_logging.set_verbosity(absl_logging.FATAL)  # Until --verbosity.
   # Missing accelerators are expected.
   logging.getLogger("jax._src.xla_bridge").setLevel(logging.WARNING)
@@ -88,8 +90,8 @@ def run(main: Callable, *, together: bool = False) -> None:
 def report(error: Exception) -> int:
   """Prints an error; returns its exit code.
 
-  One line for what can go wrong without a bug, else a traceback; with
-  `--verbosity=1` always a traceback.
+  One line for expected errors, a traceback for others; with `--verbosity=1`
+  always a traceback.
   """
   if isinstance(error, Stopped):
     progress.warn(str(error))
@@ -110,6 +112,7 @@ def report(error: Exception) -> int:
 
 
 def _no_space() -> str:
+  """The message on a full disk."""
   if "workdir" not in flags.FLAGS:
     return "no space left on the disk"
   return (
@@ -144,7 +147,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def _one_line(error: Exception, argv: Sequence[str]) -> str:
-  """An error of the command line or of a config file."""
+  """An error of the command line or of a config file, in one line."""
   text, name = str(error), type(error).__name__
   file = _config_file(argv, check=False)
   if "'get_config'" in text:
@@ -177,6 +180,7 @@ def _one_line(error: Exception, argv: Sequence[str]) -> str:
 
 
 def _returned_none(file: pathlib.Path | None) -> str:
+  """The error if there is no config."""
   if file is None:
     return "--config is missing: --config=configs/bandit.py"
   return (
@@ -185,7 +189,7 @@ def _returned_none(file: pathlib.Path | None) -> str:
 
 
 def _unknown_flag(error: flags.UnrecognizedFlagError) -> str:
-  """Hints at a config field of that name, else as absl, else at a near one."""
+  """The error, with a hint at a config field, or as absl words it."""
   text, name = str(error), error.flagname
   config = flags.FLAGS["config"].value if "config" in flags.FLAGS else None
   if not hasattr(config, "keys"):
@@ -202,7 +206,7 @@ def _unknown_flag(error: flags.UnrecognizedFlagError) -> str:
 def _wrong_field(
   text: str, file: pathlib.Path | None, argv: Sequence[str]
 ) -> str | None:
-  """The error of a locked config at a field that it lacks, else None."""
+  """The error at a field that the config lacks; None for other errors."""
   inner = re.search(r"Attribute <.+?>\.(\w+) .* lookup: ([\w.]+)", text)
   if inner:
     block = inner[2].rpartition(f".{inner[1]}")[0]
@@ -222,10 +226,10 @@ def _wrong_field(
 def _config_file(
   argv: Sequence[str], *, check: bool = True
 ) -> pathlib.Path | None:
-  """--config=FILE, if given; fields of a missing file would be unknown flags.
+  """The path in --config=FILE, or None.
 
   Raises:
-    ValueError: no such file.
+    ValueError: no such file; otherwise its fields would be unknown flags.
   """
   if "config" not in flags.FLAGS:
     return None
@@ -240,12 +244,13 @@ def _config_file(
 
 
 def _no_arguments(argv: Sequence[str]) -> None:
-  """Refuses what is not a flag: a missing '--' would be ignored."""
+  """Raises ValueError at a word that is not a flag, which absl would ignore."""
   if len(argv) > 1:
     raise ValueError(f"{argv[1]!r} is not a flag: all options start with --")
 
 
 def _warn(message: Any, *_: Any, **__: Any) -> None:
+  """A Python warning in one line."""
   progress.warn(f"warning: {' '.join(str(message).split())}")
 
 
@@ -253,9 +258,9 @@ def result(path: pathlib.Path, text: str, record: dict) -> None:
   """Prints the results of a command on stdout.
 
   Args:
-    path: of the results; all that quiet prints.
-    text: for people.
-    record: the same as JSON; numbers that are not finite become null.
+    path: of the results; printed by --output=quiet.
+    text: printed by --output=text.
+    record: printed by --output=json; numbers that are not finite become null.
   """
   outputs = {
     "quiet": lambda: str(path),
@@ -266,6 +271,7 @@ def result(path: pathlib.Path, text: str, record: dict) -> None:
 
 
 def _finite(value: Any) -> Any:
+  """The value with None for numbers that are not finite."""
   if isinstance(value, dict):
     return {name: _finite(inner) for name, inner in value.items()}
   if isinstance(value, (list, tuple)):

@@ -1,7 +1,7 @@
 """Flags of every entry point: devices, and several processes.
 
 JAX is imported where it is used: it is slow to import, and --help and wrong
-flags do without it.
+flags do not need it.
 """
 
 import ctypes
@@ -29,23 +29,25 @@ _PLATFORM = flags.DEFINE_enum(
 _CACHE = flags.DEFINE_string(
   "compilation_cache",
   None,
-  "Folder that keeps compiled programs from run to run; several may share it."
+  "Folder for compiled programs, which later runs reuse; runs may share it."
   " Default: $JAX_COMPILATION_CACHE_DIR, which make sets to .cache/jax.",
 )
 _DISTRIBUTED = flags.DEFINE_bool(
   "distributed",
   False,
-  "Train together with other processes that were started alike. Under SLURM,"
+  "Train together with other processes of the same command. Under SLURM,"
   " Open MPI, GKE and on TPU pods they find each other; elsewhere give"
   " --coordinator, --processes and --process.",
 )
 _COORDINATOR = flags.DEFINE_string(
   "coordinator", None, "host:port of the first process."
 )
-_PROCESSES = flags.DEFINE_integer("processes", None, "How many in all.", 1)
-_PROCESS = flags.DEFINE_integer("process", None, "Which this is, from 0.", 0)
+_PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes.", 1)
+_PROCESS = flags.DEFINE_integer(
+  "process", None, "Index of this process, from 0.", 0
+)
 _HEARTBEAT = flags.DEFINE_integer(
-  "heartbeat_s", 100, "Seconds after which a silent process is given up.", 1
+  "heartbeat_s", 100, "Seconds after which a silent process counts as lost.", 1
 )
 
 
@@ -56,7 +58,7 @@ def start(*, together: bool) -> None:
     together: whether this entry point can run in several processes.
 
   Raises:
-    ValueError: flags that do not go together, or that mean nothing here.
+    ValueError: flags that contradict each other, or have no effect here.
   """
   import jax
 
@@ -79,7 +81,7 @@ def start(*, together: bool) -> None:
 
 
 def _make_cache(folder: pathlib.Path) -> None:
-  """JAX would only warn, for every program."""
+  """Creates the folder; if it cannot be, JAX would only warn, per program."""
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -90,6 +92,7 @@ def _make_cache(folder: pathlib.Path) -> None:
 
 
 def _check(together: bool) -> None:
+  """Raises ValueError at flags of --distributed that do not fit."""
   given = {
     "coordinator": _COORDINATOR.value,
     "processes": _PROCESSES.value,
@@ -121,10 +124,11 @@ def _check(together: bool) -> None:
 
 
 def _connect() -> None:
+  """Connects this process to the others."""
   import jax
 
   ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
-  # It would handle SIGTERM and, before training begins, ignore it.
+  # This service would handle SIGTERM and, before training begins, ignore it.
   jax.config.update("jax_enable_preemption_service", False)
   try:
     jax.distributed.initialize(
@@ -144,13 +148,13 @@ def _connect() -> None:
 
 @ctypes.CFUNCTYPE(None, ctypes.c_int)
 def _aborted(_) -> None:
-  """Exits with code 75 where JAX aborts, because other processes are silent.
+  """Exits with code 75 when JAX aborts because other processes are silent.
 
-  A Python handler would wait for the main thread, which is gone by then, and
-  JAX cannot call a Python callback instead (std::bad_cast, 0.10.2).
+  A Python signal handler would wait for the main thread, which does not run
+  then, and JAX fails to call a Python callback (std::bad_cast, 0.10.2).
   """
   message = f"error: JAX aborted; unless there is another error above, {GONE}\n"
-  os.write(2, message.encode())  # Python may hold a lock on its stream.
+  os.write(2, message.encode())  # Python may hold a lock on sys.stderr.
   os._exit(RESUMABLE)
 
 

@@ -61,8 +61,8 @@ def test_no_interval_of_no_width_establishes_a_claim(name):
   ("first", "why"),
   [
     ([1.0, 2.0, 3.0], "The interval contains 0: these seeds do not"),
-    ([-9.0, -9.1, -8.9], "The opposite was measured; why is not known."),
-    ([2.0, 2.0, 2.0], "No seed differs"),
+    ([-9.0, -9.1, -8.9], "The opposite was measured; the reason is not known."),
+    ([2.0, 2.0, 2.0], "All seeds agree"),
     ([2.0, 2.0, np.nan], "A score is not a number"),
   ],
 )
@@ -76,5 +76,5 @@ def test_three_seeds_that_are_all_alike_are_reported():
   claim = larger("a", "b", "c", np.full(3, 0.979), np.full(3, 0.958))
   assert not claim.holds
   assert claim.measured == (
-    "0.979 against 0.958, difference 0.021, and no seed differs"
+    "0.979 against 0.958, difference 0.021, equal for all seeds"
   )

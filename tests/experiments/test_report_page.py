@@ -58,7 +58,7 @@ def test_the_result_leads_and_claims_are_below_their_figure(tmp_path):
 @pytest.mark.parametrize("why", ["", "Ten seeds do not establish it."])
 def test_a_claim_that_fails_says_why(tmp_path, why):
   page = report.render([_saved(tmp_path, "one", False, why)])
-  assert page.count(f"1. {why or 'Why is not known.'}") == 2
+  assert page.count(f"1. {why or 'The reason is not known.'}") == 2
   page = report.render([_saved(tmp_path, "one", True, why)])
   assert "known" not in page and "establish" not in page
 
