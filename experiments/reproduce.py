@@ -5,8 +5,8 @@
       --set=rollouts=64 --workdir=DIR
 
 Writes figures/*.png, *.svg and *.csv, claims.json and a self-contained
-report.html, which cover all figures in DIR, those of earlier commands too, and
-are rewritten after every figure. Training runs are cached in DIR/runs, and an
+report.html, which cover all figures in DIR, also of earlier commands, and are
+rewritten after every figure. Training runs are cached in DIR/runs, and an
 interrupted reproduction resumes. With `--jobs=2` two figures run at a time,
 with logs in DIR/logs.
 """

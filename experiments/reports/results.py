@@ -112,7 +112,7 @@ def in_words(interval: stats.Interval, digits: str = ".3f") -> str:
 def not_established(interval: stats.Interval, limit: float) -> str:
   """Why a claim that an interval is on one side of a limit fails.
 
-  Empty if the whole interval is on the other side: no reason was tested then.
+  Empty if the interval is on the other side: no reason is known then.
   """
   mean, low, high = interval
   if not np.isfinite([mean, low, high]).all():

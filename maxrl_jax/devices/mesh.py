@@ -4,7 +4,7 @@ A mesh has four axes: `runs` of a program, `data` (prompts of a batch),
 `rollouts` of a group and `model` (a transformer's weights). The program is
 written for one device; JAX's SPMD partitioner splits it along the shardings of
 a few arrays and adds the communication: gradients are summed over `data` and
-`rollouts`, and an estimator gets its whole group's N likelihoods.
+`rollouts`, and an estimator gets the N likelihoods of its entire group.
 """
 
 import functools
@@ -178,9 +178,9 @@ def _sizes(
   }
   sizes = {axis: config.mesh[axis] for axis in AXES}
   for axis, size in sizes.items():
-    field, whole = divided[axis]
-    if size is not None and (size < 1 or whole % size):
-      reason = f"must divide {field} = {whole}"
+    field, number = divided[axis]
+    if size is not None and (size < 1 or number % size):
+      reason = f"must divide {field} = {number}"
       if axis == "model" and not isinstance(policy, Sharded):
         reason = "only the weights of 'transformer' are split"
       raise ValueError(f"mesh.{axis} = {size}: {reason}")

@@ -138,8 +138,10 @@ def _vectors(*values: ArrayLike) -> list[Array]:
   for name, given in zip(("logits", "likelihoods"), values, strict=True):
     try:
       array = jnp.asarray(given)
-      whole = name == "logits" and not jnp.issubdtype(array.dtype, jnp.floating)
-      arrays.append(array.astype(float) if whole else array)
+      to_float = name == "logits" and not jnp.issubdtype(
+        array.dtype, jnp.floating
+      )
+      arrays.append(array.astype(float) if to_float else array)
     except (TypeError, ValueError):
       raise ValueError(
         f"{name}: is a {type(given).__name__}, must be numbers [C]"

@@ -53,9 +53,9 @@ def advantages(
   The gradient of one prompt is mean_j A_j ∇log m(z_j|x), with log-probabilities
   summed over tokens; `maxrl_jax.estimators` states which ∇J it estimates. In a
   group of n rollouts, order None means T = n − 1, and an order T > n acts as n,
-  unbiased for ∇J_n but not centred; `pass_at_k` with k > n gives 0. A group of
-  one, beside larger ones, gets 0, except with `reinforce` or a baseline that
-  does not compare rollouts ('none', 'average_score', a number).
+  unbiased for ∇J_n but not centred; `pass_at_k` with k > n gives 0. In a batch
+  with larger groups, a group of one gets 0, except with `reinforce` or a
+  baseline that does not compare rollouts ('none', 'average_score', a number).
 
   A masked rollout is not a member of its group: if all others are masked, the
   remaining one is a group of one.

@@ -23,7 +23,7 @@ Array = jax.Array
 
 
 class Network(nn.Module):
-  """The forward pass of an NNX module, beside a class with a policy's methods.
+  """The forward pass of an NNX module; another base class has the methods.
 
   Its parameters are `params["params"]["network"]`, by path.
 

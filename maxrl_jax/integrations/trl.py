@@ -6,9 +6,9 @@
     )
 
 TRL computes advantages inside `_generate_and_score_completions`. This trainer
-replaces them before the loss, by the estimator's advantages of the rewards from
-`_calculate_rewards`, which are those of all processes. Evaluation uses TRL's
-advantages, since its groups may be smaller.
+replaces them before the loss by the estimator's advantages, computed from the
+rewards of `_calculate_rewards`, which cover all processes. Evaluation uses
+TRL's advantages, since its groups may be smaller.
 
 loss_type="dr_grpo" divides by a constant, so the gradient is the mean of
 A_j ∇log m(z_j|x) that the estimators define; "dapo", TRL's default, divides by
@@ -43,9 +43,9 @@ def check_hooks(trainer: type) -> None:
       raise _incompatible(f"{trainer.__name__} has no method {hook}")
 
 
-def _incompatible(what: str) -> ImportError:
+def _incompatible(problem: str) -> ImportError:
   return ImportError(
-    f"trl = {trl.__version__}: {what}; this adapter is written for trl 1.16:"
+    f"trl = {trl.__version__}: {problem}; this adapter is written for trl 1.16:"
     " pip install 'trl==1.16.*'"
   )
 

@@ -17,7 +17,7 @@ def sequential(
   baseline: str | float = "leave_one_out",
   average: str = "prompt",
 ) -> np.ndarray:
-  """`estimators.sequential` of R binary rewards, in NumPy alone.
+  """`estimators.sequential` of R binary rewards, in NumPy.
 
   For trainers that send unsolved prompts again: A_j = (n/m) (m r_j/K − b_j),
   with n rollouts of the prompt and K successes among the m of the first wave

@@ -148,7 +148,7 @@ def _why(name: str, log_ceiling: float | None) -> str:
 
 def valid(name: str, values: Any) -> Any:
   """Whether metric values are valid: finite, and likelihoods in [0, 1]."""
-  good = abs(values) < np.inf  # NumPy's arrays and traced ones alike.
+  good = abs(values) < np.inf  # For NumPy arrays and traced ones.
   if _is_likelihood(name):  # An exact pass rate is a sum, and rounds.
     good &= (values >= 0) & (values <= 1 + 1e-5)
   return good

@@ -176,7 +176,7 @@ def chunks(
 ) -> Iterator[tuple[int, TrainState, dict[str, np.ndarray]]]:
   """Trains several runs together, yielding after each chunk.
 
-  The numbers of a run depend on its seed, not on the runs beside it.
+  The results of a run depend on its seed, not on the other runs.
 
   Args:
     train: from `make_train(config)`; may be used repeatedly.

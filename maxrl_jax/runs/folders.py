@@ -58,7 +58,7 @@ def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
   Args:
     path: the file of the folder that identifies its experiment.
     fields: identify this experiment, as JSON.
-    fix: what else than another folder helps, for the message.
+    fix: an alternative to choosing another folder, for the message.
 
   Raises:
     ValueError: it holds another experiment, naming the fields that differ; the
@@ -86,7 +86,7 @@ def check_same(
     saved: fields of the experiment on disk, as JSON.
     asked: fields of the requested experiment, as JSON.
     place: where the first one is, for the message.
-    fix: what else than another folder helps, for the message.
+    fix: an alternative to choosing another folder, for the message.
     may_differ: fields, or whole blocks, that are not compared.
   """
   saved, asked = flatten(saved), flatten(asked)
