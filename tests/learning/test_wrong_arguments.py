@@ -70,6 +70,8 @@ def test_studies_of_arguments_in_another_order(tmp_path):
     study.study("estimator.order=1", short_bandit())
   with pytest.raises(ValueError, match=r"seeds = 2: .*, range\(2\)"):
     study.study(short_bandit(), None, seeds=2)
+  with pytest.raises(ValueError, match="seeds: is empty"):
+    study.study(short_bandit(), None, seeds=())
   with pytest.raises(ValueError, match=r"run takes \(study, folder\)"):
     study.run(tmp_path, study.study(short_bandit()))
 

@@ -1,6 +1,8 @@
 """Runs on disk: computed once, by one process at a time, and shared."""
 
 import os
+import pathlib
+import shutil
 import signal
 import time
 from concurrent import futures
@@ -11,6 +13,8 @@ import xarray as xr
 
 from maxrl_jax.runs import cache, programs, progress, study
 from maxrl_jax.runs.interrupts import Stopped
+from maxrl_jax.runs.measure import Measure
+from maxrl_jax.runs.slices import Slices
 from tests.support.resumable_cases import small
 
 
@@ -68,3 +72,26 @@ def test_a_new_field_that_is_not_set_changes_no_key():
   assert programs.digest(config) == before
   config.task.another = 3
   assert programs.digest(config) != before
+
+
+def test_a_slice_that_another_process_finishes_is_skipped(
+  tmp_path, monkeypatch
+):
+  (program,) = study.study(small(), None, (3, 4)).plan()
+  slices = Slices(program, Measure(), tmp_path, None, 2, True)
+  (tmp_path / "unfinished-a").mkdir()
+  (tmp_path / "unfinished-a" / "runs.json").write_text("{}")
+  read = pathlib.Path.read_text
+
+  def finished(path, **options):
+    shutil.rmtree(path.parent)
+    return read(path, **options)
+
+  monkeypatch.setattr(pathlib.Path, "read_text", finished)
+  (left,) = slices.cut(set(program.keys.tolist()))
+  assert left.rows.tolist() == [0, 1]
+
+
+def test_a_run_that_is_not_on_disk_is_not_called_damaged(tmp_path):
+  with pytest.raises(ValueError, match=r"\.npz does not exist: run the study"):
+    study.load(study.study(small()), tmp_path)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import pathlib
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -117,34 +115,6 @@ def test_an_unfinished_slice_resumes_with_more_seeds(tmp_path):
   assert [len(part.rows) for part in parts] == [12, 6]
   assert set(slices.program.keys[parts[0].rows]) == keys
   assert next(slices.train(set(slices.program.keys))) == 12 * 2
-
-
-def test_a_slice_that_another_process_finishes_is_skipped(
-  tmp_path, monkeypatch
-):
-  slices = _slices(_study(None), tmp_path)
-  slices._slice_size = 2
-  (tmp_path / "unfinished-a").mkdir()
-  (tmp_path / "unfinished-a" / "runs.json").write_text("{}")
-  read = pathlib.Path.read_text
-
-  def finished(path, **options):
-    shutil.rmtree(path.parent)
-    return read(path, **options)
-
-  monkeypatch.setattr(pathlib.Path, "read_text", finished)
-  (left,) = slices.cut(set(slices.program.keys.tolist()))
-  assert left.rows.tolist() == [0, 1]
-
-
-def test_a_study_without_seeds_is_refused():
-  with pytest.raises(ValueError, match="seeds: is empty"):
-    _study(None, seeds=())
-
-
-def test_a_run_that_is_not_on_disk_is_not_called_damaged(tmp_path):
-  with pytest.raises(ValueError, match=r"\.npz does not exist: run the study"):
-    study.load(_study(None), tmp_path)
 
 
 def test_a_budget_below_one_run_is_refused(tmp_path, monkeypatch):
