@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any
 
-from maxrl_jax.runs import progress
-
 RESUMABLE = 75  # Exit code: stopped early, run the same command to resume.
+_STDERR = 2  # File descriptor.
 
 
 class Stopped(Exception):
@@ -25,7 +24,8 @@ class Interruptions:
 
   Signals within a second count as one request: a service manager sends SIGTERM
   to a worker and to its parent, which passes it on to the worker. An ignored
-  signal stays ignored: workers leave Ctrl-C to their parent.
+  signal stays ignored: workers leave Ctrl-C to their parent. Outside the main
+  thread Python has no signals, and nothing is recorded.
   """
 
   _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -34,7 +34,8 @@ class Interruptions:
   def __enter__(self) -> "Interruptions":
     self.asked_to_stop = False
     self._asked_at = 0.0
-    before = {s: signal.getsignal(s) for s in self._SIGNALS}
+    main = threading.current_thread() is threading.main_thread()
+    before = {s: signal.getsignal(s) for s in self._SIGNALS if main}
     self._before = {s: b for s, b in before.items() if b != signal.SIG_IGN}
     for number in self._before:
       signal.signal(number, self._note)
@@ -50,9 +51,9 @@ class Interruptions:
     self.asked_to_stop = True
     self._asked_at = time.monotonic()
     name = signal.Signals(number).name
-    progress.warn(
-      f"\n{name}: stopping after this chunk; repeat to stop at once"
-    )
+    text = f"\n{name}: stopping after this chunk; repeat to stop at once\n"
+    # Not by print: the signal may have interrupted one, which is not reentrant.
+    os.write(_STDERR, text.encode())
 
   def __exit__(self, *_: Any) -> None:
     for number, handler in self._before.items():

@@ -87,12 +87,16 @@ def train(
     summary = workdir / "summary.json"
     environment = folders.environment()
     finished = False
-    if first:
+
+    def begin() -> None:
+      nonlocal finished
       folders.make(workdir)
       stack.enter_context(folders.locked(workdir))
       finished = _claim(config, workdir, fresh) and summary.exists()
       if not finished:
         write_json(workdir / "environment.json", environment)
+
+    processes.on_first(begin)
     if processes.any_of(finished):
       progress.info(f"{workdir} is finished; --fresh trains it again")
       return json.loads(summary.read_text()) if first else {}

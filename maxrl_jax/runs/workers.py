@@ -86,6 +86,16 @@ def _raise_failure(workers: Sequence[Any], errors: Any) -> None:
     raise RuntimeError(f"a worker process died with exit code {codes[0]}")
 
 
+def _portable(error: Exception) -> Exception:
+  """The error with its traceback, as one that another process can unpickle."""
+  error.add_note(traceback.format_exc())
+  try:
+    pickle.loads(pickle.dumps(error))
+  except Exception:
+    return RuntimeError("".join(traceback.format_exception(error)))
+  return error
+
+
 def _work(
   core: int, pickled: bytes, folder: pathlib.Path, parent: int, errors: Any
 ) -> None:
@@ -104,6 +114,5 @@ def _work(
   except interrupts.Stopped:
     sys.exit(interrupts.RESUMABLE)
   except Exception as error:
-    error.add_note(traceback.format_exc())
-    errors.put(error)
+    errors.put(_portable(error))
     sys.exit(1)

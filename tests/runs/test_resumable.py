@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 
 import jax
 import numpy as np
@@ -61,17 +62,17 @@ def _signalled(monkeypatch, number, at: int):
   ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
-  monkeypatch, tmp_path, capsys, number, changes
+  monkeypatch, tmp_path, capfd, number, changes
 ):
   config = small(**changes)
   train_to_folder.train(config, tmp_path / "whole")
   _signalled(monkeypatch, number, at=2)
   with pytest.raises(Stopped, match="stopped; run the same command"):
     train_to_folder.train(config, tmp_path / "stopped")
-  assert "repeat to stop at once" in capsys.readouterr().err
+  assert "repeat to stop at once" in capfd.readouterr().err
   assert not (tmp_path / "stopped" / "summary.json").exists()
   train_to_folder.train(config, tmp_path / "stopped")
-  assert "resuming from step 40 of 60" in capsys.readouterr().err
+  assert "resuming from step 40 of 60" in capfd.readouterr().err
   _same_runs(config, tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -187,6 +188,16 @@ def test_a_signal_after_the_last_chunk_stops_too():
 
   with pytest.raises(Stopped):
     until_stopped(chunks())
+
+
+def test_chunks_run_outside_the_main_thread_too():
+  chunks = []
+  thread = threading.Thread(
+    target=lambda: until_stopped((x for x in "abc"), chunks.append)
+  )
+  thread.start()
+  thread.join()
+  assert chunks == ["a", "b", "c"]
 
 
 def test_an_ignored_signal_stays_so():

@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
+import traceback
 
 import numpy as np
 import psutil
@@ -67,6 +69,24 @@ def test_a_run_that_diverges_stops_no_other(tmp_path):
 
 
 @pytest.mark.long
+class _Odd(Exception):
+  """Cannot be unpickled: its constructor takes two arguments."""
+
+  def __init__(self, name, value):
+    super().__init__(f"{name} = {value}")
+
+
+def test_any_error_reaches_the_parent():
+  for error, kind in ((ValueError("a = 1"), ValueError), (_Odd("a", 1), None)):
+    try:
+      raise error
+    except Exception as raised:
+      received = pickle.loads(pickle.dumps(workers._portable(raised)))
+    assert type(received) is (kind or RuntimeError)
+    assert "a = 1" in "".join(traceback.format_exception(received))
+    assert "test_workers.py" in "".join(traceback.format_exception(received))
+
+
 def test_an_error_of_a_worker_ends_all(tmp_path):
   what = _study()
   unfit = what._replace(measure=MEASURE._replace(probe=fails))
