@@ -43,14 +43,16 @@ def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
   return trained(config_of(settings, "warmup"), settings.warmup, runs)
 
 
-def trained(config: ConfigDict, steps: int, runs: pathlib.Path) -> pathlib.Path:
+def trained(
+  config: ConfigDict, steps: int, runs: pathlib.Path, task: str = "maze"
+) -> pathlib.Path:
   """The checkpoint after this many steps of a warm-up; cached."""
   config.steps = steps
   rise = config.optimizer.warmup  # Of the learning rate.
   config.optimizer.warmup = min(rise, config.steps // 2)
   config.checkpoint.every, config.eval_every = config.eval_every, config.steps
   config.log_every = math.gcd(config.log_every, config.steps)
-  folder = runs / f"maze-warm-up-{programs.digest(config)}"
+  folder = runs / f"{task}-warm-up-{programs.digest(config)}"
   if not (folder / "summary.json").exists():
     train_to_folder.train(config, folder)
   return folder / "model"

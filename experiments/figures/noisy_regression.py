@@ -1,11 +1,11 @@
 """Numbers written by a transformer: labels, likelihoods, sampled gradients."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from configs import noisy_regression
-from experiments.figures import noisy_probes, set_steps
+from experiments.figures import maze_runs, noisy_probes, set_steps
 from experiments.figures import regression_methods as methods
 from experiments.figures.noisy_drawings import (
   EVALUATIONS,
@@ -38,8 +38,10 @@ _FIELDS = (
 class Settings(NamedTuple):
   """Choices of the figure.
 
-  The gradients of `prompts` prompts are estimated `draws` times with each of
-  `gradient_rollouts`, along runs of exact maximum likelihood.
+  All methods start from one warm-up on labels, in `stages`: values of
+  `task.positive`, the last of which must be 0. The gradients of `prompts`
+  prompts are estimated `draws` times with each of `gradient_rollouts`, along
+  runs of exact maximum likelihood.
   """
 
   size: str = "small"  # Of the config.
@@ -47,7 +49,9 @@ class Settings(NamedTuple):
   others: tuple[str, ...] = ("RLOO on −MSE", "GRPO on l", "IWAE")
   rollouts: int = 64
   rate: float = 2e-3
-  steps: int = 320
+  stages: tuple[float, ...] = (1.0, 0.7, 0.0)
+  warmup: int = 320  # Steps of each stage.
+  steps: int = 160
   seeds: int = 5
   gradient_orders: tuple[int, ...] = (1, 4, 16, 63)
   gradient_rollouts: tuple[int, ...] = (8, 64, 512)
@@ -63,6 +67,7 @@ PRESETS = {
     orders=(1, 2, 4, 8, 16, 32, 63),
     others=(*Settings().others, "VIMCO", "TailRL"),
     rate=1e-3,
+    warmup=4000,
     steps=40_000,
     prompts=128,
     draws=32,
@@ -76,6 +81,25 @@ def _config(settings: Settings):
   config.rollouts = settings.rollouts
   config.optimizer.learning_rate = settings.rate
   config.optimizer.warmup = min(50, settings.steps // 4)
+  return config
+
+
+def _warmed_up(settings: Settings, runs) -> Any:
+  """The config of all methods, from the end of the warm-up."""
+  if settings.stages and settings.stages[-1] != 0:
+    raise ValueError(
+      f"stages = {settings.stages}: must end with 0, the task of the figure"
+    )
+  checkpoint = None
+  for positive in settings.stages:
+    config = _config(settings)
+    config.estimator.name = "cross_entropy"
+    config.likelihood.name, config.likelihood.scale = "exact_match", None
+    config.task.positive, config.policy.checkpoint = positive, checkpoint
+    steps = settings.warmup
+    checkpoint = str(maze_runs.trained(config, steps, runs, "numbers"))
+  config = _config(settings)
+  config.policy.checkpoint = checkpoint
   return config
 
 
@@ -95,8 +119,7 @@ def _methods(settings: Settings) -> dict[str, tuple]:
 
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """All methods; and gradients along runs of exact maximum likelihood."""
-  del runs
-  config = _config(settings)
+  config = _warmed_up(settings, runs)
   splits = ("validation", "test")
   options: tuple = (("dim", config.task.dim),)
   measure = Measure(splits, (1,), noisy_probes.scores, options, at_start=True)
@@ -134,8 +157,10 @@ def figure(settings: Settings, runs) -> Result:
     f"d = {task.dim}, n = {task.context} pairs, σ = {task.noise:g}, K ="
     f" {task.num_values} numbers of base {task.base}; AdamW,"
     f" {settings.rate:g}, {settings.steps} steps of {config.batch_size} fresh"
-    f" prompts, N = {settings.rollouts}, Gaussian likelihood of scale"
-    f" {config.likelihood.scale:g}; {plotting.seeds_in_words(settings.seeds)}."
+    f" prompts from one warm-up on labels ({len(settings.stages)} ×"
+    f" {settings.warmup} steps), N = {settings.rollouts}, Gaussian likelihood"
+    f" of scale {config.likelihood.scale:g};"
+    f" {plotting.seeds_in_words(settings.seeds)}."
     " Left: NLL of the target's number, test split, with the normal noise added"
     " to the policy that fits the validation split best; grey, what ridge"
     " regression reaches (other methods and references in the table). Middle"

@@ -126,6 +126,36 @@ def test_noise_differs_between_prompts_and_can_be_shown():
   assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5 > 0
 
 
+@pytest.mark.parametrize("positive", [0.0, 0.6, 1.0])
+def test_inputs_can_be_positive(positive):
+  """Signs alone change: y is still w·x + σε, of the x that are shown."""
+  data = TASKS["noisy_regression"](
+    dim=2,
+    context=20,
+    noise=0.05,
+    base=16,
+    num_values=256,
+    eval_size=400,
+    positive=positive,
+  )
+  prompts = data.splits["test"]
+  x, y = numbers.read(Numerals(16, 2, 4.0), prompts.inputs, 2)
+  share = np.mean(x > 0)
+  assert share == pytest.approx(0.5 + positive / 2, abs=0.02)
+  assert stats.kstest(np.abs(x.ravel()), "halfnorm").pvalue > 1e-4
+  w = np.linalg.pinv(x[:, :-1]) @ y[..., None]
+  error = (w[..., 0] * x[:, -1]).sum(-1) - prompts.targets.clean[:, 0]
+  assert np.median(np.abs(error)) < 0.05
+
+
+def test_a_share_of_positive_inputs_is_a_probability():
+  for positive in (-0.1, 1.5):
+    with pytest.raises(
+      ValueError, match=f"positive = {positive}: must be from"
+    ):
+      TASKS["noisy_regression"](positive=positive)
+
+
 def test_a_pool_of_training_prompts_is_drawn_again_and_again():
   data = TASKS["noisy_regression"](train_size=5, eval_size=20)
   pool = np.asarray(data.splits["train"].inputs)

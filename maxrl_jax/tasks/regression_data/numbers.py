@@ -46,6 +46,7 @@ def noisy_regression(
   noise: float | jax.Array = 0.3,
   max_noise: float | None = None,
   show_noise: bool = False,
+  positive: float = 0.0,
   base: int = 8,
   num_values: int = 64,
   limit: float = 4.0,
@@ -72,6 +73,9 @@ def noisy_regression(
     noise: σ, or the smallest one.
     max_noise: the largest σ, log-uniform from `noise` on; None: `noise`.
     show_noise: whether the prompt begins with [noise] and the digits of σ.
+    positive: probability with which each number of x is replaced by its
+      absolute value. A transformer learns the sign of y much sooner then:
+      training may begin with 1 and end with 0.
     base: of the digits.
     num_values: K, a power of the base.
     limit: A.
@@ -84,6 +88,8 @@ def noisy_regression(
   """
   ranges.at_least(1, dim=dim, context=context)
   ranges.above_zero(noise=noise)
+  if not 0 <= positive <= 1:
+    raise ValueError(f"positive = {positive}: must be from 0 to 1")
   if train_size is not None:
     ranges.at_least(1, train_size=train_size)
   if max_noise is not None:
@@ -94,7 +100,7 @@ def noisy_regression(
 
   def sample(key: Array, batch: int, noise: Any) -> Prompts:
     def one(key: Array) -> Prompts:
-      pairs = draw_pairs(key, dim, context, noise, max_noise)
+      pairs = draw_pairs(key, dim, context, noise, max_noise, positive)
       levels = pairs.sigma[None]
       if hidden:
         levels = _noise_level(noise, max_noise, quantiles)
@@ -135,12 +141,19 @@ def _warn_if_clipped(
 
 
 def draw_pairs(
-  key: Array, dim: int, context: int, noise: Any, max_noise: float | None
+  key: Array,
+  dim: int,
+  context: int,
+  noise: Any,
+  max_noise: float | None,
+  positive: Any = 0.0,
 ) -> Pairs:
   """One prompt in numbers; arguments as in `noisy_regression`."""
   w_key, x_key, noise_key, sigma_key = jax.random.split(key, 4)
   w = jax.random.normal(w_key, (dim,)) / dim**0.5
   x = jax.random.normal(x_key, (context + 1, dim))
+  shown = jax.random.bernoulli(jax.random.fold_in(x_key, 1), positive, x.shape)
+  x = jnp.where(shown, jnp.abs(x), x)
   sigma = jnp.asarray(noise, x.dtype)
   if max_noise is not None:
     sigma = _noise_level(noise, max_noise, jax.random.uniform(sigma_key))
