@@ -15,6 +15,7 @@ constants for the gradient. At ρ = 1 every loss has the gradient of
 and rollouts are averaged. docs/theory/off_policy.md has the proofs.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -113,8 +114,7 @@ def clipped(
   """
   low, high = _interval(epsilon, epsilon_high)
   log_ratios, advantages = _prepare(log_ratios, advantages, mask)
-  ratio = jnp.exp(log_ratios)
-  each = _pessimistic(ratio, advantages[:, None], low, high)
+  each = _pessimistic(log_ratios, advantages[:, None], low, high)
   return -_mean(jnp.sum(each, -1), mask)
 
 
@@ -151,7 +151,7 @@ def geometric(
   length = jnp.full(advantages.shape, log_ratios.shape[-1])
   if lengths is not None:
     length = jnp.maximum(lengths, 1)
-  mean = jnp.exp(jnp.sum(log_ratios, -1) / length)
+  mean = jnp.sum(log_ratios, -1) / length
   return -_mean(length * _pessimistic(mean, advantages, low, high), mask)
 
 
@@ -243,8 +243,12 @@ def check_baseline(baseline: str) -> None:
 
 
 def _pessimistic(
-  ratio: Array, advantages: Array, low: float, high: float
+  log_ratios: Array, advantages: Array, low: float, high: float
 ) -> Array:
+  """min(ρ A, clip(ρ, low, high) A)."""
+  # If ρ overflows where it is clipped, its gradient of 0 · ∞ would be NaN.
+  capped = jnp.minimum(log_ratios, math.log(high) + 1)
+  ratio = jnp.exp(jnp.where(advantages < 0, log_ratios, capped))
   inside = jnp.clip(ratio, low, high)
   return jnp.minimum(ratio * advantages, inside * advantages)
 

@@ -179,6 +179,18 @@ def test_a_huge_ratio_does_not_overflow_where_it_is_capped():
   np.testing.assert_allclose(slope, -2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("loss", [off_policy.clipped, off_policy.geometric])
+@pytest.mark.parametrize("advantage", [0.0, 3.0])
+def test_an_overflowing_ratio_has_no_gradient_where_it_is_clipped(
+  loss, advantage
+):
+  value, slope = jax.value_and_grad(loss)(
+    jnp.array([[100.0]]), jnp.array([advantage]), epsilon=0.2
+  )
+  assert value == pytest.approx(-1.2 * advantage)
+  np.testing.assert_array_equal(slope, 0)
+
+
 @pytest.mark.parametrize("reference", [None, (0.5, -1.0, 0.3)])
 def test_kl_is_unbiased_in_value_and_gradient(x64, reference):
   of_reference = MU if reference is None else oracles.softmax(reference)
