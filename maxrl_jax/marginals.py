@@ -73,6 +73,6 @@ def _slices(policy: Components, num: int = 1024) -> Array:
 
 def _log_sum(terms: Array) -> Array:
   """logsumexp over the first axis, with gradient 0 where all are −inf."""
-  some = jnp.max(terms, 0) > -jnp.inf
+  some = jnp.max(terms, 0) != -jnp.inf  # True for NaN, which propagates.
   safe = special.logsumexp(jnp.where(some, terms, 0.0), axis=0)
   return jnp.where(some, safe, -jnp.inf)

@@ -188,7 +188,7 @@ def paired_comparisons(
 
 def _paired_p_value(differences: np.ndarray) -> float:
   """p-value of the t test, or of the sign test if differences are equal."""
-  if np.ptp(differences) > 0:
+  if np.ptp(differences) != 0:  # True for NaN, which propagates.
     return float(stats.ttest_1samp(differences, 0).pvalue)
   return 1.0 if differences[0] == 0 else 0.5 ** (len(differences) - 1)
 

@@ -194,6 +194,12 @@ def test_laplace_noise_of_any_width(share, deviations, policy_scale):
     assert slopes == pytest.approx(expected, 1e-3, 1e-3 / policy_scale)
 
 
+def test_nan_of_a_policy_is_not_a_pass_rate_of_zero():
+  policy = Components(jnp.array([np.nan, 0.0]), jnp.zeros(2))
+  log_p = marginals.log_pass_rate(likelihoods.gaussian(scale=1.0), 0.0, policy)
+  assert np.isnan(log_p)
+
+
 def test_impossible_target_has_zero_gradient():
   """log E[l] = −inf, and its gradient is 0, not NaN."""
   window = likelihoods.tolerance(width=0.5)

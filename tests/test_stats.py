@@ -156,6 +156,13 @@ def test_equal_differences_use_the_sign_test():
     assert stats.paired_comparisons(scores, "a")["b"].p_value == p
 
 
+def test_a_run_without_a_score_has_no_p_value():
+  scores = {"a": np.zeros(3), "b": np.array([np.nan, 1, 1]), "c": np.ones(3)}
+  actual = stats.paired_comparisons(scores, "a")
+  assert np.isnan(actual["b"].p_value) and np.isnan(actual["b"].corrected)
+  assert actual["c"].corrected == 2 * 0.25
+
+
 def test_performance_profile_by_hand():
   scores = np.array([[0.1, 0.5], [0.7, 0.9]])
   np.testing.assert_allclose(
