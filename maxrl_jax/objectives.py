@@ -136,7 +136,8 @@ def pass_at_k(k: int | Array) -> Objective:
   _require(k, "k", lambda k: k >= 1, "at least 1")
 
   def slope(p: Array) -> Array:
-    return -k * (k - 1) * _failure_power(jnp.maximum(k - 2, 0), p)
+    # k² may exceed the range of integers.
+    return (1.0 - k) * k * _failure_power(jnp.maximum(k - 2, 0), p)
 
   return _objective(
     lambda p: -jnp.expm1(_log_failure_power(k, p)),

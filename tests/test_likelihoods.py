@@ -29,6 +29,17 @@ def test_density_and_cdf_equal_scipys(name, x64):
   np.testing.assert_allclose(noise.cdf(x / 0.7), reference.cdf(x), atol=1e-12)
 
 
+@pytest.mark.parametrize("degrees", [101, 1e3, 1e5, 1e9, 1e15])
+def test_student_t_of_many_degrees(degrees):
+  noise, x = likelihoods.student_t(scale=1.0, degrees=degrees), np.arange(-3, 4)
+  log_density = noise.log_likelihoods(jnp.float32(x)) + noise.log_ceiling
+  reference = stats.t(degrees) if degrees < 1e9 else stats.norm
+  np.testing.assert_allclose(log_density, reference.logpdf(x), rtol=2e-6)
+  np.testing.assert_allclose(
+    noise.cdf(jnp.float32(x)), reference.cdf(x), atol=2e-6
+  )
+
+
 @each
 def test_likelihoods_are_at_most_one(name):
   noise, _ = FAMILIES[name]
@@ -100,7 +111,7 @@ def test_custom_log_likelihoods():
 @pytest.mark.parametrize("bad", [1.6, np.nan])
 def test_error_names_prompt_value_and_exceeded_ceiling(bad):
   log_l = jnp.array([[0.0, 0.0], [0.0, bad]])
-  message = rf"\[1, 1\] \(prompt 1\) = {bad}, above log_ceiling = 1.5"
+  message = rf"\[1, 1\] \(prompt 1\) = {bad}: must be at most log_ceiling = 1.5"
   with pytest.raises(ValueError, match=message):
     likelihoods.from_log_likelihood(log_l, 1.5)
 

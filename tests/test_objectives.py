@@ -205,6 +205,14 @@ def test_dtypes_promote_strictly(case, dtype):
   assert {x.dtype for x in outcome} == {jnp.dtype(dtype)}
 
 
+def test_slope_of_pass_at_k_beyond_the_range_of_integers():
+  """−K (K−1) (1−p)^{K−2}, where K² does not fit into 32 bits."""
+  k, p = 50_000, 1e-5
+  actual = jax.grad(objectives.pass_at_k(jnp.int32(k)).weight)(p)
+  expected = -k * (k - 1) * (1 - p) ** (k - 2)
+  assert actual == pytest.approx(expected, 1e-5)
+
+
 def test_higher_orders_tighten_the_bound_on_log_p():
   p = np.array([1e-6, 0.01, 0.3, 0.9], np.float32)
   ladder = jnp.array([*ORDERS, math.inf])
