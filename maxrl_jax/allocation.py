@@ -6,6 +6,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from maxrl_jax import ranges
+
 
 def allocate(
   pass_rates: npt.ArrayLike, total: int, *, smallest: int = 2
@@ -30,11 +32,13 @@ def allocate(
     N [B], integers.
 
   Raises:
-    ValueError: a pass rate outside [0, 1], or too small a total.
+    ValueError: a pass rate outside [0, 1], a negative `smallest`, or too small
+      a total.
   """
   p = np.asarray(pass_rates, float)
   if p.ndim != 1 or not p.size or not np.all((p >= 0) & (p <= 1)):
     raise ValueError(f"pass_rates = {pass_rates!r}: must be [B], in [0, 1]")
+  ranges.at_least(0, smallest=smallest)
   if total < p.size * smallest:
     raise ValueError(
       f"total = {total}: must be at least {p.size * smallest}, {smallest} for"

@@ -73,6 +73,11 @@ def test_error_names_an_invalid_argument(rates, total, message):
     allocate(rates, total)
 
 
+def test_error_names_a_negative_number_of_rollouts():
+  with pytest.raises(ValueError, match="smallest = -1: must be at least 0"):
+    allocate([0.5, 0.1], 4, smallest=-1)
+
+
 @pytest.mark.parametrize("num", [1, 2, 5, 16])
 def test_activity_is_the_mean_size_of_an_advantage(num):
   """Over K, with Algorithm 1's (r − r̄)/r̄, 0 where no rollout succeeds."""

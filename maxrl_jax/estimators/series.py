@@ -126,7 +126,7 @@ def power(
   assert objective.coefficients is not None
   coefficients = objective.coefficients(terms)
   if order is None and mask is not None:
-    largest = jnp.maximum(jnp.sum(mask) - 1, 1)
+    largest = jnp.maximum(jnp.sum(jnp.asarray(mask)) - 1, 1)
     coefficients = jnp.where(jnp.arange(terms) < largest, coefficients, 0)
   return series(
     likelihoods,

@@ -80,13 +80,14 @@ def given_success(
   Raises:
     ValueError: success is neither 0 nor 1, or an error of the estimator.
   """
-  l, present = prepare(success, mask)
+  # The same checks of size and mask as for likelihoods.
+  _, present = prepare(np.zeros(np.shape(success)), mask)
   if not (ranges.is_traced(success) or ranges.is_traced(mask)):
     values = np.asarray(success, float)
     bad = np.flatnonzero((values != 0) & (values != 1) & np.asarray(present))
     if bad.size:
       raise ValueError(f"success[{bad[0]}] = {values[bad[0]]}: must be 0 or 1")
-  chosen = present & (l > 0)
+  chosen = present & (jnp.asarray(success) > 0)
   advantages = estimator(signal, mask=chosen)
   share = count(present, advantages) / count(chosen, advantages)
   enough = jnp.sum(chosen) > 1

@@ -74,7 +74,7 @@ def tail(
   given = {"order": order, "k": k, "alpha": alpha, "coefficients": coefficients}
   table = _table(given, count, size, dtype)
   binary = _BASELINES[rule](table, jnp.asarray(count, dtype))
-  advantages = _integral(r, mask, binary)
+  advantages = _integral(r, None if mask is None else present, binary)
   enough = count >= smallest
   advantages = jnp.where(present & enough, advantages - constant, 0)
   return checked(advantages, rewards, present, check, bounded=False)

@@ -101,8 +101,9 @@ def _check(values: dict, shapes: dict, where: str) -> None:
 
 
 def digest(folder: str | pathlib.Path) -> str:
-  """Identifies the contents of a folder."""
+  """A hash of the files in a folder; folders within it are ignored."""
   total = hashlib.sha256()
   for path in sorted(pathlib.Path(folder).glob("*")):
-    total.update(path.name.encode() + path.read_bytes())
+    if path.is_file():
+      total.update(path.name.encode() + path.read_bytes())
   return total.hexdigest()[:12]

@@ -174,6 +174,8 @@ class Normal(FromMLP):
   def check(self) -> None:
     if self.policy_scale is not None:
       ranges.above_zero(of="policy.", policy_scale=self.policy_scale)
+    least = self.least_policy_scale
+    ranges.above_zero(of="policy.", least_policy_scale=least)
 
   def _mean_and_scale(self, head: Array) -> tuple[Array, Array]:
     if self.policy_scale:
@@ -207,6 +209,8 @@ class Mixture(FromMLP):
 
   def check(self) -> None:
     ranges.at_least(1, of="policy.", num_components=self.num_components)
+    least = self.least_policy_scale
+    ranges.above_zero(of="policy.", least_policy_scale=least)
 
   def _components(self, head: Array) -> Components:
     logits, means, scales = jnp.split(head, 3)

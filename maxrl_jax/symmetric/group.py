@@ -41,8 +41,8 @@ def check_order(
   """Raises ValueError unless order is in 1..N, None or traced."""
   if order is None or isinstance(order, jax.core.Tracer):
     return
-  value = order.item() if hasattr(order, "item") else order
-  if value not in range(1, size + 1):
+  value = np.asarray(order)
+  if value.ndim or value.item() not in range(1, size + 1):
     raise ValueError(
       f"{name} = {order!r}: must be an integer from 1 to {size} with"
       f" N = {size} rollouts"
@@ -50,17 +50,19 @@ def check_order(
 
 
 def check_coefficients(coefficients: ArrayLike, size: int) -> None:
-  """Raises ValueError unless there are 1 to N, none of them negative."""
+  """Raises ValueError unless there are 1 to N, all at least 0."""
+  shape = np.shape(coefficients)
+  if len(shape) != 1:
+    raise ValueError(f"coefficients: shape {shape}, must be [T]")
   if not ranges.is_traced(coefficients):
     smallest = np.min(np.asarray(coefficients), initial=0)
-    if smallest < 0:
+    if not smallest >= 0:
       raise ValueError(
         f"coefficients: smallest is {smallest:g}, all must be at least 0"
       )
-  terms = np.shape(coefficients)[0]
-  if not 1 <= terms <= size:
+  if not 1 <= shape[0] <= size:
     raise ValueError(
-      f"coefficients: {terms} terms for N = {size} rollouts; must be 1 to N"
+      f"coefficients: {shape[0]} terms for N = {size} rollouts; must be 1 to N"
     )
 
 

@@ -165,6 +165,12 @@ def test_masked_values_are_not_checked(name):
   assert_same(got, np.append(COMPILED[name](GRADED), 0), 2e-6)
 
 
+@pytest.mark.parametrize("name", ["maxrl", "power", "tail"])
+def test_likelihoods_and_mask_may_be_lists(name):
+  got = CALLS[name]([0.5, 0.9, 0.7, 0.3], mask=[True, False, True, True])
+  assert_same(got[np.array([0, 2, 3])], CALLS[name]([0.5, 0.7, 0.3]), 2e-6)
+
+
 def test_a_traced_order_equals_a_static_one():
   @jax.jit
   def traced(l):

@@ -136,8 +136,11 @@ def test_errors_name_what_is_wrong():
   wrong = [(1.0, np.ones(2), estimators.rloo), (1.0, np.ones(2), "maxrl")]
   with pytest.raises(ValueError, match=r"parts\[1\]: 'maxrl' must be a func"):
     estimators.combine(wrong)
-  with pytest.raises(ValueError, match=r"success\[1\] = 0.5: must be 0 or 1"):
-    estimators.given_success(LENGTH[:2], np.array([1, 0.5]), estimators.rloo)
+  for bad in (0.5, 2.0, np.nan):
+    with pytest.raises(
+      ValueError, match=rf"success\[1\] = {bad}: must be 0 or"
+    ):
+      estimators.given_success(LENGTH[:2], np.array([1, bad]), estimators.rloo)
 
 
 def test_normalizing_each_reward_is_what_gdpo_does_before_the_batch():

@@ -44,6 +44,15 @@ def test_a_run_starts_where_another_ended(tmp_path):
   assert one == programs.digest(config) != other
 
 
+def test_a_folder_within_a_checkpoint_is_not_part_of_it(tmp_path):
+  (tmp_path / "model.safetensors").write_bytes(b"weights")
+  before = parameters.digest(tmp_path)
+  (tmp_path / ".git").mkdir()
+  assert parameters.digest(tmp_path) == before
+  (tmp_path / "model.safetensors").write_bytes(b"others")
+  assert parameters.digest(tmp_path) != before
+
+
 def test_a_folder_without_parameters_is_refused(tmp_path):
   config = short_bandit(**{"policy.checkpoint": str(tmp_path)})
   with pytest.raises(

@@ -9,10 +9,11 @@ from maxrl_jax import symmetric
 traced = jax.jit(symmetric.leave_one_out, static_argnames="method")
 
 
-@pytest.mark.parametrize("order", [0, -1, 4, 2.5, np.nan])
+@pytest.mark.parametrize("order", [0, -1, 4, 2.5, np.nan, [1, 2]])
 def test_error_names_an_order_out_of_range(order):
-  with pytest.raises(ValueError, match=rf"^order = {order}: .* 1 to 3 "):
+  with pytest.raises(ValueError, match=r"^order = .* from 1 to 3 ") as error:
     symmetric.leave_one_out(np.full(3, 0.5), order)
+  assert str(error.value).startswith(f"order = {order}: ")
 
 
 def test_error_names_an_unsupported_method():
@@ -54,6 +55,13 @@ def test_error_names_a_mask_of_another_shape(shape):
     symmetric.loo_weights(np.full(4, 0.5), 2, mask=np.ones(shape, bool))
 
 
-def test_negative_coefficients_raise():
-  with pytest.raises(ValueError, match="coefficients: smallest is -1"):
-    symmetric.series_weights(np.full(3, 0.5), np.array([1.0, -1.0]))
+@pytest.mark.parametrize("bad", [-1, np.nan])
+def test_coefficients_must_be_at_least_0(bad):
+  with pytest.raises(ValueError, match=f"coefficients: smallest is {bad}"):
+    symmetric.series_weights(np.full(3, 0.5), np.array([1.0, bad]))
+
+
+@pytest.mark.parametrize("coefficients", [1.0, np.ones((1, 2))])
+def test_coefficients_must_be_one_series(coefficients):
+  with pytest.raises(ValueError, match=r"coefficients: shape .* must be \[T\]"):
+    symmetric.series_weights(np.full(3, 0.5), coefficients)

@@ -287,6 +287,8 @@ def test_walls_that_the_prompt_hides_stop_a_walk():
   ("change", "message"),
   [
     (lambda t: t[:-1], "prompts: 59 tokens, which no maze has"),
+    (lambda t: t[:2], "prompts: 2 tokens, which no maze has"),
+    (lambda t: np.where(t == 10, 8, t), "must have one START and one GOAL"),
     (lambda t: np.where(t == 18, 9, t), "no spanning tree has these"),
     (lambda t: np.where(t == 18, 8, t), "no spanning tree has these"),
   ],

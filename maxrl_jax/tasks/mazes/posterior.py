@@ -11,6 +11,7 @@ the passages of the simple path, and are no likelier to be right.
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -110,7 +111,7 @@ def _contract(cells: int, edges: Iterable[_Edge]) -> np.ndarray | None:
 
 
 def _read(prompt: np.ndarray) -> _Seen:
-  size = int(np.sqrt(len(prompt) - 4))
+  size = math.isqrt(max(len(prompt) - 4, 0))
   if language.prompt_length(size) != len(prompt) or size % 2 == 0:
     raise ValueError(f"prompts: {len(prompt)} tokens, which no maze has")
   grid = prompt[2:-2].reshape(size, size + 1)[:, :-1]
@@ -121,10 +122,13 @@ def _read(prompt: np.ndarray) -> _Seen:
     for down, right in ((0, 1), (1, 0)):
       place = 2 * row + 1 + down, 2 * column + 1 + right
       edges.get(int(grid[place]), set()).add((cell, cell + down * side + right))
-  start, goal = (
-    int(np.flatnonzero(grid[1::2, 1::2] == token)[0])
+  ends = [
+    np.flatnonzero(grid[1::2, 1::2] == token)
     for token in (language.START, language.GOAL)
-  )
+  ]
+  if any(len(cells) != 1 for cells in ends):
+    raise ValueError("prompts: must have one START and one GOAL, in cells")
+  start, goal = (int(cells[0]) for cells in ends)
   passages, unknown = map(frozenset, edges.values())
   return _Seen(side, start, goal, passages, unknown)
 
