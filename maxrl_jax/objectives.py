@@ -247,7 +247,8 @@ def _require(
   if ranges.is_traced(value):
     return
   host = np.asarray(value)
-  if not jnp.issubdtype(host.dtype, jnp.number) or host.dtype.kind == "c":
+  real = jnp.issubdtype(host.dtype, jnp.number) and host.dtype.kind != "c"
+  if host.ndim or not real:
     raise ValueError(
       f"{name} = {value!r}: must be a number {requirement}, not a"
       f" {type(value).__name__}"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from maxrl_jax import symmetric
+from maxrl_jax import ranges, symmetric
 
 Array = jax.Array
 
@@ -44,7 +44,7 @@ def check_likelihoods(
 
   With `bounded=False`, any finite value is valid.
   """
-  if any(isinstance(x, jax.core.Tracer) for x in (likelihoods, mask)):
+  if any(map(ranges.is_traced, (likelihoods, mask))):
     return
   l = np.asarray(likelihoods, np.float64)
   valid = (l >= 0) & (l <= 1) if bounded else np.isfinite(l)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from maxrl_jax import ranges
 from maxrl_jax.estimators.group import checked, count, mean, prepare
 from maxrl_jax.symmetric import compute_dtype
 
@@ -155,7 +156,7 @@ def _log_prepare(
   log_l = log_l.astype(compute_dtype(log_l))
   # The same checks of size and mask as for likelihoods.
   _, mask = prepare(jnp.zeros(log_l.shape), mask, smallest=smallest)
-  if not any(isinstance(x, jax.core.Tracer) for x in (log_likelihoods, mask)):
+  if not any(map(ranges.is_traced, (log_likelihoods, mask))):
     values = np.asarray(log_likelihoods, np.float64)
     bad = np.flatnonzero(~(values <= 0) & np.asarray(mask))
     if bad.size:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from maxrl_jax import objectives, symmetric
+from maxrl_jax import objectives, ranges, symmetric
 from maxrl_jax.estimators.group import checked, loo_mean, prepare
 
 Array = jax.Array
@@ -55,7 +55,7 @@ def maxrl(
   l, present = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.leave_one_out(likelihoods, order, mask=mask, method=method)
   advantages = _advantages(l, loo, baseline, present)
-  if check and isinstance(order, jax.core.Tracer):
+  if check and ranges.is_traced(order):
     in_range = (order >= 1) & (order <= l.shape[0])
     advantages = jnp.where(present & ~in_range, jnp.nan, advantages)
   return checked(advantages, likelihoods, present, check)
@@ -139,7 +139,7 @@ def power(
 
 def _require_static(**options: Any) -> None:
   for name, value in options.items():
-    if isinstance(value, jax.core.Tracer):
+    if ranges.is_traced(value):
       raise ValueError(
         f"{name}: traced, must be a number, since it is how many terms there"
         " are; `series` takes traced coefficients"

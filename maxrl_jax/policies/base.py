@@ -14,10 +14,12 @@ Array = jax.Array
 def check_draw(key: Any, num: Any) -> None:
   """Raises ValueError at arguments of `sample` in another order."""
   kinds = jax.dtypes.prng_key, jnp.uint32
-  if not any(jnp.issubdtype(jnp.result_type(key), kind) for kind in kinds):
+  dtype = getattr(key, "dtype", None)
+  if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
+    name = type(key).__name__ if dtype is None else dtype
     raise ValueError(
-      f"key: is of type {jnp.result_type(key)}, must be a random key; sample"
-      " takes (key, outputs, num)"
+      f"key: is of type {name}, must be a random key; sample takes (key,"
+      " outputs, num)"
     )
   if not isinstance(num, (int, np.integer)):
     raise ValueError(

@@ -40,6 +40,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from maxrl_jax import ranges
 from maxrl_jax.symmetric import closed_form, quadrature, scans, tree
 from maxrl_jax.symmetric.closed_form import pass_at
 from maxrl_jax.symmetric.group import (
@@ -140,7 +141,7 @@ def leave_one_out(
   """
   likelihoods, mask = _prepare(likelihoods, mask)
   check_order(order, likelihoods.shape[0])
-  traced = isinstance(order, jax.core.Tracer)
+  traced = ranges.is_traced(order)
   if not (order is None or traced):
     order = int(order)
   if method is not None and method not in METHODS:
@@ -237,8 +238,8 @@ def _fastest(
   if likelihoods.dtype == bool:
     return closed_form.leave_one_out(likelihoods, order, mask)
   size = likelihoods.shape[0]
-  traced = isinstance(order, jax.core.Tracer)
-  if traced and isinstance(mask, jax.core.Tracer):
+  traced = ranges.is_traced(order)
+  if traced and ranges.is_traced(mask):
     return _by_series(_fastest_series)(likelihoods, order, mask)
   terms = size if order is None or traced else int(order)
   largest = not traced and terms >= size - 1
@@ -255,7 +256,7 @@ def _fastest(
 def _fastest_series(l: Array, coefficients: Array, mask: Any) -> LeaveOneOut:
   if l.dtype == bool:
     return closed_form.series(l, coefficients, mask)
-  masked = isinstance(mask, jax.core.Tracer)
+  masked = ranges.is_traced(mask)
   few = coefficients.shape[0] < 64
   return lax.platform_dependent(
     l,

@@ -182,9 +182,9 @@ def _select(success: Array, table: LeaveOneOut) -> LeaveOneOut:
 
 def require_binary(likelihoods: Array, mask: ArrayLike | None) -> None:
   """Raises ValueError if a concrete likelihood is neither 0 nor 1."""
-  if isinstance(likelihoods, jax.core.Tracer) or likelihoods.dtype == bool:
+  if ranges.is_traced(likelihoods) or likelihoods.dtype == bool:
     return
-  if isinstance(mask, jax.core.Tracer):
+  if ranges.is_traced(mask):
     return
   l = np.asarray(likelihoods, np.float64)
   present = True if mask is None else np.asarray(mask)

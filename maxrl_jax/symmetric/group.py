@@ -39,7 +39,7 @@ def check_order(
   order: int | Array | None, size: int, name: str = "order"
 ) -> None:
   """Raises ValueError unless order is in 1..N, None or traced."""
-  if order is None or isinstance(order, jax.core.Tracer):
+  if order is None or ranges.is_traced(order):
     return
   value = np.asarray(order)
   if value.ndim or value.item() not in range(1, size + 1):

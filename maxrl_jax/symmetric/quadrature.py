@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
+from maxrl_jax import ranges
 from maxrl_jax.symmetric import rules
 from maxrl_jax.symmetric.group import (
   LeaveOneOut,
@@ -39,7 +40,7 @@ def leave_one_out(
   l = values(likelihoods, mask)
   size = l.shape[0]
   masked = not isinstance(mask, np.ndarray)
-  traced = isinstance(order, jax.core.Tracer)
+  traced = ranges.is_traced(order)
   if traced and masked:
     raise ValueError(
       "order: quadrature takes a traced order or a mask, not both; use"

@@ -10,6 +10,7 @@ from maxrl_jax import estimators, evaluation, objectives
 from maxrl_jax.config import RATE, default
 from maxrl_jax.learning import training
 from maxrl_jax.policies.categorical import MLP
+from maxrl_jax.policies.regression import Outputs
 from maxrl_jax.runs import study
 from maxrl_jax.runs.trained import Trained
 from tests.support.configs import short_bandit
@@ -164,6 +165,7 @@ def test_moments_of_wrong_arguments(function, arguments, message):
   [
     ((_KEY, 5, np.zeros(3)), "num: is a ndarray"),
     ((np.zeros(3, np.float32), _KEY, 5), "key: is of type float32"),
+    ((Outputs(np.zeros(3), None), _KEY, 5), "key: is of type Outputs"),
     ((_KEY, np.zeros(3), 5.0), "num: is a float"),
   ],
 )
