@@ -9,14 +9,14 @@ estimate is always
 
 Each docstring first states the gradient that ĝ estimates, and any bias. K is
 the number of successes when l is binary. All take `mask` [N] for ragged groups:
-a masked rollout gets advantage 0, and the mean over j runs over the others. All
-take one prompt: vmap them. `sequential`, for rollouts drawn until a success,
+a masked rollout gets advantage 0, and the mean over j excludes it. All take one
+prompt; vmap over prompts. `sequential`, for rollouts drawn until a success,
 also takes the wave of each rollout, and has no entry in `ESTIMATORS`.
 
 Likelihoods that are NaN or outside [0, 1] raise a ValueError in eager calls.
-Under `jit` nothing can be raised: they give numbers that mean nothing, and a
-traced order above N acts as N. With `check=True` the advantages of such a group
-are NaN. Training checks its metrics instead.
+Under `jit` nothing can be raised: the advantages of such a group are
+meaningless, or NaN with `check=True`, and a traced order above N acts as N.
+Training checks its metrics instead.
 """
 
 from collections.abc import Callable
@@ -69,7 +69,7 @@ class Estimator:
     function: likelihoods [N], options → advantages [N].
     estimand: setting → the gradient that it estimates; None where no closed
       form is known.
-    log_function: the same from log-likelihoods, where l itself underflows.
+    log_function: the same function of log l, for l that underflows.
     pathwise: likelihoods [N], options → ω [N] of the pathwise term
       mean_j ω_j ∇l_j, where l depends on the parameters.
     log_pathwise: log l [N] → ω [N] of mean_j ω_j ∇log l_j.

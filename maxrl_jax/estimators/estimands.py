@@ -10,7 +10,7 @@ from maxrl_jax.objectives import Objective
 
 
 class Setting(NamedTuple):
-  """Group size N, order T or K, α, and whether l is graded, not binary."""
+  """Group size N, order T or K, α, and whether l is graded or binary."""
 
   rollouts: int
   order: int
@@ -22,7 +22,7 @@ class Estimand(NamedTuple):
   """∇ of factor · J(p), or of factor · ∫ J(P(l ≥ τ)) dτ.
 
   Attributes:
-    target: in words; starts with → if reached only as N → ∞.
+    target: a short description; starts with → if reached only as N → ∞.
     objective: J; None if no closed form is known.
     factor: of J.
     over_thresholds: whether J is integrated over thresholds τ of l.
@@ -46,7 +46,7 @@ def dr_grpo(setting: Setting) -> Estimand:
 
 
 def grpo(setting: Setting) -> Estimand:
-  """In the limit of large groups of binary l, ∇ 2 arcsin √p."""
+  """∇ 2 arcsin √p, in the limit of large groups of binary l."""
   if setting.graded:
     return Estimand("none: l is graded", None)
   return Estimand("→ 2 arcsin √p", objectives.grpo())
@@ -59,7 +59,7 @@ def maxrl(setting: Setting) -> Estimand:
 
 
 def self_normalized(setting: Setting) -> Estimand:
-  """In the limit of large groups, ∇log p."""
+  """∇log p, in the limit of large groups."""
   del setting
   return Estimand("→ log p", objectives.maximum_likelihood())
 
@@ -87,7 +87,7 @@ def power(setting: Setting) -> Estimand:
 
 
 def tail(setting: Setting) -> Estimand:
-  """∇ ∫ J_T(P(l ≥ τ)) dτ, as with `order`."""
+  """∇ ∫ J_T(P(l ≥ τ)) dτ, for `estimators.tail` with `order`."""
   order = setting.order
   return Estimand(
     f"∫ MaxRL T={order} of P(l ≥ τ) dτ",

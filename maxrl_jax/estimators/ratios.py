@@ -26,7 +26,7 @@ def maxrl_paper(
   which is biased. K = 0 and K = N: 0. N = 1: ValueError.
 
   Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
   """
   return self_normalized(likelihoods, mask=mask, check=check)
 
@@ -41,7 +41,7 @@ def self_normalized(
   unbiased for order N−1. K = 0: 0 by convention. K = N: 0. N = 1: ValueError.
 
   Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   largest = jnp.max(jnp.where(mask, l, 0))
@@ -61,10 +61,11 @@ def log_self_normalized(
 ) -> Array:
   """`self_normalized` from log l [N] ≤ 0: A_j = N softmax(log l)_j − 1.
 
-  Does not underflow, even at log-likelihoods of −1e4.
+  Does not underflow, even at log-likelihoods of −1e4. All −∞: 0. N = 1:
+  ValueError.
 
   Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
   all_zero = jnp.max(log_l) == -jnp.inf  # False for NaN, which propagates.
@@ -79,7 +80,7 @@ def vimco(
   """`log_vimco` from l [N] in [0, 1]; replaces 0 by the smallest float.
 
   Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   smallest = jnp.finfo(l.dtype).tiny
@@ -100,11 +101,12 @@ def log_vimco(
   L_{−j} replaces l_j by the geometric mean of the others. Unbiased for ∇E[L],
   the importance-weighted bound on log p (arXiv 1509.00519), which is below
   log p by about Var(l)/(2N p²): biased for ∇ log p. Not centred. All equal: 0.
-  N = 1: ValueError. Meant for l > 0: zeros are replaced by the smallest float
-  or the smallest l of the group, so one success among zeros has a huge A_j.
+  N = 1: ValueError. Meant for l > 0: zeros are replaced by the largest l of the
+  group times the smallest float, or by its smallest l > 0 if that is less. So
+  one success among zeros has a huge A_j.
 
   Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
   return checked(_vimco(log_l, mask), _valid(log_likelihoods), mask, check)
@@ -127,8 +129,8 @@ def _vimco(log_l: Array, mask: Array) -> Array:
   total = jnp.log(jnp.sum(jnp.exp(log_l)))
   # If l_j is a small part of the sum, the difference of logarithms cancels.
   change = jnp.exp(geometric - total) - jnp.exp(log_l - total)
-  # Only the largest can be more than half of it. Its difference is taken: the
-  # sum of the others, relative to the second largest, does not underflow.
+  # Only the largest can be more than half of the sum. For it, logarithms are
+  # subtracted; relative to the second largest, the others do not underflow.
   top = jnp.arange(log_l.shape[0]) == jnp.argmax(log_l)
   rest = jnp.where(top, -jnp.inf, log_l)
   second = jnp.max(rest)
@@ -144,7 +146,7 @@ def _vimco(log_l: Array, mask: Array) -> Array:
 
 
 def _valid(log_likelihoods: ArrayLike) -> Array:
-  """A likelihood for each log-likelihood, NaN unless that is at most 0."""
+  """Valid likelihoods for `checked`, or NaN where log l is out of range."""
   return jnp.where(jnp.asarray(log_likelihoods) <= 0, 1.0, jnp.nan)
 
 

@@ -1,4 +1,4 @@
-"""Rollouts drawn in waves until a success: order T at the price of w_T(p)."""
+"""Rollouts drawn in waves until a success: order T by w_T(p) rollouts."""
 
 from collections.abc import Callable
 
@@ -16,12 +16,12 @@ Array = jax.Array
 
 # Baselines within a wave: (l, the wave's leave-one-out means) → b [n].
 SEQUENTIAL_BASELINES: dict[str, Callable[[Array, Waves], Array]] = {
-  # Whether another rollout of the wave succeeds: order m, as if alone.
+  # P(another rollout of the wave succeeds): order m, as without other waves.
   "leave_one_out": lambda l, wave: wave.others,
   "none": lambda l, wave: jnp.zeros_like(l),
   # Eq. 10 of the MaxRL paper subtracts the mean score of every wave.
   "average_score": lambda l, wave: jnp.ones_like(l),
-  # Whether the wave has a success, as Algorithm 1: lower order, sum of 0.
+  # P(the wave has a success), as in Algorithm 1: lower order, sums to 0.
   "centred": lambda l, wave: either(wave.others, l),
 }
 
@@ -43,14 +43,14 @@ def sequential(
   T = m_1 + … + m_R, if whole waves of m_1 … m_R rollouts are drawn until one
   has a success; for P(solved) ∇log p if sizes depend on earlier waves or on
   other prompts. It takes Σ_i m_i (1−p)^{m_1+…+m_{i−1}} rollouts on average,
-  w_T(p) if waves are of one (docs/theory/sequential.md). For binary l,
+  w_T(p) in waves of one rollout (docs/theory/sequential.md). For binary l,
   ĝ = mean_j A_j S_j is the mean score of the K successes of the first wave that
   has one, less a baseline: ω_j l_j is m/K for each, 0 in earlier waves.
 
-  Graded l: after each wave a coin stops the prompt with probability
-  1 − Π(1 − l_j). Unbiased as above, and with `solved`, the outcome of the last
-  coin, too. Then ω_j l_j/m is replaced by c_j if solved, else by 0, for less
-  variance where good answers have nearly the same score:
+  Graded l: each wave stops the prompt with probability 1 − Π(1 − l_j), by a
+  random draw. Unbiased as above, with or without `solved`, the outcome of the
+  last draw. With it, ω_j l_j/m is replaced by c_j if solved, else by 0, which
+  lowers the variance if good answers have nearly equal scores:
 
       c_j = l_j Σ_{s≤k<n} ē_k^j / Σ_i l_i Σ_{s≤k<n} ē_k^i
 
@@ -64,10 +64,10 @@ def sequential(
   Args:
     likelihoods: l [n] in [0, 1], of one prompt; boolean or integer ones use the
       closed form.
-    waves: [n] integers, equal within a wave and rising with the time of
+    waves: [n] integers, equal within a wave and increasing in the order of
       drawing; rollouts may be in any order. Waves after the first with an
       l = 1 are ignored: A_j = 0.
-    solved: a boolean, or None.
+    solved: whether the last wave stopped the prompt, or None.
     baseline: b_j, one of
       'leave_one_out': 1 − Π_{i≠j} (1 − l_i) over the wave;
       'none': 0;
@@ -77,14 +77,14 @@ def sequential(
       (without `solved`), but w_T(p) falls to
       Σ_i (1−p)^{m_1+…+m_{i−1}} w_{m_i−1}(p).
     mask: [n], False for rollouts to ignore.
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
 
   Returns:
     A [n], 0 where masked.
 
   Raises:
-    ValueError: shapes differ, waves are not int32, unknown baseline, l outside
-      [0, 1], or `solved` contradicts l.
+    ValueError: shapes differ, waves are not integers of 32 bits, unknown
+      baseline, l outside [0, 1], or `solved` contradicts l.
   """
   _check_baseline(baseline)
   l, mask = prepare(likelihoods, mask)
@@ -116,10 +116,10 @@ def _first_success(l: Array, waves: Array) -> Array:
 def _over_orders(
   l: Array, waves: Array, drawn: Array, weighted: Array
 ) -> Array:
-  """E[r_j/K] over all successes and orders of drawing that end in this record.
+  """c_j: E[r_j/K] over all successes and drawing orders with this outcome.
 
-  They are in proportion to l_j Σ_{s≤k<n} ē_k^j. Where that underflows, to the
-  weights of the last wave alone, unbiased too.
+  Proportional to l_j Σ_{s≤k<n} ē_k^j. Where that underflows, to the weights of
+  the last wave alone, which is unbiased too.
   """
   smallest = jnp.iinfo(waves.dtype).min
   last = drawn & (waves == jnp.max(jnp.where(drawn, waves, smallest)))
@@ -184,10 +184,10 @@ def _check_solved(
   last = mask & (waves == final) & bool(solved)
   for j in np.flatnonzero(mask & (l == 1) & ~last):
     raise ValueError(
-      f"likelihoods[{j}] = {l[j]}: a success without chance; it must be in the"
-      " last wave, with solved = True"
+      f"likelihoods[{j}] = {l[j]}: always stops a prompt, must be in the last"
+      " wave, with solved = True"
     )
   if solved and not np.any(l[last] > 0):
     raise ValueError(
-      f"solved = {solved}: all likelihoods of wave {final}, the last, are 0"
+      f"solved = {solved}: all likelihoods of the last wave, {final}, are 0"
     )

@@ -31,9 +31,9 @@ def maxrl(
   baseline below, if rollouts are independent given the prompt. Order 1 is RLOO;
   order N−1 with binary l is the paper's Algorithm 1.
 
-  There is no form for log-likelihoods: where l underflows, J_T is linear in p
-  and its gradient underflows too, so that 0 is right. Only maximum likelihood
-  does not depend on the scale of l (`log_self_normalized`).
+  No version takes log-likelihoods: where l underflows, J_T is linear in p and
+  its gradient underflows too, so 0 is correct. Only the gradient of log p does
+  not depend on the scale of l (`log_self_normalized`).
 
   K = 0 (all l = 0) and K = N (all l = 1): 0 with the centred baseline, 0 and 1
   with 'none'. N = 1: ValueError with 'centred' and 'loo_mean', which compare
@@ -47,7 +47,7 @@ def maxrl(
       With 'centred', advantages sum to zero over the group for T < N.
     mask: [N], False for rollouts to ignore.
     method: see `symmetric.METHODS`.
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
 
   Raises:
     ValueError: order outside 1..N, unknown baseline, N too small for it.
@@ -72,11 +72,12 @@ def pass_at_k(
   """Best of K (PKPO, arXiv 2505.15201): A_j = K ē_{K−1}^j l_j − b_j.
 
   Unbiased for ∇(1−(1−p)^K), 1 ≤ K ≤ N. K = 1 is RLOO. All l = 0 or all l = 1: 0
-  if centred. N = 1: as `maxrl`. At K = N the centred baseline needs one more
-  rollout, so it is 0: unbiased, not centred.
+  if centred. N = 1: as `maxrl`. At K = N the centred baseline would need one
+  more rollout; it is 0, so A_j is unbiased but not centred. With fewer than K
+  unmasked rollouts, all weights are 0.
 
   Args:
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
 
   Raises:
     ValueError: k outside 1..N.
@@ -113,7 +114,7 @@ def power(
   Args:
     alpha: α in [0, 1], a number or a traced scalar.
     order: T from 1 to N, static; None means N−1.
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
 
   Raises:
     ValueError: alpha outside [0, 1], order outside 1..N.
@@ -141,8 +142,8 @@ def _require_static(**options: Any) -> None:
   for name, value in options.items():
     if ranges.is_traced(value):
       raise ValueError(
-        f"{name}: traced, must be a number, since it is how many terms there"
-        " are; `series` takes traced coefficients"
+        f"{name}: traced, must be a number, since it sets the number of terms;"
+        " `series` takes traced coefficients"
       )
 
 
@@ -186,7 +187,7 @@ def series(
       serves every order and objective.
     baseline: as in `maxrl`.
     mask: [N], False for rollouts to ignore.
-    check: NaN if a value is out of range; under `jit`, meaningless without.
+    check: return NaN if a value is out of range, under `jit` too.
 
   Raises:
     ValueError: more than N coefficients, or a negative one.

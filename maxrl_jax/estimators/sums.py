@@ -20,10 +20,10 @@ def combine(
 ) -> Array:
   """Weighted sum of advantages, each of one signal: A_j = Σ_i c_i A_j^(i).
 
-  Unbiased for ∇ Σ_i c_i J_i if estimator i is unbiased for ∇J_i of its own
-  signal: the signals may depend on each other in any way. A negative weight
-  makes a cost. With MaxRL of order T for success and, at weight −1, for a cost
-  in [0, 1], it is ∇(J_T(p) − J_T(q)) with p = E[success] and q = E[cost], which
+  Unbiased for ∇ Σ_i c_i J_i if estimator i is unbiased for ∇J_i of signal i;
+  the signals may be dependent. A negative weight makes a cost: MaxRL of order T
+  for success, with weight 1, and for a cost in [0, 1], with weight −1, is
+  unbiased for ∇(J_T(p) − J_T(q)) with p = E[success] and q = E[cost], which
   tends to ∇log(p/q).
 
   Args:
@@ -62,11 +62,11 @@ def given_success(
 
       A_j = (N/K) A_j(signals of the K successes),  0 for failures
 
-  With `rloo` unbiased for P(K ≥ 2) ∇E[signal | success], and so never in favour
-  of a failure: what a length penalty is to do. With another estimator that is
-  centred and unbiased for ∇J in every group of K: for E_K[∇J of the policy
-  given success]. Without centring, the gradient of P(success) would enter. It
-  leaves P(success) to another estimator: `combine` adds them.
+  With `rloo`, unbiased for P(K ≥ 2) ∇E[signal | success]: a length penalty with
+  this gate never favours a failure. With another centred estimator that is
+  unbiased for ∇J in groups of every size K, unbiased for E_K[∇J of the policy
+  given success]; without centring, the gradient of P(success) would enter. For
+  P(success) itself, `combine` adds another estimator.
 
   Args:
     signal: s [N], such as minus the length; ignored where success is False.

@@ -37,18 +37,18 @@ def tail(
   `pass_at_k`, `power` or `series`) and the rewards r_(1) ≤ … ≤ r_(N) are
   sorted: K of them reach the thresholds between r_(N−K) and r_(N−K+1).
 
-  Unbiased for ∇ ∫ φ(P(r ≥ τ)) dτ, any finite rewards (for τ < 0, φ − φ(1)):
+  Unbiased for ∇ ∫ φ(P(r ≥ τ)) dτ, where φ − φ(1) replaces φ for τ < 0:
 
       k            the expected best of K rewards (graded PKPO, 2505.15201)
       order        TailRL (arXiv 2609.02987); order 1 is RLOO
       alpha        power α, of order N−1
       coefficients a_k of any series
 
-  At most one of them; None means `order` N−1, the published TailRL. Shifting
-  the rewards changes nothing and scaling them scales A, so neither needs a
-  ceiling. O(N log N); `coefficients` O(N T). Binary rewards give the advantages
-  of the binary estimator. All equal: 0 if centred. N = 1: ValueError if centred
-  or 'loo_mean'; a_0 r_1 − b with the other baselines.
+  Give at most one; without any, `order` is N−1, the published TailRL. Rewards
+  need no ceiling: scaling them scales A, and with 'centred' and 'loo_mean' a
+  shift changes nothing. O(N log N); `coefficients` O(N T). Binary rewards give
+  the advantages of the binary estimator. All equal: 0 with 'centred' and
+  'loo_mean'. N = 1: ValueError with these two; a_0 r_1 − b otherwise.
 
   Args:
     rewards: r [N], any finite numbers.
@@ -60,7 +60,7 @@ def tail(
       or a number, subtracted as a constant. At T = N 'centred' does not sum to
       zero.
     mask: [N], False for rollouts to ignore.
-    check: NaN if a value is not finite; under `jit`, meaningless without.
+    check: return NaN if a value is not finite, under `jit` too.
 
   Raises:
     ValueError: two objectives, one out of range, an unknown baseline, N too
@@ -71,8 +71,13 @@ def tail(
   r, present = prepare(rewards, mask, smallest=smallest, bounded=False)
   size, dtype = r.shape[0], r.dtype
   count = _count(mask, size, dtype)
-  given = {"order": order, "k": k, "alpha": alpha, "coefficients": coefficients}
-  table = _table(given, count, size, dtype)
+  options = {
+    "order": order,
+    "k": k,
+    "alpha": alpha,
+    "coefficients": coefficients,
+  }
+  table = _table(options, count, size, dtype)
   binary = _BASELINES[rule](table, jnp.asarray(count, dtype))
   advantages = _integral(r, None if mask is None else present, binary)
   enough = count >= smallest
@@ -88,12 +93,12 @@ def tail_rl(
       A_(k) = N Σ_{j≤k} (r_(j) − r_(j−1))/(N−j+1) − mean,  r_(0) = 0
 
   for rewards in ascending order: `tail` of order N−1. Unbiased for
-  ∇ ∫ J_{N−1}(P(r ≥ τ)) dτ, any finite rewards; biased for log E[l] unless l is
-  binary, where it is `maxrl` of order N−1. All equal (K = 0, K = N): 0. N = 1:
-  ValueError.
+  ∇ ∫ J_{N−1}(P(r ≥ τ)) dτ, for any finite rewards; not for ∇J_{N−1}(E[l]),
+  unless l is binary: then it is `maxrl` of order N−1. All equal (K = 0, K = N):
+  0. N = 1: ValueError.
 
   Args:
-    check: NaN if a value is not finite; under `jit`, meaningless without.
+    check: return NaN if a value is not finite, under `jit` too.
   """
   return tail(rewards, mask=mask, check=check)
 
@@ -118,13 +123,13 @@ def _rule(baseline: str | float | Array) -> tuple[str, float | Array]:
 
 
 def _table(
-  given: dict[str, Any], count: Any, size: int, dtype: Any
+  options: dict[str, Any], count: Any, size: int, dtype: Any
 ) -> LeaveOneOut:
   """ω and b of c = 0 … N−1 successes among the others, [size] each."""
-  chosen: list[tuple[str, Any]] = [x for x in given.items() if x[1] is not None]
+  chosen = [(name, x) for name, x in options.items() if x is not None]
   if len(chosen) > 1:
     names = " and ".join(name for name, _ in chosen)
-    raise ValueError(f"{names}: choose one of {', '.join(given)}")
+    raise ValueError(f"{names}: choose one of {', '.join(options)}")
   largest = (jnp if ranges.is_traced(count) else np).maximum(count - 1, 1)
   name, value = chosen[0] if chosen else ("order", largest)
   if name == "coefficients":
@@ -149,12 +154,12 @@ _TABLES: dict[str, Callable[..., LeaveOneOut]] = {
 
 
 class _Binary(NamedTuple):
-  """Advantages for binary rewards of which K = 1 … size−1 are 1, [size−1].
+  """Advantages for binary rewards with K = 1 … size−1 successes, [size−1].
 
   Attributes:
-    success: of those with 1.
-    failure: of the others.
-    every: of all rollouts, if all have 1: K = N.
+    success: of the successes.
+    failure: of the failures.
+    every: of all rollouts if all succeed, K = N.
   """
 
   success: Array
@@ -163,8 +168,8 @@ class _Binary(NamedTuple):
 
 
 def _centred(table: LeaveOneOut, count: Array) -> _Binary:
-  # Σ_j A_j = 0 where a baseline from the others can achieve it: not for a lone
-  # success at T = N. The product, unlike ω − b, has no cancellation.
+  # Σ_j A_j = 0, except for a lone success at T = N, where no leave-one-out
+  # baseline achieves it. The product, unlike ω − b, does not cancel.
   b, k = table.baselines[1:], _successes(table, count)
   success = jnp.where(k == 1, table.weights[:-1], (count - k) / k * b)
   return _Binary(success, -b, jnp.zeros_like(count))

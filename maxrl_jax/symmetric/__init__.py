@@ -20,9 +20,9 @@ would lose all digits by N = 32, and baselines of small likelihoods 2 % at any N
     binary      l in {0, 1}            O(N), the closed form in the count K
 
 `METHODS` maps names to algorithms. By default, boolean likelihoods use the
-closed form, orders the quadrature and series the tree. Few terms are faster by
-the scan on a CPU, and so are masked series on a CPU or a TPU. An order that is
-traced in a masked group is a series.
+closed form, orders the quadrature and series the tree. The scan is faster for
+few terms on a CPU, and for masked series on a CPU or a TPU. A traced order of a
+masked group is computed as a series.
 
 Masked rollouts have no effect and get weight 0. A group with n ≤ N unmasked
 rollouts behaves as a group of size n; an order above n acts as n.
@@ -268,7 +268,7 @@ def _fastest_series(l: Array, coefficients: Array, mask: Any) -> LeaveOneOut:
 
 
 def _present(likelihoods: Array, mask: Array | None) -> Any:
-  """The mask; without one a NumPy one, which is constant under tracing."""
+  """The mask, or ones in NumPy, which stay constants under tracing."""
   return np.ones(likelihoods.shape, bool) if mask is None else mask
 
 

@@ -23,8 +23,8 @@ def leave_one_out(
 ) -> LeaveOneOut:
   """l in {0, 1}: a function of the number of successes among the others.
 
-  One table, which all prompts share. Its index c is K for a failure and K−1
-  for a success: two values a group.
+  All prompts share one table. A group has two of its values: at c = K for
+  failures and at c = K−1 for successes.
   """
   success, count, dtype = _successes(likelihoods, mask)
   order = (count - 1).clip(1) if order is None else order
@@ -39,8 +39,8 @@ def series(l: Array, coefficients: Array, mask: Array) -> LeaveOneOut:
   return _select(success, table)
 
 
-# Tables [size] of ω and b where c = 0, 1, … of the other n = count−1 rollouts
-# succeeded. Constants unless an argument is traced; count ≤ size may be.
+# Tables [size] of ω and b if c = 0, 1, … of the other n = count−1 rollouts
+# succeed. Constants unless an argument, such as count ≤ size, is traced.
 
 
 def order_table(
@@ -82,7 +82,7 @@ def power_table(
 
       ω = Π_{c<i≤n} (1 + (1−α)/i),  b = c/n · Π_{c≤i<n} (1 + (1−α)/i)
 
-  ω at c = 0, where order N has one more term, ends at i = n−1.
+  At c = 0 the product for ω ends at i = n−1: only order N has the term i = n.
   """
   xp, working = _namespace(dtype, alpha, count)
   alpha, count = xp.asarray(alpha, working), xp.asarray(count, working)
@@ -123,7 +123,7 @@ def series_table(
 def _table(
   weights: Any, of_rest: Any, count: Any, dtype: DTypeLike
 ) -> LeaveOneOut:
-  """b of c is c/n times ω of c−1 of n−1: a pair of which one succeeded."""
+  """b at c of n others is c/n times ω at c−1 of n−1 others, `of_rest`."""
   xp, working = _namespace(dtype, weights, of_rest, count)
   c = xp.arange(len(weights), dtype=working)
   before = xp.append(xp.zeros(1, working), of_rest[:-1])
@@ -151,7 +151,7 @@ def _log_none(
   order, count = xp.asarray(order, working), xp.asarray(count, working)
   i = xp.arange(size, dtype=working)
   chance = xp.clip(order / xp.maximum(count - i, 1), 0, 1)
-  with np.errstate(divide="ignore"):  # The logarithm of 0: none can fail.
+  with np.errstate(divide="ignore"):  # log 0: T failures are impossible.
     logs = xp.cumsum(xp.log1p(-chance))
   return xp.append(xp.zeros(1, working), logs)
 

@@ -80,10 +80,10 @@ def values(likelihoods: Array, mask: ArrayLike) -> Array:
 
 
 def first_carry(x: Array, l: Array) -> Array:
-  """x, varying over the mesh axes that l varies over.
+  """x, marked as varying over the mesh axes that l varies over.
 
-  Under `jax.shard_map` the carry of a scan keeps its type, which becomes that
-  of l when l enters.
+  Under `jax.shard_map` the first carry of a scan over l must have the type of
+  the later ones.
   """
   return x + 0 * l[0]
 

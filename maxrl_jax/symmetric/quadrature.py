@@ -31,7 +31,7 @@ def leave_one_out(
   """ω_j and b_j of MaxRL as integrals of Π_{i≠j} (1 − t l_i).
 
       T = N:  ω_j = N ∫₀¹ Π_{i≠j} (1 − t l_i) dt
-      T < N:  on to a = T/n along the real axis, then along a complex contour
+      T < N:  from 0 to T/n along the real axis, then along a complex contour
 
   T = N−1 subtracts the last term from T = N; smaller orders use
   `rules.contour`. A traced order, or a mask, selects a row of a table of rules;
@@ -243,9 +243,9 @@ def _rule(size: int, order: int, dtype: DTypeLike) -> rules.Contour:
 
 @functools.lru_cache
 def _rules(size: int, order: int | None, dtype: DTypeLike) -> rules.Contour:
-  """Rules of orders 1 … N; of one order, those of counts 0 … N.
+  """Rules of orders 1 … N, or of one order for counts 0 … N.
 
-  Rows of orders that have no contour are never used.
+  Rows without a contour are never used.
   """
   if order is None:
     n = np.full(size, size - 1)
@@ -269,6 +269,6 @@ def _loo_pass(l: Array) -> Array:
   blocks = _some(jnp.ones(1, l.dtype), jnp.where(largest, 0, l))
   others, rest = _fold(either, blocks), jnp.prod(1 - blocks, 0)
   some, product = either(others, jnp.max(l)), rest * (1 - jnp.max(l))
-  # If l_j = 1 is not the largest alone, another one remains.
+  # If l_j = 1 is not the argmax, the product is 0 and any q will do.
   q = jnp.where(l < 1, 1 - l, 1)
   return jnp.where(largest, others, some - l * product / q)

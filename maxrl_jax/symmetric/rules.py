@@ -27,10 +27,10 @@ def legendre(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Contour(NamedTuple):
-  """Quadrature of an order T < N−1; arrays have the shape of n and T first.
+  """Quadrature of an order T < N−1; leading axes are those of n and T.
 
-  `end` [...] is the end of the real segment; `nodes` [..., M] are complex, and
-  the sums over them are the real parts.
+  `end` [...] is the end of the real segment. `nodes` [..., M] are complex; of
+  sums over them, the real part is taken.
   """
 
   end: np.ndarray
@@ -83,7 +83,7 @@ def contour(n: np.ndarray, order: np.ndarray, bits: int) -> Contour:
     weights[..., m] = np.sum(tail, -1)
   baselines = step / np.pi * density(angle, order)
   weights *= (n - order + 1) / np.pi * step * 1j * z / (1 + z) ** 2
-  # They sum to one: lgamma has an error of 1e-12 at n = 1000.
+  # Normalized to sum to one: lgamma has an error of 1e-12 at n = 1000.
   scale = 1 / np.sum(baselines.real, -1, keepdims=True)
   weights, baselines = weights * scale, baselines * scale
   end = radius / (1 + radius)

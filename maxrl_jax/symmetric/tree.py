@@ -29,7 +29,7 @@ class _Means(NamedTuple):
 class _Covectors(NamedTuple):
   """ω_j = Σ_k v_k ē_k and b_j = Σ_k (u_k gains_k + x_k ē_k), [K, nodes].
 
-  The means are those of the rollouts of j's node without j.
+  ē and gains are those of the rollouts of j's node without j.
   """
 
   v: Array
@@ -131,7 +131,7 @@ def _descend(
   """The covectors of both children of each node."""
   width, nodes = means.all_fail.shape
   parent_rows = min(covectors.v.shape[0], rows + width - 1)
-  own, sibling, inverse = _hypergeometric(
+  node, sibling, inverse = _hypergeometric(
     n, nodes, (rows, width, parent_rows), largest, means.all_fail.dtype, 1
   )
   e, g = _swapped(means.all_fail), _swapped(means.gains)
@@ -140,7 +140,7 @@ def _descend(
     lambda z: _padded(z, 0, rows + width - 1 - parent_rows),
     inverse.times(v, u, x, u),
   )
-  ev, eu, ex, gu = _correlate(sibling.times(e, e, e, g), y, own)
+  ev, eu, ex, gu = _correlate(sibling.times(e, e, e, g), y, node)
   return _Covectors(ev, eu, ex + gu)
 
 
@@ -158,7 +158,7 @@ def _hypergeometric(
   """
   static = isinstance(n, int)
   xp = np if static else jnp
-  # Either count can be one more.
+  # Counts of a level differ by at most one.
   c = n // nodes - without + xp.asarray([[0, 0, 1, 1]])
   sibling = n // nodes + xp.asarray([[0, 1, 0, 1]])
   first, second, both = (

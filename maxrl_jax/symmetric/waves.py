@@ -14,7 +14,7 @@ Array = jax.Array
 
 
 class Waves(NamedTuple):
-  """Of each rollout, within its own wave of m rollouts.
+  """Values of each rollout within its wave of m rollouts.
 
   Attributes:
     sizes: m [n].
@@ -34,9 +34,9 @@ def leave_one_out(
 ) -> Waves:
   """ω_j = m ∫₀¹ Π_{i≠j} (1 − t l_i) dt over the other rollouts of its wave.
 
-  Sorted by wave, each is a run, and a product over the others is one over those
-  before times one over those after: O(n √n), in n steps. Binary l: m/K for a
-  success and m/(K+1) for a failure, where only one wave may have successes.
+  Sorted by wave, a wave is a run, and the product over the other rollouts is
+  that over earlier ones times that over later ones: O(n √n), in n steps. Binary
+  l: m/K for a success, m/(K+1) for a failure; one wave may have successes.
 
   Args:
     l: [n], of the compute dtype, 0 where masked.
@@ -85,7 +85,7 @@ def _of_others(x: Array, same: Array) -> Array:
     some = jnp.where(same[:, None], some, 0)
     return either(some, x), some
 
-  # Those before and those after, in one pass.
+  # Earlier and later members, in one pass.
   edge = jnp.zeros(1, bool)
   joined = [jnp.append(edge, same), jnp.append(edge, same[::-1])]
   both = jnp.stack([x, x[::-1]], 1)
