@@ -14,14 +14,14 @@ def allocate(
 ) -> np.ndarray:
   """Rollouts per prompt that maximize Σ_b pass@N_b for Σ_b N_b = total.
 
-  Each next rollout goes where p (1−p)^N is largest, the probability that it is
-  the first success of its prompt. One more rollout raises pass@N by that, and
-  `objectives.activity` by twice that, so it maximizes the sum of both. Prompts
-  known to be hopeless (p = 0) or solved (p = 1) get `smallest`, unless all are.
+  One rollout after another goes to the prompt with the largest p (1−p)^N, the
+  probability that it is the first success of its prompt. It raises pass@N by
+  that and `objectives.activity` by twice that, so both sums are maximized.
+  Hopeless (p = 0) and solved (p = 1) prompts get `smallest`, unless all are.
 
   Estimates stay unbiased if `pass_rates` do not depend on the rollouts that are
-  allocated. With order None every prompt then has an order of its own, N_b − 1;
-  give `maxrl` an order below `smallest` for one objective.
+  allocated. With order None, prompts differ in their order N_b − 1; for one
+  objective, pass `maxrl` an order below `smallest`.
 
   Args:
     pass_rates: estimates of p [B] in [0, 1], such as means of earlier steps.

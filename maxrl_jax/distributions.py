@@ -55,7 +55,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
 
 
 def boundaries(logits: Array) -> Array:
-  """Cumulative probabilities [C], which `draw` takes any number of times."""
+  """Cumulative probabilities [C], for any number of calls of `draw`."""
   chex.assert_rank(logits, 1)
   # In half precision, boundaries between classes would coincide.
   logits = logits.astype(symmetric.compute_dtype(logits))
@@ -127,7 +127,7 @@ def _selected(table: Array, index: Array) -> Array:
 def _row_sums(probs: Array) -> Array:
   """cumsum [C] as sums of C masked rows, in one kernel."""
   classes = jnp.arange(probs.shape[0])
-  # Rows sum in one order, so that a class of probability 0 adds nothing.
+  # All rows are summed in one order: a class of probability 0 adds nothing.
   until = classes[None] <= classes[:, None]
   return jnp.sum(jnp.where(until, probs[None], 0), -1)
 
@@ -157,7 +157,8 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
 def uniforms(key: Array, num: int, dtype: DTypeLike) -> Array:
   """N multiples of 2⁻²⁴ in [0, 1), at half the cost of jax.random.uniform.
 
-  That uses only one of the two words that Threefry computes per counter.
+  `jax.random.uniform` uses one of the two words that Threefry computes per
+  counter.
   """
   if jax.random.key_impl(key) != "threefry2x32":
     return jax.random.uniform(key, (num,), dtype)

@@ -57,7 +57,7 @@ class Likelihood(NamedTuple):
 
   @property
   def smallest(self) -> float | Array:
-    """The smallest σ there can be."""
+    """The smallest possible σ."""
     return self.scale if self.smallest_scale is None else self.smallest_scale
 
   @property

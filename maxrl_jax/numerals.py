@@ -38,7 +38,7 @@ class Numerals(NamedTuple):
     return (self.limit * (2 * middle - 1)).astype(np.float32)
 
   def nearest(self, x: Array) -> Array:
-    """Index of the value nearest to x, the upper one of two: int32, as x."""
+    """Index of the value nearest to x, at a tie the upper one: int32, as x."""
     index = jnp.floor((x + self.limit) / self.spacing)
     return jnp.clip(index, 0, self.num_values - 1).astype(jnp.int32)
 
@@ -48,11 +48,11 @@ class Numerals(NamedTuple):
     return index[..., None] // places % self.base
 
   def read(self, digits: Any) -> Any:
-    """Indices of digits, of NumPy or JAX: [..., m] → [...]."""
+    """Indices of digits (NumPy or JAX): [..., m] → [...]."""
     return digits @ self._places()
 
   def _places(self) -> np.ndarray:
-    """Values of a one at each place, [m]."""
+    """Place values base^(m−1) … 1, [m]."""
     return self.base ** np.arange(self.length)[::-1]
 
 

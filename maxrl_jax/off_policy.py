@@ -1,7 +1,7 @@
 """Losses from rollouts of another policy, for one prompt.
 
-The N rollouts z_j come from a behaviour policy μ: older parameters of the
-current policy π, or those before the updates that this batch has had already.
+The N rollouts z_j come from a behaviour policy μ: the current policy π with
+older parameters, or with those before the previous updates on this batch.
 With the ratio ρ_j = π(z_j)/μ(z_j) and the score S_j = ∇log π(z_j), all losses
 are functions
 
@@ -9,8 +9,8 @@ are functions
 
 of the log-ratios of L tokens each, 0 after the end of an answer; a policy that
 does not write sequences has L = 1. ρ_j is the product over a rollout's tokens.
-Advantages come from any estimator of the likelihoods of μ's rollouts, and are
-constants for the gradient. At ρ = 1 every loss has the gradient of
+Advantages come from any estimator, applied to the likelihoods of μ's rollouts,
+and are constants for the gradient. At ρ = 1 every loss has the gradient of
 `losses.surrogate`, −mean_j A_j S_j: log-probabilities are *summed* over tokens,
 and rollouts are averaged. docs/theory/off_policy.md has the proofs.
 """
@@ -34,10 +34,10 @@ NON_OPTIONS = ("log_ratios", "advantages", "lengths", "mask")
 def uncorrected(
   log_ratios: Array, advantages: Array, *, mask: Array | None = None
 ) -> Array:
-  """No correction: a gradient of −mean_j A_j S_j, as if π had sampled.
+  """No correction: the gradient is −mean_j A_j S_j, as if π had sampled.
 
-  Biased unless π = μ: its expectation is that of the sum over answers z of
-  μ(z) (w l(z) − b) ∇log π(z).
+  Biased unless π = μ: the expectation of mean_j A_j S_j is
+  Σ_z μ(z) E[ω l(z) − b] ∇log π(z).
   """
   log_ratios, advantages = _prepare(log_ratios, advantages, mask)
   log_ratio = jnp.sum(log_ratios, -1)
@@ -49,10 +49,10 @@ def unclipped(
 ) -> Array:
   """Importance sampling of whole rollouts: −mean_j A_j ρ_j.
 
-  Its gradient −mean_j A_j ρ_j S_j is unbiased for −w(p_μ) ∇p_π, where w(p_μ) ∇p
-  is what the estimator is unbiased for on policy: the pass rate is that of π,
-  the weight of the prompt that of μ. Needs μ > 0 wherever π > 0, and a π that
-  does not depend on these rollouts. No bound on its variance.
+  Its gradient −mean_j A_j ρ_j S_j is unbiased for −w(p_μ) ∇p_π if the estimator
+  is unbiased for w(p) ∇p on policy: the pass rate is that of π, the weight of
+  the prompt that of μ. Needs μ > 0 wherever π > 0, and a π that does not depend
+  on these rollouts. Its variance is not bounded.
   """
   log_ratios, advantages = _prepare(log_ratios, advantages, mask)
   ratio = jnp.exp(jnp.sum(log_ratios, -1))
@@ -66,13 +66,13 @@ def truncated(
   cap: float = 2.0,
   mask: Array | None = None,
 ) -> Array:
-  """Ratios of whole rollouts of at most c: a gradient of −mean_j A_j ρ̄_j S_j.
+  """Truncated ratios of whole rollouts: the gradient is −mean_j A_j ρ̄_j S_j.
 
       ρ̄_j = min(ρ_j, c)
 
-  Every rollout keeps a gradient, of at most c times its advantage. Unbiased
-  where no ratio exceeds c; otherwise answers with π(z) > c μ(z) count as if
-  π(z) were c μ(z), and a baseline adds bias.
+  No rollout loses its gradient. Unbiased if no ratio exceeds c; otherwise
+  answers with π(z) > c μ(z) count as if π(z) were c μ(z), and a baseline adds
+  bias.
 
   Raises:
     ValueError: cap below 1.
@@ -174,8 +174,8 @@ def kl(
 
       mean_j ρ_j log (π(z_j)/ν(z_j)) − ρ_j + ν(z_j)/μ(z_j)
 
-  Value and gradient are unbiased, whatever μ > 0 is; no term is negative. On
-  policy (ρ = 1) the value is Schulman's k3, whose own gradient is that of
+  Value and gradient are unbiased for every μ > 0; no term is negative. On
+  policy (ρ = 1) the value is Schulman's k3, whose gradient is that of
   KL(ν‖π).
 
   Args:
@@ -202,16 +202,17 @@ def reweighted(
   baseline: str = "centred",
   mask: Array | None = None,
 ) -> Array:
-  """Advantages that π's own weight has: A_j = ρ_j (ω_j l_j − b_j).
+  """Advantages with the weight of π, not of μ: A_j = ρ_j (ω_j l_j − b_j).
 
       ω_j = Σ_k a_k ē_k^j,  b_j = Σ_k a_k (ē_k^j − ē_{k+1}^j)
 
   ē_k^j is the symmetric mean of the failures 1 − ρ_i l_i of the others, each of
   which has the expectation 1 − p_π. With `uncorrected`, the gradient is
   unbiased for w(p_π) ∇p_π, w(p) = Σ_{k<T} a_k (1−p)^k, T ≤ N, under the
-  conditions of `unclipped`. At ρ = 1 it is `estimators.series`. Failures are
-  in [−1, 1], and ω is bounded, where ρ_i l_i ≤ 2; beyond, ω may be negative and
-  its variance grows like a power of ρ. Not centred. K = 0: A = 0. N = 1: b = 0.
+  conditions of `unclipped`. At ρ = 1 it is `estimators.series`. If all ρ_i l_i
+  are at most 2, failures are in [−1, 1] and ω is bounded; otherwise ω may be
+  negative, and its variance grows like a power of ρ. Not centred. K = 0: A = 0.
+  N = 1: b = 0.
 
   Args:
     likelihoods: l [N] in [0, 1].
@@ -226,7 +227,7 @@ def reweighted(
   check_baseline(baseline)
   ratios = lax.stop_gradient(jnp.asarray(ratios))
   l = jnp.asarray(likelihoods).astype(ratios.dtype)
-  # Scans and trees are algebra, for any number; the quadrature is not.
+  # Scans and trees are exact for any real l; the quadrature is not.
   loo = symmetric.series_leave_one_out(ratios * l, coefficients, mask=mask)
   b = loo.baselines if baseline == "centred" else 0.0
   advantages = ratios * (loo.weights * l - b)
@@ -237,8 +238,8 @@ def check_baseline(baseline: str) -> None:
   """Raises ValueError at a baseline that `reweighted` does not have."""
   if baseline not in ("centred", "none"):
     raise ValueError(
-      f"baseline = {baseline!r}: must be 'centred' or 'none' where weights are"
-      " those of the current policy"
+      f"baseline = {baseline!r}: must be 'centred' or 'none' with the weights"
+      " of the current policy"
     )
 
 
@@ -273,7 +274,7 @@ def _mean(terms: Array, mask: Array | None) -> Array:
 def _prepare(
   log_ratios: Array, advantages: Array, mask: Array | None
 ) -> tuple[Array, Array]:
-  """Checked; advantages are constants, and masked rollouts are 0."""
+  """Checks shapes, makes advantages constants and masked rollouts 0."""
   size = jnp.shape(advantages)
   masked = size if mask is None else jnp.shape(mask)
   if len(size) != 1 or jnp.shape(log_ratios)[:-1] != size or masked != size:

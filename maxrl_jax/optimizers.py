@@ -2,7 +2,7 @@
 
 An optimizer is a function of options → an optax transformation from gradients
 to directions; the update subtracts learning rate × direction. A schedule is a
-function of the number of updates → factor of the learning rate at each.
+function of the number of updates → (update → factor of the learning rate).
 """
 
 from collections.abc import Callable

@@ -18,7 +18,7 @@ import jax
 def parameters(
   function: Callable, exclude: Collection[str] = ()
 ) -> dict[str, inspect.Parameter]:
-  """Parameters by name, less those that the caller sets."""
+  """Parameters by name, except `exclude`, which the caller sets."""
   signature = inspect.signature(function)
   return {k: p for k, p in signature.parameters.items() if k not in exclude}
 
@@ -53,7 +53,7 @@ def check(
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-  """A hint at the choice nearest to a name, or nothing."""
+  """A hint at the choice nearest to a name, or an empty string."""
   near = difflib.get_close_matches(str(name).lower(), choices, 1)
   return f"did you mean {near[0]!r}? " if near else ""
 

@@ -1,4 +1,4 @@
-"""Drawing arrays on Axes: no computation, and one style per method.
+"""Drawing arrays on Axes, with one style per method.
 
 Colours are distinguishable with any colour vision and contrast with white; each
 has a dash pattern, for grey prints. Orders T of one method go from light to
@@ -81,7 +81,7 @@ def axes(
 ) -> tuple[Figure, Any]:
   """A styled figure and its Axes, an array if more than one.
 
-  pyplot does not know the figure, so nobody has to close it.
+  The figure is not one of pyplot's, so it need not be closed.
   """
   with styled():
     figure = Figure(figsize=(width * columns, height * rows))
@@ -145,7 +145,7 @@ _FEW_SEEDS = 6
 
 
 def few(values: Sequence[Any], most: int) -> list[Any]:
-  """Evenly spaced ones of many values, the first and the last among them."""
+  """At most `most` evenly spaced values, including the first and the last."""
   places = np.linspace(0, len(values) - 1, min(most, len(values)))
   return [values[int(place)] for place in places]
 
@@ -166,7 +166,7 @@ def seed_curves(
   label: str | None = None,
   **kwargs: Any,
 ) -> None:
-  """The mean over seeds; every seed as a thin line, of many a 95 % interval.
+  """The mean over seeds, with a thin line per seed or, for many, an interval.
 
   Args:
     ax: where to draw.
@@ -174,7 +174,7 @@ def seed_curves(
     y: [seeds, points].
     colour: of all lines.
     label: of the mean.
-    **kwargs: as in `curve`; markers are those of the mean alone.
+    **kwargs: as in `curve`; markers are for the mean alone.
   """
   x = np.broadcast_to(x, y.shape)
   if len(y) > _FEW_SEEDS:

@@ -37,5 +37,5 @@ def is_traced(value: Any) -> bool:
 
 
 def on_host(value: Any) -> Any:
-  """A value that is not traced, to compare: JAX would trace the comparison."""
+  """A concrete value in NumPy: under `jit`, JAX would trace comparisons."""
   return np.asarray(value) if isinstance(value, jax.Array) else value

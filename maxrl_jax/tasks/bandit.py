@@ -17,18 +17,18 @@ def bandit(
 ) -> base.ExactTask:
   """Prompts whose initial pass rates are evenly spaced on a log scale.
 
-  Every prompt has its own row of likelihoods over the arms, and the policy
-  starts (`policy_options['initial_logits']`) with pass rate exactly p_x, from
-  `hardest` to `easiest` in geometric steps. Binary: one arm succeeds.
-  Continuous: one arm is worth 1, the others a random share of up to p_x each,
-  so that a policy can do a little better without finding the best arm.
+  Every prompt has a row of likelihoods over the arms. The initial policy
+  (`policy_options['initial_logits']`) has pass rate exactly p_x, from `hardest`
+  to `easiest` in geometric steps. Binary: one arm succeeds. Continuous: one arm
+  has l = 1, the others are uniform in [0, p_x], so that a policy can improve
+  without finding the best arm.
 
   Args:
     num_prompts: contexts x, each a prompt.
     num_arms: A ≥ 2 actions.
     hardest: smallest initial pass rate, in (0, easiest].
     easiest: largest, below 1.
-    continuous: likelihoods in [0, 1] rather than right or wrong.
+    continuous: likelihoods in [0, 1] rather than binary.
     task_seed: which arms are good, and the policy's initial preferences.
   """
   ranges.at_least(1, num_prompts=num_prompts)
@@ -69,9 +69,9 @@ def _policy(
   best: np.ndarray,
   pass_rates: np.ndarray,
 ) -> np.ndarray:
-  """Chances of the arms, [prompts, arms], with exactly these pass rates.
+  """Probabilities [prompts, arms] of a policy with exactly these pass rates.
 
-  Random preferences among the other arms; the best one gets what is left.
+  Those of the arms that are not the best are random.
   """
   num_prompts, num_arms = likelihoods.shape
   rows = np.arange(num_prompts)

@@ -32,7 +32,7 @@ class Task:
     likelihoods: (target, predictions [N]) → l [N] of one prompt; boolean for
       binary rewards, for which estimators use their closed form.
     splits: fixed Prompts by name: 'train', 'validation', 'test'.
-    policies: names of the policies that can answer, the first as a default.
+    policies: names of the policies that can answer; the first is the default.
     policy_options: options that the task sets in its policy, e.g.
       `num_actions`.
   """
@@ -66,7 +66,7 @@ class Exact(Protocol):
 
 @runtime_checkable
 class Rewarded(Protocol):
-  """A task that offers a reward besides l, for estimators that take any."""
+  """A task with a reward besides l, for estimators of any finite reward."""
 
   def rewards(self, target: Any, predictions: Array) -> Array:
     """Any finite reward of each rollout, in the shape of the likelihoods."""

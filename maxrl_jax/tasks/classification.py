@@ -1,7 +1,7 @@
 """Classification as RL: an action is a class, its reward whether it is right.
 
 Supervised learning maximizes log π(y|x), which here is the exact ML objective:
-cross-entropy is the reference that every estimator is held against.
+cross-entropy is the reference for every estimator.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from maxrl_jax import ranges
 from maxrl_jax.tasks import base
 
-# Of the 1797 digits of scikit-learn, shuffled once and for all.
+# Sizes of the splits of scikit-learn's 1797 digits; the rest is for training.
 _VALIDATION, _TEST = 200, 450
 
 
@@ -23,8 +23,8 @@ def digits(
   """Strings of K real digits side by side: 10^K classes, 8 × 8K pixels.
 
   The 8×8 images of scikit-learn are split once (1147 train, 200 validation,
-  450 test, the same for every seed); strings are drawn on the fly from the
-  split's own images. A uniform policy has pass rate 10^−K.
+  450 test, the same for every seed); the strings of a split are drawn from its
+  images. A uniform policy has pass rate 10^−K.
 
   Args:
     num_digits: K, from 1 to 5.

@@ -25,7 +25,7 @@ class Target(NamedTuple):
   Attributes:
     y: the noisy target, [D].
     clean: the target without noise, or its mean, [D].
-    noise_scale: σ of this prompt's noise as the data set knows it, [D].
+    noise_scale: σ of this prompt's noise, if the data set has it, [D].
     log_reference: log p*(y|x) summed over dimensions, in nats.
   """
 
@@ -43,9 +43,9 @@ class Data:
     draw: (key, B) → training Prompts.
     splits: fixed Prompts by name: 'train', 'validation', 'test'.
     num_dims: D.
-    at: other values of options, by name → these data with them; None where
+    at: values of options by name → the same data with these values; None if
       no option can vary.
-    policies: names of the policies that can answer, the first as a default.
+    policies: names of the policies that can answer; the first is the default.
     policy_options: options that the data set in their policy.
   """
 
@@ -263,17 +263,19 @@ def _check_shapes(name: str, prompts: Prompts, num_dims: int) -> None:
   """Wrong shapes would broadcast, and silently train something else."""
   target = prompts.targets
   count = target.y.shape[0]
+  if not count:
+    raise ValueError(f"{name} targets: y is empty, must have at least one row")
   wanted = {
     "y": (count, num_dims),
     "clean": (count, num_dims),
     "noise_scale": (count, num_dims),
     "log_reference": (count,),
   }
-  for name_, shape in wanted.items():
-    actual = np.shape(getattr(target, name_))
+  for part, shape in wanted.items():
+    actual = np.shape(getattr(target, part))
     if actual != shape:
       raise ValueError(
-        f"{name} targets: {name_} has shape {actual}, must be"
+        f"{name} targets: {part} has shape {actual}, must be"
         f" {'[B, D]' if len(shape) > 1 else '[B]'} = {shape} with"
         f" num_dims = {num_dims}"
       )

@@ -49,6 +49,7 @@ def test_rewards_and_squared_error_by_hand():
   [
     ({"y": np.zeros((4, 3))}, r"y has shape \(4, 3\), must be"),
     ({"y": np.zeros(4)}, r"y has shape \(4,\), must be"),
+    ({"y": np.zeros((0, 1))}, "validation targets: y is empty"),
     ({"clean": np.zeros(4)}, "clean has shape"),
     ({"log_reference": np.zeros((4, 1))}, "log_reference has shape"),
     ({"noise_scale": np.full((4, 1), np.nan)}, "noise of scale nan"),
@@ -57,7 +58,7 @@ def test_rewards_and_squared_error_by_hand():
 def test_data_of_the_wrong_shape_are_named(change, message):
   good = regression.prompts(jnp.zeros((4, 2)), jnp.zeros((4, 1)))
   bad = good._replace(targets=good.targets._replace(**change))
-  data = Data(lambda key, batch: bad, {"validation": bad})
+  data = Data(lambda key, batch: good, {"validation": bad})
   with pytest.raises(ValueError, match=message):
     regression.task(data, likelihoods.gaussian(scale=1.0), per_prompt=True)
 
