@@ -29,11 +29,11 @@ def images(
   of the training split is held out for validation.
 
   Args:
-    data_name: as tensorflow-datasets knows it, e.g. 'cifar10', 'imagenet2012'.
+    data_name: its name in tensorflow-datasets, e.g. 'cifar10', 'imagenet2012'.
     data_dir: where it was prepared; nothing is ever downloaded.
     test_split: 'validation' for ImageNet, whose test split has no labels.
-    image_size: side to crop and resize to; None where all are alike.
-    eval_size: most images in each fixed split.
+    image_size: side to crop and resize to; None if all sizes are equal.
+    eval_size: largest number of images in each fixed split.
     augment: random crop and flip of training images.
   """
   from maxrl_jax.tasks.images import tfds as tfds_images
@@ -46,7 +46,7 @@ def images(
   held_out = max(len(train.labels) // 10, 1)
 
   # On the device once, not as a constant of every compiled program.
-  kept = base.Prompts(
+  pool = base.Prompts(
     jnp.asarray(train.images[:-held_out]), jnp.asarray(train.labels[:-held_out])
   )
 
@@ -55,7 +55,7 @@ def images(
 
   def draw(key: jax.Array, batch: int) -> base.Prompts:
     rows_key, crop_key = jax.random.split(key)
-    pixels, labels = base.uniform_rows(rows_key, kept, batch)
+    pixels, labels = base.uniform_rows(rows_key, pool, batch)
     if augment:
       pixels = tfds_images.random_crop_flip(crop_key, pixels)
     return prompts(pixels, labels)
@@ -91,19 +91,19 @@ def streamed_images(
 ) -> base.Task:
   """A prepared image set that does not fit into memory, such as ImageNet.
 
-  Training images are random parts, resized and mirrored (when `augment`), in an
-  order that is shuffled anew in every epoch; held-out ones are 224 of 256
-  pixels in the middle. Runs of one program see the same batches.
+  Training images are random crops, resized and mirrored (when `augment`), in an
+  order that is shuffled in every epoch; other images are cropped to the central
+  224/256 of their shorter side. Runs of one program see the same batches.
 
   Args:
-    data_name: as tensorflow-datasets knows it, e.g. 'imagenet2012'.
+    data_name: its name in tensorflow-datasets, e.g. 'imagenet2012'.
     data_dir: where it was prepared; nothing is ever downloaded.
     test_split: 'validation' for ImageNet, whose test split has no labels.
     image_size: side of what the policy sees, in pixels.
     eval_size: the last images of the training split, held out for validation;
       the test split is read whole.
-    augment: random parts and flips of training images.
-    task_seed: of the order and the parts.
+    augment: random crops and flips of training images.
+    task_seed: of the order and the crops.
     workers: processes that decode; 0: a thread for each core.
   """
   from maxrl_jax.tasks.images import stream as image_stream

@@ -1,9 +1,8 @@
 """Image sets too large for memory: read, decoded and cropped when needed.
 
 The image in row r of step s is number s·B + r of one endless shuffled order,
-and its crop depends on that number and the seed alone. So a run that goes on at
-step s sees what it would have seen, whatever the number of processes, threads
-and workers that read.
+and its crop depends on that number and the seed alone. So a run resumed at step
+s sees the same images, whatever the number of processes, threads and workers.
 """
 
 import functools
@@ -40,7 +39,7 @@ def stream(
   task_seed: int,
   workers: int,
 ) -> tuple[base.Stream, int]:
-  """The stream, and how many classes; see `classification.streamed_images`.
+  """The stream and the number of classes; see `images.streamed_images`.
 
   Raises:
     ImportError: the extra `tfds` is not installed.
@@ -52,14 +51,14 @@ def stream(
   _import_grain()
   whole = tfds_images.Split(data_name, "train", data_dir)
   test = tfds_images.Split(data_name, test_split, data_dir)
-  kept = _kept(whole, eval_size)
-  parts = {"validation": (whole, kept), "test": (test, 0)}
+  num_train = _num_train(whole, eval_size)
+  parts = {"validation": (whole, num_train), "test": (test, 0)}
   sizes = {"validation": eval_size, "test": len(test)}
 
   def train(batch: int, rows: np.ndarray, step: int) -> base.Batches:
     import grain
 
-    order = grain.MapDataset.range(kept).seed(task_seed).shuffle().repeat()
+    order = grain.MapDataset.range(num_train).seed(task_seed).shuffle().repeat()
     if augment:
       crop = functools.partial(_read_augmented, whole, image_size)
       images = order.random_map(crop)
@@ -72,11 +71,11 @@ def stream(
 
     source, first = parts[name]
     last = first + sizes[name]
-    # The last batch goes on with images of the split's beginning.
+    # The last batch is filled with the first images of the split.
     order = grain.MapDataset.range(first, last).repeat()
     images = order.map(functools.partial(_read, source, image_size))
     steps = range(-(-sizes[name] // batch))
-    # Threads, at once: workers take seconds to start.
+    # Threads, since worker processes take seconds to start.
     return _batches(images, batch, rows, steps, 0)
 
   shape = (1, image_size, image_size, whole.channels)
@@ -92,12 +91,12 @@ def _import_grain() -> None:
     raise ImportError(f"{error}; run pip install -e '.[tfds]'") from error
 
 
-def _kept(whole: tfds_images.Split, eval_size: int) -> int:
-  """Images that are left to train on, the first ones."""
+def _num_train(whole: tfds_images.Split, eval_size: int) -> int:
+  """Number of images to train on, the first ones of the split."""
   if eval_size >= len(whole):
     raise ValueError(
-      f"eval_size = {eval_size}: so many images are held out of"
-      f" {whole.what}, which has {len(whole)}; it must be below that"
+      f"eval_size = {eval_size}: must be below {len(whole)}, the number of"
+      f" images in {whole.description}"
     )
   return len(whole) - eval_size
 
@@ -110,14 +109,14 @@ def _prepare(batch: Prompts) -> Prompts:
 def _batches(
   images: Any, batch: int, rows: np.ndarray, steps: Any, workers: int
 ) -> base.Batches:
-  """This process's rows of the batches of some steps, in order.
+  """The rows that this process needs of the batches of some steps, in order.
 
   Args:
     images: grain.MapDataset of (pixels, label), endless.
     batch: B.
     rows: of a batch.
-    steps: range, or count from the first.
-    workers: processes that decode; 0: threads of this one.
+    steps: a range, or an `itertools.count` from the first.
+    workers: processes that decode; 0: threads of this process.
   """
   import grain
 
@@ -126,12 +125,12 @@ def _batches(
     count = len(steps)
   wanted = grain.MapDataset.range(count or 2**31)
   wanted = wanted.map(functools.partial(_batch, images, batch, rows, first))
-  # Each makes whole batches; more than 16 would wait for one interpreter.
+  # Each makes whole batches; more than 16 would wait for the interpreter lock.
   threads = 1 if workers else min(os.cpu_count() or 1, 16)
   read = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
   dataset = wanted.to_iter_dataset(read)
   if workers:
-    if not flags.FLAGS.is_parsed():  # Grain reads its own; here are none.
+    if not flags.FLAGS.is_parsed():  # Grain reads flags of its own.
       flags.FLAGS.mark_as_parsed()
     dataset = dataset.mp_prefetch(
       grain.MultiprocessingOptions(workers, per_worker_buffer_size=1),
@@ -146,7 +145,7 @@ def _batches(
 
 
 def _in_worker(index: int, count: int) -> None:
-  """Ctrl-C is for the parent to hear; without it a worker ends."""
+  """Ignores Ctrl-C, which the parent handles; ends when the parent ends."""
   del index, count
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -171,7 +170,7 @@ def _batch(
 def _read(
   source: tfds_images.Split, side: int, index: int
 ) -> tuple[np.ndarray, int]:
-  """For evaluation: 224 of 256 pixels, in the middle."""
+  """For evaluation: the central 224/256 of the image."""
   centre = functools.partial(tfds_images.centred_square, share=_CENTRE)
   return _labelled(source, side, index, centre)
 
@@ -179,7 +178,7 @@ def _read(
 def _read_augmented(
   source: tfds_images.Split, side: int, index: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-  """For training: any part, mirrored or not."""
+  """For training: a random part, mirrored with probability ½."""
   pixels, label = _labelled(
     source, side, index, functools.partial(random_part, rng)
   )
@@ -191,7 +190,7 @@ def _labelled(
 ) -> tuple[np.ndarray, int]:
   pixels, label = source.read(index, side, choose)
   if label < 0:
-    raise ValueError(f"image {index} of {source.what} has no label")
+    raise ValueError(f"image {index} of {source.description} has no label")
   return pixels, label
 
 
@@ -199,10 +198,10 @@ def random_part(rng: np.random.Generator, width: int, height: int) -> Box:
   """A part of 8 to 100 % of an image's area, its sides 3:4 to 4:3.
 
   Area and the logarithm of the ratio are uniform (arXiv 1409.4842); after ten
-  that do not fit, the largest centred part with a ratio in that range.
+  draws that do not fit, the largest centred part with a ratio in that range.
 
   Args:
-    rng: its next numbers are taken.
+    rng: random generator, which the call advances.
     width: of the image, in pixels.
     height: likewise.
 

@@ -1,7 +1,7 @@
 """Image-classification data sets prepared by tensorflow-datasets.
 
 Reads its array_record files (CIFAR-10, ImageNet, your own) without TensorFlow.
-To prepare a data set needs TensorFlow, once: errors quote the command.
+Preparing a data set takes TensorFlow, once: errors quote the command.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from tqdm import tqdm
 Array = jax.Array
 Box = tuple[float, float, float, float]  # Left, top, right, bottom.
 
-# Channels → the Pillow mode all images get: ImageNet's few grey ones too.
+# Channels → the Pillow mode to which all images are converted, even grey ones.
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _CHUNK = 256  # images a thread reads at a time
 
@@ -64,17 +64,17 @@ def load(
   source = Split(name, split, data_dir)
   read = functools.partial(source.read, side=image_size)
   count = min(len(source), limit or len(source))
-  return Images(*_read_all(read, count, source.what), source.num_classes)
+  return Images(*_read_all(read, count, source.description), source.num_classes)
 
 
 class Split:
   """The images of one split of a prepared data set as they are on disk.
 
-  Processes that are given one open the files anew.
+  It can be pickled: another process opens the files again.
 
   Attributes:
-    num_classes: labels are from 0 to one below.
-    what: the split in words, for errors.
+    num_classes: labels are 0 … num_classes − 1.
+    description: of the split, for errors.
     channels: of every image.
   """
 
@@ -82,7 +82,7 @@ class Split:
     """Opens the files; arguments and errors as in `load`."""
     self._arguments = (name, split, data_dir)
     tfds = _import_tfds()
-    self.what = what = f"split {split!r} of {name!r} in {data_dir}"
+    self.description = what = f"split {split!r} of {name!r} in {data_dir}"
     self._remedy = remedy = _remedy(name, data_dir)
     folder = _find_version(name, data_dir, remedy)
     with _explained(f"cannot open {what}", remedy):
@@ -127,7 +127,7 @@ class Split:
     Raises:
       ValueError: the record is damaged or has no label, naming it.
     """
-    failure = f"cannot read image {index} of {self.what}"
+    failure = f"cannot read image {index} of {self.description}"
     with _explained(failure, self._remedy):
       example = self._source[index]
       with Image.open(io.BytesIO(example[self._image])) as file:
@@ -170,7 +170,7 @@ def _import_tfds() -> Any:
 
 
 def _remedy(name: str, data_dir: str) -> str:
-  """How to prepare a data set (the shell command `tfds` would want Beam)."""
+  """How to prepare a data set (the shell command `tfds` requires Beam)."""
   return (
     "to prepare it, with tensorflow and importlib_resources installed and a "
     'data_dir that does not hold it yet, run: python -c "import '
@@ -181,7 +181,7 @@ def _remedy(name: str, data_dir: str) -> str:
 
 @contextlib.contextmanager
 def _explained(failure: str, remedy: str) -> Iterator[None]:
-  """Turns whatever the readers raise into one line that names the data."""
+  """Turns errors of the readers into one line that names the data."""
   try:
     yield
   except Exception as error:  # JSON, protobuf, Riegeli, Pillow: no common class
@@ -193,13 +193,15 @@ def _find_version(name: str, data_dir: str, remedy: str) -> Path:
   """The folder of the newest version that `name` allows."""
   base, _, version = name.partition(":")
   root = Path(data_dir).expanduser() / base
-  there = {path.parent for path in root.rglob("dataset_info.json")}
-  fits = there & set(root.glob(version or "[0-9]*.[0-9]*.[0-9]*"))
-  if not fits:
-    names = sorted(str(path.relative_to(root)) for path in there) or "nothing"
+  prepared = {path.parent for path in root.rglob("dataset_info.json")}
+  fitting = prepared & set(root.glob(version or "[0-9]*.[0-9]*.[0-9]*"))
+  if not fitting:
+    names = (
+      sorted(str(path.relative_to(root)) for path in prepared) or "nothing"
+    )
     missing = f"no {name!r} in {data_dir}, where {base!r} holds {names}"
     raise FileNotFoundError(f"{missing}; {remedy}")
-  return max(fits, key=lambda path: [int(n) for n in path.name.split(".")])
+  return max(fitting, key=lambda path: [int(n) for n in path.name.split(".")])
 
 
 def _keys(tfds: Any, info: Any, what: str) -> tuple[str, str, str, int]:
@@ -219,7 +221,7 @@ def _keys(tfds: Any, info: Any, what: str) -> tuple[str, str, str, int]:
 
 
 def centred_square(width: int, height: int, share: float = 1.0) -> Box:
-  """Whose side is so large a share of an image's shorter one."""
+  """The centred square with a given share of the shorter side as its side."""
   side = min(width, height) * share
   left, top = (width - side) / 2, (height - side) / 2
   return left, top, left + side, top + side

@@ -1,4 +1,4 @@
-"""Mazes: a text that shows one, and an answer that a verifier walks through."""
+"""Mazes as text, and a verifier that follows the moves of an answer."""
 
 from maxrl_jax.tasks.mazes.generation import Maze, prim, wilson
 from maxrl_jax.tasks.mazes.language import VOCABULARY, encode, verify

@@ -1,4 +1,4 @@
-"""Random mazes made on the device, any number of them from one key.
+"""Random mazes, generated on the device.
 
 A maze of size S is an S × S grid with walls around it; its cells are the places
 with two odd coordinates, ((S − 1)/2)² of them, and passages open the walls
@@ -16,14 +16,14 @@ from jax import lax
 Array = jax.Array
 
 
-UNSEEN = 2  # In `Maze.open`, of a place that a prompt does not show.
+UNSEEN = 2  # In `Maze.open`: a place that the prompt hides.
 
 
 class Maze(NamedTuple):
-  """A grid and where to go in it.
+  """A grid, a start and a goal.
 
   Attributes:
-    open: [S, S] boolean, where one can walk; of a half-seen maze int32: 0 for a
+    open: [S, S] boolean, False for walls; int32 if places are hidden: 0 for a
       wall, 1 for a passage, `UNSEEN`.
     start: [2] row and column.
     goal: [2] row and column.
@@ -39,14 +39,14 @@ def prim(
 ) -> Maze:
   """One maze by Prim's algorithm with uniform choices.
 
-  From the cell at (1, 1) on, a uniformly drawn frontier cell is joined to a
-  uniformly drawn one of its carved neighbours, until all are joined: a spanning
-  tree, so exactly one path leads from anywhere to anywhere.
+  Starting at the cell (1, 1), joins a uniformly drawn frontier cell to a
+  uniformly drawn one of its carved neighbours, until all cells are joined: a
+  spanning tree, in which exactly one path joins any two cells.
 
   Args:
     key: a typed random key.
     size: S, odd and at least 5.
-    loops: further walls to open, each of which closes a circle.
+    loops: further walls to open, each of which adds a cycle.
     random_ends: start and goal are two different cells drawn uniformly, rather
       than (1, 1) and (S − 2, S − 2).
   """
@@ -58,10 +58,10 @@ def wilson(
 ) -> Maze:
   """One maze, uniform over spanning trees, by Wilson's algorithm.
 
-  Every cell but the first points to a uniformly drawn neighbour. As long as
-  some of these arrows form cycles, the cells on cycles draw again. In whatever
-  order cycles are popped, the arrows that remain are a uniform spanning tree
-  (Propp and Wilson 1998, doi 10.1006/jagm.1997.0917): here all cycles at once.
+  Every cell but the first points to a uniformly drawn neighbour. While these
+  arrows form cycles, the cells on cycles draw again. The order in which cycles
+  are popped does not matter (here all at once): the final arrows are a uniform
+  spanning tree (Propp and Wilson 1998, doi 10.1006/jagm.1997.0917).
 
   Args:
     key: a typed random key.
@@ -96,7 +96,7 @@ def _prim_tree(key: Array, side: int) -> tuple[Array, Array]:
   carved = jnp.zeros((side, side), bool).at[0, 0].set(True)
   closed = jnp.zeros_like(carved)
 
-  # Masks rather than indices: many mazes at once are plain vector code.
+  # Masks rather than indices, so that many mazes at once are vector code.
   def join(state: Any, uniform: Array) -> tuple[Any, None]:
     carved, east, south = state
     near = jnp.any(jnp.stack([_shift(carved, d) for d in range(4)]), 0)
@@ -113,24 +113,24 @@ def _prim_tree(key: Array, side: int) -> tuple[Array, Array]:
 
 
 def _uniform_tree(key: Array, side: int) -> tuple[Array, Array]:
-  """Passages as of `_prim_tree`, with the law of `wilson`."""
+  """Passages as from `_prim_tree`, distributed as in `wilson`."""
   cells, (rows, columns) = side * side, np.divmod(np.arange(side * side), side)
   beside = [rows > 0, rows < side - 1, columns > 0, columns < side - 1]
   steps = np.array([-side, side, -1, 1])
-  # The neighbours of a cell first, in a row of four.
+  # [cells, 4], the neighbours of each cell first.
   order = np.argsort(~np.stack(beside, -1), axis=-1, kind="stable")
   neighbours = jnp.asarray(np.arange(cells)[:, None] + steps[order])
   degrees = jnp.asarray(np.sum(beside, 0))
 
   def on_cycles(to: Array) -> Array:
     for _ in range((cells - 1).bit_length()):
-      to = to[to]  # After at least as many steps as cells: in a cycle or home.
+      to = to[to]  # After as many steps as cells: on a cycle or at the root.
     return jnp.zeros(cells, bool).at[to].set(True).at[0].set(False)
 
   def again(state: Any) -> Any:
     key, to, cyclic = state
-    key, own = jax.random.split(key)
-    uniforms = jax.random.uniform(own, (cells,))
+    key, draw_key = jax.random.split(key)
+    uniforms = jax.random.uniform(draw_key, (cells,))
     choice = jnp.minimum((uniforms * degrees).astype(jnp.int32), degrees - 1)
     drawn = jnp.take_along_axis(neighbours, choice[:, None], 1)[:, 0]
     to = jnp.where(cyclic, drawn, to)
@@ -142,7 +142,7 @@ def _uniform_tree(key: Array, side: int) -> tuple[Array, Array]:
   joined = [
     (to == cell + step) | (jnp.roll(to, -step) == cell) for step in (1, side)
   ]
-  # The last cell of a row is beside none of the next, whatever its number.
+  # The last cell of a row and the first of the next never point to each other.
   east, south = (passages.reshape(side, side) for passages in joined)
   return east, south
 
@@ -192,7 +192,7 @@ def _ends(key: Array, size: int, random_ends: bool) -> tuple[Array, Array]:
 
 
 def num_connections(size: int) -> int:
-  """Pairs of neighbouring cells: places where a wall may or may not stand."""
+  """Number of pairs of neighbouring cells: places of a wall or a passage."""
   side = (size - 1) // 2
   return 2 * side * (side - 1)
 
@@ -216,7 +216,7 @@ def fingerprint(maze: Maze) -> Array:
   factors = np.random.default_rng(1797).integers(2**32, size=words.shape)
   products = words.astype(jnp.uint32) * factors.astype(np.uint32)
   state = jnp.sum(products, dtype=jnp.uint32)
-  # The finish of murmur3: every bit counts in the low ones.
+  # The finalizer of murmur3: every bit affects the low ones.
   for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
     state = (state ^ (state >> shift)) * jnp.uint32(factor)
   return state

@@ -37,7 +37,7 @@ def prompt_length(size: int) -> int:
 def encode(maze: Maze) -> Array:
   """The prompt of a maze: bos, the grid row by row, PATH_START; int32.
 
-  Of a half-seen maze (`generation.hide`), UNKNOWN where it is not seen.
+  Hidden places (`generation.hide`) are UNKNOWN.
   """
   size = maze.open.shape[0]
   grid = jnp.array([WALL, PATH, UNKNOWN])[maze.open.astype(jnp.int32)]
@@ -52,10 +52,9 @@ def encode(maze: Maze) -> Array:
 
 
 def visited(maze: Maze, answers: Array) -> tuple[Array, Array]:
-  """Where answers lead: places [N, L, 2] after each token, and if it counts.
+  """The place after each token [N, L, 2], and whether the token counts [N, L].
 
-  A token counts while it is a move before the first DONE. Places are those of
-  someone whom walls do not stop.
+  Moves before the first DONE count. Walls do not stop a walk.
   """
   moves = (answers >= UP) & (answers <= RIGHT)
   before_done = jnp.cumsum(answers == DONE, -1) == 0
@@ -83,7 +82,7 @@ def verify(maze: Maze, answers: Array) -> Array:
   inside = jnp.all((places >= 0) & (places < size), -1)
   row, column = jnp.moveaxis(jnp.clip(places, 0, size - 1), -1, 0)
   blocked = ~(inside & maze.open[row, column])
-  unharmed = jnp.cumsum(blocked, -1) == 0
+  unblocked = jnp.cumsum(blocked, -1) == 0
   at_goal = jnp.all(places == maze.goal[None, None], -1)
-  arrived = at_goal & counts & unharmed
+  arrived = at_goal & counts & unblocked
   return finished & jnp.any(arrived, -1)

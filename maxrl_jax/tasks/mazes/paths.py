@@ -17,7 +17,7 @@ def distances(maze: Maze) -> Array:
   """Moves from every place to the goal, [S, S]; FAR in walls."""
   at_goal = jnp.full(maze.open.shape, FAR).at[tuple(maze.goal)].set(0)
 
-  def spread(state: Any) -> tuple[Array, Array]:
+  def relax(state: Any) -> tuple[Array, Array]:
     before, _ = state
     padded = jnp.pad(before, 1, constant_values=FAR)
     neighbours = (
@@ -31,7 +31,7 @@ def distances(maze: Maze) -> Array:
     return after, jnp.any(after != before)
 
   start = (at_goal, jnp.array(True))
-  return lax.while_loop(lambda state: state[1], spread, start)[0]
+  return lax.while_loop(lambda state: state[1], relax, start)[0]
 
 
 def answer_length(maze: Maze) -> Array:
@@ -42,8 +42,8 @@ def answer_length(maze: Maze) -> Array:
 def shortest_answer(maze: Maze, length: int) -> Array:
   """A shortest path as tokens [length]: moves, DONE, eos, then padding.
 
-  Where several are as short, UP goes before DOWN, LEFT and RIGHT. It is cut off
-  where `length` is below `answer_length`.
+  Among equally short ones, UP goes before DOWN, LEFT and RIGHT. A path is cut
+  off if `length` is below its `answer_length`.
   """
   steps = jnp.asarray(language.STEPS)
   left = jnp.pad(distances(maze), 1, constant_values=FAR)

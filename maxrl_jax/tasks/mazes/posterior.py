@@ -1,12 +1,12 @@
-"""What a half-seen maze leaves open: exact probabilities of its answers.
+"""Exact probabilities of the answers to a maze with hidden places.
 
 Mazes are uniform spanning trees (`wilson`), so that given the prompt every tree
 that fits it is equally likely. Each has one path from start to goal. The share
 of trees that contain a path is a ratio of two numbers of spanning trees, which
 are determinants (matrix-tree theorem, Kirchhoff 1847). On the host, in float64.
 
-The verifier also accepts detours, and moves after the goal: these need at least
-the passages of the simple path, and are no likelier to be right.
+The verifier also accepts detours, and moves after the goal: these need all
+passages of the simple path, so they are no more likely to be right.
 """
 
 import functools
@@ -26,11 +26,11 @@ _NAMES |= {(0, -1): language.LEFT, (0, 1): language.RIGHT}
 
 
 class Posterior(NamedTuple):
-  """The answers that may be right, the likeliest first, for M prompts.
+  """The answers that may be right, the most likely first, for M prompts.
 
   Attributes:
     answers: moves, DONE, eos and padding, [M, A, L] int32.
-    probabilities: that they are right, [M, A] float64, rows sum to one; 0 where
+    probabilities: of each being right, [M, A] float64, rows sum to one; 0 where
       a prompt has fewer than A answers.
   """
 
@@ -140,19 +140,19 @@ def _answers(seen: _Seen, length: int) -> tuple[np.ndarray, np.ndarray]:
   total = trees(seen.passages, seen.unknown)
   if total == -np.inf:
     raise ValueError("prompts: no spanning tree has these passages and walls")
-  weighed = []
+  weighted = []
   for path in _paths(seen, (seen.start,)):
     edges = {(min(e), max(e)) for e in itertools.pairwise(path)}
     log = trees(seen.passages | edges, seen.unknown - edges)
     if log > -np.inf:
-      weighed.append((float(np.exp(log - total)), path))
-  weighed.sort(key=lambda pair: (-pair[0], pair[1]))
-  tokens = np.array([_tokens(path, seen.side, length) for _, path in weighed])
-  return tokens, np.array([chance for chance, _ in weighed])
+      weighted.append((float(np.exp(log - total)), path))
+  weighted.sort(key=lambda pair: (-pair[0], pair[1]))
+  tokens = np.array([_tokens(path, seen.side, length) for _, path in weighted])
+  return tokens, np.array([chance for chance, _ in weighted])
 
 
 def _paths(seen: _Seen, path: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-  """Ways on from a path to the goal, no cell twice, through no shown wall."""
+  """Extensions of a path to the goal: no cell twice, through no shown wall."""
   if path[-1] == seen.goal:
     yield path
     return

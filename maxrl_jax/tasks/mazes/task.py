@@ -1,4 +1,4 @@
-"""The maze task: who gets which mazes, and how long an answer may be."""
+"""The maze task: its splits, and the length of answers."""
 
 import functools
 from collections.abc import Callable
@@ -21,10 +21,10 @@ _GENERATORS: dict[str, Callable[..., generation.Maze]] = {
   "wilson": generation.wilson,
 }
 
-# Of sixteen mazes one is kept for validation and one for test.
+# One of sixteen mazes is held out for validation and one for test.
 _SHARES = 16
-_SIDES = {"validation": 0, "test": 1}
-_TRAIN = len(_SIDES)
+_HELD_OUT = {"validation": 0, "test": 1}
+_TRAIN = len(_HELD_OUT)
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,18 @@ def maze(
 ) -> base.Task:
   """Find the way through a random maze (arXiv 2602.02710, figures 3 and 10).
 
-  A prompt is the maze as `language.encode` writes it, an answer is moves, DONE
-  and eos, and it is right if it leads to the goal: success cannot be
-  differentiated, nor its chance be summed exactly. Which split a maze belongs
-  to follows from a fingerprint of the maze itself, so that no held-out maze is
-  ever trained on, whatever the seed. With start and goal fixed there are 4
-  mazes of size 5, 192 of size 7, 100 352 of size 9, 5.6·10⁸ of size 11.
+  A prompt is the maze as `language.encode` writes it. An answer is moves, DONE
+  and eos, and is right if it leads to the goal: the likelihood has no gradient
+  and the pass rate no exact sum. The split of a maze follows from its
+  fingerprint, so no held-out maze is trained on, whatever the seed. With start
+  and goal fixed there are 4 mazes of size 5, 192 of size 7, 100 352 of size 9,
+  5.6·10⁸ of size 11.
 
   With `unknown`, the prompt hides that fraction of the places between cells,
-  wall or not, and the verifier walks through the maze as it is: the right
-  answer is random given the prompt. The split then follows from what the prompt
-  shows, so that all mazes that fit it are in the same split. `posterior` has
-  the exact probabilities of answers, with generator 'wilson', no loops and no
-  max_length.
+  but the verifier knows them: given the prompt, the right answer is random. The
+  split then follows from what the prompt shows, so that all mazes that fit a
+  prompt are in one split. `posterior` has the exact probabilities of answers,
+  with generator 'wilson', no loops and no max_length.
 
   Args:
     size: S, odd: the grid is S × S.
@@ -73,9 +72,8 @@ def maze(
     generator: 'prim', or 'wilson' for uniform spanning trees; None is 'prim'.
     unknown: fraction of the places between neighbouring cells that the prompt
       hides, rounded to a whole number of them; None hides none.
-    train_size: train on a fixed set of so many mazes; None is fresh ones
-      without end.
-    max_length: most tokens of an answer, DONE and eos among them; None lets any
+    train_size: number of mazes in a fixed training set; None draws fresh ones.
+    max_length: most tokens of an answer, including DONE and eos; None lets any
       path fit. Mazes whose shortest path does not fit are not drawn.
     eval_size: mazes in each fixed split.
     task_seed: of the fixed splits and of the fixed training set.
@@ -90,18 +88,18 @@ def maze(
   make = _Make(generator or "prim", size, loops, random_ends, hidden)
   _check_supply(make, length)
   prompts = _drawing(make, length)
-  keys = jax.random.split(jax.random.key(task_seed), len(_SIDES) + 1)
+  keys = jax.random.split(jax.random.key(task_seed), len(_HELD_OUT) + 1)
   splits = {
-    name: prompts(side, key, eval_size)
-    for (name, side), key in zip(_SIDES.items(), keys, strict=False)
+    name: prompts(split, key, eval_size)
+    for (name, split), key in zip(_HELD_OUT.items(), keys, strict=False)
   }
-  kept = prompts(_TRAIN, keys[-1], train_size or eval_size)
-  splits["train"] = jax.tree.map(lambda x: x[:eval_size], kept)
+  pool = prompts(_TRAIN, keys[-1], train_size or eval_size)
+  splits["train"] = jax.tree.map(lambda x: x[:eval_size], pool)
 
   def draw(key: Array, batch: int) -> base.Prompts:
     if train_size is None:
       return prompts(_TRAIN, key, batch)
-    return base.uniform_rows(key, kept, batch)
+    return base.uniform_rows(key, pool, batch)
 
   return MazeTask(
     draw=draw,
@@ -118,7 +116,7 @@ def maze(
 
 
 class _Drawn(NamedTuple):
-  """A maze, and as much of it as its prompt shows."""
+  """A maze, and the part of it that its prompt shows."""
 
   maze: generation.Maze
   seen: generation.Maze
@@ -126,7 +124,7 @@ class _Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class _Make:
-  """key → one maze. Equal settings share what is compiled for them."""
+  """key → one maze; equal settings share compiled functions."""
 
   generator: str
   size: int
@@ -153,29 +151,29 @@ class _Make:
 def _drawing(
   make: _Make, length: int
 ) -> Callable[[Any, Array, int], base.Prompts]:
-  """(side, key, count) → mazes of one side whose answers fit, compiled."""
+  """(split, key, count) → mazes of a split whose answers fit, compiled."""
 
   def fits(maze: generation.Maze) -> Array:
     if length >= _longest_answer(make.size):
       return jnp.array(True)
     return paths.answer_length(maze) <= length
 
-  def draw_side(side: Array, key: Array) -> _Drawn:
-    """A maze of that side; all shares that are not held out are one."""
+  def draw_split(split: Array, key: Array) -> _Drawn:
+    """One maze of the split with this number."""
 
     def again(state: Any) -> Array:
       _, drawn = state
-      return (_side(drawn.seen) != side) | ~fits(drawn.maze)
+      return (_split_of(drawn.seen) != split) | ~fits(drawn.maze)
 
     def redraw(state: Any) -> tuple[Array, Any]:
-      key, own = jax.random.split(state[0])
-      return key, make(own)
+      key, draw_key = jax.random.split(state[0])
+      return key, make(draw_key)
 
     return lax.while_loop(again, redraw, redraw((key, None)))[1]
 
   @functools.partial(jax.jit, static_argnums=2)
-  def prompts(side: Any, key: Array, count: int) -> base.Prompts:
-    drawn = jax.vmap(functools.partial(draw_side, side))
+  def prompts(split: Any, key: Array, count: int) -> base.Prompts:
+    drawn = jax.vmap(functools.partial(draw_split, split))
     mazes, seen = drawn(jax.random.split(key, count))
     return base.Prompts(jax.vmap(language.encode)(seen), mazes)
 
@@ -218,31 +216,31 @@ def _check(
     ranges.at_least(1, train_size=train_size)
 
 
-def _side(seen: generation.Maze) -> Array:
+def _split_of(seen: generation.Maze) -> Array:
   share = generation.fingerprint(seen) % _SHARES
   return jnp.minimum(share, _TRAIN).astype(jnp.int32)
 
 
 @functools.cache
 def _check_supply(make: _Make, length: int) -> None:
-  """Raises ValueError if splits cannot all be had by drawing until one fits."""
+  """Raises ValueError if drawing until mazes fit would not fill all splits."""
 
   @jax.jit
   @jax.vmap
   def look(key: Array) -> tuple[Array, Array]:
     maze, seen = make(key)
-    return paths.answer_length(maze), _side(seen)
+    return paths.answer_length(maze), _split_of(seen)
 
   keys = jax.random.split(jax.random.key(1797), 1024)
-  needed, sides = map(np.asarray, look(keys))
+  needed, splits = map(np.asarray, look(keys))
   fit = needed <= length
   if fit.mean() < 0.05:
     raise ValueError(
       f"max_length = {length}: shortest answers of mazes of size {make.size}"
-      f" have {needed.min()} to {needed.max()} tokens, DONE and eos among them,"
-      " and hardly any would fit"
+      f" have {needed.min()} to {needed.max()} tokens, including DONE and eos;"
+      " hardly any would fit"
     )
-  if len(np.unique(sides[fit])) <= len(_SIDES):
+  if len(np.unique(splits[fit])) <= len(_HELD_OUT):
     raise ValueError(
       f"size = {make.size}: too few different mazes to hold some out; draw"
       " start and goal too (random_ends = True), or take a larger size"
