@@ -1,4 +1,4 @@
-"""What a policy is, and what some policies can do besides."""
+"""The interface of a policy, and optional protocols."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,7 +12,7 @@ Array = jax.Array
 
 
 def check_draw(key: Any, num: Any) -> None:
-  """Raises ValueError at arguments of `sample` in another order."""
+  """Raises ValueError at arguments of `sample` in the wrong order."""
   kinds = jax.dtypes.prng_key, jnp.uint32
   dtype = getattr(key, "dtype", None)
   if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
@@ -49,7 +49,7 @@ class Policy(Protocol):
 
 @runtime_checkable
 class SequencePolicy(Protocol):
-  """A policy that writes sequences, and decodes those of a batch together."""
+  """A policy of sequences, which decodes all answers of a batch together."""
 
   def sample(self, keys: Array, outputs: Any, num: int) -> Array:
     """Answers [B, N, L], from a key for each prompt."""
@@ -60,7 +60,7 @@ class SequencePolicy(Protocol):
 
 @runtime_checkable
 class Prepared(Protocol):
-  """A policy whose draws share a computation, for draws in many steps."""
+  """A policy that shares a computation between several calls of `draw`."""
 
   def prepare(self, outputs: Any) -> Any:
     """What `draw` needs, from the outputs of one prompt."""
@@ -90,7 +90,7 @@ class Sharded(Protocol):
   """A policy whose weights several devices can share.
 
   Attributes:
-    split: layer's name → axis of its weights that devices share.
+    split: layer's name → axis of its weights that is sharded.
     num_kv_heads: the number of devices must divide it.
     prompts_apart: whether to keep prompts in an axis of their own, which is
       faster where several devices have rollouts of one prompt.

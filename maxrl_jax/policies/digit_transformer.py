@@ -28,7 +28,7 @@ class DigitTransformer(Atoms):
   Attributes:
     numerals: how numbers are written.
     vocab_size: V; digits are the tokens 0 … base − 1.
-    num_layers: as the fields below, see `Transformer`.
+    num_layers: see `Transformer`, also for the following fields.
   """
 
   numerals: Numerals = Numerals(10, 2, 4.0)
@@ -93,7 +93,7 @@ class DigitTransformer(Atoms):
     answers = jnp.broadcast_to(prefixes[None], (prompts, *prefixes.shape))
     logits = self.transformer.prefix_logits(encoded, answers)[..., :base]
     for place in range(1, length):
-      # The first of those that agree in their first `place` digits.
+      # One prefix for each value of the first `place` digits.
       later = logits[:, :: base ** (length - 1 - place), place - 1]
       total = total[..., None] + jax.nn.log_softmax(later)
       total = total.reshape(prompts, -1)

@@ -1,4 +1,4 @@
-"""Parameters of a policy in a folder, to start another run from.
+"""Saves and loads the parameters of a policy, to start another run.
 
 A `Transformer` has Hugging Face's format (`qwen2`); other policies have
 model.safetensors alone, a tensor for each parameter by its path.
@@ -64,15 +64,15 @@ def _name(path: tuple) -> str:
 
 
 def fitted(given: Any, shapes: Any, where: str = "") -> Any:
-  """Parameters in the structure and the types that a policy has.
+  """Parameters in the structure and with the types of a policy's.
 
   Args:
     given: a tree, or a dict of leaves by path.
-    shapes: what the policy's `init` gives.
-    where: they are from, for the message.
+    shapes: what the policy's `init` returns.
+    where: prefix of the error message.
 
   Raises:
-    ValueError: they are of another policy.
+    ValueError: the parameters of another policy.
   """
   values, wanted = (
     {_name(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
@@ -90,14 +90,14 @@ def _check(values: dict, shapes: dict, where: str) -> None:
   )
   for name in sorted(given.keys() | wanted.keys()):
     if name not in given:
-      wrong = f"are without {name}, which this policy has"
+      wrong = f"lack {name}, which this policy has"
     elif name not in wanted:
-      wrong = f"have {name}, which this policy has not"
+      wrong = f"have {name}, which this policy lacks"
     elif given[name] != wanted[name]:
       wrong = f"have {name} of shape {given[name]}, must be {wanted[name]}"
     else:
       continue
-    raise ValueError(f"{where}params {wrong}; give those of one run of it")
+    raise ValueError(f"{where}params {wrong}; pass those of one of its runs")
 
 
 def digest(folder: str | pathlib.Path) -> str:

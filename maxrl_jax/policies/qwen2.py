@@ -170,7 +170,7 @@ def save(folder: str | pathlib.Path, policy: Transformer, params: Any) -> None:
 
 
 def _names(policy: Transformer) -> dict[str, tuple[str, ...]]:
-  """Key in the flattened parameters of each tensor in the file."""
+  """Name of each tensor in the file → its key in the flattened parameters."""
   names: dict[str, tuple[str, ...]] = {
     _EMBEDDING: ("embedding", "embedding"),
     "model.norm.weight": ("norm", "scale"),

@@ -1,9 +1,9 @@
 """Policies that predict numbers, with one distribution per dimension.
 
-All have a head; that of an MLP here, that of a transformer in
-`digit_transformer`. With D target dimensions, actions, log-probabilities and
-predictions of one prompt are [D, N]; dimensions are independent given the
-prompt. The network may also predict the noise model's σ (a learned decoder).
+Each has a head on an MLP (`FromMLP`) or on a transformer (`digit_transformer`).
+With D target dimensions, actions, log-probabilities and predictions of one
+prompt are [D, N]; dimensions are independent given the prompt. The network may
+also predict the noise model's σ (a learned decoder).
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Outputs(NamedTuple):
 
 
 class Regression(nn.Module):
-  """Base class; a subclass has the head's methods for one dimension.
+  """Base class; a subclass defines `_sample` and so on for one dimension.
 
   Attributes:
     num_dims: D.
@@ -99,7 +99,7 @@ class Regression(nn.Module):
 
 
 class FromMLP(Regression):
-  """A head of an MLP.
+  """A head on an MLP.
 
   Attributes:
     hidden: widths of the MLP's hidden layers.
@@ -195,7 +195,7 @@ class Normal(FromMLP):
 
 
 class Mixture(FromMLP):
-  """Mixture of `num_components` normals; actions omit the component drawn."""
+  """Mixture of `num_components` normals; an action is the number alone."""
 
   num_components: int = 4
   least_policy_scale: float = 0.01

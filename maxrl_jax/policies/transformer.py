@@ -170,8 +170,8 @@ class Transformer(nn.Module):
     state = self._start(outputs, num, blocks * _BLOCK)
     written = jnp.zeros((blocks, _BLOCK, prompts, num), jnp.int32)
 
-    # vmapped runs decode until the last one has ended; checking, and freezing
-    # the runs that have, only once per block keeps this cheap.
+    # vmapped runs decode until all have ended; checking, and freezing those
+    # that have, only once per block keeps this cheap.
     def block(carry: Any) -> Any:
       index, state, written = carry
       token = lambda state, u: self._decode(state, outputs, u)  # noqa: E731

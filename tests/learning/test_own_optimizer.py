@@ -102,7 +102,7 @@ def test_those_of_ones_own_have_names_in_configs():
     ),
     (
       {"params": {"params": {}}},
-      r"params are without params.logits, which this policy has;",
+      r"params lack params.logits, which this policy has;",
     ),
   ],
 )

@@ -1,8 +1,7 @@
-"""Noisy regression data, each with the best density that x allows.
+"""Noisy regression data with reference densities.
 
-Targets carry log p*(y|x), of the density that they were drawn from or of the
-best that can be inferred from the prompt; excess NLL is a policy's distance
-from it.
+Targets include log p*(y|x), of the density from which they were drawn or of the
+best one that the prompt allows; excess NLL is a policy's distance from it.
 """
 
 from maxrl_jax.tasks.regression_data.functions import (

@@ -33,9 +33,9 @@ def teacher(
   The reference is N(f(x), σ) itself.
 
   Args:
-    kind: 'linear' or 'mlp' (two layers of tanh).
+    kind: 'linear' or 'mlp' (one hidden layer of tanh).
     dim: length of x ~ N(0, I).
-    num_dims: D, each with a teacher of its own.
+    num_dims: D, each with another teacher.
     snr: variance of f over variance of the noise, above 0.
     eval_size: prompts in each fixed split.
     task_seed: the teacher and the fixed splits.
@@ -67,9 +67,9 @@ def heteroscedastic(
 ) -> Data:
   """y = f(x) + σ ε, σ log-uniform between `min_sigma` and `max_sigma`.
 
-  Learnable: σ is a function of x, along a direction of its own, and the
-  reference is N(f(x), σ(x)). Unlearnable: σ is drawn anew for every prompt, and
-  the reference is the mixture over all σ, the best that x allows.
+  Learnable: σ is a function of x along a random direction, and the reference
+  is N(f(x), σ(x)). Unlearnable: σ is drawn for every prompt, and the reference
+  is the mixture over all σ, the best density that x allows.
 
   Args:
     learnable: whether x determines σ.
@@ -118,7 +118,7 @@ def heteroscedastic(
 def _mixture_log_density(
   y: jax.Array, clean: jax.Array, levels: jax.Array
 ) -> jax.Array:
-  """log p(y), [B], under normal noise of one of the levels, all as likely."""
+  """log p(y), [B], under normal noise of equally likely levels."""
   terms = densities.norm.logpdf(y, clean, levels[None])
   return special.logsumexp(terms, axis=-1) - np.log(levels.size)
 
@@ -131,7 +131,7 @@ def bimodal(
   eval_size: int = 2000,
   task_seed: int = 0,
 ) -> Data:
-  """y = ± f(x) + σ ε with P(+) = 0.7: what a single prediction cannot say.
+  """y = ± f(x) + σ ε with P(+) = 0.7, which needs more than one prediction.
 
   f(x) = 2 + tanh(w·x)/2 keeps the modes apart. The reference is the mixture of
   both; `clean` is E[y|x] = (2 P(+) − 1) f(x), which lies at neither mode.

@@ -20,7 +20,7 @@ Array = jax.Array
 MARKERS = ("bos", "x", "sep", "y", "eoo", "query", "noise", "eos")
 
 _CLIPPED = 0.05  # Largest share of clipped targets without a warning.
-_LEVELS = 32  # Of σ, in the reference of prompts whose σ is not the same.
+_LEVELS = 32  # Of σ, in the reference of prompts that do not show a varying σ.
 
 
 class Pairs(NamedTuple):
@@ -64,14 +64,14 @@ def noisy_regression(
 
   The reference is the probability of the target's bin over the bin's width
   under the posterior predictive of the numbers before rounding, which the
-  policy does not see: N(μ·x, √(σ² + xᵀΣx)) as in `in_context`, or if σ differs
-  and is not shown a mixture of those of 32 levels of σ, by their evidence.
+  policy does not see: N(μ·x, √(σ² + xᵀΣx)) as in `in_context`. If σ varies and
+  is not shown, it is a mixture over 32 levels of σ, weighted by their evidence.
 
   Args:
     dim: length of x.
     context: n pairs.
-    noise: σ, or the smallest one.
-    max_noise: the largest σ, log-uniform from `noise` on; None: `noise`.
+    noise: σ, or the smallest σ if `max_noise` is set.
+    max_noise: the largest σ; σ is log-uniform from `noise` to it.
     show_noise: whether the prompt begins with [noise] and the digits of σ.
     positive: probability with which each number of x is replaced by its
       absolute value. A transformer learns the sign of y much sooner then:
@@ -207,7 +207,7 @@ def read(
 
 
 def _target(written: Numerals, pairs: Pairs, levels: Array) -> Target:
-  """The target of a prompt whose σ is one of the levels [L], all as likely."""
+  """The target of a prompt whose σ is one of equally likely levels [L]."""
   index = written.nearest(pairs.y[-1])
   each = jax.vmap(_log_bin, (None, None, None, 0))
   log_bins, log_evidence = each(written, pairs, index, levels)
@@ -225,20 +225,20 @@ def _log_bin(
 ) -> tuple[Array, Array]:
   """log P(bin of the query's y) given σ, and log p(y_1 … y_n | σ)."""
   mean, scale, log_evidence = posterior(pairs, sigma)
-  # The outermost bins have all that lies beyond them.
+  # The outermost bins extend to ±∞.
   edge = index * written.spacing - written.limit
   low = jnp.where(index == 0, -jnp.inf, edge)
   last = index == written.num_values - 1
   high = jnp.where(last, jnp.inf, edge + written.spacing)
   a, b = (low - mean) / scale, (high - mean) / scale
-  # Of the tail on the side of the bin, where float32 has digits.
+  # Mirrored into the lower tail, where float32 does not cancel.
   a, b = jnp.where(a > 0, -b, a), jnp.where(a > 0, -a, b)
   above, below = special.log_ndtr(b), special.log_ndtr(a)
   return above + jnp.log1p(-jnp.exp(below - above)), log_evidence
 
 
 def posterior(pairs: Pairs, sigma: Array) -> tuple[Array, Array, Array]:
-  """Of the query's y: mean and deviation; and log p(y_1 … y_n | σ)."""
+  """Mean and standard deviation of the query's y, and log p(y_1 … y_n | σ)."""
   dim = pairs.x.shape[1]
   x, y, query = pairs.x[:-1], pairs.y[:-1], pairs.x[-1]
   dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731
@@ -247,7 +247,7 @@ def posterior(pairs: Pairs, sigma: Array) -> tuple[Array, Array, Array]:
   sides = jnp.stack([dot(x.T, y) / sigma**2, query], 1)
   mean, of_query = linalg.cho_solve((factor, True), sides).T
   variance = dot(query, of_query)
-  # The exponent at the mode: sums of squares, of which none cancels.
+  # The exponent at the mode, as sums of squares, which do not cancel.
   square = jnp.sum((y - dot(x, mean)) ** 2) / sigma**2 + dim * dot(mean, mean)
   log_det = 2 * jnp.sum(jnp.log(jnp.diag(factor) / dim**0.5))
   log_det += len(y) * jnp.log(2 * jnp.pi * sigma**2)

@@ -11,10 +11,11 @@ from maxrl_jax.tasks.regression import Data, normal_prompts
 def diabetes(*, task_seed: int = 0) -> Data:
   """Real data: 442 patients, ten measurements, progression after a year.
 
-  Inputs and target are standardized by the training rows; 242 train, 80
-  validate, 120 test. The truth is not known: the reference is a Bayesian ridge
-  regression fitted to the training rows (scikit-learn), and so are `clean` and
-  `noise_scale`, its predictive mean and deviation.
+  Inputs and target are standardized by the training rows; 242 rows for
+  training, 80 for validation, 120 for test. The true density is unknown: the
+  reference is a Bayesian ridge regression fitted to the training rows
+  (scikit-learn); `clean` and `noise_scale` are its predictive mean and standard
+  deviation.
 
   Args:
     task_seed: which rows are in which split.
@@ -33,8 +34,8 @@ def diabetes(*, task_seed: int = 0) -> Data:
     )
   )
   columns = np.column_stack([data.data, data.target])
-  kept = columns[parts["train"]]
-  columns = (columns - kept.mean(0)) / kept.std(0)
+  train = columns[parts["train"]]
+  columns = (columns - train.mean(0)) / train.std(0)
   x, y = columns[:, :-1].astype(np.float32), columns[:, -1:].astype(np.float32)
   fit = BayesianRidge().fit(x[parts["train"]], y[parts["train"], 0])
   mean, scale = fit.predict(x, return_std=True)

@@ -27,8 +27,8 @@ def bag_of_words(
 ) -> Data:
   """y = ρ s + √(1−ρ²) ε, s the standardized sum of the values of L tokens.
 
-  x is how often each token occurs. corr(y, s) = ρ: the signal-to-noise ratio of
-  a hard forecasting problem at ρ = 0.1. The reference is N(ρ s, √(1−ρ²)).
+  x is how often each token occurs. corr(y, s) = ρ; ρ = 0.1 is as noisy as a
+  hard forecasting problem. The reference is N(ρ s, √(1−ρ²)).
 
   Args:
     vocabulary: V ≥ 2.
@@ -65,7 +65,7 @@ def in_context(
 ) -> Data:
   """Linear regression within the prompt: C pairs (x_i, y_i), then a query.
 
-  y = w·x + σ ε with w ~ N(0, I/dim) drawn anew for every prompt. The reference
+  y = w·x + σ ε with w ~ N(0, I/dim) drawn for every prompt. The reference
   is the posterior predictive N(μ·x, √(σ² + xᵀΣx)), in closed form:
   Σ⁻¹ = dim·I + XᵀX/σ², μ = Σ Xᵀy/σ². `clean` is w·x.
 
