@@ -1,4 +1,4 @@
-"""Tasks: where prompts come from and what a rollout is worth."""
+"""Tasks: distributions of prompts, and the likelihoods of rollouts."""
 
 from collections.abc import Callable
 from typing import Any

@@ -78,8 +78,8 @@ def _policy(
   others = rng.dirichlet(np.full(num_arms, 5.0), size=num_prompts)
   others[rows, best] = 0
   others /= others.sum(1, keepdims=True)
-  worth = (others * likelihoods).sum(1)
-  chance = (pass_rates - worth) / (1 - worth)
-  policy = others * (1 - chance)[:, None]
-  policy[rows, best] = chance
+  pass_rates_of_others = (others * likelihoods).sum(1)
+  p_best = (pass_rates - pass_rates_of_others) / (1 - pass_rates_of_others)
+  policy = others * (1 - p_best)[:, None]
+  policy[rows, best] = p_best
   return policy

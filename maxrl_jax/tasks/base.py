@@ -22,7 +22,7 @@ class Prompts(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-  """Where prompts come from, and what rollouts of one prompt are worth.
+  """A distribution of prompts, and the likelihoods of rollouts.
 
   Subclasses may add the methods of `Exact`, `Rewarded`, `Demonstrated` and
   `Varying`; `Streamed` reads its prompts on the host.
