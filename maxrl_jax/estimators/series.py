@@ -55,7 +55,7 @@ def maxrl(
   l, present = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.leave_one_out(likelihoods, order, mask=mask, method=method)
   advantages = _advantages(l, loo, baseline, present)
-  if check and ranges.is_traced(order):
+  if check and order is not None and ranges.is_traced(order):
     in_range = (order >= 1) & (order <= l.shape[0])
     advantages = jnp.where(present & ~in_range, jnp.nan, advantages)
   return checked(advantages, likelihoods, present, check)
