@@ -189,8 +189,8 @@ def kl(
   log_ratio, log_reference = (
     jnp.sum(_prepare(x, none, mask)[0], -1) for x in (log_ratios, reference)
   )
-  difference = jnp.expm1(log_ratio) - jnp.expm1(log_reference)
-  terms = jnp.exp(log_ratio) * (log_ratio - log_reference) - difference
+  difference = log_ratio - log_reference
+  terms = jnp.exp(log_ratio) * (difference + jnp.expm1(-difference))
   return _mean(terms, mask)
 
 

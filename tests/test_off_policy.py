@@ -216,6 +216,16 @@ def test_kl_is_unbiased_in_value_and_gradient(x64, reference):
   assert_same(MU @ np.array(slopes), slope)
 
 
+def test_kl_near_the_reference_does_not_cancel():
+  """π is e^1e-3 ν, and both are e^3 times μ: e^3.001 (d + e^−d − 1)."""
+  actual = off_policy.kl(
+    jnp.full((1, 1), 3.001), reference=jnp.full((1, 1), 3.0)
+  )
+  d = float(np.float32(3.001)) - 3.0
+  np.testing.assert_allclose(actual, np.exp(3.001) * d * d / 2, rtol=1e-2)
+  assert off_policy.kl(jnp.full((1, 1), -2.0)) > 0
+
+
 @pytest.mark.parametrize("garbage", [7.0, np.inf, np.nan])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_masked_rollout_has_no_effect(loss, garbage):
