@@ -88,17 +88,17 @@ def axes(
     return figure, figure.subplots(rows, columns)
 
 
-def shade(position: float) -> tuple[float, ...]:
-  """MaxRL's blue from light (0) to dark (1), always with enough contrast."""
+def shade(position: float, last: float = 1) -> tuple[float, ...]:
+  """MaxRL's blue from light (0) to dark (`last`), with enough contrast."""
   colour = np.array(to_rgb(COLOURS["maxrl"]))
   light, dark = 1 - 0.78 * (1 - colour), 0.4 * colour
-  x = float(np.clip(position, 0, 1))
+  x = float(np.clip(position / max(last, 1), 0, 1))
   return tuple((1 - x) * light + x * dark)
 
 
-def grey(position: float) -> tuple[float, float, float]:
-  """A grey from light (0) to black (1)."""
-  return (0.7 * (1 - position),) * 3
+def grey(position: float, last: float = 1) -> tuple[float, float, float]:
+  """A grey from light (0) to black (`last`)."""
+  return (0.7 * (1 - position / max(last, 1)),) * 3
 
 
 def dashes(colour: Any) -> Any:
@@ -139,6 +139,13 @@ def interval_curve(
   """Means with markers and the band of a `stats.Interval`, each [len(x)]."""
   mean, low, high = interval
   marked_curve(ax, x, mean, low=low, high=high, **kwargs)
+
+
+def mean_curve(
+  ax: Axes, x: npt.ArrayLike, scores: Sequence[npt.ArrayLike], **kwargs: Any
+) -> None:
+  """Means over runs and their 95 % intervals; scores [runs] for each x."""
+  interval_curve(ax, x, stats.mean_interval(np.stack(scores, -1)), **kwargs)
 
 
 _FEW_SEEDS = 6
@@ -186,6 +193,13 @@ def seed_curves(
   for place, seed in zip(x, y, strict=True):
     curve(ax, place, seed, colour=colour, linewidth=0.4, alpha=0.6, **thin)
   curve(ax, x.mean(0), y.mean(0), colour=colour, label=label, **kwargs)
+
+
+def legend_below(figure: Figure, ax: Axes, columns: int = 6) -> None:
+  """A legend of one panel's lines below the whole figure."""
+  handles, labels = ax.get_legend_handles_labels()
+  columns = min(columns, len(labels))
+  figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def every_tick(

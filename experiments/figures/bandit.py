@@ -18,7 +18,7 @@ from experiments.reports.results import (
 )
 from maxrl_jax import plotting
 from maxrl_jax.learning import rollouts
-from maxrl_jax.runs import study
+from maxrl_jax.runs import dataset, study
 from maxrl_jax.runs.measure import Measure
 
 # Initial pass rates of the prompts that a panel averages over.
@@ -76,11 +76,11 @@ def figure(settings: Settings, runs) -> Result:
   """Mean pass rate over steps by decade of difficulty, one line per order."""
   every = studies(settings, runs)
   data = {name: study.run(what, runs) for name, what in every.items()}
-  curves: dict[int | str, np.ndarray] = {  # [seeds, times, bands] by order.
-    order: data["orders"]["probe_bands"].values[data["orders"].point == i]
-    for i, order in enumerate(settings.orders)
+  by_order = dataset.by_point(data["orders"], settings.orders)
+  curves: dict[int | str, np.ndarray] = {  # [seeds, times, bands].
+    label: runs_of["probe_bands"].values
+    for label, runs_of in (by_order | {"cross_entropy": data["exact"]}).items()
   }
-  curves["cross_entropy"] = data["exact"]["probe_bands"].values
   steps = data["orders"]["eval_step"].values
   caption = (
     f"64 prompts, 16 arms, N = {settings.rollouts} rollouts;"
@@ -115,7 +115,7 @@ def _draw(curves, steps):
   for band, (ax, (low, high)) in enumerate(zip(axes, _BANDS, strict=True)):
     for i, (name, values) in enumerate(shown):
       exact = name == "cross_entropy"
-      colour = plotting.shade(i / max(len(shown) - 2, 1))
+      colour = plotting.shade(i, len(shown) - 2)
       plotting.seed_curves(
         ax,
         steps,
@@ -130,11 +130,7 @@ def _draw(curves, steps):
       ylim=(-0.02, 1.02),
     )
   axes[0].set_ylabel("mean pass rate")
-  drawing.legend(
-    *axes[0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(shown),
-  )
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 

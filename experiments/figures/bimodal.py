@@ -15,6 +15,7 @@ from experiments.reports.results import (
   Drawing,
   Result,
   Table,
+  bounded,
   in_words,
   mean_plus_minus,
   nan_if_zero_width,
@@ -74,8 +75,7 @@ def all_runs(settings: Settings, runs) -> dict[str, xr.Dataset]:
   what = studies(settings, runs)["methods"]
   orders = [f"T = {order}" for order in sorted(settings.orders)]
   labels = [*orders, *_ALWAYS, *settings.others]
-  points = methods.points_at_best_rate(what, settings.rates, runs)
-  return dict(zip(labels, points, strict=True))
+  return methods.at_best_rates(what, labels, settings.rates, runs)
 
 
 def ends(settings: Settings) -> tuple[str, str]:
@@ -129,22 +129,15 @@ def _draw(runs, settings):
   for i, ax in enumerate(axes[1]):
     _densities(ax, runs, settings, i)
   axes[1, 0].set_ylabel("predictive density")
-  drawing.legend(
-    *axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5
-  )
+  plotting.legend_below(drawing, axes[1, 0])
   return drawing
 
 
 def _by_order(ax, runs, settings, name: str) -> None:
   orders = sorted(settings.orders)
   finals = [dataset.final(runs[f"T = {order}"], name) for order in orders]
-  plotting.interval_curve(
-    ax,
-    orders,
-    stats.mean_interval(np.stack(finals, 1)),
-    colour=plotting.COLOURS["maxrl"],
-    label="MaxRL of order T",
-  )
+  look = {"colour": plotting.COLOURS["maxrl"], "label": "MaxRL of order T"}
+  plotting.mean_curve(ax, orders, finals, **look)
   exact = dataset.final(runs["exact ML"], name).mean()
   ax.axhline(exact, color="black", ls="--", lw=1.2, label="exact ML")
   for label in ("GRPO on l", "RLOO on −MSE"):
@@ -206,14 +199,14 @@ def _claims(nll, mass, settings) -> list[Claim]:
         and orders[-1].mean() < orders[0].mean()
       ),
     ),
-    Claim(
+    bounded(
       "bimodal.exact",
       "own, from equation 7",
       f"At {most} with N = {settings.rollouts} rollouts, NLL is within 0.05"
       " nats of exact maximum likelihood.",
-      f"difference {in_words(gap, '.4f')}",
-      "95 % interval below 0.05",
-      bool(nan_if_zero_width(gap).high <= 0.05),
+      gap,
+      below=0.05,
+      measured=f"difference {in_words(gap, '.4f')}",
     ),
     _collapse(mass, fewest, most),
   ]

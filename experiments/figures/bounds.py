@@ -49,7 +49,7 @@ def figure(settings: Settings, runs) -> Result:
 def _draw_bounds(ax, p, values) -> None:
   shown = plotting.few([*values.items()], 5)
   for i, (order, value) in enumerate(shown):
-    colour = plotting.shade(i / max(len(shown) - 1, 1))
+    colour = plotting.shade(i, len(shown) - 1)
     label = "T = 1 (RL)" if order == 1 else f"T = {order}"
     plotting.curve(ax, p, value, colour=colour, label=label)
   plotting.curve(
@@ -96,7 +96,7 @@ def _one_prompt(ax, centre: float, num: int) -> float:
       "o-",
       ms=2.5,
       lw=0.8,
-      color=plotting.shade(i / (len(orders) - 1)),
+      color=plotting.shade(i, len(orders) - 1),
       label=f"T = {order}",
     )
   softmax = np.asarray(jax.nn.softmax(reward))

@@ -234,11 +234,7 @@ def _draw(trained):
   axes[3].set(title="pass@k after training", xlabel="k", ylim=(-0.02, 1.02))
   plotting.every_tick(axes[3], KS[::2])
   axes[0].set_ylabel("held-out score")
-  drawing.legend(
-    *axes[0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=6,
-  )
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 

@@ -82,11 +82,7 @@ def _draw(variances, largest: int):
   for ax in axes[1:]:
     ax.tick_params(labelleft=False)
   axes[0].set_ylabel("variance, relative to no baseline")
-  drawing.legend(
-    *axes[0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(_BASELINES),
-  )
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 

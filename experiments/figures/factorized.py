@@ -70,9 +70,8 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 def figure(settings: Settings, runs) -> Result:
   """E[l] of D dimensions together, and what each way of estimating learns."""
   what = studies(settings, runs)["methods"]
-  points = methods.points_at_best_rate(what, settings.rates, runs)
-  keys = itertools.product(_METHODS, settings.dims)
-  data = dict(zip(keys, points, strict=True))
+  labels = itertools.product(_METHODS, settings.dims)
+  data = methods.at_best_rates(what, labels, settings.rates, runs)
   errors = {
     (label, dims): dataset.final(run, "test_mse_clean") / dims
     for (label, dims), run in data.items()
@@ -107,14 +106,8 @@ def _draw(collapse, errors):
   _draw_collapse(left, collapse)
   every = list(collapse)
   for label, colour in COLOURS.items():
-    values = np.stack([errors[label, dims] for dims in every], 1)
-    plotting.interval_curve(
-      right,
-      every,
-      stats.mean_interval(values),
-      colour=colour,
-      label=label,
-    )
+    values = [errors[label, dims] for dims in every]
+    plotting.mean_curve(right, every, values, colour=colour, label=label)
   right.set(
     yscale="log",
     xlabel="target dimensions D",

@@ -152,9 +152,7 @@ def _draw(sweeps, weight, orders):
       )
     plotting.every_tick(ax, orders, base=2)
     ax.set(title=_TITLES[name], xlabel="w(0)", ylabel=f"test {score}")
-  drawing.legend(
-    *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
-  )
+  plotting.legend_below(drawing, panels[0])
   return drawing
 
 

@@ -41,7 +41,7 @@ def _colour(orders: Sequence[int], label: str) -> Any:
   if label in ("GRPO", label_of(1)):
     return plotting.COLOURS["grpo" if label == "GRPO" else "rloo"]
   labels = [label_of(order) for order in orders]
-  return plotting.shade(labels.index(label) / max(len(labels) - 1, 1))
+  return plotting.shade(labels.index(label), len(labels) - 1)
 
 
 def draw(orders: Sequence[int], by_method, exact):

@@ -28,9 +28,7 @@ def figure(settings: bimodal.Settings, runs) -> Result:
   for ax, (label, run) in zip(ends, data.items(), strict=False):
     _draw_prompts(ax, label, run, colours[label])
   ends[0].set_ylabel("log E[l] after training")
-  drawing.legend(
-    *over_time.get_legend_handles_labels(), loc="outside lower center", ncols=3
-  )
+  plotting.legend_below(drawing, over_time)
   caption = (
     "Bimodal regression (as in the figure above). Averaging the rewards"
     " log l = −(y − ŷ)²/2σ² + constant, as RLOO on −MSE does, counts every"

@@ -12,6 +12,7 @@ from experiments.reports.results import (
   Drawing,
   Result,
   Table,
+  bounded,
   in_words,
   mean_plus_minus,
   nan_if_zero_width,
@@ -82,17 +83,17 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 
 def _correlations(settings: Settings, runs) -> dict:
   """{(label, N or None, ρ): final correlations [seeds]}."""
-  places = {
+  axes = {
     "sampled": (_SAMPLED, settings.rollouts, settings.rhos),
     "exact": (_EXACT, (None,), settings.rhos),
   }
-  correlations = {}
+  data = {}
   for name, what in studies(settings, runs).items():
-    points = methods.points_at_best_rate(what, settings.rates, runs, "mse")
-    keys = itertools.product(*places[name])
-    for key, point in zip(keys, points, strict=True):
-      correlations[key] = dataset.final(point, "test_correlation")
-  return correlations
+    keys = itertools.product(*axes[name])
+    data |= methods.at_best_rates(what, keys, settings.rates, runs, "mse")
+  return {
+    key: dataset.final(run, "test_correlation") for key, run in data.items()
+  }
 
 
 def figure(settings: Settings, runs) -> Result:
@@ -110,9 +111,7 @@ def figure(settings: Settings, runs) -> Result:
     yscale="log",
   )
   plotting.every_tick(left, _rhos(data))
-  drawing.legend(
-    *left.get_legend_handles_labels(), loc="outside lower center", ncols=6
-  )
+  plotting.legend_below(drawing, left)
   _draw_gaps(right, data, rollouts)
   rate = methods.rate_in_words(_config(settings), settings.rates, "MSE")
   caption = (
@@ -232,15 +231,14 @@ def _not_sampling(data) -> str:
 
 def _rl_is_inefficient(data) -> Claim:
   lost = _gap(data, "exact RL", None, min(_rhos(data)))
-  return Claim(
+  return bounded(
     "low_snr.efficiency",
     "own: M-estimation",
     "RL on l falls behind exact ML at the smallest ρ even with exact"
     " gradients: it downweights outliers, which Gaussian noise does not have.",
-    in_words(lost),
-    "95 % interval above 0",
-    bool(nan_if_zero_width(lost).low > 0),
-    not_established(lost, 0),
+    lost,
+    above=0,
+    measured=in_words(lost),
   )
 
 

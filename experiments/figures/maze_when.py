@@ -117,7 +117,7 @@ def _draw_rates(ax, settings: Settings, rates) -> None:
       ax,
       places,
       shares,
-      colour=plotting.shade(index / max(len(rates) - 1, 1)),
+      colour=plotting.shade(index, len(rates) - 1),
       label=f"{steps} steps",
     )
   edges = np.log(np.maximum(bins[1:], 1e-9))

@@ -15,8 +15,7 @@ EVALUATIONS = 8
 def _colours(settings) -> dict:
   orders = sorted(settings.orders)
   shades = {
-    f"T = {t}": plotting.shade(i / max(len(orders) - 1, 1))
-    for i, t in enumerate(orders)
+    f"T = {t}": plotting.shade(i, len(orders) - 1) for i, t in enumerate(orders)
   }
   labels = {LABELS: plotting.COLOURS["mse"]}
   return methods.COLOURS | shades | labels
@@ -34,9 +33,7 @@ def draw(fitted, gradients, best, settings):
     )
   left.axhline(best[REFERENCE].digit_nll, color="0.5", lw=0.9, label=REFERENCE)
   left.set(xlabel="step", ylabel="NLL of the number, nats")
-  drawing.legend(
-    *left.get_legend_handles_labels(), loc="outside lower center", ncols=6
-  )
+  plotting.legend_below(drawing, left)
   for ax, name in ((middle, "cosine"), (right, "norm_ratio")):
     _draw_gradients(ax, steps, gradients[f"probe_{name}"].values, settings)
   middle.set(ylabel="cosine with the exact gradient", ylim=(0, 1.02))

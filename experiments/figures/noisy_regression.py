@@ -14,14 +14,7 @@ from experiments.figures.noisy_drawings import (
   gradient_table,
   table,
 )
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  in_words,
-  larger,
-  nan_if_zero_width,
-)
+from experiments.reports.results import Claim, Drawing, Result, bounded, larger
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import make_task
 from maxrl_jax.runs import dataset, study
@@ -146,8 +139,7 @@ def figure(settings: Settings, runs) -> Result:
   """Scores over steps by method; cosine and norm of sampled gradients."""
   every = studies(settings, runs)
   data = study.run(every["methods"], runs)
-  points = [points for _, points in data.groupby("point")]
-  by_label = dict(zip(_methods(settings), points, strict=True))
+  by_label = dataset.by_point(data, _methods(settings))
   gradients = study.run(every["gradients"], runs)
   config = _config(settings)
   best = noisy_probes.references(make_task(config), config.task.dim)
@@ -207,14 +199,13 @@ def _claims(nll, mismatch, cosine, settings: Settings) -> list[Claim]:
   falls = np.diff(across[-1])
   rises = np.diff(across[:, 0])
   return [
-    Claim(
+    bounded(
       "noisy_regression.exact",
       "own, from equation 7",
       f"MaxRL of order {max(settings.orders)} ends within 0.05 nats of exact"
       " maximum likelihood.",
-      f"difference {in_words(gap)}",
-      "95 % interval below 0.05",
-      bool(nan_if_zero_width(gap).high <= 0.05),
+      gap,
+      below=0.05,
     ),
     larger(
       "noisy_regression.order",

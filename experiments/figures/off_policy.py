@@ -167,11 +167,7 @@ def _draw(settings: Settings, best, shared):
     ax.set_ylim(0, top)
   axes[0, 0].set_ylabel("test pass@1, chosen rate")
   axes[1, 0].set_ylabel("test pass@1, rate of U = 1, S = 0")
-  drawing.legend(
-    *axes[0, 0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(_COLOURS),
-  )
+  plotting.legend_below(drawing, axes[0, 0])
   return drawing
 
 

@@ -1,6 +1,7 @@
 """What figures of regression share: methods, colours, tuning and probes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +9,12 @@ import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
+from experiments.reports.results import listed
 from maxrl_jax import plotting
 from maxrl_jax.config import overlay
 from maxrl_jax.config.build import choice
 from maxrl_jax.learning import rollouts
-from maxrl_jax.runs import choose
+from maxrl_jax.runs import choose, dataset
 from maxrl_jax.runs.study import Study
 
 FIELDS = ("estimator.name", "estimator.signal")
@@ -69,13 +71,16 @@ def seeds(settings) -> range:
   return range(1, settings.seeds + 1)
 
 
-def points_at_best_rate(
-  what: Study, rates: tuple[float, ...], runs, score: str = "nll"
-) -> list[xr.Dataset]:
-  """The runs of each point; the validation score chooses its learning rate."""
+def at_best_rates(
+  what: Study,
+  labels: Iterable[Hashable],
+  rates: tuple[float, ...],
+  runs,
+  score: str = "nll",
+) -> dict[Any, xr.Dataset]:
+  """Runs by the label of their point; validation chooses each point's rate."""
   tuning = choose.Tuning(rates, score=score, larger=False)
-  data = choose.run(what, tuning, runs).data
-  return [points for _, points in data.groupby("point")]
+  return dataset.by_point(choose.run(what, tuning, runs).data, labels)
 
 
 def rate_in_words(
@@ -85,10 +90,9 @@ def rate_in_words(
   if not rates:
     rate = config.optimizer.learning_rate
     return f"learning rate {rate:g} for every method"
-  choices = ", ".join(f"{rate:g}" for rate in rates)
   return (
-    f"learning rate chosen for every method from {choices} by the validation"
-    f" {score} of two other seeds"
+    f"learning rate chosen for every method from {listed(rates)} by the"
+    f" validation {score} of two other seeds"
   )
 
 

@@ -145,11 +145,7 @@ def _draw(cosines, errors, order: int):
   drawing, (left, right) = plotting.axes(columns=2, width=5.0, height=3.4)
   _draw_cosines(left, cosines, order)
   _draw_errors(right, errors)
-  drawing.legend(
-    *left.get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(_COLOURS),
-  )
+  plotting.legend_below(drawing, left)
   return drawing
 
 

@@ -144,7 +144,7 @@ def _look(settings: Settings, size: int) -> dict:
   place = settings.waves.index(size)
   dashes = ("-", (0, (8, 2)), (0, (4, 1, 1, 1)), (0, (1.5, 1)))
   return {
-    "colour": plotting.shade(place / max(len(settings.waves) - 1, 1)),
+    "colour": plotting.shade(place, len(settings.waves) - 1),
     "linestyle": dashes[place % len(dashes)],
   }
 
@@ -175,11 +175,7 @@ def _draw(settings: Settings, p, costs, weights):
   axes[0].set(yscale="log", ylabel="mean")
   axes[1].set(yscale="log")
   axes[2].set(ylabel="relative to one by one", ylim=(0.98, None))
-  drawing.legend(
-    *axes[0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=len(settings.waves) + 1,
-  )
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 

@@ -186,9 +186,7 @@ def _draw(settings: Settings, trained: dict[Method, Trained]):
     for ax in row[2:]:
       ax.set(xlabel="rollouts per string of a batch, so far", xscale="log")
     row[0].set_ylabel(f"held-out score, waves of {wave}")
-  drawing.legend(
-    *row[0].get_legend_handles_labels(), loc="outside lower center", ncols=6
-  )
+  plotting.legend_below(drawing, row[0])
   return drawing
 
 

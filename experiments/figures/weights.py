@@ -47,7 +47,7 @@ def _draw(measured):
   drawing, ax = plotting.axes(width=5.6, height=4.2)
   shown = plotting.few([*measured.items()], 4)
   for i, (order, points) in enumerate(shown):
-    colour = plotting.shade(i / max(len(shown) - 1, 1))
+    colour = plotting.shade(i, len(shown) - 1)
     weight = objectives.maxrl(order).weight(p)
     label = "RL (T = 1)" if order == 1 else f"MaxRL T = {order}"
     plotting.curve(ax, p, weight, colour=colour, label=label)

@@ -124,6 +124,48 @@ def not_established(interval: stats.Interval, limit: float) -> str:
   return ""
 
 
+def listed(values: Iterable[float]) -> str:
+  """Numbers, separated by commas, for a caption."""
+  return ", ".join(f"{value:g}" for value in values)
+
+
+def bounded(
+  id: str,
+  source: str,
+  statement: str,
+  interval: stats.Interval,
+  *,
+  above: float = -np.inf,
+  below: float = np.inf,
+  measured: str = "",
+) -> Claim:
+  """The claim that an interval is above a limit, below one, or inside ±`below`.
+
+  Args:
+    id: as in `Claim`, as are `source` and `statement`.
+    source: of the claim.
+    statement: of the claim.
+    interval: of a mean.
+    above: the lower limit.
+    below: the upper limit; with both, `above` is `-below`.
+    measured: as in `Claim`; if empty, the interval is called a difference.
+  """
+  if np.isinf(below):
+    threshold = f"above {above:g}"
+  else:
+    threshold = f"below {below:g}" if np.isinf(above) else f"inside ±{below:g}"
+  _, low, high = nan_if_zero_width(interval)
+  return Claim(
+    id,
+    source,
+    statement,
+    measured or f"difference {in_words(interval)}",
+    f"95 % interval {threshold}",
+    bool(low > above and high < below),
+    not_established(interval, above) or not_established(interval, below),
+  )
+
+
 def larger(
   id: str,
   source: str,
@@ -134,17 +176,13 @@ def larger(
 ) -> Claim:
   """The claim that the first runs have a larger mean, [runs] each."""
   gap = stats.difference_interval(first, second)
-  opposite = "The opposite was measured; the reason is not known."
-  return Claim(
-    id,
-    source,
-    statement,
+  measured = (
     f"{np.mean(first):.{digits}f} against {np.mean(second):.{digits}f},"
-    f" difference {in_words(gap, f'.{digits}f')}",
-    "95 % interval above 0",
-    bool(nan_if_zero_width(gap).low > 0),
-    not_established(gap, 0) or opposite,
+    f" difference {in_words(gap, f'.{digits}f')}"
   )
+  claim = bounded(id, source, statement, gap, above=0, measured=measured)
+  opposite = "The opposite was measured; the reason is not known."
+  return claim._replace(why=claim.why or opposite)
 
 
 def save(result: Result, name: str, workdir: pathlib.Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,14 @@ def final(data: xr.Dataset, name: str) -> np.ndarray:
   return (
     values.isel(eval_step=-1) if "eval_step" in values.dims else values
   ).values
+
+
+def by_point(
+  data: xr.Dataset, labels: Iterable[Hashable]
+) -> dict[Any, xr.Dataset]:
+  """The runs of each point of a study, by a label for each point."""
+  points = (runs for _, runs in data.groupby("point"))
+  return dict(zip(labels, points, strict=True))
 
 
 def plain(name: str) -> str:
