@@ -21,10 +21,10 @@ from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
+  bounded,
   in_words,
   larger,
   nan_if_zero_width,
-  not_established,
 )
 from maxrl_jax import config as configs
 from maxrl_jax import plotting, stats
@@ -179,8 +179,7 @@ def ideal(q: np.ndarray, orders) -> dict[int | None, dict[str, np.ndarray]]:
 def figure(settings: Settings, runs) -> Result:
   """pass@k and calibration by method and order, beside the exact optima."""
   what = studies(settings, runs)["methods"]
-  trained = maze_runs.train(what, runs)
-  by_method = dict(zip(_methods(settings), trained, strict=True))
+  by_method = maze_runs.train(what, runs, _methods(settings))
   prompts, known = _known(settings)
   q = known.probabilities
   exact = ideal(q, settings.orders)
@@ -221,14 +220,12 @@ def _claims(by_method, orders) -> list[Claim]:
   at_k = {label: final(run, k) for label, run in by_method.items()}
   lost = stats.difference_interval(at_k[highest], at_k["cross-entropy"])
   claims = [
-    Claim(
+    bounded(
       "half_seen.coverage",
       "own",
       f"{highest} ends within {_NEAR} of cross-entropy in {k}, or above it.",
-      f"difference {in_words(lost)}",
-      f"95 % interval above -{_NEAR}",
-      bool(nan_if_zero_width(lost).low > -_NEAR),
-      not_established(lost, -_NEAR),
+      lost,
+      above=-_NEAR,
     ),
     _falls(by_method, orders),
   ]
@@ -236,13 +233,12 @@ def _claims(by_method, orders) -> list[Claim]:
     gap = stats.difference_interval(at_k["cross-entropy"], at_k[label])
     name = "grpo" if label == "GRPO" else "rloo"
     claims.append(
-      Claim(
+      bounded(
         f"half_seen.{name}",
         "own",
         f"{label} ends more than {_NEAR} below cross-entropy in {k}.",
-        f"difference {in_words(gap)}",
-        f"95 % interval above {_NEAR}",
-        bool(nan_if_zero_width(gap).low > _NEAR),
+        gap,
+        above=_NEAR,
       )
     )
   return [

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.figures.maze_summaries import legend_below
 from experiments.reports.results import Table, mean_plus_minus
-from maxrl_jax import plotting, stats
+from maxrl_jax import plotting
 from maxrl_jax.evaluation import reference
 from maxrl_jax.tasks.mazes import language
 from maxrl_jax.tasks.mazes.posterior import Posterior
@@ -65,19 +64,14 @@ def draw(orders: Sequence[int], by_method, exact):
   for ax, name in zip(others, names, strict=True):
     _by_order(ax, orders, by_method, exact, name)
   others[0].set(title="total variation to the posterior", ylim=(0, None))
-  legend_below(drawing, left, 5)
+  plotting.legend_below(drawing, left, 5)
   return drawing
 
 
 def _by_order(ax, orders: Sequence[int], by_method, exact, name: str) -> None:
   """One score against T; methods without an order are horizontal lines."""
-  runs = [final(by_method[label_of(order)], name) for order in orders]
-  plotting.interval_curve(
-    ax,
-    orders,
-    stats.mean_interval(np.stack(runs, -1)),
-    colour=plotting.COLOURS["maxrl"],
-  )
+  scores = [final(by_method[label_of(order)], name) for order in orders]
+  plotting.mean_curve(ax, orders, scores, colour=plotting.COLOURS["maxrl"])
   optimum = [exact[order][name] for order in orders]
   plotting.curve(ax, orders, optimum, linestyle="--", **_EXACT)
   for label in ("cross-entropy", "GRPO"):

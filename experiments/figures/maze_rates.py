@@ -1,8 +1,7 @@
 """Mazes: how the learning rate of each method was chosen."""
 
 from experiments.figures import maze_runs, maze_settings
-from experiments.figures import maze_summaries as summaries
-from experiments.figures.maze_settings import COLOURS, DRAWN, METHODS, Settings
+from experiments.figures.maze_settings import DRAWN, METHODS, Settings, look
 from experiments.reports.results import Claim, Drawing, Result, Table
 from maxrl_jax import plotting
 from maxrl_jax.config import RATE
@@ -27,13 +26,11 @@ def figure(settings: Settings, runs) -> Result:
   drawing, ax = plotting.axes(width=5.0, height=3.6)
   by_method = dict(zip(METHODS, scores, strict=True))
   for label in DRAWN:
-    plotting.marked_curve(
-      ax, settings.rates, by_method[label], colour=COLOURS[label], label=label
-    )
+    plotting.marked_curve(ax, settings.rates, by_method[label], **look(label))
   ax.set(xscale="log", xlabel="learning rate", ylabel="validation pass@1")
   ax.set_xticks(settings.rates, [f"{rate:g}" for rate in settings.rates])
   ax.minorticks_off()
-  summaries.legend_below(drawing, ax)
+  plotting.legend_below(drawing, ax, 5)
   caption = (
     f"Validation pass@1 after {settings.steps} steps against the learning rate,"
     f" mean over {settings.tuning_seeds} seeds that are not reported; the table"

@@ -6,7 +6,7 @@ worker processes, one run per core at a time.
 
 import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,12 +30,15 @@ from maxrl_jax.learning.training import Train
 from maxrl_jax.runs import (
   cache,
   choose,
+  dataset,
   programs,
   study,
   train_to_folder,
   workers,
 )
 from maxrl_jax.runs.measure import Measure
+
+MEASURE = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
 
 
 def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
@@ -118,10 +121,9 @@ def study_of(
   if rates is not None:
     names.append(RATE)
     rows = [[*row, rate] for row, rate in zip(rows, rates, strict=True)]
-  measure = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
   seeds = range(1, settings.seeds + 1)
   grid: dict[Any, Sequence] = dict(fields or {}) | {tuple(names): rows}
-  return study.study(config, grid, seeds, measure)
+  return study.study(config, grid, seeds, MEASURE)
 
 
 def tuning(settings: Settings) -> choose.Tuning:
@@ -166,16 +168,16 @@ def rates_of(
   return chosen(settings, runs, methods)[0]
 
 
-def train(what: study.Study, runs: pathlib.Path) -> list[dict[str, np.ndarray]]:
-  """Metrics of each point, [seeds, …], with the `eval_step` that they share."""
+def train(
+  what: study.Study, runs: pathlib.Path, labels: Iterable[Hashable]
+) -> dict[Any, dict[str, np.ndarray]]:
+  """Metrics [seeds, …] and `eval_step`, by the label of each point."""
   data = study.run(what, runs, workers=_workers())
   shared = {"eval_step": data["eval_step"].values}
-
-  def of_point(point: int) -> dict[str, np.ndarray]:
-    rows = data["point"].values == point
-    return {str(name): x.values[rows] for name, x in data.items()} | shared
-
-  return [of_point(point) for point in range(len(what.points))]
+  return {
+    label: {str(name): x.values for name, x in of_point.items()} | shared
+    for label, of_point in dataset.by_point(data, labels).items()
+  }
 
 
 def _workers() -> int:

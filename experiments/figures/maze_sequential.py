@@ -4,17 +4,9 @@ import numpy as np
 
 from experiments.figures import maze_runs, maze_settings, set_steps
 from experiments.figures import maze_summaries as summaries
-from experiments.figures.maze_settings import KS, Settings
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  mean_plus_minus,
-)
+from experiments.figures.maze_settings import Settings
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting
-from maxrl_jax.runs.measure import Measure
 from maxrl_jax.runs.study import Study, study
 
 PRESETS = maze_settings.PRESETS
@@ -31,8 +23,7 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
   waves = groups.copy_and_resolve_references()
   waves.estimator.name, waves.rollouts = "sequential", settings.wave
   waves.estimator.cap = settings.caps[0]
-  seeds = range(1, settings.sequential_seeds + 1)
-  measure = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
+  seeds, measure = range(1, settings.sequential_seeds + 1), maze_runs.MEASURE
   return {
     "fixed": study(groups, {"rollouts": settings.fixed}, seeds, measure),
     "waves": study(waves, {"estimator.cap": settings.caps}, seeds, measure),
@@ -46,25 +37,24 @@ def figure(settings: Settings, runs) -> Result:
     "fixed": [f"fixed {n}" for n in settings.fixed],
     "waves": [f"waves up to {cap}" for cap in settings.caps],
   }
-  trained = {
-    label: run
-    for name, what in planned.items()
-    for label, run in zip(
-      labels[name], maze_runs.train(what, runs), strict=True
-    )
-  }
+  trained = {}
+  for name, what in planned.items():
+    trained |= maze_runs.train(what, runs, labels[name])
   # Of a fixed group, the label ends with N.
   tokens = {
     label: summaries.tokens(run, int(label.split()[-1]) * settings.batch_size)
     for label, run in trained.items()
   }
   few = settings._replace(seeds=settings.sequential_seeds)
+  setting = summaries.describe(
+    few,
+    rollouts="these rollouts",
+    rates=f"at the rate chosen for MaxRL with N = {settings.rollouts}",
+  )
   caption = (
-    f"Waves of {settings.wave} until a maze is solved, and fixed groups, all at"
-    " the learning rate chosen for MaxRL with"
-    f" N = {settings.rollouts}; {settings.sequential_steps} steps,"
-    " seeds as thin lines. Tokens are all that"
-    f" were generated. {summaries.describe(few)}"
+    f"Waves of {settings.wave} until a maze is solved, and fixed groups;"
+    f" {settings.sequential_steps} steps. Tokens are all that were generated."
+    f" {setting}"
   )
   return Result(
     "Mazes with sequential rollouts",
@@ -100,7 +90,7 @@ def _draw(settings: Settings, trained, tokens):
     )
     summaries.cap(ax)
   axes[0].set_ylabel("held-out mazes")
-  summaries.legend_below(drawing, axes[0])
+  plotting.legend_below(drawing, axes[0], 5)
   return drawing
 
 
@@ -157,17 +147,14 @@ def _claims(settings: Settings, trained, tokens) -> list[Claim]:
 
 
 def _table(trained, tokens) -> Table:
-  rows = [
-    [
-      label,
-      *(mean_plus_minus(summaries.final(run, k)) for k in (1, 16, 64, 256)),
-      f"{tokens[label][:, -1].mean() / 1e6:.2f}",
-    ]
-    for label, run in trained.items()
-  ]
+  ks = (1, 16, 64, 256)
+  rows = []
+  for label, run in trained.items():
+    millions = tokens[label][:, -1].mean() / 1e6
+    rows.append([label, *summaries.cells(run, ks), f"{millions:.2f}"])
   return Table(
     "Held-out mazes after training, mean ± half the 95 % interval over seeds,"
     " and million tokens generated.",
-    ["method", *(f"pass@{k}" for k in (1, 16, 64, 256)), "tokens"],
+    ["method", *(f"pass@{k}" for k in ks), "tokens"],
     rows,
   )

@@ -38,6 +38,11 @@ COLOURS = {
 }
 
 
+def look(method: str) -> dict[str, Any]:
+  """Colour and label of a method's line."""
+  return {"colour": COLOURS[method], "label": method}
+
+
 class Settings(NamedTuple):
   """Choices of the figures; all other fields are those of the config file."""
 

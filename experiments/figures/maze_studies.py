@@ -7,16 +7,21 @@ import numpy as np
 
 from experiments.figures import maze_runs, maze_settings
 from experiments.figures import maze_summaries as summaries
-from experiments.figures.maze_settings import COLOURS, KS, METHODS, Settings
+from experiments.figures.maze_settings import (
+  COLOURS,
+  KS,
+  METHODS,
+  Settings,
+  look,
+)
 from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
   Table,
+  bounded,
   in_words,
   larger,
-  mean_plus_minus,
-  nan_if_zero_width,
 )
 from maxrl_jax import config as configs
 from maxrl_jax import evaluation, plotting, stats
@@ -40,16 +45,19 @@ def rollouts_studies(settings: Settings, runs) -> dict[str, Study]:
 def rollouts(settings: Settings, runs) -> Result:
   """−log pass@k after training against the rollouts per maze."""
   what = rollouts_studies(settings, runs)["rollouts"]
-  trained = iter(maze_runs.train(what, runs))
+  numbers = settings.rollout_numbers
+  labels = itertools.product(numbers, settings.compared)
+  trained = maze_runs.train(what, runs, labels)
   points = {
-    num: {label: next(trained) for label in settings.compared}
-    for num in settings.rollout_numbers
+    num: {label: trained[num, label] for label in settings.compared}
+    for num in numbers
   }
+  rollouts = f"{min(numbers)} to {max(numbers)} rollouts"
   caption = (
     "How much is left to learn after"
     f" {settings.rollout_steps} steps, against the rollouts per maze; learning"
-    " rates are those chosen with the most rollouts."
-    f" {summaries.describe(settings)}"
+    f" rates are those chosen with {settings.rollouts} rollouts."
+    f" {summaries.describe(settings, rollouts=rollouts)}"
   )
   return Result(
     "Mazes: more rollouts (paper, figure 3)",
@@ -65,24 +73,17 @@ def _draw_rollouts(points):
   for ax, k in zip(axes, (1, 32, 128, 256), strict=True):
     for label in next(iter(points.values())):
       values = [-np.log(summaries.final(p[label], k)) for p in points.values()]
-      plotting.interval_curve(
-        ax,
-        list(points),
-        stats.mean_interval(np.stack(values, -1)),
-        colour=COLOURS[label],
-        label=label,
-      )
+      plotting.mean_curve(ax, list(points), values, **look(label))
     plotting.every_tick(ax, list(points), base=2)
     ax.set(title=f"−log pass@{k}", xlabel="rollouts per maze")
     ax.set_ylim(bottom=0)
   axes[0].set_ylabel("nats, held-out mazes")
-  summaries.legend_below(drawing, axes[0])
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 
 def _rollout_claims(points) -> list[Claim]:
   fewest, most = min(points), max(points)
-  others = [label for label in points[most] if label != "MaxRL"]
   return [
     larger(
       f"mazes.rollouts.pass_at_{k}.{summaries.plain(other)}",
@@ -92,14 +93,14 @@ def _rollout_claims(points) -> list[Claim]:
       summaries.final(points[fewest]["MaxRL"], k),
       summaries.final(points[most][other], k),
     )
-    for other, k in itertools.product(others, (1, 256))
+    for other in summaries.others(points[most])
+    for k in (1, 256)
   ]
 
 
 def _rollout_table(points) -> Table:
   rows = [
-    [num, label]
-    + [mean_plus_minus(summaries.final(run, k)) for k in (1, 32, 256)]
+    [num, label, *summaries.cells(run, (1, 32, 256))]
     for num, runs in points.items()
     for label, run in runs.items()
   ]
@@ -120,8 +121,7 @@ def scarce_studies(settings: Settings, runs) -> dict[str, Study]:
 def scarce(settings: Settings, runs) -> Result:
   """pass@k of held-out mazes over epochs on a small fixed training set."""
   what = scarce_studies(settings, runs)["scarce"]
-  trained = maze_runs.train(what, runs)
-  by_method = dict(zip(settings.compared, trained, strict=True))
+  by_method = maze_runs.train(what, runs, settings.compared)
   epochs = settings.batch_size / settings.scarce
   caption = (
     f"{settings.scarce} training mazes for"
@@ -150,12 +150,12 @@ def _draw_scarce(runs, epochs: float):
     )
   axes[3].set(title="pass rate, training mazes", xlabel="epochs")
   summaries.cap(axes[3])
-  summaries.legend_below(drawing, axes[0])
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 
 def _scarce_claims(runs) -> list[Claim]:
-  others = [label for label in runs if label != "MaxRL"]
+  others = summaries.others(runs)
   claims = [
     summaries.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
     for other in others
@@ -164,14 +164,15 @@ def _scarce_claims(runs) -> list[Claim]:
   for label in others:
     after = summaries.final(runs[label], 256)
     fall = stats.mean_interval(after - before)
+    means = f"{after.mean():.3f} against {before:.3f}"
     claims.append(
-      Claim(
+      bounded(
         f"mazes.scarce.falls.{summaries.plain(label)}",
         "figure 4",
         f"{label} ends below the warm-up in held-out pass@256.",
-        f"{after.mean():.3f} against {before:.3f}, difference {in_words(fall)}",
-        "95 % interval below 0",
-        bool(nan_if_zero_width(fall).high < 0),
+        fall,
+        below=0,
+        measured=f"{means}, difference {in_words(fall)}",
       )
     )
   return claims
@@ -190,9 +191,7 @@ def gradients(settings: Settings, runs) -> Result:
     norms = measured[label]
     ax.scatter(rate, norms, s=5, alpha=0.25, color=COLOURS[label], linewidths=0)
     means = [norms[rows].mean() for rows in eighths]
-    plotting.marked_curve(
-      ax, middles, means, colour=COLOURS[label], label=label
-    )
+    plotting.marked_curve(ax, middles, means, **look(label))
   ax.set(
     xlabel=f"pass rate of the maze ({KS[-1]} rollouts)",
     ylabel="norm of its gradient",

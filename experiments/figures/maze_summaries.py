@@ -3,28 +3,46 @@
 `runs` are {method: {metric: [seeds, …]}}.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from experiments.figures.maze_settings import COLOURS, KS, config_of
-from experiments.reports.results import Claim, Table, larger, mean_plus_minus
+from experiments.figures.maze_settings import KS, Settings, config_of, look
+from experiments.reports.results import (
+  Claim,
+  Table,
+  larger,
+  listed,
+  mean_plus_minus,
+)
 from maxrl_jax import plotting
 
 
-def describe(settings) -> str:
-  """The setting in a sentence or two, for captions."""
+def describe(
+  settings: Settings, start: str = "", rollouts: str = "", rates: str = ""
+) -> str:
+  """The setting in a few sentences, for captions.
+
+  Args:
+    settings: of the figure.
+    start: of the runs, unless it is one warm-up of `settings.warmup` steps.
+    rollouts: of a maze, unless they are `settings.rollouts`.
+    rates: how they were chosen, unless it was for each method.
+  """
   config = config_of(settings, "rl")
-  rates = ", ".join(f"{rate:g}" for rate in settings.rates)
+  start = start or f"one supervised warm-up of {settings.warmup} steps"
+  rollouts = rollouts or f"{settings.rollouts} rollouts"
+  candidates = listed(settings.rates)
+  rates = rates or f"a learning rate chosen for each method from {candidates}"
   return (
     f"Mazes of {settings.size} × {settings.size}, fresh ones in every step;"
     f" transformer of {settings.layers} layers, {settings.width} wide; all runs"
-    f" start from one supervised warm-up of {settings.warmup} steps. Batches of"
-    f" {settings.batch_size} mazes with {settings.rollouts} rollouts,"
-    f" {config.optimizer.name}, a learning rate chosen for each method from"
-    f" {rates}. {settings.mazes} held-out mazes, {KS[-1]} rollouts each."
-    f" Over steps: {plotting.seeds_in_words(settings.seeds)}; other bands are"
-    " 95 % intervals."
+    f" start from {start}. Batches of {settings.batch_size} mazes with"
+    f" {rollouts}, {config.optimizer.name}, {rates}. {settings.mazes} held-out"
+    f" mazes, {KS[-1]} rollouts each. Over steps:"
+    f" {plotting.seeds_in_words(settings.seeds)}; other bands are 95 %"
+    " intervals."
   )
 
 
@@ -36,6 +54,16 @@ def pass_at(run, k: int) -> np.ndarray:
 def final(run, k: int) -> np.ndarray:
   """pass@k of held-out mazes after training, [seeds]."""
   return pass_at(run, k)[:, -1]
+
+
+def others(runs) -> list[str]:
+  """The methods that MaxRL is compared with."""
+  return [label for label in runs if label != "MaxRL"]
+
+
+def cells(run, ks: Iterable[int]) -> list[str]:
+  """pass@k after training as a table's cells."""
+  return [mean_plus_minus(final(run, k)) for k in ks]
 
 
 def at_start(runs, k: int) -> float:
@@ -87,28 +115,6 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
   return (total[:, window:] - total[:, :-window]) / window
 
 
-def draw_pass_at_k(runs, ks):
-  """A panel for each k: pass@k over steps."""
-  drawing, axes = plotting.axes(columns=len(ks), width=2.8, height=3.0)
-  for ax, k in zip(axes, ks, strict=True):
-    draw_evaluations(ax, runs, k)
-    ax.set(title=f"pass@{k}", xlabel="steps of RL")
-  axes[0].set_ylabel("held-out mazes")
-  legend_below(drawing, axes[0])
-  return drawing
-
-
-def draw_tokens(runs, ks, rollouts: int):
-  """A panel for each k: pass@k over generated tokens; `rollouts` of a step."""
-  drawing, axes = plotting.axes(columns=len(ks), width=2.8, height=3.0)
-  for ax, k in zip(axes, ks, strict=True):
-    draw_evaluations(ax, runs, k, lambda run: tokens(run, rollouts) / 1e6)
-    ax.set(title=f"pass@{k}", xlabel="million tokens generated")
-  axes[0].set_ylabel("held-out mazes")
-  legend_below(drawing, axes[0])
-  return drawing
-
-
 def tokens(run, rollouts: int) -> np.ndarray:
   """Tokens generated before each evaluation, [seeds, evaluations].
 
@@ -121,36 +127,34 @@ def tokens(run, rollouts: int) -> np.ndarray:
   return total[:, run["eval_step"]]
 
 
-def _steps(run) -> np.ndarray:
+def steps(run) -> np.ndarray:
+  """Steps before each evaluation."""
   return run["eval_step"]
 
 
-def draw_evaluations(ax, runs, k: int, x: Callable = _steps) -> None:
+def draw_pass_at_k(
+  runs, ks, x: Callable = steps, xlabel: str = "steps of RL"
+) -> Figure:
+  """A panel for each k: pass@k over x(run)."""
+  drawing, axes = plotting.axes(columns=len(ks), width=2.8, height=3.0)
+  for ax, k in zip(axes, ks, strict=True):
+    draw_evaluations(ax, runs, k, x)
+    ax.set(title=f"pass@{k}", xlabel=xlabel)
+  axes[0].set_ylabel("held-out mazes")
+  plotting.legend_below(drawing, axes[0], 5)
+  return drawing
+
+
+def draw_evaluations(ax, runs, k: int, x: Callable = steps) -> None:
   """pass@k of held-out mazes over x(run)."""
   for label, run in runs.items():
-    plotting.seed_curves(
-      ax,
-      x(run),
-      pass_at(run, k),
-      colour=COLOURS[label],
-      label=label,
-    )
+    plotting.seed_curves(ax, x(run), pass_at(run, k), **look(label))
   cap(ax)
 
 
 def cap(ax) -> None:
   """Intervals of shares may reach beyond 1, but axes need not."""
   ax.set_ylim(top=min(ax.get_ylim()[1], 1.003))
-
-
-def legend_below(drawing, ax, most: int = 5) -> None:
-  handles, labels = ax.get_legend_handles_labels()
-  drawing.legend(
-    handles,
-    labels,
-    loc="outside lower center",
-    ncols=min(len(labels), most),
-  )
 
 
 def results_table(runs) -> Table:
@@ -162,7 +166,7 @@ def results_table(runs) -> Table:
     rows.append(
       [
         label,
-        *(mean_plus_minus(final(run, k)) for k in ks),
+        *cells(run, ks),
         *(mean_plus_minus(values, 2) for values in last),
       ]
     )

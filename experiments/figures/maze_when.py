@@ -4,15 +4,8 @@ import numpy as np
 
 from experiments.figures import maze_runs, maze_settings
 from experiments.figures import maze_summaries as summaries
-from experiments.figures.maze_settings import COLOURS, KS, Settings
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  mean_plus_minus,
-)
+from experiments.figures.maze_settings import KS, Settings, look
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting
 from maxrl_jax.runs.study import Study
 
@@ -45,20 +38,19 @@ def figure(settings: Settings, runs) -> Result:
     for steps in settings.warmups
   }
   trained = {
-    steps: dict(
-      zip(settings.compared, maze_runs.train(what, runs), strict=True)
-    )
+    steps: maze_runs.train(what, runs, settings.compared)
     for steps, what in zip(
       settings.warmups, studies(settings, runs).values(), strict=True
     )
   }
+  few = settings._replace(seeds=settings.when_seeds)
   caption = (
     f"Left: pass rates of {settings.mazes} validation mazes after warm-ups of"
     f" different length, {KS[-1]} rollouts each; the vertical line is 1/N."
     f" Others: held-out pass@k after {settings.when_steps} steps of RL against"
     " the mean pass rate after the warm-up. Learning rates are those chosen"
     f" after {settings.warmup} steps of warm-up."
-    f" {summaries.describe(settings._replace(seeds=settings.when_seeds))}"
+    f" {summaries.describe(few, start='one of these warm-ups')}"
   )
   return Result(
     "Mazes: when does MaxRL help",
@@ -87,15 +79,8 @@ def _draw(settings: Settings, rates, trained):
       finals = np.stack(
         [summaries.final(of[label], k) for of in trained.values()], -1
       )
-      plotting.seed_curves(
-        ax,
-        starts,
-        finals,
-        colour=COLOURS[label],
-        label=label,
-        marker="o",
-        markersize=3,
-      )
+      style = look(label) | {"marker": "o", "markersize": 3}
+      plotting.seed_curves(ax, starts, finals, **style)
     before = [summaries.at_start(of, k) for of in trained.values()]
     plotting.curve(
       ax, starts, before, colour="#666666", label="before RL", linestyle="--"
@@ -103,7 +88,7 @@ def _draw(settings: Settings, rates, trained):
     ax.set(title=f"pass@{k}", xlabel="mean pass rate before RL", xscale="log")
     ax.set_ylim(-0.02, 1.02)
   axes[1].set_ylabel("held-out mazes, after RL")
-  summaries.legend_below(drawing, axes[1])
+  plotting.legend_below(drawing, axes[1])
   return drawing
 
 
@@ -181,7 +166,7 @@ def _table(settings: Settings, rates, trained) -> Table:
         f"{start:.3f}",
         f"{np.mean(p < 1 / settings.rollouts):.0%}",
         label,
-        *(mean_plus_minus(summaries.final(run, k)) for k in _SHOWN),
+        *summaries.cells(run, _SHOWN),
       ]
       for label, run in trained[steps].items()
     ]

@@ -10,6 +10,7 @@ from experiments.figures.maze_settings import (
   KS,
   METHODS,
   Settings,
+  look,
 )
 from experiments.reports.results import (
   Claim,
@@ -39,8 +40,8 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
 def figure(settings: Settings, runs) -> Result:
   """MaxRL, GRPO and RLOO: pass@k over steps, coverage, prompts solved."""
   what = studies(settings, runs)["methods"]
-  trained = maze_runs.train(what, runs)
-  by_method = dict(zip(settings.compared, trained, strict=True))
+  by_method = maze_runs.train(what, runs, settings.compared)
+  rollouts = settings.batch_size * settings.rollouts  # Of a step.
   drawings = [
     Drawing(
       "maze_pass_at_k",
@@ -59,10 +60,14 @@ def figure(settings: Settings, runs) -> Result:
     ),
     Drawing(
       "maze_tokens",
-      summaries.draw_tokens(
-        by_method, (1, 32, 256), settings.batch_size * settings.rollouts
+      summaries.draw_pass_at_k(
+        by_method,
+        (1, 32, 256),
+        lambda run: summaries.tokens(run, rollouts) / 1e6,
+        "million tokens generated",
       ),
-      "The same over the tokens of all answers generated so far.",
+      "pass@k of held-out mazes over the tokens of all answers generated so"
+      " far.",
     ),
     Drawing(
       "maze_solved",
@@ -93,8 +98,7 @@ def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
 def baselines(settings: Settings, runs) -> Result:
   """Table 3: GRPO with entropy, pass@16, power, TailRL and lower orders."""
   what = baselines_studies(settings, runs)["methods"]
-  trained = maze_runs.train(what, runs)
-  by_method = dict(zip(METHODS, trained, strict=True))
+  by_method = maze_runs.train(what, runs, METHODS)
   return Result(
     "Mazes: other baselines (paper, table 3 and figure 18)",
     [
@@ -118,10 +122,6 @@ def _baseline_claims(runs) -> list[Claim]:
   ]
 
 
-def _others(runs) -> list[str]:
-  return [label for label in runs if label != "MaxRL"]
-
-
 def _factors(runs, label: str) -> np.ndarray:
   """The efficiency of MaxRL over another method, [seeds, len(KS)]."""
   first, second = (summaries.coverage(runs[m]) for m in ("MaxRL", label))
@@ -132,13 +132,7 @@ def _factors(runs, label: str) -> np.ndarray:
 def _draw_coverage(runs):
   drawing, (left, right) = plotting.axes(columns=2, width=3.9, height=3.2)
   for label, run in runs.items():
-    plotting.interval_curve(
-      left,
-      KS,
-      stats.mean_interval(summaries.coverage(run)),
-      colour=COLOURS[label],
-      label=label,
-    )
+    plotting.mean_curve(left, KS, summaries.coverage(run).T, **look(label))
   plotting.curve(
     left,
     KS,
@@ -147,7 +141,7 @@ def _draw_coverage(runs):
     label="after warm-up",
     linestyle="--",
   )
-  for label in _others(runs):
+  for label in summaries.others(runs):
     factors = _factors(runs, label)
     # An interval of few seeds would claim more than their range does.
     plotting.marked_curve(
@@ -181,31 +175,31 @@ def _draw_solved(runs):
   drawing, axes = plotting.axes(columns=len(panels), width=2.5, height=3.0)
   for ax, (name, title) in zip(axes, panels.items(), strict=True):
     for label, run in runs.items():
-      style = {"colour": COLOURS[label], "label": label}
       if name == "test_solved":
         mean, low, high = stats.mean_interval(run[name])
-        plotting.curve(ax, run["eval_step"], mean, low=low, high=high, **style)
+        band = {"low": low, "high": high}
+        plotting.curve(ax, run["eval_step"], mean, **band, **look(label))
       else:
-        summaries.draw_training(ax, run, name, **style)
+        summaries.draw_training(ax, run, name, **look(label))
     ax.set(title=title, xlabel="steps of RL")
   for ax in axes[:3]:
     summaries.cap(ax)
   axes[3].set_ylim(bottom=0)
-  summaries.legend_below(drawing, axes[0])
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 
 def _claims(runs) -> list[Claim]:
   claims = [
     summaries.ends_above(runs, "MaxRL", other, k, "figure 17", "main")
-    for other in _others(runs)
+    for other in summaries.others(runs)
     for k in _SHOWN
   ]
   late = {
     label: run["train_solved"][:, -run["train_solved"].shape[1] // 4 :].mean(-1)
     for label, run in runs.items()
   }
-  for other in _others(runs):
+  for other in summaries.others(runs):
     claims.append(_fewer_samples(runs, other))
     claims.append(
       larger(

@@ -7,14 +7,7 @@ import numpy as np
 from experiments.figures import maze_runs, maze_settings, set_steps
 from experiments.figures import maze_summaries as summaries
 from experiments.figures.off_policy import FIELDS, LABELS, Point
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import study
 from maxrl_jax.runs.measure import Measure
@@ -88,8 +81,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 def figure(settings: Settings, runs) -> Result:
   """pass@k of held-out mazes after training, for every point."""
   what = studies(settings, runs)["off_policy"]
-  trained = maze_runs.train(what, runs)
-  points = dict(zip(_points(settings), trained, strict=True))
+  points = maze_runs.train(what, runs, _points(settings))
   mazes = _mazes(settings)
   caption = (
     f"Held-out mazes of {mazes.size} × {mazes.size} after {settings.steps}"
@@ -139,7 +131,7 @@ def _draw(points):
       range(len(labels)), labels if k == _KS[0] else [""] * len(labels)
     )
     ax.invert_yaxis()
-  summaries.legend_below(drawing, axes[0])
+  plotting.legend_below(drawing, axes[0])
   return drawing
 
 
@@ -170,7 +162,7 @@ def _claims(points, settings: Settings) -> list[Claim]:
 def _table(points) -> Table:
   rows = [
     [LABELS[point.estimator], _label(point)]
-    + [mean_plus_minus(summaries.final(run, k)) for k in _KS]
+    + summaries.cells(run, _KS)
     + [_mean_of(run, name) for name in ("kl", "ratio_max")]
     for point, run in points.items()
   ]
