@@ -150,6 +150,8 @@ PRESETS = {
     rollout_steps=9000,
     scarce=1024,
     scarce_steps=20_000,
+    when_steps=9000,
+    sequential_steps=9000,
   ),
 }
 

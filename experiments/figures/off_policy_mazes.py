@@ -30,6 +30,7 @@ class Settings(NamedTuple):
   rollouts: int = 16
   warmup: int = 300
   steps: int = 24
+  evaluations: int = 3
   mazes: int = 64
   seeds: int = 2
 
@@ -42,6 +43,7 @@ PRESETS = {
     rollouts=32,
     warmup=700,
     steps=400,
+    evaluations=4,
     mazes=96,
     seeds=5,
   ),
@@ -71,7 +73,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   config = maze_runs.rl_config(mazes, runs)
   config.optimizer.learning_rate = settings.rate
   config.eval_rollouts = _KS[-1]
-  set_steps(config, settings.steps, evaluations=3)
+  set_steps(config, settings.steps, settings.evaluations)
   rows = [point.fields for point in _points(settings)]
   measure = Measure(splits=("test",), ks=_KS, at_start=True)
   seeds = range(1, settings.seeds + 1)

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 from experiments import figures
-from experiments.figures import bimodal, digit_strings, gradient_norms, jensen
+from experiments.figures import (
+  bimodal,
+  digit_strings,
+  gradient_norms,
+  jensen,
+  maze_runs,
+)
 from experiments.reports import results
 from maxrl_jax.config import overlay
 from maxrl_jax.learning import training
@@ -196,6 +202,29 @@ def test_steps_that_cannot_be_evaluated_evenly_are_refused(tmp_path):
   settings = figures.settings("bandit", "quick", ["steps=50"])
   with pytest.raises(ValueError, match="steps = 50: must be a multiple of 40"):
     figures.studies("bandit", settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("name", "preset"),
+  [
+    (name, p)
+    for name, figure in figures.FIGURES.items()
+    for p in figure.presets
+  ],
+)
+def test_every_preset_can_be_planned(name, preset, tmp_path, monkeypatch):
+  """Without warm-ups and without choosing rates, which train."""
+  chosen = lambda _, runs, methods: ([1e-4] * len(methods), None)  # noqa: E731
+  monkeypatch.setattr(maze_runs, "trained", lambda *_: tmp_path)
+  monkeypatch.setattr(maze_runs, "chosen", chosen)
+  settings = figures.settings(name, preset)
+  try:
+    planned = figures.studies(name, settings, tmp_path)
+  except ValueError as error:
+    assert "trains nothing" in str(error)
+  else:
+    for what in planned.values():
+      assert what.config.steps % what.config.eval_every == 0
 
 
 def test_scale_figure_holds(tmp_path):
