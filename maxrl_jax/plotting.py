@@ -96,9 +96,14 @@ def shade(position: float, last: float = 1) -> tuple[float, ...]:
   return tuple((1 - x) * light + x * dark)
 
 
-def grey(position: float, last: float = 1) -> tuple[float, float, float]:
-  """A grey from light (0) to black (`last`)."""
-  return (0.7 * (1 - position / max(last, 1)),) * 3
+def by_rank(
+  value: float, values: Sequence[float], *, grey: bool = False
+) -> dict[str, Any]:
+  """Look of one of several sizes: blue, or dashed grey; darker if larger."""
+  place, last = sorted(values).index(value), max(len(values) - 1, 1)
+  if grey:
+    return {"colour": (0.7 * (1 - place / last),) * 3, "linestyle": (0, (4, 2))}
+  return {"colour": shade(place, last)}
 
 
 def dashes(colour: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
 from configs import budget
 from experiments.figures import set_steps
 from experiments.reports.results import (
@@ -12,10 +10,11 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
+  listed,
   mean_plus_minus,
 )
 from experiments.reports.sweep_analysis import analyse
-from maxrl_jax import plotting, stats
+from maxrl_jax import plotting
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
 from maxrl_jax.runs.choose import rate_text
@@ -60,11 +59,10 @@ def figure(settings: Settings, runs) -> Result:
   """Test pass@1 and pass@16 by how B × N is split."""
   what = studies(settings, runs)["budget"]
   sweep = analyse(study.run(what, runs), what.axes)
-  rates = ", ".join(f"{rate:g}" for rate in settings.rates)
   caption = (
     f"Strings of two digits (100 classes). Every step draws {settings.budget}"
     f" rollouts, for few prompts or for many; {settings.steps} steps of Adam."
-    f" The rate of every point is chosen from {rates} on"
+    f" The rate of every point is chosen from {listed(settings.rates)} on"
     f" {counted(len(sweep.tuning), 'seed')} by the validation split; mean and"
     " 95 % interval of"
     f" {len(sweep.methods[0].runs)} other seeds on the test split."
@@ -82,14 +80,10 @@ def _draw(sweep, settings: Settings):
   for ax, score in zip(panels, ("pass@1", "pass@16"), strict=True):
     for name in settings.methods:
       methods = _of(sweep, name)
-      values = np.stack([sweep.test(m, score) for m in methods], 1)
-      plotting.interval_curve(
-        ax,
-        [m.fields["rollouts"] for m in methods],
-        stats.mean_interval(values),
-        colour=plotting.COLOURS[name],
-        label=_LABELS[name],
-      )
+      sizes = [m.fields["rollouts"] for m in methods]
+      values = [sweep.test(m, score) for m in methods]
+      look = {"colour": plotting.COLOURS[name], "label": _LABELS[name]}
+      plotting.mean_curve(ax, sizes, values, **look)
     plotting.every_tick(ax, settings.rollouts, base=2)
     ax.set(
       xlabel=f"rollouts N per prompt, {settings.budget}/N prompts per step",

@@ -120,25 +120,32 @@ class Trained(NamedTuple):
 
 
 def _train(settings: Settings, runs) -> dict[Method, Trained]:
-  tuning = Tuning(settings.rates, seeds=(1000,), steps=settings.tuning_steps)
-  trained: dict[Method, Trained] = {}
   planned = studies(settings, runs)
-  for name, methods in METHODS.items():
-    trained |= train(planned[name], methods, tuning, runs)
+  return train(
+    {name: planned[name] for name in METHODS}, METHODS, settings, runs
+  )
+
+
+def train(planned, methods, settings, runs) -> dict[Any, Trained]:
+  """`Trained` of each point of some studies.
+
+  Args:
+    planned: studies by name.
+    methods: of each study's points, by the study's name.
+    settings: with `rates` and `tuning_steps`.
+    runs: folder of cached runs.
+  """
+  tuning = Tuning(settings.rates, seeds=(1000,), steps=settings.tuning_steps)
+  trained = {}
+  for name, what in planned.items():
+    # One run at a time: a plain matrix product is faster than a batched one,
+    # and no run waits for the one with the most waves.
+    tuned = choose.run(what, tuning, runs, slice_size=1)
+    data = dataset.by_point(tuned.data, methods[name])
+    rows = zip(data.items(), tuned.choices, tuned.scores, strict=True)
+    for (method, runs_of), choice, scores in rows:
+      trained[method] = Trained(runs_of, choice, scores)
   return trained
-
-
-def train(what: study.Study, methods, tuning: Tuning, runs) -> dict:
-  """`Trained` of each point of a study, by the point's method."""
-  # One run at a time: a plain matrix product is faster than a batched one, and
-  # no run waits for the one with the most waves.
-  tuned = choose.run(what, tuning, runs, slice_size=1)
-  by_point = tuned.data.groupby("point")
-  rows = zip(methods, by_point, tuned.choices, tuned.scores, strict=True)
-  return {
-    method: Trained(data, choice, scores)
-    for method, (_, data), choice, scores in rows
-  }
 
 
 def figure(settings: Settings, runs) -> Result:

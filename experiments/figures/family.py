@@ -13,10 +13,11 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
+  listed,
   mean_plus_minus,
 )
 from experiments.reports.sweep_analysis import SYMBOLS, analyse
-from maxrl_jax import objectives, plotting, stats
+from maxrl_jax import objectives, plotting
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
 from maxrl_jax.runs.choose import rate_text
@@ -95,9 +96,6 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def _caption(settings: Settings, sweep) -> str:
-  def listed(values) -> str:
-    return ", ".join(f"{value:g}" for value in values)
-
   return (
     "Objectives J(p) = −Σ a_k (1−p)^{k+1}/(k+1) that"
     f" N = {settings.rollouts} rollouts reach: MaxRL of order T ="
@@ -142,14 +140,9 @@ def _draw(sweeps, weight, orders):
   pairs = [(name, score) for name in sweeps for score in _SCORES]
   for ax, (name, score) in zip(panels, pairs, strict=True):
     for kind, methods in _lines(sweeps[name], weight):
-      values = np.stack([sweeps[name].test(m, score) for m in methods], 1)
-      plotting.interval_curve(
-        ax,
-        [weight(m) for m in methods],
-        stats.mean_interval(values),
-        colour=plotting.COLOURS[kind],
-        label=_FAMILIES[kind][0],
-      )
+      values = [sweeps[name].test(m, score) for m in methods]
+      look = {"colour": plotting.COLOURS[kind], "label": _FAMILIES[kind][0]}
+      plotting.mean_curve(ax, [*map(weight, methods)], values, **look)
     plotting.every_tick(ax, orders, base=2)
     ax.set(title=_TITLES[name], xlabel="w(0)", ylabel=f"test {score}")
   plotting.legend_below(drawing, panels[0])

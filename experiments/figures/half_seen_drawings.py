@@ -39,8 +39,8 @@ def _colour(orders: Sequence[int], label: str) -> Any:
     return plotting.COLOURS["cross_entropy"]
   if label in ("GRPO", label_of(1)):
     return plotting.COLOURS["grpo" if label == "GRPO" else "rloo"]
-  labels = [label_of(order) for order in orders]
-  return plotting.shade(labels.index(label), len(labels) - 1)
+  by_label = {label_of(order): order for order in orders}
+  return plotting.by_rank(by_label[label], orders)["colour"]
 
 
 def draw(orders: Sequence[int], by_method, exact):

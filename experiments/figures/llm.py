@@ -13,6 +13,7 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
+  listed,
   mean_plus_minus,
   nan_if_zero_width,
 )
@@ -127,12 +128,11 @@ def _windows(values: np.ndarray, width: int = 10):
 
 
 def _caption(settings: Settings) -> str:
-  rates = ", ".join(f"{rate:g}" for rate in settings.rates)
   return (
     "A Qwen3 of 95 000 random parameters, sampled and trained by Tunix, is to"
     " copy the first one, two or three of three digits (pass rate by chance"
     " 1/16, 1/256 or 1/4096); 16 new prompts with 16 completions each per step"
-    f" of Adam, the rate of each method chosen from {rates} on"
+    f" of Adam, the rate of each method chosen from {listed(settings.rates)} on"
     f" {settings.tuning_seeds} seeds. Thin lines: {settings.seeds} other seeds;"
     " thick lines: their mean; averages of ten steps."
   )

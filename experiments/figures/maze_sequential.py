@@ -68,11 +68,8 @@ def _look(settings: Settings, label: str) -> dict:
   """Blue for waves, grey for fixed groups, darker with more rollouts."""
   kind, number = label.split()[0], int(label.split()[-1])
   several = settings.caps if kind == "waves" else settings.fixed
-  place = sorted(several).index(number) / max(len(several) - 1, 1)
-  if kind == "waves":
-    return {"colour": plotting.shade(place), "label": label}
-  grey = plotting.grey(place)
-  return {"colour": grey, "label": label, "linestyle": (0, (4, 2))}
+  look = plotting.by_rank(number, several, grey=kind == "fixed")
+  return look | {"label": label}
 
 
 def _draw(settings: Settings, trained, tokens):

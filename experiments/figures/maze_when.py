@@ -96,15 +96,10 @@ def _draw_rates(ax, settings: Settings, rates) -> None:
   """Shares of mazes by pass rate, in bins of equal width on its logarithm."""
   bins = np.append(0, np.geomspace(1 / KS[-1], 1, 9) * (1 - 1e-9))
   places = np.arange(len(bins))
-  for index, (steps, p) in enumerate(rates.items()):
+  for steps, p in rates.items():
     shares = np.histogram(p, np.append(bins, 1.01))[0] / len(p)
-    plotting.marked_curve(
-      ax,
-      places,
-      shares,
-      colour=plotting.shade(index, len(rates) - 1),
-      label=f"{steps} steps",
-    )
+    look = plotting.by_rank(steps, [*rates]) | {"label": f"{steps} steps"}
+    plotting.marked_curve(ax, places, shares, **look)
   edges = np.log(np.maximum(bins[1:], 1e-9))
   at = 1 + np.interp(
     np.log(1 / settings.rollouts), edges, np.arange(len(edges))

@@ -13,9 +13,9 @@ EVALUATIONS = 8
 
 
 def _colours(settings) -> dict:
-  orders = sorted(settings.orders)
   shades = {
-    f"T = {t}": plotting.shade(i, len(orders) - 1) for i, t in enumerate(orders)
+    f"T = {t}": plotting.by_rank(t, settings.orders)["colour"]
+    for t in settings.orders
   }
   labels = {LABELS: plotting.COLOURS["mse"]}
   return methods.COLOURS | shades | labels

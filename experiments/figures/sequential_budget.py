@@ -17,6 +17,7 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
+  listed,
   mean_plus_minus,
 )
 from experiments.samplers import SAMPLERS, Budget
@@ -165,7 +166,7 @@ def figure(settings: Settings, runs) -> Result:
     f" for {settings.prompts} strings in waves of {settings.wave}, at most"
     f" {settings.cap} per string (dynamic sampling: groups of {settings.wave},"
     f" at most {settings.most_batches} batches). Adam at a constant rate, for"
-    f" each chosen from {', '.join(f'{rate:g}' for rate in settings.rates)} on"
+    f" each chosen from {listed(settings.rates)} on"
     f" another seed; mean of {settings.seeds} seeds, thin lines. Fixed groups,"
     " sequential and p(1 − p)^N have no baseline. Samplers of others are our"
     " reading of them."
@@ -192,10 +193,9 @@ def _at_end(settings: Settings, run) -> np.ndarray:
 def _look(settings: Settings, method: str) -> dict:
   if method in _LABELS:
     return {"colour": _COLOURS[method], "label": _LABELS[method]}
-  place = settings.fixed.index(int(method.split()[1]))
-  grey = plotting.grey(place / max(len(settings.fixed) - 1, 1))
-  label = method.replace("fixed ", "fixed N = ")
-  return {"colour": grey, "label": label, "linestyle": (0, (4, 2))}
+  size = int(method.split()[1])
+  look = plotting.by_rank(size, settings.fixed, grey=True)
+  return look | {"label": f"fixed N = {size}"}
 
 
 def _draw(settings: Settings, every):

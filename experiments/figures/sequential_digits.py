@@ -17,15 +17,13 @@ from experiments.reports.results import (
   Drawing,
   Result,
   Table,
-  in_words,
+  bounded,
   larger,
+  listed,
   mean_plus_minus,
-  nan_if_zero_width,
-  not_established,
 )
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import dataset, study
-from maxrl_jax.runs.choose import Tuning
 from maxrl_jax.runs.measure import Measure
 
 _KS = (1, 16, 128)
@@ -101,15 +99,12 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 
 
 def _train(settings: Settings, runs) -> dict[Method, Trained]:
-  tuning = Tuning(settings.rates, seeds=(1000,), steps=settings.tuning_steps)
-  trained: dict[Method, Trained] = {}
-  for what in studies(settings, runs).values():
-    methods = [
-      Method(point["rollouts"], point.get("estimator.cap"))
-      for point in what.points
-    ]
-    trained |= train(what, methods, tuning, runs)
-  return trained
+  planned = studies(settings, runs)
+  methods = {
+    name: [Method(x["rollouts"], x.get("estimator.cap")) for x in what.points]
+    for name, what in planned.items()
+  }
+  return train(planned, methods, settings, runs)
 
 
 def _spent(method: Method, data: xr.Dataset) -> np.ndarray:
@@ -141,7 +136,7 @@ def figure(settings: Settings, runs) -> Result:
     " their price. MLP"
     f" {settings.hidden}, {settings.batch_size} strings per step, Adam with"
     f" cosine, {settings.steps} steps; the rate of each method is chosen from"
-    f" {', '.join(f'{rate:g}' for rate in settings.rates)} on another seed."
+    f" {listed(settings.rates)} on another seed."
     f" Mean of {settings.seeds} seeds, thin lines; rollouts are those drawn per"
     " string of a batch, summed over steps."
   )
@@ -161,14 +156,10 @@ def figure(settings: Settings, runs) -> Result:
 def _look(method: Method, settings: Settings) -> dict:
   """Blue for waves, grey for fixed groups, darker with more rollouts."""
   if method.cap is None:
-    sizes = sorted(settings.fixed)
-    place = sizes.index(method.rollouts) / max(len(sizes) - 1, 1)
-    look = {"colour": plotting.grey(place), "linestyle": (0, (4, 2))}
-  else:
-    place = sorted(settings.caps).index(method.cap)
-    look = {"colour": plotting.shade(place / max(len(settings.caps) - 1, 1))}
-  label = method.label if method.cap is None else f"waves up to {method.cap}"
-  return look | {"label": label}
+    look = plotting.by_rank(method.rollouts, settings.fixed, grey=True)
+    return look | {"label": method.label}
+  look = plotting.by_rank(method.cap, settings.caps)
+  return look | {"label": f"waves up to {method.cap}"}
 
 
 def _draw(settings: Settings, trained: dict[Method, Trained]):
@@ -206,15 +197,13 @@ def _claims(finals, spent) -> list[Claim]:
   gap = stats.difference_interval(finals[_SAME], finals[_FIXED])
   factor = np.mean(spent[_FIXED]) / np.mean(spent[_SAME])
   return [
-    Claim(
+    bounded(
       "sequential_digits.close",
       "own, theorem 13",
       "Waves of 16 up to 1024 end within .01 of a fixed group of 1024 in"
       " held-out pass@1, or above it.",
-      f"difference {in_words(gap)}",
-      "95 % interval above -0.01",
-      bool(nan_if_zero_width(gap).low > -0.01),
-      not_established(gap, -0.01),
+      gap,
+      above=-0.01,
     ),
     Claim(
       "sequential_digits.price",
