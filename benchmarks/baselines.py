@@ -12,7 +12,7 @@ convex problem: weights λ of pass rates give a lower bound for it, since no b
 can have all ratios below their mean's minimum.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import comb
 from typing import NamedTuple
 
@@ -20,21 +20,8 @@ import numpy as np
 from scipy import optimize
 
 from benchmarks import elsewhere
+from benchmarks.elsewhere import Scores
 from experiments.shell import console
-
-
-class Scores(NamedTuple):
-  """Scores of a softmax policy given success or failure.
-
-  Attributes:
-    right: E|S − E S|² given success.
-    wrong: E|S − E S|² given failure.
-    distance: |E[S | success] − E[S | failure]|².
-  """
-
-  right: float
-  wrong: float
-  distance: float
 
 
 class Quadratic(NamedTuple):
@@ -165,19 +152,6 @@ def minimax(ratios: Sequence[Quadratic], start: np.ndarray) -> Minimax:
   return Minimax(b, largest, mean.at(minimizer(mean)))
 
 
-def of_formula(formula: Callable, num: int, order: int, p: float, s: Scores):
-  """The variance of a formula of `elsewhere`."""
-  first = second = 0.0
-  for K in range(num + 1):
-    success, failure = map(float, formula(K, num, order))
-    chance = comb(num, K) * p**K * (1 - p) ** (num - K)
-    along = (K * success * (1 - p) - (num - K) * failure * p) / num
-    noise = K * success**2 * s.right + (num - K) * failure**2 * s.wrong
-    first += chance * along
-    second += chance * (s.distance * along**2 + noise / num**2)
-  return second - s.distance * first**2
-
-
 def main(argv) -> None:
   del argv
   _over_default(8, (0.02, 0.1, 0.3, 0.5, 0.97))
@@ -196,7 +170,7 @@ def _over_default(num: int, rates: Sequence[float]) -> None:
     cells["average_score"] = [f.at(np.ones(num)) for f in quadratics]
     fitted = elsewhere.cross_fitted_maclaurin
     cells["cross-fitted"] = [
-      of_formula(fitted, num, order, p, TWO_RIGHT) for p in rates
+      elsewhere.variance(fitted, num, order, p, TWO_RIGHT) for p in rates
     ]
     cells["best at each p"] = [f.at(minimizer(f)) for f in quadratics]
     for name, values in cells.items():

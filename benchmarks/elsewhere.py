@@ -181,21 +181,38 @@ def weight(formula: Callable, N: int, T: int, p):
   return total / N
 
 
-def variance(formula: Callable, N: int, T: int, p: float) -> float:
-  """Trace of the covariance of the gradient estimate.
+class Scores(NamedTuple):
+  """Scores of a softmax policy given success or failure.
 
-  For a softmax over four actions of probabilities p/2, p/2, q/2, q/2, the first
-  two right. Scores are S = e_a − π: the mean is q u for a right action and −p u
-  for a wrong one, with u = (1, 1, −1, −1)/2, and the variance 1/2 for both.
+  Attributes:
+    right: E|S − E S|² given success.
+    wrong: E|S − E S|² given failure.
+    distance: |E[S | success] − E[S | failure]|².
   """
+
+  right: float
+  wrong: float
+  distance: float
+
+
+# Four actions of probabilities p/2, p/2, q/2, q/2, the first two right. The
+# mean of S = e_a − π is q u for a right action and −p u for a wrong one, with
+# u = (1, 1, −1, −1)/2.
+_EVEN = Scores(0.5, 0.5, 1.0)
+
+
+def variance(
+  formula: Callable, N: int, T: int, p: float, scores: Scores = _EVEN
+) -> float:
+  """Trace of the covariance of the gradient estimate."""
   first = second = 0.0
   for K in range(N + 1):
     success, failure = map(float, formula(K, N, T))
     mean = (K * success * (1 - p) - (N - K) * failure * p) / N
-    noise = (K * success**2 + (N - K) * failure**2) / (2 * N**2)
+    noise = K * success**2 * scores.right + (N - K) * failure**2 * scores.wrong
     first += _probability(K, N, p) * mean
-    second += _probability(K, N, p) * (mean**2 + noise)
-  return second - first**2
+    second += _probability(K, N, p) * (scores.distance * mean**2 + noise / N**2)
+  return second - scores.distance * first**2
 
 
 def _probability(K: int, N: int, p):

@@ -70,7 +70,7 @@ def _grpo(rewards, num: int):
 
 
 def _grpo_by_id(rewards, ids):
-  rows: dict[int, list[int]] = {}
+  rows: dict[str, list[int]] = {}
   for row, i in enumerate(ids.tolist()):
     rows.setdefault(i, []).append(row)
   advantages = np.empty_like(rewards)

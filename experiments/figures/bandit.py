@@ -90,7 +90,8 @@ def figure(settings: Settings, runs) -> Result:
     " prompts fare at a rate that easy ones tolerate."
   )
   table = Table(
-    "Final mean pass rate of the prompts that started below 1e-3.",
+    "Final mean pass rate of the prompts that started below 1e-3, ± half the"
+    " 95 % interval over seeds.",
     ["order", "pass rate"],
     [
       [

@@ -33,7 +33,10 @@ _SCORES = ("pass@1", "pass@16")
 
 
 class Settings(NamedTuple):
-  """Choices of the figure; the series of power α is cut at N − 1."""
+  """Choices of the figure; the series of power α is cut at N − 1.
+
+  The smallest order is 1, which is RL.
+  """
 
   orders: tuple[int, ...] = family.ORDERS
   alphas: tuple[float, ...] = family.ALPHAS
@@ -87,7 +90,7 @@ def figure(settings: Settings, runs) -> Result:
       Drawing(
         "family",
         _draw(sweeps, weight, settings.orders),
-        _caption(settings, sweeps["bandit"]),
+        _caption(settings, **sweeps),
       )
     ],
     [_claim(sweeps["digits"])],
@@ -95,7 +98,9 @@ def figure(settings: Settings, runs) -> Result:
   )
 
 
-def _caption(settings: Settings, sweep) -> str:
+def _caption(settings: Settings, bandit, digits) -> str:
+  largest = max(settings.bandit_rates)
+  edge = sum(m.choice.rate == largest for m in bandit.methods)
   return (
     "Objectives J(p) = −Σ a_k (1−p)^{k+1}/(k+1) that"
     f" N = {settings.rollouts} rollouts reach: MaxRL of order T ="
@@ -104,12 +109,13 @@ def _caption(settings: Settings, sweep) -> str:
     f" K = {min(settings.ks)} to {max(settings.ks)}, by the weight"
     " w(0) = Σ a_k that they give to a prompt of pass rate 0. RL, with w = 1,"
     " is where all three start. Each task is one compiled program. Prompts of"
-    " the bandit share no parameters: all choose its largest rate. Learning"
-    " rates are chosen for every objective (bandit, SGD:"
+    f" the bandit share no parameters: {edge} of {len(bandit.methods)}"
+    " objectives choose its largest rate. Learning rates are chosen for every"
+    " objective (bandit, SGD:"
     f" {listed(settings.bandit_rates)}; digits, Adam:"
-    f" {listed(settings.digit_rates)}) on {counted(len(sweep.tuning), 'seed')}"
+    f" {listed(settings.digit_rates)}) on {counted(len(digits.tuning), 'seed')}"
     f" by the validation split; {settings.steps} steps, mean and 95 % interval"
-    f" of {len(sweep.methods[0].runs)} other seeds on the test split."
+    f" of {len(digits.methods[0].runs)} other seeds on the test split."
   )
 
 

@@ -22,7 +22,7 @@ _LABELS = {
   "grpo": "GRPO",
   "rloo": "REINFORCE",
 }
-_BINS = np.append(np.geomspace(1e-3, 0.5, 8), (0.75, 0.95, 1.0))
+_BINS = np.append(np.geomspace(1e-3, 0.5, 8), (0.75, 0.95, 1.01))
 
 
 class Settings(NamedTuple):

@@ -138,7 +138,12 @@ def figure(settings: Settings, runs) -> Result:
     [Drawing("heteroscedastic", _draw(data, early), caption)],
     _claims(data, early),
     [
-      _table(data, "excess_nll", "Excess NLL over the reference, nats."),
+      _table(
+        data,
+        "excess_nll",
+        "Excess NLL over the reference, nats; here and below, mean ± half the"
+        " 95 % interval over seeds.",
+      ),
       _table(
         data,
         "of_mean",

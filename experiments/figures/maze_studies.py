@@ -105,7 +105,10 @@ def _rollout_table(points) -> Table:
     for label, run in runs.items()
   ]
   header = ["rollouts", "method", "pass@1", "pass@32", "pass@256"]
-  return Table("Held-out mazes after training.", header, rows)
+  caption = (
+    "Held-out mazes after training, mean ± half the 95 % interval over seeds."
+  )
+  return Table(caption, header, rows)
 
 
 def scarce_studies(settings: Settings, runs) -> dict[str, Study]:

@@ -194,6 +194,7 @@ def _claims(nll, mismatch, cosine, settings: Settings) -> list[Claim]:
   """Of final NLL by label, with other and own pairs, cosines [S, …, N, T]."""
   most = f"T = {max(settings.orders)}"
   least = f"T = {min(settings.orders)}"
+  rl = "RL (T = 1)" if least == "T = 1" else least
   gap = stats.difference_interval(nll[most], nll["exact ML"])
   across = np.mean(cosine, (0, 1))  # [N, T], NaN at T ≥ N.
   falls = np.diff(across[-1])
@@ -210,7 +211,7 @@ def _claims(nll, mismatch, cosine, settings: Settings) -> list[Claim]:
     larger(
       "noisy_regression.order",
       "own",
-      f"RL ({least}) ends with a larger NLL than MaxRL of order"
+      f"{rl} ends with a larger NLL than MaxRL of order"
       f" {max(settings.orders)}.",
       nll[least],
       nll[most],

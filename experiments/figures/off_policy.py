@@ -58,7 +58,8 @@ class Settings(NamedTuple):
   """Choices of the figure.
 
   For MaxRL the `losses` have every U and S, those of `reused` only the U of the
-  claims; GRPO has those of `grpo`.
+  claims; GRPO has those of `grpo`. The claims need U = 4 and 8, S = 3, and the
+  losses of `quick`.
   """
 
   losses: tuple[str, ...] = ("uncorrected", "unclipped", "clipped")

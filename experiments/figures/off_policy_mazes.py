@@ -19,7 +19,8 @@ class Settings(NamedTuple):
   """Choices of the figure; every method has the `rate`, at every U and S.
 
   MaxRL has the losses `reused` with U updates on each batch, and those that are
-  `stale` at staleness S; GRPO has clipped ratios with U updates.
+  `stale` at staleness S; GRPO has clipped ratios with U updates. The claims
+  need unclipped and clipped ratios among `reused`.
   """
 
   reused: tuple[str, ...] = ("unclipped", "clipped", "geometric")
