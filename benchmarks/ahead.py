@@ -1,13 +1,13 @@
-"""Counts of our programs, compiled for accelerators that are not there.
+"""Kernels and memory of our programs on accelerators, without the devices.
 
     python -m benchmarks.ahead --device=h100    # extra cuda12 or cuda13
     python -m benchmarks.ahead --device=v5e     # extra tpu
 
 Compiles for a described device and prints a markdown table: kernels of one
-call, megabytes of temporaries, and on a TPU the megabytes accessed by XLA's own
-count, which takes a loop once. Programs for 4 and 16 TPU chips follow, with the
-bytes of their collectives. These are counts, not timings. Launching a kernel
-takes a GPU 2 to 4 µs, which is most of what small programs do.
+call, megabytes of temporaries, and on a TPU the megabytes accessed; XLA counts
+the body of a loop once. Programs for 4 and 16 TPU chips follow, with the bytes
+of their collectives. These are counts, not timings. Launching a kernel takes a
+GPU 2 to 4 µs, most of the time of small programs.
 """
 
 import functools
@@ -215,7 +215,7 @@ def steps() -> Iterator[tuple[str, Callable, tuple]]:
     module.__name__.split(".")[-1]: module.get_config()
     for module in (bandit, digits, bimodal)
   }
-  # Its loop over waves counts once.
+  # The body of its loop over waves counts once.
   waves = digits.get_config()
   waves.estimator.name, waves.estimator.cap = "sequential", 1024
   waves.rollouts = 16
@@ -258,7 +258,7 @@ def chunk(
 
 
 def meshes() -> dict[str, dict[str, Any]]:
-  """What docs/scale.md recommends, as arguments of `chunk`."""
+  """The layouts that docs/scale.md recommends, as arguments of `chunk`."""
   rollouts = digits.get_config()
   rollouts.batch_size, rollouts.rollouts, rollouts.mesh.rollouts = 2, 1024, 4
   weights = maze.get_config()
@@ -281,7 +281,7 @@ def bandit_runs() -> ConfigDict:
 
 
 def random_images(side: int) -> base.Task:
-  """1000 classes of noise, in place of a data set that is not here."""
+  """Images of noise in 1000 classes, in place of the data set."""
 
   def draw(key: jax.Array, batch: int) -> base.Prompts:
     pixels_key, labels_key = jax.random.split(key)
@@ -300,7 +300,7 @@ def random_images(side: int) -> base.Task:
 def compile_for(
   device: jax.Device, function: Callable, *arguments: Any
 ) -> jax.stages.Compiled:
-  """Compiles for one device, or for where arguments that have shardings are."""
+  """Compiles for one device, or for the shardings that arguments have."""
   where = NamedSharding(Mesh(np.array([device]), ("all",)), P())
   there = jax.tree.map(lambda x: _placed(x, x.sharding or where), arguments)
   return jax.jit(function).lower(*there).compile()

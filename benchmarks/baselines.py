@@ -2,14 +2,14 @@
 
     python -m benchmarks.baselines
 
-Binary rewards, a softmax over four actions. A baseline made of the other
-rollouts' rewards is a function b(c) of how many of them succeeded: by
-convexity, averaging another one over permutations never raises the variance.
-The variance of the gradient estimate is quadratic in b. For one pass rate p the
+Binary rewards, a softmax over four actions. A baseline from the other rollouts'
+rewards can be a function b(c) of how many of them succeeded: by convexity,
+averaging any other function over permutations never raises the variance. The
+variance of the gradient estimate is quadratic in b. For one pass rate p the
 best b is a linear solve, which no estimator can use, as it needs p and the
 scores. The best b for all p minimizes the largest ratio to those optima, a
-convex problem: weights λ of pass rates give a lower bound for it, since no b
-can have all ratios below their mean's minimum.
+convex problem: weights λ of pass rates give a lower bound, since no b can have
+all ratios below the minimum of their weighted mean.
 """
 
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def minimizer(f: Quadratic) -> np.ndarray:
 
 
 class Minimax(NamedTuple):
-  """b [N], its largest ratio to the optimum, and what no b is below."""
+  """b [N], its largest ratio to the optimum, and a lower bound for all b."""
 
   b: np.ndarray
   largest: float
@@ -118,7 +118,7 @@ def relative(num: int, a: Sequence[float], s: Scores) -> list[Quadratic]:
 
 
 def minimax(ratios: Sequence[Quadratic], start: np.ndarray) -> Minimax:
-  """min_b max_i f_i(b), and a lower bound from the gradients that meet there.
+  """min_b max_i f_i(b), and a lower bound from the active gradients there.
 
   For any λ ≥ 0 with sum 1, max_i f_i(b) ≥ Σ λ_i f_i(b) ≥ min_b Σ λ_i f_i(b).
   """

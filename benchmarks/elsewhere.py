@@ -1,4 +1,4 @@
-"""The advantages of the MaxRL authors' repository beside ours, exactly.
+"""The advantages of the MaxRL authors' repository compared with ours, exactly.
 
     python -m benchmarks.elsewhere
 
@@ -127,7 +127,7 @@ def clipped_pnorm(K: int, N: int, T: int):
 
 
 class Formula(NamedTuple):
-  """A formula of that repository, and what of ours is compared with it.
+  """A formula of that repository, and our estimator to compare it with.
 
   Attributes:
     advantages: K, N, T → A of a success, A of a failure.

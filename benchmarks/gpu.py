@@ -2,14 +2,14 @@
 
     python -m benchmarks.gpu --out=FILE.json [--parts=weights,steps,…] [--small]
 
-Each part is a process, so that its failure or its memory affects no other.
+Each part is a process: its failures and its memory do not affect others.
 Writes its rows to FILE.json as they come and prints a markdown table, also in
 FILE.md. PyTorch and transformers are measured on the same device if they are
 installed. --small checks that everything runs, on a CPU too.
 
-Shares of the peak are those of XLA's count of operations or bytes at the
-measured time; loops count once, so they are lower bounds. Memory is arguments,
-results and temporaries as compiled.
+Shares of the peak are XLA's count of operations or bytes over the measured
+time; it counts the body of a loop once, so they are lower bounds. Memory is
+arguments, results and temporaries as compiled.
 """
 
 import functools
@@ -39,7 +39,7 @@ from maxrl_jax.runs import files, folders
 
 _OUT = flags.DEFINE_string("out", None, "JSON file for the rows.")
 _PARTS = flags.DEFINE_list("parts", None, "Parts to run; all if not set.")
-_SMALL = flags.DEFINE_bool("small", False, "Small sizes, to try the command.")
+_SMALL = flags.DEFINE_bool("small", False, "Small sizes, to test the command.")
 _SECONDS = flags.DEFINE_integer("seconds", 480, "Time for all parts.", 1)
 _ALONE = flags.DEFINE_bool("alone", False, "Run the part in this process.")
 
@@ -61,7 +61,7 @@ PEAKS = {  # By a part of the name of the device.
 
 
 class Row(NamedTuple):
-  """One program; `ratio` is its time over, or under, that of another one."""
+  """One program; `ratio` is its time over another one's, or the inverse."""
 
   name: str
   ms: float
@@ -108,7 +108,7 @@ def _in_process(name: str, seconds: float, small: bool) -> dict:
     path = pathlib.Path(folder, "part.json")
     command = [sys.executable, "-m", "benchmarks.gpu", f"--out={path}"]
     command += [f"--parts={name}", "--alone", f"--small={small}"]
-    # Or JAX would take the memory that PyTorch is to have.
+    # Otherwise JAX would reserve the memory that PyTorch needs.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     error = ""
     try:

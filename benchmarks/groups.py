@@ -3,9 +3,9 @@
     python -m benchmarks.groups
 
 1024 prompts with 16 and 128 rollouts; float32 rewards and uuid group ids, as in
-trainers. Interleaved calls; medians without compilation. With rollout ids every
-row is still a rollout, numbered within its group or with a uuid of its own; the
-last lines compare these with the same call without them.
+trainers. Interleaved calls; medians without compilation. With rollout ids, each
+row is one rollout, numbered within its group or with a uuid; the last lines
+compare these calls with the same call without rollout ids.
 """
 
 import functools

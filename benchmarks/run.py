@@ -3,7 +3,7 @@
     python -m benchmarks.run [--rows=weights,step] [--table=FILE.json]
 
 Calls are interleaved (A B A B …), so that drift in machine speed affects both;
-the numbers are medians and their ratio. PyTorch rows require the extra
+the table has medians and their ratio. PyTorch rows require the extra
 `benchmark` and are skipped without it; the maze rows take ten minutes.
 """
 

@@ -1,7 +1,7 @@
 """Steps with waves until a success against steps with fixed groups.
 
-Of policies for 1000 classes that are right at least half of the time: there a
-wave mostly suffices.
+The policies, for 1000 classes, have a pass rate above one half, where one wave
+mostly suffices.
 """
 
 import functools
@@ -14,7 +14,7 @@ from configs import digits, sequential
 from maxrl_jax.learning import training
 
 _STEPS = 20  # Per timed call.
-_CHUNK, _MOST = 50, 4000  # Steps of training before.
+_CHUNK, _MOST = 50, 4000  # Steps between checks of the pass rate, and in all.
 
 
 def comparisons():
@@ -40,8 +40,8 @@ def comparisons():
 def _trained():
   """Parameters once the mean pass rate is above .5, and that pass rate.
 
-  Trained with waves, since what they cost depends on the strings that were
-  given up on the way.
+  Trained with waves, since their cost depends on the strings that training left
+  unsolved.
   """
   config = sequential.get_config()
   config.optimizer.warmup, config.optimizer.schedule = _CHUNK, "constant"

@@ -1,4 +1,4 @@
-"""Bimodal regression: what only a likelihood sees, y = ± f(x) + noise.
+"""Bimodal regression, y = ± f(x) + noise: only a likelihood sees both modes.
 
 python -m experiments.train --config=configs/bimodal.py --workdir=runs/bimodal
 

@@ -1,4 +1,4 @@
-"""One budget of rollouts, spent on many prompts or on many rollouts a prompt.
+"""One budget of rollouts: many prompts, or many rollouts per prompt.
 
 python -m experiments.sweep --config=configs/budget.py --seeds=8 \
     --workdir=runs/budget

@@ -1,7 +1,7 @@
-"""A ResNet on CIFAR-10: `configs/imagenet.py` where one small GPU is enough.
+"""A ResNet on CIFAR-10: like `configs/imagenet.py`, but for one small GPU.
 
-Not a setting of the paper. The data set is whole in memory; crops of padded
-images and flips are computed on the device. Not run here: nobody had the data.
+Not a setting of the paper. The whole data set is in memory; crops of padded
+images and flips are computed on the device. Not run yet, for lack of the data.
 
 python -m experiments.train --config=configs/cifar.py \\
     --config.task.data_dir=DATA --workdir=runs/cifar
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from maxrl_jax.config import default
 
-_EPOCH = 175  # Steps: 45 000 images, 256 a step.
+_EPOCH = 175  # Steps: 45 000 images, 256 per step.
 
 
 def get_config() -> ConfigDict:

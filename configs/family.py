@@ -4,7 +4,7 @@ python -m experiments.sweep --config=configs/family.py --seeds=8 \
     --workdir=runs/family
 
 MaxRL, power and pass@K differ only in the coefficients a_k of their series, so
-that all of them, at every learning rate, are one compiled program.
+one compiled program trains them all, at every learning rate.
 """
 
 from ml_collections import ConfigDict

@@ -1,7 +1,7 @@
 """Half-seen mazes of 7 × 7: three quarters of the walls are not shown.
 
-The right answer is random given the prompt. As with configs/maze.py, a warm-up
-on the paths of the true mazes, then RL:
+The right answer is random given the prompt. As with configs/maze.py, first a
+warm-up on the paths of the true mazes, then RL:
 
 python -m experiments.train --config=configs/half_seen.py:warmup \
     --workdir=runs/half_warmup

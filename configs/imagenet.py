@@ -2,7 +2,7 @@
 
 1000 classes, initial pass rate 0.1 %; batch 256, 20 epochs, SGD with momentum
 0.9 and rate 0.1, cosine after one epoch of warm-up, random resized crop and
-flip, 1024 rollouts an image. Not run here: nobody had the data or a GPU.
+flip, 1024 rollouts per image. Not run yet, for lack of the data and a GPU.
 
 python -m experiments.train --config=configs/imagenet.py \\
     --config.task.data_dir=DATA --workdir=runs/imagenet
@@ -10,20 +10,20 @@ python -m experiments.train --config=configs/imagenet.py \\
 DATA holds `imagenet2012` as tensorflow-datasets prepares it, in array_record
 files. `--config.estimator.name=cross_entropy`, `grpo` or `rloo` and
 `--config.rollouts=128` are the other lines of the figure. The batch is sharded
-over all devices there are. Sixteen processes decode (`task.workers`), and pass
-batches through shared memory: /dev/shm must have 2 GB.
+over all devices. Sixteen processes decode (`task.workers`), and pass batches
+through shared memory: /dev/shm must have 2 GB.
 
-Where it may differ from the published runs, which do not say: 10 000 training
-images are held out for validation (`task.eval_size`), activations are bfloat16
-(`policy.dtype`), batch statistics are over the whole batch on all devices,
-there is no weight decay, and pixels go from −1 to 1.
+The paper does not state these choices, so published runs may differ: 10 000
+training images are held out for validation (`task.eval_size`), activations are
+bfloat16 (`policy.dtype`), batch statistics are over the whole batch on all
+devices, there is no weight decay, and pixels range from −1 to 1.
 """
 
 from ml_collections import ConfigDict
 
 from maxrl_jax.config import default
 
-_EPOCH = 5_000  # Steps: 1.27 million images, 256 a step.
+_EPOCH = 5_000  # Steps: 1.27 million images, 256 per step.
 
 
 def get_config() -> ConfigDict:

@@ -1,6 +1,6 @@
 """Mazes of 9 × 9, a transformer of 0.1 M parameters: minutes on two cores.
 
-First a warm-up on shortest paths, then RL from where it ended:
+First a warm-up on shortest paths, then RL from its checkpoint:
 
 python -m experiments.train --config=configs/maze.py:warmup \
     --workdir=runs/warmup

@@ -7,7 +7,7 @@ python -m experiments.train --config=configs/maze_paper.py:warmup \
 python -m experiments.train --config=configs/maze_paper.py \
     --config.policy.checkpoint=runs/warmup17/model --workdir=runs/maze17
 
-The published warm-up checkpoint, a folder of Hugging Face's, can be named there
+The published warm-up checkpoint, a folder in Hugging Face format, can be named
 instead. `--config.batch_size=256 --config.rollouts=4 --config.steps=9000` is a
 run of the scaling study, for rollouts of 4, 8, …, 128.
 """

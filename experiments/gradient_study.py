@@ -3,9 +3,9 @@
     python -m experiments.gradient_study --estimators=maxrl,grpo --workdir=DIR
 
 The policy is a softmax over `--arms` actions. The mean estimate, over all
-outcomes if these are few, else over samples, is compared with the exact
+outcomes if they are few, otherwise over samples, is compared with the exact
 gradient that the estimator is documented to estimate. A target that begins with
-→ is a limit of large groups; without a target the bias is not computed. Writes
+→ is the limit of large groups; without a target no bias is computed. Writes
 study.csv and study.png.
 """
 

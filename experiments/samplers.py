@@ -4,8 +4,8 @@ For policies over classes and binary rewards. Each is a function (policy, task,
 Budget) → (params, key, prompts, hyper) → (loss, metrics), and its metrics have
 `rollouts`, the number drawn in the step.
 
-These are short reimplementations. Docstrings state what the sources leave open
-and what was not checked against them.
+These are short reimplementations. Each docstring states what its source leaves
+open and what was not checked against it.
 """
 
 from collections.abc import Callable
@@ -71,7 +71,7 @@ def ada_sequential(policy: nn.Module, task: Task, budget: Budget) -> Loss:
 
 
 def ada_estimated(policy: nn.Module, task: Task, budget: Budget) -> Loss:
-  """Reinforce-Ada, estimated: a first wave decides how many a prompt gets.
+  """Reinforce-Ada, estimated: a first wave decides how many waves follow.
 
   p̂ = (K + ½)/(m + 1) from the first wave; the other waves of the step are
   divided in proportion to 1/p̂, the weight of log p. Advantages are r_j − r̄
@@ -105,7 +105,7 @@ def likely_first(policy: nn.Module, task: Task, budget: Budget) -> Loss:
 
   Its probability is q^n (1 − q^m) after n rollouts, p (1 − p)^n for waves of
   one (compare `allocation.allocate`), with the exact p of the current policy,
-  which no other method here knows. No baseline: the mean score of the right
+  which the other methods do not know. No baseline: the mean score of the right
   answers of a prompt, of order N_b, the rollouts of prompt b.
   """
   assert isinstance(task, Exact)

@@ -30,7 +30,7 @@ class Figure(NamedTuple):
   presets: tuple[str, ...] = _SIZES
 
   def load(self) -> Any:
-    """The module, imported when it is needed: that takes seconds."""
+    """Imports the module, which takes seconds."""
     return importlib.import_module(f"{__name__}.{self.module}")
 
 
@@ -74,8 +74,8 @@ _HOURS = ("maze_rates", "maze_when", "maze_sequential")
 MAZES = [
   name for name in FIGURES if name.startswith("maze") and name not in _HOURS
 ]
-# A first look: minutes, the headline first. The rest by `make reproduce-more`;
-# figures in neither are run by their own names.
+# A first look, in minutes; the most important figure first. The command `make
+# reproduce-more` runs MORE; others are run by name.
 FIRST = [
   *("digits", "weights", "bounds", "estimators", "bandit", "gradient_norms"),
   *("bimodal", "jensen", "budget", "sequential", "scale"),
@@ -118,7 +118,7 @@ def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
 
 
 def _of_type(text: str, example: Any) -> Any:
-  """A text as a value like the example."""
+  """Parses a text as a value of the example's type."""
   if isinstance(example, tuple):
     kind = type(example[0]) if example else float
     return tuple(kind(part) for part in text.split(",") if part)
@@ -132,10 +132,10 @@ def _text(value: Any) -> str:
 
 
 def set_steps(config: Any, steps: int, evaluations: int) -> None:
-  """Sets the steps of a figure's config, with this many evaluations.
+  """Sets the steps of a figure's config, and evaluates this often.
 
   Raises:
-    ValueError: they are not spaced evenly.
+    ValueError: the evaluations cannot be spaced evenly.
   """
   if steps < 1 or steps % evaluations:
     raise ValueError(
@@ -161,7 +161,7 @@ def studies(name: str, chosen: Any, runs: Any) -> dict[str, Any]:
 
 
 def make(name: str, chosen: Any, runs: Any) -> Any:
-  """Makes a figure: its `reports.results.Result`."""
+  """Trains what is missing and draws; returns a `reports.results.Result`."""
   figure = FIGURES[name]
   return getattr(figure.load(), figure.function)(chosen, runs)
 

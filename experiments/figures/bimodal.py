@@ -1,4 +1,4 @@
-"""Bimodal regression: what each order makes of targets with two modes."""
+"""Bimodal regression: how each order fits targets with two modes."""
 
 import itertools
 from typing import NamedTuple
@@ -154,8 +154,8 @@ def _densities(ax, runs, settings, row: int) -> None:
   config = _config(settings)
   prompts = make_task(config).splits["test"]
   shown = methods.shown_rows(prompts)[row]
-  plus, sigma = config.task.positive_probability, config.task.noise
-  f = float(prompts.targets.clean[shown, 0]) / (2 * plus - 1)
+  p, sigma = config.task.positive_probability, config.task.noise
+  f = float(prompts.targets.clean[shown, 0]) / (2 * p - 1)
   low, high = config.policy.low, config.policy.high
   y = np.linspace(low, high, 400)
   values = np.linspace(low, high, config.policy.bins)
@@ -163,7 +163,7 @@ def _densities(ax, runs, settings, row: int) -> None:
   def noise(residuals):
     return scipy_stats.norm.pdf(residuals, 0, sigma)
 
-  truth = plus * noise(y - f) + (1 - plus) * noise(y + f)
+  truth = p * noise(y - f) + (1 - p) * noise(y + f)
   ax.fill_between(y, truth, color="0.85", label="truth")
   fewest, most = ends(settings)
   for label in dict.fromkeys(("exact ML", most, fewest, "GRPO on l")):
@@ -179,7 +179,7 @@ def _densities(ax, runs, settings, row: int) -> None:
 
 
 def _claims(nll, mass, settings) -> list[Claim]:
-  """Of NLL and mass on the rarer side by label, [S] each."""
+  """From NLL and mass on the rarer side by label, [S] each."""
   fewest, most = ends(settings)
   orders = [nll[f"T = {order}"] for order in sorted(settings.orders)]
   steps = [

@@ -42,7 +42,7 @@ METHODS = {  # By study.
     Method("rloo", 1024, "REINFORCE 1024"),
   ),
 }
-_LEAST = 16  # Rollouts of the method that is in the tables alone.
+_LEAST = 16  # Rollouts of the method that only the tables show.
 # From best to worst: each is claimed to beat the next.
 _ORDERING = (
   "cross-entropy",
@@ -104,7 +104,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 
 
 def set_sizes(config, settings) -> None:
-  """Sets what all figures of digit strings have settings for."""
+  """Sets the fields that all figures of digit strings have settings for."""
   config.steps, config.batch_size = settings.steps, settings.batch_size
   config.log_every = config.eval_every = settings.eval_every
   config.policy.hidden = settings.hidden
@@ -177,7 +177,7 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def _summary(first, many) -> str:
-  """What the methods with the most rollouts reach, from scores by label."""
+  """Scores of the methods with the most rollouts, from scores by label."""
   reached = ", ".join(
     f"{label} {first[label].mean():.2f} ({many[label].mean():.2f})"
     for label in (*_ORDERING[:3], "REINFORCE 1024")

@@ -117,7 +117,7 @@ def _variances(num: int):
 
 
 def _relative_biases(largest: int) -> np.ndarray:
-  """Relative errors of E[ĝ], of every N, T, baseline and case."""
+  """Relative errors of E[ĝ] for every N, T, baseline and case."""
   errors = []
   with jax.enable_x64(True):
     for (policy, likelihoods), num in itertools.product(
@@ -133,7 +133,7 @@ def _relative_biases(largest: int) -> np.ndarray:
 
 
 def _sampled_deviations(groups: int) -> list[float]:
-  """Standard errors between E[ĝ] and ∇J_T, for larger N, by sampling."""
+  """|E[ĝ] − ∇J_T| in standard errors, for larger N, by sampling."""
   deviations = []
   policy, likelihoods = CASES["continuous, p = 0.2"]
   logits, l = jnp.log(jnp.array(policy)), jnp.array(likelihoods)

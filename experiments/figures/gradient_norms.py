@@ -54,7 +54,7 @@ PRESETS = {
 
 
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
-  """Each estimator: trains, and measures norms of the same loss."""
+  """Each estimator: trains with its loss, and measures that loss's norms."""
   del runs
   config = digits.get_config()
   set_steps(config, settings.steps, evaluations=4)

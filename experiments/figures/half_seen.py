@@ -1,4 +1,4 @@
-"""Half-seen mazes: the right answer is random, and its law is known."""
+"""Half-seen mazes: the right answer is random, its distribution known."""
 
 import itertools
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from maxrl_jax.runs.study import Study, study
 from maxrl_jax.tasks.mazes import language
 from maxrl_jax.tasks.mazes.posterior import Posterior, posterior
 
-_NEAR = 0.02  # Two coverages that claims call the same.
+_NEAR = 0.02  # Claims treat coverages that are this close as equal.
 _BATCH = 16  # Prompts whose answers are scored at a time.
 _PROMPTS = (
   "Two held-out prompts, of median and of the highest entropy, each with its"
@@ -158,7 +158,7 @@ def walks(trainer):
 
 
 def _known(settings: Settings) -> tuple[Any, Posterior]:
-  """Held-out prompts, and what they leave open."""
+  """Held-out prompts and the posteriors of their answers."""
   task = configs.make_task(config_of(settings, "rl"))
   prompts = task.splits["test"]
   return prompts, posterior(prompts.inputs, task.policy_options["max_length"])
@@ -255,7 +255,7 @@ def _claims(by_method, orders) -> list[Claim]:
 
 
 def _falls(by_method, orders) -> Claim:
-  """Of neighbouring orders, the least fall of the distance."""
+  """Holds if the distance falls between all neighbouring orders."""
   distances = [final(by_method[label_of(t)], "total_variation") for t in orders]
   falls = [
     stats.difference_interval(before, after)

@@ -25,7 +25,7 @@ def label_of(order: int) -> str:
 
 
 def final(run, name: str) -> np.ndarray:
-  """After training, [seeds]."""
+  """A probed score after training, [seeds]."""
   return run[f"probe_{name}"][:, -1]
 
 
@@ -113,7 +113,7 @@ def draw_prompts(prompts, known: Posterior):
 
 
 def table(by_method, exact, best) -> Table:
-  """The first rows are exact; all but the last column is too, of a policy."""
+  """Scores of optima, then of policies; only sampled pass@k is not exact."""
   scores = [*(f"pass@{k}" for k in _SHOWN), "total_variation", "kl", "other"]
   exact_rows = {
     f"optimum T = {order}" if order else "posterior": values

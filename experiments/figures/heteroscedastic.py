@@ -29,7 +29,7 @@ from maxrl_jax.runs import dataset, study
 from maxrl_jax.runs.measure import Measure
 
 _FIXED = ("exact ML", "MaxRL", "IWAE", "RLOO on l", "GRPO on l", "RLOO on −MSE")
-# The noise model of studies of MaxRL in which σ is not fixed.
+# Noise models of the studies in which MaxRL does not have a fixed σ.
 _SIGMAS = {
   "learned": {"learned": "input", "scale": 0.5, "smallest_scale": 0.1},
   "known": {"per_prompt": True, "smallest_scale": 0.1},
@@ -156,7 +156,7 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def _gradients(data, settings: Settings):
-  """Of exact ML's policies early in training: σ [M], norms and w(p) [S, M]."""
+  """σ [M], norms and w(p) [S, M] of exact ML's policies early in training."""
   norms = dataset.final(data, "probe_norms")
   p = np.exp(np.float64(dataset.final(data, "probe_log_p")))
   weights = {

@@ -82,7 +82,7 @@ def _draw_prompts(ax, label: str, run, colour: str) -> None:
 
 
 def _claim(gaps, most: str) -> Claim:
-  """Of gaps after training by label, [S, prompts] each."""
+  """From gaps after training by label, [S, prompts] each."""
   gaps = {label: values.mean(-1) for label, values in gaps.items()}
   wider = stats.difference_interval(gaps[most], gaps["RLOO on −MSE"])
   return Claim(

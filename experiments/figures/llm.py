@@ -52,9 +52,9 @@ def figure(settings: Settings, runs) -> Result:
   importlib.import_module("maxrl_jax.integrations.tunix")
   rates, curves = {}, {}
   for label in _METHODS:
-    rates[label] = rate = _choose(label, settings, runs)
+    rates[label] = _choose(label, settings, runs)
     every = [
-      _run(label, rate, seed, settings.steps, runs)
+      _run(label, rates[label], seed, settings.steps, runs)
       for seed in range(settings.seeds)
     ]
     curves[label] = {k: np.stack([run[k] for run in every]) for k in every[0]}
@@ -67,7 +67,7 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def _run(label: str, rate: float, seed: int, steps: int, runs):
-  """Pass rates of one run, from disk if they are there."""
+  """Pass rates of one run, cached."""
   from experiments.llm import copying
 
   config = copying.get_config()
@@ -86,14 +86,10 @@ def _choose(label: str, settings: Settings, runs) -> float:
       _run(label, rate, 100 + i, settings.steps, runs)
       for i in range(settings.tuning_seeds)
     ]
-    return np.mean([_average(run["pass_rate"]) for run in every])
+    return np.mean([run["pass_rate"].mean() for run in every])
 
   scores = [score(rate) for rate in settings.rates]
   return best_rate(f"llm, {label}", settings.rates, scores).rate
-
-
-def _average(rates: np.ndarray) -> np.ndarray:
-  return rates.mean(-1)
 
 
 def _at_end(rates: np.ndarray, mean=np.mean) -> np.ndarray:
@@ -159,8 +155,8 @@ def _claims(curves) -> list[Claim]:
       "figures 3 to 5 of arXiv 2602.02710, in small",
       f"MaxRL of order N − 1 learns faster than {name}: its pass rate is higher"
       " on average over training.",
-      _average(maxrl["pass_rate"]),
-      _average(curves[name]["pass_rate"]),
+      maxrl["pass_rate"].mean(1),
+      curves[name]["pass_rate"].mean(1),
     )
     for name in ("GRPO", "RLOO")
   ]
@@ -172,7 +168,7 @@ def _table(curves, rates: dict[str, float]) -> Table:
     [
       label,
       f"{rates[label]:g}",
-      mean_plus_minus(_average(run["pass_rate"])),
+      mean_plus_minus(run["pass_rate"].mean(1)),
       mean_plus_minus(_at_end(run["pass_rate"])),
       # Some batches have no prompt of that length.
       mean_plus_minus(_at_end(run["by_length"][..., -1], np.nanmean)),

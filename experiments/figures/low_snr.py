@@ -97,7 +97,7 @@ def _correlations(settings: Settings, runs) -> dict:
 
 
 def figure(settings: Settings, runs) -> Result:
-  """Correlation with the clean signal by ρ, and what each method loses."""
+  """Correlation with the clean signal by ρ, and gaps to exact ML."""
   data, rollouts = _correlations(settings, runs), sorted(settings.rollouts)
   drawing, (left, right) = plotting.axes(columns=2, width=4.8, height=3.3)
   for label in ("exact ML", "exact RL"):
@@ -221,7 +221,7 @@ def _close_to_exact(data, most: int) -> Claim:
 
 
 def _not_sampling(data) -> str:
-  """What exact gradients of E[l] lose, where sampled ones may be to blame."""
+  """The reason that holds if exact gradients of E[l] fall behind as well."""
   lost = _gap(data, "exact RL", None, min(_rhos(data)))
   return (
     "Sampling is not the reason: at the smallest ρ exact gradients of E[l] are"

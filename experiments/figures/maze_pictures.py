@@ -15,7 +15,7 @@ _MAZES, _ANSWERS = 4, 64  # Mazes shown, and answers to each held-out maze.
 
 
 def figure(settings: Settings, runs) -> Result:
-  """Held-out mazes with a right and a wrong answer of the warm-up to each."""
+  """Held-out mazes, each with a right and a wrong answer after the warm-up."""
   drawn = maze_runs.at_warm_up(settings, runs, answers, count=_ANSWERS)
   drawing, axes = plotting.axes(columns=_MAZES, rows=2, width=2.2, height=2.4)
   for column, row in enumerate(_shown(drawn["right"], settings.warmup)):
@@ -48,7 +48,7 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def answers(config, trainer, params, count: int) -> dict[str, np.ndarray]:
-  """Answers to held-out mazes, whether right, and where they lead."""
+  """Answers to held-out mazes, whether they are right, and cells visited."""
   del config
   prompts = trainer.task.splits["test"]
 
@@ -84,7 +84,7 @@ def _shown(right: np.ndarray, warmup: int) -> np.ndarray:
 
 
 def _moves(answer: np.ndarray) -> int:
-  """Moves before the first token that is none."""
+  """The number of moves before the first other token."""
   language = mazes.language
   is_move = (answer >= language.UP) & (answer <= language.RIGHT)
   return int(np.argmin(np.append(is_move, False)))

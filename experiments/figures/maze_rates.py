@@ -50,7 +50,7 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def _claims(recorded: dict[str, float], best: dict[str, float]) -> list[Claim]:
-  """None where the figures choose by themselves: nothing could differ."""
+  """No claim if the figures choose rates themselves: none could differ."""
   if not recorded:
     return []
   others = [

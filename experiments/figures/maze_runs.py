@@ -42,7 +42,7 @@ MEASURE = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
 
 
 def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
-  """The checkpoint that all runs start from, trained unless it is there."""
+  """The checkpoint that all runs start from, trained if it is missing."""
   return trained(config_of(settings, "warmup"), settings.warmup, runs)
 
 
@@ -51,8 +51,7 @@ def trained(
 ) -> pathlib.Path:
   """The checkpoint after this many steps of a warm-up; cached."""
   config.steps = steps
-  rise = config.optimizer.warmup  # Of the learning rate.
-  config.optimizer.warmup = min(rise, config.steps // 2)
+  config.optimizer.warmup = min(config.optimizer.warmup, config.steps // 2)
   config.checkpoint.every, config.eval_every = config.eval_every, config.steps
   config.log_every = math.gcd(config.log_every, config.steps)
   folder = runs / f"{task}-warm-up-{programs.digest(config)}"
@@ -71,7 +70,10 @@ def rl_config(settings: Settings, runs: pathlib.Path) -> ConfigDict:
 def at_warm_up(
   settings: Settings, runs: pathlib.Path, measure: Callable, **options: Any
 ) -> dict[str, np.ndarray]:
-  """(config, trainer, params, **options) → arrays, of the warm-up; cached."""
+  """Calls measure(config, trainer, params, **options) after the warm-up.
+
+  Its arrays are cached.
+  """
   config = rl_config(settings, runs)
 
   def compute(_: pathlib.Path) -> dict[str, np.ndarray]:
@@ -85,7 +87,7 @@ def at_warm_up(
 
 
 def pass_rates(trainer: Train, params: Any) -> np.ndarray:
-  """Of every validation maze, from KS[-1] rollouts."""
+  """The pass rate of every validation maze, from KS[-1] rollouts."""
   prompts = trainer.task.splits["validation"]
   correct = jax.jit(
     lambda params: evaluation.success_counts(
@@ -115,7 +117,7 @@ def study_of(
   """
   config = rl_config(settings, runs)
   set_steps(config, steps, min(settings.evaluations, steps))
-  # All options for any methods: the same run is then the same program.
+  # All options for any methods, so that equal runs share a program.
   names = [f"estimator.{option}" for option in OPTIONS]
   rows = [[METHODS[m].get(option) for option in OPTIONS] for m in methods]
   if rates is not None:
@@ -129,7 +131,7 @@ def study_of(
 def tuning(settings: Settings) -> choose.Tuning:
   """By validation pass@1 after whole runs.
 
-  A rate too high for the end of a run can be the best at its beginning.
+  The best rate early in a run can be too high for its end.
   """
   seeds = tuple(range(1001, 1001 + settings.tuning_seeds))
   return choose.Tuning(settings.rates, seeds)

@@ -14,7 +14,7 @@ _SHOWN = (1, 64)  # k of pass@k.
 
 
 def studies(settings: Settings, runs) -> dict[str, Study]:
-  """Fixed groups, and waves, at the rate that MaxRL has."""
+  """Fixed groups, and waves, at MaxRL's rate."""
   (rate,) = maze_runs.rates_of(settings, runs, ["MaxRL"])
   groups = maze_runs.rl_config(settings, runs)
   groups.optimizer.learning_rate = rate
@@ -40,7 +40,7 @@ def figure(settings: Settings, runs) -> Result:
   trained = {}
   for name, what in planned.items():
     trained |= maze_runs.train(what, runs, labels[name])
-  # Of a fixed group, the label ends with N.
+  # The label of a fixed group ends with N.
   tokens = {
     label: summaries.tokens(run, int(label.split()[-1]) * settings.batch_size)
     for label, run in trained.items()

@@ -22,7 +22,7 @@ METHODS: dict[str, dict[str, Any]] = {
   "MaxRL T = 2": {"name": "maxrl", "order": 2},
   "MaxRL T = 8": {"name": "maxrl", "order": 8},
 }
-# Those in drawings: of more than six lines none can be followed.
+# Methods in drawings: more than six lines cannot be told apart.
 DRAWN = ("MaxRL", "GRPO", "RLOO", "GRPO + entropy", "pass@16", "power ½")
 OPTIONS = ("name", "entropy_bonus", "k", "alpha", "order")
 COLOURS = {
@@ -44,7 +44,7 @@ def look(method: str) -> dict[str, Any]:
 
 
 class Settings(NamedTuple):
-  """Choices of the figures; all other fields are those of the config file."""
+  """Choices of the figures; the config file has all other fields."""
 
   config: str = "maze"  # File in configs/: maze or maze_paper.
   size: int = 9  # Of a maze, walls included.
@@ -61,8 +61,8 @@ class Settings(NamedTuple):
   mazes: int = 96  # Held out.
   seeds: int = 3  # Reported.
   others: tuple[str, ...] = ("GRPO", "RLOO")  # Compared with MaxRL.
-  # Learning rates to choose from; whole runs with seeds that are not reported
-  # choose by validation pass@1, unless the rates of METHODS are recorded.
+  # Candidate learning rates. Whole runs with unreported seeds choose by
+  # validation pass@1, unless `recorded` has a rate for each of METHODS.
   rates: tuple[float, ...] = (5e-5, 1e-4, 2e-4, 5e-4)
   tuning_seeds: int = 2
   recorded: tuple[float, ...] = (
@@ -129,7 +129,7 @@ PRESETS = {
     when_steps=300,
     sequential_steps=300,
   ),
-  # Whether the outcomes of quick stay, at five times its steps.
+  # Do the outcomes of quick persist at five times its steps?
   "long": Settings(steps=900, evaluations=15),
   "paper": Settings(
     config="maze_paper",

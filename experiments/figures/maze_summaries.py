@@ -153,7 +153,7 @@ def draw_evaluations(ax, runs, k: int, x: Callable = steps) -> None:
 
 
 def cap(ax) -> None:
-  """Intervals of shares may reach beyond 1, but axes need not."""
+  """Ends the axis at 1, which intervals of shares may exceed."""
   ax.set_ylim(top=min(ax.get_ylim()[1], 1.003))
 
 

@@ -61,7 +61,7 @@ def figure(settings: Settings, runs) -> Result:
 
 
 def pass_rates(config, trainer, params) -> dict[str, np.ndarray]:
-  """Of every validation maze."""
+  """Pass rates of every validation maze."""
   del config
   return {"pass_rates": maze_runs.pass_rates(trainer, params)}
 
@@ -113,7 +113,7 @@ def _draw_rates(ax, settings: Settings, rates) -> None:
 
 
 def _claims(settings: Settings, rates, trained) -> list[Claim]:
-  """At the weakest and the strongest warm-up."""
+  """Compares leads after the weakest and the strongest warm-up."""
   p = rates.get(settings.warmup)
   claims = []
   if p is not None:

@@ -22,6 +22,7 @@ def _colours(settings) -> dict:
 
 
 def draw(fitted, gradients, best, settings):
+  """NLL over steps, and the cosines and norms of sampled gradients."""
   drawing, (left, middle, right) = plotting.axes(
     columns=3, width=4.2, height=3.8
   )
@@ -60,6 +61,7 @@ def _draw_gradients(ax, steps, values: np.ndarray, settings) -> None:
 
 
 def table(runs, fitted, best) -> Table:
+  """Scores of every method, then of the references."""
   names = ("digit_nll", "mse", "mse_clean", "pit_distance", "entropy")
   rows = []
   for label, run in runs.items():

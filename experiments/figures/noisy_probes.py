@@ -25,7 +25,7 @@ def bin_log_probs(written: Numerals, mean, scale) -> np.ndarray:
   edges = np.arange(1, written.num_values) * written.spacing - written.limit
   edges = np.concatenate([[-np.inf], edges, [np.inf]])
   z = (edges - np.asarray(mean)[..., None]) / np.asarray(scale)[..., None]
-  # Of the tail on the bin's side of the mean, where there are digits.
+  # From the tail on the bin's side of the mean, which keeps its digits.
   right = z[..., :-1] > 0
   p = np.where(
     right,
@@ -69,7 +69,7 @@ def scores(trainer, dim: int):
 
 
 def mismatched(prompts, written: Numerals, dim: int):
-  """The prompts with the pairs of the prompt before and their own query."""
+  """Each prompt's query, after the pairs of the prompt before it."""
   query = dim * (1 + written.length) + 2
   pairs = jnp.roll(prompts.inputs[:, :-query], 1, 0)
   inputs = jnp.concatenate([pairs, prompts.inputs[:, -query:]], 1)
@@ -132,7 +132,7 @@ class Reference(NamedTuple):
 
 
 def references(task, dim: int) -> dict[str, Reference]:
-  """What can be known of the test split: by label, from little to all."""
+  """Predictive distributions by label, from the least informed to the best."""
   prompts = task.splits["test"]
   written = task.policy_options["numerals"]
   y, clean, sigma = (

@@ -185,13 +185,14 @@ def _fitted(run) -> np.ndarray:
 
 
 def _mismatch(run) -> tuple[np.ndarray, np.ndarray]:
-  """NLL [S] of the numbers with another prompt's pairs, and with its own."""
-  own = dataset.final(run, "test_digit_nll")
-  return dataset.final(run, "probe_mismatched"), own
+  """NLL [S] of the numbers after another prompt's pairs, and after theirs."""
+  names = ("probe_mismatched", "test_digit_nll")
+  other, matching = (dataset.final(run, name) for name in names)
+  return other, matching
 
 
 def _claims(nll, mismatch, cosine, settings: Settings) -> list[Claim]:
-  """Of final NLL by label, with other and own pairs, cosines [S, …, N, T]."""
+  """From final NLL by label, `_mismatch`, and cosines [S, …, N, T]."""
   most = f"T = {max(settings.orders)}"
   least = f"T = {min(settings.orders)}"
   rl = "RL (T = 1)" if least == "T = 1" else least

@@ -1,4 +1,4 @@
-"""Digit strings: several updates a batch, and rollouts of older parameters."""
+"""Digit strings: several updates per batch, and rollouts of old parameters."""
 
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ _COLOURS = {
 
 
 class Point(NamedTuple):
-  """An estimator, a loss, U updates a batch and staleness S."""
+  """An estimator, a loss, U updates per batch and staleness S."""
 
   estimator: str
   loss: str | None = None
@@ -49,7 +49,7 @@ class Point(NamedTuple):
 
   @property
   def fields(self) -> tuple[str | int | None, ...]:
-    """Values of `FIELDS`; on policy none is set, as in other figures' runs."""
+    """Values of `FIELDS`; fields that would change nothing are not set."""
     updates = self.updates if self.updates > 1 else None
     return self.estimator, self.loss, updates, self.staleness or None
 
@@ -85,8 +85,7 @@ PRESETS = {
     seeds=12,
   ),
 }
-# Of the claims.
-_REUSED, _MOST, _STALE = 4, 8, 3
+_REUSED, _MOST, _STALE = 4, 8, 3  # U, U and S of the claims.
 
 
 def _points(settings: Settings) -> list[Point]:
@@ -173,7 +172,7 @@ def _draw(settings: Settings, best, shared):
 
 
 def _curve(ax, scores, estimator: str, loss: str, field: str) -> None:
-  """One loss against U or S, from where it is on policy."""
+  """One loss against U or S, starting on policy."""
   other = "staleness" if field == "updates" else "updates"
   others = {
     getattr(point, field): values

@@ -1,4 +1,4 @@
-"""Mazes: several updates a batch, and rollouts of older parameters."""
+"""Mazes: several updates per batch, and rollouts of old parameters."""
 
 from typing import NamedTuple
 
@@ -180,6 +180,6 @@ def _table(points) -> Table:
 
 
 def _mean_of(run: dict[str, np.ndarray], name: str) -> str:
-  """Of a training metric; on policy there is none."""
+  """The mean of a training metric; on policy there is none."""
   values = run.get(f"train_{name}", np.array(np.nan))
   return f"{values.mean():.3g}" if np.isfinite(values).all() else ""

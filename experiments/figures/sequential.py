@@ -27,7 +27,7 @@ PRESETS = {"quick": Settings(), "full": Settings(batches=2**15)}
 
 def figure(settings: Settings, runs) -> Result:
   """Rollouts and weight by pass rate, measured; variance × cost, exact."""
-  del runs  # A policy that is not trained.
+  del runs  # The policy is not trained.
   p, costs, weights = _measure(settings)
   products = {
     name: _product(size, settings.cap)

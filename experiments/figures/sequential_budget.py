@@ -73,7 +73,7 @@ PRESETS = {
 
 
 def _config(settings: Settings, method: str):
-  """Two digits, Adam at a constant rate: runs have no length in advance."""
+  """Two digits; a constant rate, as the number of steps is not known."""
   config = budget.get_config()
   config.optimizer.warmup = settings.warmup
   config.optimizer.schedule = "constant"
@@ -135,7 +135,7 @@ def _train(settings: Settings, method: str, rate: float, seed: int):
 
 
 def _run(settings: Settings, method: str, rate: float, seed: int, runs):
-  """The same, from disk if it is there."""
+  """`_train`, cached."""
   fields = settings._replace(rates=(), seeds=0, fixed=())
   text = json.dumps([_VERSION, *fields, method, rate, seed])
   key = f"budget-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

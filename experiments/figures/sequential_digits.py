@@ -78,7 +78,7 @@ class Method(NamedTuple):
     return f"waves of {self.rollouts} up to {self.cap}"
 
 
-# Of the claims.
+# Methods of the claims.
 _FIXED, _SAME, _HIGHER = Method(1024, None), Method(16, 1024), Method(16, 8192)
 
 
@@ -118,7 +118,7 @@ def _spent(method: Method, data: xr.Dataset) -> np.ndarray:
 
 
 def _share_unsolved(method: Method, data: xr.Dataset) -> float:
-  """Of all rollouts, those of strings that stayed unsolved: N or T for each."""
+  """Share of all rollouts drawn for unsolved strings, N or T for each."""
   steps = np.diff(data["step"].values, prepend=0)
   unsolved = (1 - data["train_solved"].values) * steps
   spent = _spent(method, data)[:, -1]

@@ -100,7 +100,7 @@ def make_mesh(tensor_parallel: int = 1) -> jax.sharding.Mesh:
 def with_keys(
   batches: Iterable[Batch], rollout: Rollout, seed: int
 ) -> Iterator[Batch]:
-  """The batches; sets a key for each, the same in a resumed run."""
+  """Yields the batches; sets a key for each, the same in a resumed run."""
   for step, batch in enumerate(batches):
     rollout.seed = jax.random.fold_in(jax.random.PRNGKey(seed), step)
     yield batch
@@ -147,7 +147,7 @@ def post_train(
 def _restore(
   settings: dict, workdir: pathlib.Path
 ) -> tuple[rl_cluster.RLCluster, Rollout]:
-  """The cluster, from its newest checkpoint if any, and its sampling."""
+  """The cluster, from its newest checkpoint if any, and how it samples."""
   folder = pathlib.Path(settings["model"])
   mesh = make_mesh(settings["tensor_parallel"])
   tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -181,16 +181,16 @@ def load_qwen3(folder: pathlib.Path, mesh) -> qwen3.Qwen3:
     ValueError: the folder has none, or one of another architecture.
   """
   try:
-    given = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    kind = given["model_type"]
-    fields = {name: given[field] for name, field in _FIELDS.items()}
+    record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kind = record["model_type"]
+    fields = {name: record[field] for name, field in _FIELDS.items()}
   except (OSError, KeyError, ValueError) as error:
     raise ValueError(
       f"model = '{folder}': its config.json cannot be used ({error!r})"
     ) from None
   if kind != "qwen3":
     raise ValueError(f"model = '{folder}': is a {kind!r}, must be a 'qwen3'")
-  rope = given.get("rope_parameters") or given
+  rope = record.get("rope_parameters") or record
   config = qwen3.ModelConfig(
     rope_theta=int(rope["rope_theta"]),
     dtype=jnp.bfloat16,
@@ -206,12 +206,12 @@ class Metrics:
   """metrics.jsonl: one line per step, of all its micro-batches."""
 
   def __init__(self, path: pathlib.Path, step: int, answers: int):
-    """Resumes after `step`; drops lines of steps that will be repeated.
+    """Resumes after `step`; deletes lines of steps that will be repeated.
 
     Args:
       path: of the file.
-      step: steps done.
-      answers: number of a step.
+      step: number of steps done.
+      answers: number per step.
     """
     self._path, self._step, self._answers = path, step, answers
     self._groups: dict[str, list[float]] = {}

@@ -90,20 +90,20 @@ def verify(prompts, completions, answer, **_) -> list[float]:
 def train(config) -> dict[str, np.ndarray]:
   """Pass rates of new prompts [steps], and by length [steps, k].
 
-  NaN if a batch has none, or none of a length.
+  NaN if a batch has no new prompt, or none of that length.
   """
-  rates, by_length, again = [], [], set()
+  rates, by_length, seen = [], [], set()
   source = problems(config)
 
   def reward(prompts, completions, answer, **_):
     verified = np.array(verify(prompts, completions, answer))
-    new = np.array([prompt not in again for prompt in prompts])
+    new = np.array([prompt not in seen for prompt in prompts])
     lengths = np.char.str_len(np.asarray(answer))
     groups = [new & (lengths == k) for k in range(1, LENGTH + 1)]
     rates.append(_mean(verified[new]))
     by_length.append([_mean(verified[group]) for group in groups])
     source.observe(prompts, verified)
-    again.update(prompts)
+    seen.update(prompts)
     return verified.tolist()
 
   rollout = rollout_config()
@@ -157,8 +157,8 @@ def make_model(seed: int) -> qwen3.Qwen3:
     norm_eps=1e-6,
   )
   model = qwen3.Qwen3(config, rngs=nnx.Rngs(seed))
-  # Tunix initializes the feed-forward layers to zeros, which would stay zeros:
-  # the gradient of each matrix has another one as a factor.
+  # Tunix initializes all feed-forward matrices to zero, and they would stay
+  # zero: the gradient of each has another one as a factor.
   key = jax.random.key(seed)
   for layer in model.layers:
     for name in ("gate_proj", "up_proj", "down_proj"):
