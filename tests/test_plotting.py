@@ -162,3 +162,31 @@ def test_few_seeds_are_lines_and_many_a_band():
 def test_few_values_are_evenly_spaced_with_both_ends():
   assert plotting.few([1, 2, 4, 8, 16, 32, 64, 128], 4) == [1, 4, 16, 128]
   assert plotting.few([1, 2], 4) == [1, 2]
+
+
+def test_means_over_runs_and_their_students_intervals():
+  _, ax = plotting.axes()
+  plotting.mean_curve(ax, [1, 2], [[1.0, 3.0], [2.0, 6.0]], colour="black")
+  assert list(ax.lines[0].get_ydata()) == [2, 4]
+  y = ax.collections[0].get_paths()[0].vertices[:, 1]
+  # t of one degree of freedom times the standard errors 1 and 2.
+  assert sorted({*np.round(y, 2)}) == [-21.41, -10.71, 14.71, 29.41]
+
+
+def test_larger_sizes_are_darker_whatever_their_order():
+  for grey in (False, True):
+    looks = [plotting.by_rank(v, (8, 1, 4), grey=grey) for v in (1, 4, 8)]
+    lightness = [sum(to_rgb(look["colour"])) for look in looks]
+    assert max(np.diff(lightness)) < 0
+    assert all(("linestyle" in look) is grey for look in looks)
+  assert plotting.by_rank(3, (3,))["colour"] == plotting.shade(0)
+
+
+def test_a_legend_below_has_the_lines_of_one_panel():
+  figure, (left, right) = plotting.axes(columns=2)
+  for i in range(4):
+    plotting.curve(left, [0, 1], [0, i], colour="black", label=str(i))
+  plotting.curve(right, [0, 1], [0, 1], colour="black", label="other")
+  plotting.legend_below(figure, left, 3)
+  (legend,) = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == list("0123")

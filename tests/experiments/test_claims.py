@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.reports.results import larger
+from experiments.reports.results import bounded, larger
+from maxrl_jax.stats import Interval
 from tests.support.claim_cases import CASES
 
 
@@ -70,6 +71,27 @@ def test_a_comparison_that_fails_says_why(first, why):
   second = np.full(3, 1.0) if first[0] == first[1] else np.array([1.0, 2.1, 3])
   claim = larger("a", "b", "c", np.array(first), second)
   assert not claim.holds and claim.why.startswith(why)
+
+
+@pytest.mark.parametrize(
+  ("limits", "threshold", "holds", "why"),
+  [
+    ({"above": 0.4}, "above 0.4", True, ""),
+    ({"above": 0.6}, "above 0.6", False, "The interval contains 0.6"),
+    ({"above": 1.6}, "above 1.6", False, ""),
+    ({"below": 1.6}, "below 1.6", True, ""),
+    ({"below": 1.4}, "below 1.4", False, "The interval contains 1.4"),
+    ({"above": -2, "below": 2}, "inside ±2", True, ""),
+    ({"above": -1, "below": 1}, "inside ±1", False, "The interval contains 1:"),
+  ],
+)
+def test_claims_that_an_interval_is_bounded(limits, threshold, holds, why):
+  interval = Interval(*map(np.array, (1.0, 0.5, 1.5)))
+  claim = bounded("a", "b", "c", interval, **limits)
+  assert claim.threshold == f"95 % interval {threshold}"
+  assert claim.measured == "difference 1.000 [0.500, 1.500]"
+  assert claim.holds is holds
+  assert claim.why.startswith(why) and bool(claim.why) == bool(why)
 
 
 def test_three_seeds_that_are_all_alike_are_reported():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from maxrl_jax.runs import choose, dataset, study
 from maxrl_jax.runs.choose import Tuning
@@ -96,3 +97,14 @@ def test_a_rate_that_diverges_is_not_chosen(rates, tmp_path):
     assert _seeds(tmp_path) == {1000, 1001}
   else:
     assert choose.run(what, tuning, tmp_path).choices == [(1e-2, True)]
+
+
+def test_runs_of_each_point_by_label():
+  values = [10.0, 20.0, 11.0, 21.0]
+  coordinates = {"point": ("run", [0, 1, 0, 1])}
+  data = xr.Dataset({"score": ("run", values)}, coordinates)
+  runs = dataset.by_point(data, ["first", "second"])
+  assert runs["first"]["score"].values.tolist() == [10, 11]
+  assert runs["second"]["score"].values.tolist() == [20, 21]
+  with pytest.raises(ValueError, match="shorter"):
+    dataset.by_point(data, ["first"])
