@@ -106,5 +106,5 @@ def test_runs_of_each_point_by_label():
   runs = dataset.by_point(data, ["first", "second"])
   assert runs["first"]["score"].values.tolist() == [10, 11]
   assert runs["second"]["score"].values.tolist() == [20, 21]
-  with pytest.raises(ValueError, match="shorter"):
+  with pytest.raises(ValueError, match="longer"):
     dataset.by_point(data, ["first"])
