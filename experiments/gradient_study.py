@@ -15,36 +15,41 @@ from absl import flags
 
 from experiments.shell import console
 
-_ESTIMATORS = flags.DEFINE_list(
+flags.DEFINE_list(
   "estimators",
   "maxrl,rloo,grpo",
   "Names from estimators.ESTIMATORS, except vimco and series.",
 )
-_ORDERS = flags.DEFINE_list(
+flags.DEFINE_list(
   "orders",
-  None,
+  [],
   "T of maxrl, power, tail; K of pass_at_k. Default: 1, N/2, N−1.",
 )
-_BASELINES = flags.DEFINE_list(
+flags.DEFINE_list(
   "baselines", "centred", "Baselines of maxrl, power, pass_at_k and tail."
 )
-_ALPHA = flags.DEFINE_float("alpha", 0.5, "α of power.")
-_ROLLOUTS = flags.DEFINE_integer("rollouts", 8, "N, rollouts per group.", 1)
-_ARMS = flags.DEFINE_integer("arms", 4, "Actions of the policy.", 2)
-_PASS_RATE = flags.DEFINE_float("pass_rate", 0.1, "p of the prompt.", 0, 1)
-_CONTINUOUS = flags.DEFINE_bool(
+flags.DEFINE_float("alpha", 0.5, "α of power.")
+flags.DEFINE_integer("rollouts", 8, "N, rollouts per group.", 1)
+flags.DEFINE_integer("arms", 4, "Actions of the policy.", 2)
+flags.DEFINE_float("pass_rate", 0.1, "p of the prompt.", 0, 1)
+flags.DEFINE_bool(
   "continuous", False, "Likelihoods in [0, 1] rather than binary."
 )
-_GROUPS = flags.DEFINE_integer(
+flags.DEFINE_integer(
   "groups",
   2**16,
   "Sampled groups, if outcomes are many; a multiple of 1024.",
   1024,
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of the policy and the samples.", 0)
+flags.DEFINE_integer("seed", 0, "Of the policy and the samples.", 0)
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for results.", required=True
 )
+
+
+def _value(name: str):
+  value = flags.FLAGS[name].value
+  return tuple(value) if isinstance(value, list) else value
 
 
 def main(argv) -> None:
@@ -52,18 +57,8 @@ def main(argv) -> None:
   from experiments import estimator_moments
   from maxrl_jax.runs import folders
 
-  settings = estimator_moments.Settings(
-    tuple(_ESTIMATORS.value),
-    tuple(_ORDERS.value or ()),
-    tuple(_BASELINES.value),
-    _ALPHA.value,
-    _ROLLOUTS.value,
-    _ARMS.value,
-    _PASS_RATE.value,
-    _CONTINUOUS.value,
-    _GROUPS.value,
-    _SEED.value,
-  )
+  names = estimator_moments.Settings._fields
+  settings = estimator_moments.Settings(*map(_value, names))
   rows = estimator_moments.study(settings)
   workdir = pathlib.Path(_WORKDIR.value)
   folders.make(workdir)
