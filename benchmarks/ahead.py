@@ -324,10 +324,10 @@ def collectives(compiled: Any) -> dict[str, float]:
   """Largest megabytes that one collective of each kind returns."""
   largest: dict[str, float] = {}
   for line in compiled.as_text().splitlines():
-    found = _COLLECTIVE.search(line)
-    if found:
-      megabytes = sum(map(_megabytes, _ARRAY.finditer(found[1])))
-      largest[found[2]] = max(megabytes, largest.get(found[2], 0))
+    if match := _COLLECTIVE.search(line):
+      result, kind = match[1], match[2]
+      megabytes = sum(map(_megabytes, _ARRAY.finditer(result)))
+      largest[kind] = max(megabytes, largest.get(kind, 0))
   return largest
 
 

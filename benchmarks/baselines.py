@@ -112,7 +112,7 @@ class Minimax(NamedTuple):
 
 
 def relative(num: int, a: Sequence[float], s: Scores) -> list[Quadratic]:
-  """Variances over those of the best b at each of `PASS_RATES`."""
+  """Variances divided by the least one, at each of `PASS_RATES`."""
   every = [variance(num, a, p, s) for p in PASS_RATES]
   return [f.scaled(1 / f.at(minimizer(f))) for f in every]
 
@@ -130,7 +130,7 @@ def minimax(ratios: Sequence[Quadratic], start: np.ndarray) -> Minimax:
   def slope(x):
     return np.array([np.append(-2 * (f.Q @ x[:-1] + f.r), 1) for f in ratios])
 
-  found = optimize.minimize(
+  solution = optimize.minimize(
     lambda x: x[-1],
     np.append(start, max(f.at(start) for f in ratios)),
     jac=lambda x: last,
@@ -138,7 +138,7 @@ def minimax(ratios: Sequence[Quadratic], start: np.ndarray) -> Minimax:
     method="SLSQP",
     options={"maxiter": 1000, "ftol": 1e-12},
   )
-  b = found.x[:-1]
+  b = solution.x[:-1]
   largest = max(f.at(b) for f in ratios)
   active = [f for f in ratios if f.at(b) > (1 - 1e-4) * largest]
   gradients = np.array([2 * (f.Q @ b + f.r) for f in active]).T

@@ -5,9 +5,9 @@
 The behaviour policy is a softmax over four actions, of which two are right,
 with pass rate p; in the current one the logit of one action is higher by d.
 Over all groups of N = 6, with the series of order T = 5: the weight of
-`unclipped` over that of the current policy, and the variance of two estimates
-with the latter over that of `unclipped`. `reweighted` has the failures 1 − ρ l,
-the other one ρ (1 − l).
+`unclipped` divided by the current policy's, and the variances of two estimates
+with the current weight divided by that of `unclipped`. `reweighted` has the
+failures 1 − ρ l, the other one ρ (1 − l).
 """
 
 import itertools

@@ -61,8 +61,8 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   )
   fields = [field for _, field in _FAMILIES.values()]
   methods = [
-    (name, *(value if field == own else None for field in fields))
-    for (name, (_, own)), options in values
+    (name, *(value if field == option else None for field in fields))
+    for (name, (_, option)), options in values
     for value in options
   ]
   configs = {"bandit": family.get_config(), "digits": budget.get_config()}

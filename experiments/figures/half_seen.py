@@ -129,8 +129,8 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
 def walks(trainer):
   """params → `reference.calibration` on the test split, with `KS`.
 
-  A policy's probability of a path is that of its moves, whatever follows: the
-  verifier looks no further, and policies trained by RL write on.
+  A policy's probability of a path is the probability of its moves: the verifier
+  ignores what follows, and policies trained by RL continue to write.
   """
   prompts = trainer.task.splits["test"]
   length = trainer.task.policy_options["max_length"]

@@ -57,7 +57,7 @@ class Settings(NamedTuple):
   warmup: int = 700  # Steps of supervised learning.
   warmup_batch_size: int = 64  # Mazes per update of supervised learning.
   steps: int = 180  # Of RL.
-  evaluations: int = 3  # During a run, besides one at its start.
+  evaluations: int = 3  # During a run, and one more at its start.
   mazes: int = 96  # Held out.
   seeds: int = 3  # Reported.
   others: tuple[str, ...] = ("GRPO", "RLOO")  # Compared with MaxRL.

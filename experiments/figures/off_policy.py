@@ -57,9 +57,9 @@ class Point(NamedTuple):
 class Settings(NamedTuple):
   """Choices of the figure.
 
-  For MaxRL the `losses` have every U and S, those of `reused` only the U of the
-  claims; GRPO has those of `grpo`. The claims need U = 4 and 8, S = 3, and the
-  losses of `quick`.
+  MaxRL trains with the `losses` at every U and S, and with the `reused` ones at
+  U = 4; GRPO with the losses in `grpo` at every U and S. The claims need U = 4
+  and 8, S = 3, and the losses of `quick`.
   """
 
   losses: tuple[str, ...] = ("uncorrected", "unclipped", "clipped")

@@ -136,9 +136,7 @@ def _learning_curves(sweep: Sweep):
     ax.locator_params(axis="x", nbins=5)
     ax.ticklabel_format(axis="x", scilimits=(-3, 4))
   axes[0].set_ylabel(str(scores[0].name).replace("_", " "))
-  figure.legend(
-    *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
-  )
+  plotting.legend_below(figure, axes[0], 3)
   return Drawing(
     "learning",
     figure,
