@@ -11,37 +11,21 @@ python -m experiments.train --config=configs/half_seen.py \
 
 from ml_collections import ConfigDict
 
-from maxrl_jax.config import default
+from configs import maze
 
 
 def get_config(stage: str = "rl") -> ConfigDict:
-  config = default(task="maze")
+  config = maze.get_config(stage)
   config.task.size = 7
+  config.task.max_length = None
   config.task.generator = "wilson"  # The exact probabilities need it.
   config.task.random_ends = True
   config.task.unknown = 0.75
-  config.policy.num_layers = 2
-  config.policy.hidden_size = 64
-  config.policy.intermediate_size = 256
-  config.optimizer.schedule = "constant"
-  config.eval_rollouts = 256
-  if stage == "warmup":
-    config.estimator.name = "supervised"
-    config.steps = 1000
-    config.batch_size = 64
-    config.optimizer.name = "adamw"
-    config.optimizer.learning_rate = 2e-3
-    config.optimizer.warmup = 50
-  elif stage == "rl":
+  config.steps = 1000
+  if stage == "rl":
     config.steps = 600
-    config.batch_size = 16
-    config.rollouts = 32
-    config.optimizer.name = "adam"
     config.optimizer.learning_rate = 3e-4
-  else:
-    raise ValueError(
-      f"configs/half_seen.py:{stage}: choose from ['rl', 'warmup']"
-    )
+  config.eval_rollouts = 256
   config.log_every = 50
   config.eval_every = 200
   return config

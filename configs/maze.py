@@ -35,7 +35,7 @@ def get_config(stage: str = "rl") -> ConfigDict:
     config.optimizer.name = "adam"
     config.optimizer.learning_rate = 1e-4
   else:
-    raise ValueError(f"configs/maze.py:{stage}: choose from ['rl', 'warmup']")
+    raise ValueError(f"stage = {stage!r}: choose from ['rl', 'warmup']")
   config.log_every = 20
   config.eval_every = 60 if stage == "rl" else 100
   return config

@@ -130,7 +130,7 @@ def _wrong(tmp_path):
     ),
     (
       ("train", "--config=configs/maze.py:rll"),
-      "maze.py:rll: choose from ['rl', 'warmup'] (configs/maze.py, line",
+      "stage = 'rll': choose from ['rl', 'warmup'] (configs/maze.py, line",
     ),
     # Fields.
     (
