@@ -8,14 +8,7 @@ import numpy as np
 
 from configs import bandit
 from experiments.figures import set_steps
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting
 from maxrl_jax.learning import rollouts
 from maxrl_jax.runs import dataset, study
@@ -94,11 +87,8 @@ def figure(settings: Settings, runs) -> Result:
     " 95 % interval over seeds.",
     ["order", "pass rate"],
     [
-      [
-        "exact ML" if name == "cross_entropy" else name,
-        mean_plus_minus(c[:, -1, 0]),
-      ]
-      for name, c in curves.items()
+      ["exact ML" if name == "cross_entropy" else name, values[:, -1, 0]]
+      for name, values in curves.items()
     ],
   )
   return Result(

@@ -17,7 +17,6 @@ from experiments.reports.results import (
   Table,
   bounded,
   in_words,
-  mean_plus_minus,
   nan_if_zero_width,
 )
 from maxrl_jax import plotting, stats
@@ -235,9 +234,7 @@ def _table(runs) -> Table:
     [
       label + " (RLOO on l)" * (label == "T = 1"),
       f"{run['optimizer_learning_rate'].values[0]:g}",
-      *(
-        mean_plus_minus(dataset.final(run, f"test_{name}")) for name in columns
-      ),
+      *(dataset.final(run, f"test_{name}") for name in columns),
     ]
     for label, run in runs.items()
   ]

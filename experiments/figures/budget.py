@@ -4,21 +4,13 @@ from typing import NamedTuple
 
 from configs import budget
 from experiments.figures import set_steps
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  listed,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from experiments.reports.sweep_analysis import analyse
 from maxrl_jax import plotting
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
 from maxrl_jax.runs.choose import rate_text
-from maxrl_jax.runs.progress import counted
+from maxrl_jax.runs.progress import counted, listed
 
 _LABELS = {"maxrl": "MaxRL of order N − 1", "grpo": "GRPO", "rloo": "RLOO"}
 
@@ -119,8 +111,8 @@ def _table(sweep) -> Table:
       m.fields["batch_size"],
       m.fields["rollouts"],
       rate_text(m.choice),
-      mean_plus_minus(sweep.test(m)),
-      mean_plus_minus(sweep.test(m, "pass@16")),
+      sweep.test(m),
+      sweep.test(m, "pass@16"),
     ]
     for m in sweep.methods
   ]

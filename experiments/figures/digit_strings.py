@@ -7,14 +7,7 @@ import numpy as np
 import xarray as xr
 
 from configs import digits
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting
 from maxrl_jax.runs import choose, dataset, study
 from maxrl_jax.runs.choose import Choice, Tuning
@@ -279,10 +272,7 @@ def _results_table(trained) -> Table:
   return Table(
     "Test split after training: mean ± half the 95 % interval over seeds.",
     ["method", "pass@1", "pass@128", "majority vote", "−log p, nats"],
-    [
-      [label, *(mean_plus_minus(each[label]) for each in finals)]
-      for label in finals[0]
-    ],
+    [[label, *(each[label] for each in finals)] for label in finals[0]],
   )
 
 

@@ -7,21 +7,13 @@ import numpy as np
 
 from configs import budget, family
 from experiments.figures import set_steps
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  listed,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from experiments.reports.sweep_analysis import SYMBOLS, analyse
 from maxrl_jax import objectives, plotting
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
 from maxrl_jax.runs.choose import rate_text
-from maxrl_jax.runs.progress import counted
+from maxrl_jax.runs.progress import counted, listed
 
 _TITLES = {"bandit": "bandit", "digits": "strings of two digits"}
 _FAMILIES = {
@@ -182,7 +174,7 @@ def _table(name: str, sweep, weight) -> Table:
       _label(m),
       f"{weight(m):.2f}",
       rate_text(m.choice),
-      *(mean_plus_minus(sweep.test(m, score)) for score in _SCORES),
+      *(sweep.test(m, score) for score in _SCORES),
     ]
     for m in sweep.methods
   ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.reports.results import Table, mean_plus_minus
+from experiments.reports.results import Table
 from maxrl_jax import plotting
 from maxrl_jax.evaluation import reference
 from maxrl_jax.tasks.mazes import language
@@ -128,9 +128,8 @@ def table(by_method, exact, best) -> Table:
   first = [f"{start[f'probe_{name}'][0, 0]:.3f}" for name in scores]
   rows.append(["after warm-up", *first, ""])
   for label, run in by_method.items():
-    finals = [mean_plus_minus(final(run, name)) for name in scores]
-    sampled = mean_plus_minus(run[f"test_pass@{KS[-1]}"])
-    rows.append([label, *finals, sampled])
+    finals = [final(run, name) for name in scores]
+    rows.append([label, *finals, run[f"test_pass@{KS[-1]}"]])
   header = ["total variation", "KL", "other", f"sampled pass@{KS[-1]}"]
   return Table(
     "Held-out prompts: expected pass@k of simple paths, distance of the policy"

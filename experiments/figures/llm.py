@@ -13,13 +13,12 @@ from experiments.reports.results import (
   Result,
   Table,
   larger,
-  listed,
-  mean_plus_minus,
   nan_if_zero_width,
 )
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import cache
 from maxrl_jax.runs.choose import best_rate
+from maxrl_jax.runs.progress import listed
 
 _METHODS = {
   "MaxRL, order 15": ("maxrl", None, plotting.COLOURS["maxrl"]),
@@ -168,10 +167,10 @@ def _table(curves, rates: dict[str, float]) -> Table:
     [
       label,
       f"{rates[label]:g}",
-      mean_plus_minus(run["pass_rate"].mean(1)),
-      mean_plus_minus(_at_end(run["pass_rate"])),
+      run["pass_rate"].mean(1),
+      _at_end(run["pass_rate"]),
       # Some batches have no prompt of that length.
-      mean_plus_minus(_at_end(run["by_length"][..., -1], np.nanmean)),
+      _at_end(run["by_length"][..., -1], np.nanmean),
     ]
     for label, run in curves.items()
   ]

@@ -14,7 +14,6 @@ from experiments.reports.results import (
   Table,
   bounded,
   in_words,
-  mean_plus_minus,
   nan_if_zero_width,
   not_established,
 )
@@ -269,7 +268,7 @@ def _table(data, rollouts) -> Table:
   pairs += [(label, num) for label in _SAMPLED for num in rollouts]
   rows = []
   for label, num in pairs:
-    cells = [mean_plus_minus(data[label, num, rho]) for rho in rhos]
+    cells = [data[label, num, rho] for rho in rhos]
     rows.append([label, "" if num is None else num, *cells])
   return Table(
     "Correlation of the policy's mean with the clean signal, test split: mean ±"

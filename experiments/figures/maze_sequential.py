@@ -148,7 +148,7 @@ def _table(trained, tokens) -> Table:
   rows = []
   for label, run in trained.items():
     millions = tokens[label][:, -1].mean() / 1e6
-    rows.append([label, *summaries.cells(run, ks), f"{millions:.2f}"])
+    rows.append([label, *summaries.finals(run, ks), f"{millions:.2f}"])
   return Table(
     "Held-out mazes after training, mean ± half the 95 % interval over seeds,"
     " and million tokens generated.",

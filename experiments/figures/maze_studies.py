@@ -100,7 +100,7 @@ def _rollout_claims(points) -> list[Claim]:
 
 def _rollout_table(points) -> Table:
   rows = [
-    [num, label, *summaries.cells(run, (1, 32, 256))]
+    [num, label, *summaries.finals(run, (1, 32, 256))]
     for num, runs in points.items()
     for label, run in runs.items()
   ]

@@ -9,14 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.figures.maze_settings import KS, Settings, config_of, look
-from experiments.reports.results import (
-  Claim,
-  Table,
-  larger,
-  listed,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Table, larger, mean_plus_minus
 from maxrl_jax import plotting
+from maxrl_jax.runs.progress import listed
 
 
 def describe(
@@ -61,9 +56,9 @@ def others(runs) -> list[str]:
   return [label for label in runs if label != "MaxRL"]
 
 
-def cells(run, ks: Iterable[int]) -> list[str]:
-  """pass@k after training as a table's cells."""
-  return [mean_plus_minus(final(run, k)) for k in ks]
+def finals(run, ks: Iterable[int]) -> list[np.ndarray]:
+  """pass@k of held-out mazes after training, [seeds] for each k."""
+  return [final(run, k) for k in ks]
 
 
 def at_start(runs, k: int) -> float:
@@ -73,7 +68,7 @@ def at_start(runs, k: int) -> float:
 
 def coverage(run) -> np.ndarray:
   """pass@k for each of KS after training, [seeds, len(KS)]."""
-  return np.stack([final(run, k) for k in KS], -1)
+  return np.stack(finals(run, KS), -1)
 
 
 def ends_above(runs, first, second, k, source, figure) -> Claim:
@@ -166,7 +161,7 @@ def results_table(runs) -> Table:
     rows.append(
       [
         label,
-        *cells(run, ks),
+        *finals(run, ks),
         *(mean_plus_minus(values, 2) for values in last),
       ]
     )

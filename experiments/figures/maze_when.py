@@ -161,7 +161,7 @@ def _table(settings: Settings, rates, trained) -> Table:
         f"{start:.3f}",
         f"{np.mean(p < 1 / settings.rollouts):.0%}",
         label,
-        *summaries.cells(run, _SHOWN),
+        *summaries.finals(run, _SHOWN),
       ]
       for label, run in trained[steps].items()
     ]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from experiments.figures import regression_methods as methods
-from experiments.reports.results import Table, mean_plus_minus
+from experiments.reports.results import Table
 from maxrl_jax import plotting
 from maxrl_jax.runs import dataset
 
@@ -66,7 +66,7 @@ def table(runs, fitted, best) -> Table:
   rows = []
   for label, run in runs.items():
     scores = [dataset.final(run, f"test_{name}") for name in names]
-    rows.append([label, *map(mean_plus_minus, [fitted[label][:, -1], *scores])])
+    rows.append([label, fitted[label][:, -1], *scores])
   for label, x in best.items():
     numbers = (x.digit_nll, x.mse, x.mse_clean)
     rows.append([label, "", *(f"{v:.3f}" for v in numbers), "", ""])

@@ -13,15 +13,13 @@ from experiments.reports.results import (
   Table,
   bounded,
   larger,
-  listed,
-  mean_plus_minus,
 )
 from experiments.reports.sweep_analysis import Method, Sweep, analyse
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import RATE
 from maxrl_jax.runs import study
 from maxrl_jax.runs.choose import rate_text
-from maxrl_jax.runs.progress import counted
+from maxrl_jax.runs.progress import counted, listed
 
 FIELDS = (
   "estimator.name",
@@ -263,9 +261,9 @@ def _table(sweep: Sweep, methods: dict[Point, Method], shared) -> Table:
       point.updates,
       point.staleness,
       rate_text(method.choice),
-      mean_plus_minus(sweep.test(method)),
-      mean_plus_minus(sweep.test(method, "pass@16")),
-      mean_plus_minus(shared[point]),
+      sweep.test(method),
+      sweep.test(method, "pass@16"),
+      shared[point],
     ]
     for point, method in methods.items()
   ]

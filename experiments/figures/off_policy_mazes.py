@@ -165,7 +165,7 @@ def _claims(points, settings: Settings) -> list[Claim]:
 def _table(points) -> Table:
   rows = [
     [LABELS[point.estimator], _label(point)]
-    + summaries.cells(run, _KS)
+    + summaries.finals(run, _KS)
     + [_mean_of(run, name) for name in ("kl", "ratio_max")]
     for point, run in points.items()
   ]

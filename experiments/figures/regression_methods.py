@@ -9,12 +9,12 @@ import numpy as np
 import xarray as xr
 from ml_collections import ConfigDict
 
-from experiments.reports.results import listed
 from maxrl_jax import plotting
 from maxrl_jax.config import overlay
 from maxrl_jax.config.build import choice
 from maxrl_jax.learning import rollouts
 from maxrl_jax.runs import choose, dataset
+from maxrl_jax.runs.progress import listed
 from maxrl_jax.runs.study import Study
 
 FIELDS = ("estimator.name", "estimator.signal")

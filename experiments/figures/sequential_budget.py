@@ -11,20 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import budget
-from experiments.reports.results import (
-  Claim,
-  Drawing,
-  Result,
-  Table,
-  larger,
-  listed,
-  mean_plus_minus,
-)
+from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from experiments.samplers import SAMPLERS, Budget
 from maxrl_jax import plotting
 from maxrl_jax.learning import rollouts, update
 from maxrl_jax.runs import cache
 from maxrl_jax.runs.choose import Choice, best_rate, rate_text
+from maxrl_jax.runs.progress import listed
 from maxrl_jax.tasks import Exact
 
 _LABELS = {
@@ -252,7 +245,7 @@ def _table(finals, choices, every) -> Table:
     [
       _LABELS.get(m, m),
       rate_text(choices[m]),
-      *(mean_plus_minus(x) for x in scores.T),
+      *scores.T,
       f"{np.mean([len(run['drawn']) - 1 for run in every[m]]):.0f}",
     ]
     for m, scores in finals.items()

@@ -19,12 +19,11 @@ from experiments.reports.results import (
   Table,
   bounded,
   larger,
-  listed,
-  mean_plus_minus,
 )
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import dataset, study
 from maxrl_jax.runs.measure import Measure
+from maxrl_jax.runs.progress import listed
 
 _KS = (1, 16, 128)
 _SCORES = ("pass@1", "pass@128")
@@ -233,7 +232,7 @@ def _results_table(settings: Settings, trained, spent) -> Table:
     rows.append(
       [
         method.label,
-        *map(mean_plus_minus, scores),
+        *scores,
         f"{spent[method].mean() / settings.steps:,.0f}",
         f"{last.mean():,.0f}",
         f"{_share_unsolved(method, t.data):.0%}",

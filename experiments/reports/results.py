@@ -51,7 +51,11 @@ class Drawing(NamedTuple):
 
 
 class Table(NamedTuple):
-  """A small table of the report; once saved, `file` is its CSV file."""
+  """A small table of the report; once saved, `file` is its CSV file.
+
+  A cell with the values of runs, an array, is saved as their mean ± half its
+  95 % interval.
+  """
 
   caption: str
   header: list[str]
@@ -124,11 +128,6 @@ def not_established(interval: stats.Interval, limit: float) -> str:
   return ""
 
 
-def listed(values: Iterable[float]) -> str:
-  """Numbers, separated by commas, for a caption."""
-  return ", ".join(f"{value:g}" for value in values)
-
-
 def bounded(
   id: str,
   source: str,
@@ -193,8 +192,9 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
   tables = []
   for number, table in enumerate(result.tables, 1):
     file = f"results/{name}_{number}.csv"
-    write_text(workdir / file, as_csv([table.header, *table.rows]))
-    tables.append(table._replace(file=file))
+    rows = [list(map(_cell, row)) for row in table.rows]
+    write_text(workdir / file, as_csv([table.header, *rows]))
+    tables.append(table._replace(rows=rows, file=file))
   record = result._asdict() | {
     "drawings": [(d.name, d.caption) for d in result.drawings],
     "claims": [claim._asdict() for claim in result.claims],
@@ -202,6 +202,10 @@ def save(result: Result, name: str, workdir: pathlib.Path) -> None:
   }
   text = json.dumps(record, indent=2, default=_plain) + "\n"
   write_text(folder / f"{name}.json", text)
+
+
+def _cell(value):
+  return mean_plus_minus(value) if isinstance(value, np.ndarray) else value
 
 
 def _plain(value):

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 from tqdm import tqdm
@@ -92,6 +93,11 @@ def duration(seconds: float) -> str:
 def counted(number: int, noun: str) -> str:
   """ "1 run", "2 runs"."""
   return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def listed(values: Iterable[float]) -> str:
+  """ "0.001, 0.003"."""
+  return ", ".join(f"{value:g}" for value in values)
 
 
 class Estimate:
