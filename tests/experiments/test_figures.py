@@ -232,3 +232,14 @@ def test_scale_figure_holds(tmp_path):
   settings = figures.settings("scale", "quick")
   result = figures.make("scale", settings, tmp_path)
   assert all(claim.holds for claim in result.claims)
+
+
+def test_a_table_saves_values_of_runs_as_their_mean_and_half_interval(tmp_path):
+  rows = [["a", np.array([1.0, 3.0]), 2]]
+  table = results.Table("caption", ["method", "score", "N"], rows)
+  results.save(results.Result("title", [], [], [table]), "name", tmp_path)
+  (loaded,) = results.load("name", tmp_path).tables
+  # t of one degree of freedom times the standard error, 1.
+  assert loaded.rows == [["a", "2.000 ± 12.706", 2]]
+  text = (tmp_path / loaded.file).read_text()
+  assert text == "method,score,N\na,2.000 ± 12.706,2\n"
