@@ -114,7 +114,7 @@ def figure(settings: Settings, runs) -> Result:
   """Scores by method, and gradient norm and weight against noise level."""
   every = studies(settings, runs)
   early = _gradients(study.run(every.pop("gradients"), runs), settings)
-  data = {}
+  data: dict = {}
   for name, what in every.items():
     labels = _FIXED if name == "methods" else (f"MaxRL, σ {name}",)
     keys = itertools.product(labels, _KINDS)

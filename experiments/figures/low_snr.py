@@ -86,7 +86,7 @@ def _correlations(settings: Settings, runs) -> dict:
     "sampled": (_SAMPLED, settings.rollouts, settings.rhos),
     "exact": (_EXACT, (None,), settings.rhos),
   }
-  data = {}
+  data: dict = {}
   for name, what in studies(settings, runs).items():
     keys = itertools.product(*axes[name])
     data |= methods.at_best_rates(what, keys, settings.rates, runs, "mse")

@@ -37,7 +37,7 @@ def figure(settings: Settings, runs) -> Result:
     "fixed": [f"fixed {n}" for n in settings.fixed],
     "waves": [f"waves up to {cap}" for cap in settings.caps],
   }
-  trained = {}
+  trained: dict = {}
   for name, what in planned.items():
     trained |= maze_runs.train(what, runs, labels[name])
   # The label of a fixed group ends with N.

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -155,7 +156,9 @@ def cap(ax) -> None:
 def results_table(runs) -> Table:
   """pass@k, length and entropy of every method after training."""
   ks = (1, 8, 32, 128, 256)
-  rows = [["after warm-up", *(f"{at_start(runs, k):.3f}" for k in ks), "", ""]]
+  rows: list[list[Any]] = [
+    ["after warm-up", *(f"{at_start(runs, k):.3f}" for k in ks), "", ""]
+  ]
   for label, run in runs.items():
     last = [run[f"train_{x}"][:, -20:].mean(-1) for x in ("length", "entropy")]
     rows.append(

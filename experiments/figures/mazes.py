@@ -1,5 +1,7 @@
 """Mazes: the paper's figures 5, 7, 12 and 17, and its table 3 (figure 18)."""
 
+from typing import Any
+
 import numpy as np
 
 from experiments.figures import maze_runs, maze_settings
@@ -132,7 +134,7 @@ def _factors(runs, label: str) -> np.ndarray:
 def _draw_coverage(runs):
   drawing, (left, right) = plotting.axes(columns=2, width=3.9, height=3.2)
   for label, run in runs.items():
-    plotting.mean_curve(left, KS, summaries.coverage(run).T, **look(label))
+    plotting.mean_curve(left, KS, summaries.finals(run, KS), **look(label))
   plotting.curve(
     left,
     KS,
@@ -177,7 +179,7 @@ def _draw_solved(runs):
     for label, run in runs.items():
       if name == "test_solved":
         mean, low, high = stats.mean_interval(run[name])
-        band = {"low": low, "high": high}
+        band: dict[str, Any] = {"low": low, "high": high}
         plotting.curve(ax, run["eval_step"], mean, **band, **look(label))
       else:
         summaries.draw_training(ax, run, name, **look(label))
