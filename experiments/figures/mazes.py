@@ -1,7 +1,5 @@
 """Mazes: the paper's figures 5, 7, 12 and 17, and its table 3 (figure 18)."""
 
-from typing import Any
-
 import numpy as np
 
 from experiments.figures import maze_runs, maze_settings
@@ -54,11 +52,11 @@ def figure(settings: Settings, runs) -> Result:
     Drawing(
       "maze_coverage",
       _draw_coverage(by_method),
-      "Left: coverage of held-out mazes after training against k, mean and"
-      " 95 % interval over seeds. Right: test-time scaling efficiency, how many"
-      " fewer samples MaxRL needs for the coverage that the other method has"
-      " with k; median and range of seeds, drawn where all of them reach that"
-      f" coverage with 1 to {KS[-1]} samples.",
+      "Left: coverage of held-out mazes after training against k. Right:"
+      " test-time scaling efficiency, how many times fewer samples MaxRL needs"
+      " for the coverage that the other method has with k; median and range of"
+      " seeds, drawn where all of them reach that coverage with 1 to"
+      f" {KS[-1]} samples.",
     ),
     Drawing(
       "maze_tokens",
@@ -134,7 +132,9 @@ def _factors(runs, label: str) -> np.ndarray:
 def _draw_coverage(runs):
   drawing, (left, right) = plotting.axes(columns=2, width=3.9, height=3.2)
   for label, run in runs.items():
-    plotting.mean_curve(left, KS, summaries.finals(run, KS), **look(label))
+    style = look(label) | {"marker": "o", "markersize": 3}
+    values = np.stack(summaries.finals(run, KS), -1)
+    plotting.seed_curves(left, KS, values, **style)
   plotting.curve(
     left,
     KS,
@@ -178,9 +178,7 @@ def _draw_solved(runs):
   for ax, (name, title) in zip(axes, panels.items(), strict=True):
     for label, run in runs.items():
       if name == "test_solved":
-        mean, low, high = stats.mean_interval(run[name])
-        band: dict[str, Any] = {"low": low, "high": high}
-        plotting.curve(ax, run["eval_step"], mean, **band, **look(label))
+        plotting.seed_curves(ax, run["eval_step"], run[name], **look(label))
       else:
         summaries.draw_training(ax, run, name, **look(label))
     ax.set(title=title, xlabel="steps of RL")

@@ -154,14 +154,16 @@ def bounded(
   else:
     threshold = f"below {below:g}" if np.isinf(above) else f"inside ±{below:g}"
   _, low, high = nan_if_zero_width(interval)
+  holds = bool(low > above and high < below)
+  why = not_established(interval, above) or not_established(interval, below)
   return Claim(
     id,
     source,
     statement,
     measured or f"difference {in_words(interval)}",
     f"95 % interval {threshold}",
-    bool(low > above and high < below),
-    not_established(interval, above) or not_established(interval, below),
+    holds,
+    "" if holds else why,
   )
 
 
@@ -180,8 +182,10 @@ def larger(
     f" difference {in_words(gap, f'.{digits}f')}"
   )
   claim = bounded(id, source, statement, gap, above=0, measured=measured)
+  if claim.holds or claim.why:
+    return claim
   opposite = "The opposite was measured; the reason is not known."
-  return claim._replace(why=claim.why or opposite)
+  return claim._replace(why=opposite)
 
 
 def save(result: Result, name: str, workdir: pathlib.Path) -> None:
