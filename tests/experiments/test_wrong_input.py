@@ -241,7 +241,7 @@ def _wrong(tmp_path):
     ),
     (
       ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),
-      "'maze_scarce' has quick, full, paper",
+      "'maze_scarce' has quick, full, hard, paper",
     ),
     (
       ("reproduce", "--figure=weights", "--fresh"),
