@@ -119,7 +119,7 @@ def test_a_mesh_that_does_not_fit_is_one_clear_line(fields, message):
 def test_a_mesh_without_work_for_every_process_is_refused(monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
   config = _config(**{"mesh.data": 1})
-  with pytest.raises(ValueError, match=r"data = 1.* work for only 1 of 2 processes"):
+  with pytest.raises(ValueError, match=r"data = 1.* only 1 of 2 processes"):
     mesh.layout(config, nn.Dense(1))
 
 
