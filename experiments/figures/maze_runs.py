@@ -143,7 +143,7 @@ def chosen(
   """The best rate of each method, and scores [methods, rates]."""
   what = study_of(settings, runs, methods, settings.steps)
   choices, scores = choose.choose(
-    what, tuning(settings), runs, workers=_workers()
+    what, tuning(settings), runs, workers=cpu_workers()
   )
   return [choice.rate for choice in choices], scores
 
@@ -174,7 +174,7 @@ def train(
   what: study.Study, runs: pathlib.Path, labels: Iterable[Hashable]
 ) -> dict[Any, dict[str, np.ndarray]]:
   """Metrics [seeds, …] and `eval_step`, by the label of each point."""
-  data = study.run(what, runs, workers=_workers())
+  data = study.run(what, runs, workers=cpu_workers())
   shared = {"eval_step": data["eval_step"].values}
   return {
     label: {str(name): x.values for name, x in of_point.items()} | shared
@@ -182,6 +182,6 @@ def train(
   }
 
 
-def _workers() -> int:
+def cpu_workers() -> int:
   """Worker processes: one per core of a CPU."""
   return len(workers.cores()) if jax.default_backend() == "cpu" else 1

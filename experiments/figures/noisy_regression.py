@@ -138,7 +138,8 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 def figure(settings: Settings, runs) -> Result:
   """Scores over steps by method; cosine and norm of sampled gradients."""
   every = studies(settings, runs)
-  data = study.run(every["methods"], runs)
+  workers = maze_runs.cpu_workers()
+  data = study.run(every["methods"], runs, workers=workers)
   by_label = dataset.by_point(data, _methods(settings))
   gradients = study.run(every["gradients"], runs)
   config = _config(settings)
