@@ -33,7 +33,7 @@ def on_first(action: Callable[[], object]) -> None:
     except Exception as error:
       failure = error
   if any_of(failure is not None):
-    raise failure or RuntimeError("the first process failed; see its message")
+    raise failure or ValueError("the first process failed; see its message")
 
 
 def all_same(number: int) -> bool:

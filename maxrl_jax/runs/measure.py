@@ -22,7 +22,7 @@ class Measure(NamedTuple):
   Attributes:
     splits: evaluated every `config.eval_every` steps.
     ks: k of pass@k.
-    probe: (trainer, **options) → (params → arrays by name), of one run:
+    probe: (trainer, options …) → (params → arrays by name), of one run:
       measured with each evaluation, as `probe/NAME`. Defined in a module, since
       its name is part of a run's key.
     options: (name, value) pairs for the probe.

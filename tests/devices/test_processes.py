@@ -276,4 +276,5 @@ def test_a_mistake_in_one_process_ends_all(tmp_path):
     and "holds another experiment" in message
     and "Traceback" not in message
   )
-  assert other == 75 and devices.GONE in words
+  assert other == 2 and "error: the first process failed; see" in words
+  assert "Traceback" not in words
