@@ -186,7 +186,7 @@ def _fitted(run) -> np.ndarray:
 
 
 def _mismatch(run) -> tuple[np.ndarray, np.ndarray]:
-  """NLL [S] of the numbers after another prompt's pairs, and after theirs."""
+  """NLL [S] of the numbers after another prompt's pairs, and their own."""
   names = ("probe_mismatched", "test_digit_nll")
   other, matching = (dataset.final(run, name) for name in names)
   return other, matching

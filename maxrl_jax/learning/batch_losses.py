@@ -87,7 +87,8 @@ def sampled(
       key, policy, params, prompts, at(task, hyper), num, outputs
     )
     drawn = shard(drawn, layout, signal, by_dimension)
-    if by_dimension and not factorized:
+    joint = by_dimension and not factorized
+    if joint:
       drawn = jax.vmap(rollouts.joint)(drawn)
 
     def group(drawn: rollouts.Rollouts) -> Array:
@@ -101,7 +102,9 @@ def sampled(
       value -= bonus * drawn.token_entropy()
     metrics = sampled_metrics(drawn)
     if reference is not None:
-      metrics["reference_kl"] = _reference_kl(policy, reference, prompts, drawn)
+      metrics["reference_kl"] = _reference_kl(
+        policy, reference, prompts, drawn, joint
+      )
       value += beta * metrics["reference_kl"]
     l = drawn.likelihoods
     return value, metrics | bad_prompt(values, l) | statistics
@@ -140,15 +143,18 @@ def group_loss(
 
 
 def _reference_kl(
-  policy: nn.Module, reference: Any, prompts: Prompts, drawn: rollouts.Rollouts
+  policy: nn.Module,
+  reference: Any,
+  prompts: Prompts,
+  drawn: rollouts.Rollouts,
+  joint: bool,
 ) -> Array:
   """KL(π‖ν) of a batch that π has drawn; differentiable in `log_probs`."""
   outputs, _ = rollouts.forward(policy, reference, prompts.inputs)
-  of_reference = jnp.sum(
-    rollouts.token_log_probs(policy, reference, outputs, drawn.actions), -1
+  tokens = rollouts.token_log_probs(
+    policy, reference, outputs, drawn.actions, joint=joint
   )
-  if of_reference.ndim > drawn.log_probs.ndim:  # Rollouts are joint.
-    of_reference = jnp.sum(of_reference, 1)
+  of_reference = jnp.sum(tokens, -1)
   behaviour = lax.stop_gradient(drawn.log_probs)
   log_ratios, of_reference = (
     (x - behaviour)[..., None] for x in (drawn.log_probs, of_reference)

@@ -159,9 +159,10 @@ class OffPolicy:
 
   def _log_probs(self, params: Any, outputs: Any, actions: Array) -> Array:
     """Log-probabilities of tokens [B, (D,) N, L], 0 after the end."""
-    log_probs = rollouts.token_log_probs(self.policy, params, outputs, actions)
     joint = isinstance(self.task, RegressionTask) and not self.factorized
-    return jnp.sum(log_probs, 1) if joint else log_probs
+    return rollouts.token_log_probs(
+      self.policy, params, outputs, actions, joint=joint
+    )
 
   def _options(self, hyper: Hyper) -> Hyper:
     """Hyperparameters that are options of the estimator."""

@@ -196,12 +196,18 @@ def _score_sequences(
 
 
 def token_log_probs(
-  policy: nn.Module, params: Any, outputs: Any, actions: Array
+  policy: nn.Module,
+  params: Any,
+  outputs: Any,
+  actions: Array,
+  *,
+  joint: bool = False,
 ) -> Array:
   """Log-probabilities of the L tokens of given actions.
 
   Actions [B, …, N] → [B, …, N, L], 0 after the end of an answer; L = 1 if the
-  policy does not write sequences.
+  policy does not write sequences. With `joint`, a rollout has all D dimensions:
+  [B, D, N] → [B, N, 1].
   """
   if isinstance(policy, SequencePolicy):
     scores: Any = policy.apply(params, outputs, actions, method="score")
@@ -210,7 +216,8 @@ def token_log_probs(
   def one(outputs: Any, actions: Array) -> Any:
     return policy.apply(params, outputs, actions, method="log_prob")
 
-  return jax.vmap(one)(outputs, actions)[..., None]
+  log_probs = jax.vmap(one)(outputs, actions)
+  return (jnp.sum(log_probs, 1) if joint else log_probs)[..., None]
 
 
 def log_pass_rates(

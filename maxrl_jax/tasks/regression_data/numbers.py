@@ -146,14 +146,16 @@ def draw_pairs(
   context: int,
   noise: Any,
   max_noise: float | None,
-  positive: Any = 0.0,
+  positive: float = 0.0,
 ) -> Pairs:
   """One prompt in numbers; arguments as in `noisy_regression`."""
   w_key, x_key, noise_key, sigma_key = jax.random.split(key, 4)
   w = jax.random.normal(w_key, (dim,)) / dim**0.5
   x = jax.random.normal(x_key, (context + 1, dim))
-  shown = jax.random.bernoulli(jax.random.fold_in(x_key, 1), positive, x.shape)
-  x = jnp.where(shown, jnp.abs(x), x)
+  if positive:
+    sign_key = jax.random.fold_in(x_key, 1)
+    chosen = jax.random.bernoulli(sign_key, positive, x.shape)
+    x = jnp.where(chosen, jnp.abs(x), x)
   sigma = jnp.asarray(noise, x.dtype)
   if max_noise is not None:
     sigma = _noise_level(noise, max_noise, jax.random.uniform(sigma_key))
