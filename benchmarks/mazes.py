@@ -78,6 +78,8 @@ def hugging_face(config, device: str = "cpu"):
     import transformers
   except ImportError:  # The extra `benchmark` is not installed.
     return None
+  if device == "cuda":  # As JAX multiplies matrices there.
+    torch.set_float32_matmul_precision("high")
   trainer, state, prompts = _start(config)
   assert isinstance(trainer.policy, Transformer)
   with tempfile.TemporaryDirectory() as folder:

@@ -113,12 +113,11 @@ def torch_functions(likelihoods, device: str = "cpu"):
     return None
   l = torch.tensor(np.asarray(likelihoods), device=device)
   like = {"device": device, "dtype": torch.float32}
+  nodes, areas = np.polynomial.legendre.leggauss(-(-l.shape[1] // 2))
+  t = torch.tensor((nodes + 1) / 2, **like)
+  w = torch.tensor(np.log(l.shape[1] * areas / 2), **like)
 
   def quadrature():
-    num = l.shape[1]
-    t, w = np.polynomial.legendre.leggauss(-(-num // 2))
-    t = torch.tensor((t + 1) / 2, **like)
-    w = torch.tensor(np.log(num * w / 2), **like)
     logs = torch.log1p(-t * l[:, :, None])
     total = logs.sum(1, keepdim=True)
     return torch.logsumexp(w + total - logs, dim=2).exp()
