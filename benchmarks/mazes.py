@@ -85,9 +85,13 @@ def hugging_face(config, device: str = "cpu"):
   with tempfile.TemporaryDirectory() as folder:
     qwen2.save(folder, trainer.policy, state.params)
     model = transformers.Qwen2ForCausalLM.from_pretrained(folder)
-  repeated = torch.tensor(np.repeat(prompts, config.rollouts, 0)).long()
-  length = config.task.max_length
-  return _Baseline(torch, model.to(device), repeated.to(device), length)
+  repeated = np.repeat(np.asarray(prompts), config.rollouts, 0)
+  return _Baseline(
+    torch,
+    model.to(device),
+    torch.tensor(repeated, device=device).long(),
+    config.task.max_length,
+  )
 
 
 class _Baseline:

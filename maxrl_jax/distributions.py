@@ -1,6 +1,5 @@
 """Distributions of one prompt: draws, log-probabilities, mixtures."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -15,7 +14,7 @@ from maxrl_jax import symmetric
 
 Array = jax.Array
 
-# Accelerators compare with each of this many classes instead of gathering.
+# TPUs compare with each of this many classes instead of gathering.
 _COMPARED = 2048
 
 
@@ -59,13 +58,21 @@ def boundaries(logits: Array) -> Array:
   chex.assert_rank(logits, 1)
   # In half precision, boundaries between classes would coincide.
   logits = logits.astype(symmetric.compute_dtype(logits))
-  return _by_platform(_cumulative_sum, _row_sums, jax.nn.softmax(logits))
+  probs = jax.nn.softmax(logits)
+  if probs.shape[0] > _COMPARED:
+    return _cumulative_sum(probs)
+  return lax.platform_dependent(
+    probs, cpu=_cumulative_sum, default=_sums_of_blocks
+  )
 
 
 def draw(key: Array, cdf: Array, num: int) -> Array:
   """`categorical`, from the `boundaries` of its classes [C]."""
   x = uniforms(key, num, cdf.dtype) * cdf[-1]
-  return _by_platform(_search, _count_passed, cdf, x)
+  on_tpu = _search if cdf.shape[0] > _COMPARED else _count_passed
+  return lax.platform_dependent(
+    cdf, x, cpu=_search, tpu=on_tpu, default=_search_twice
+  )
 
 
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
@@ -77,7 +84,11 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
       " takes (outputs, actions)"
     )
   log_probs = jax.nn.log_softmax(logits)
-  return _by_platform(_gathered, _selected, log_probs, actions)
+  if logits.shape[0] > _COMPARED:
+    return _gathered(log_probs, actions)
+  return lax.platform_dependent(
+    log_probs, actions, cpu=_gathered, tpu=_selected, default=_looked_up
+  )
 
 
 def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
@@ -104,15 +115,6 @@ def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   return drawn, taken
 
 
-def _by_platform(
-  gather: Callable, compare: Callable, table: Array, *x: Array
-) -> Array:
-  """One of two functions of a table [C], and of x [N], with equal results."""
-  if table.shape[0] > _COMPARED:
-    return gather(table, *x)
-  return lax.platform_dependent(table, *x, cpu=gather, default=compare)
-
-
 def _gathered(table: Array, index: Array) -> Array:
   """table [C] at index [N], which is in range."""
   return table.at[index].get(mode="promise_in_bounds")
@@ -124,12 +126,41 @@ def _selected(table: Array, index: Array) -> Array:
   return jnp.sum(jnp.where(one_hot, table[None], 0), -1)
 
 
-def _row_sums(probs: Array) -> Array:
-  """cumsum [C] as sums of C masked rows, in one kernel."""
-  classes = jnp.arange(probs.shape[0])
-  # All rows are summed in one order: a class of probability 0 adds nothing.
-  until = classes[None] <= classes[:, None]
-  return jnp.sum(jnp.where(until, probs[None], 0), -1)
+@jax.custom_jvp
+def _looked_up(table: Array, index: Array) -> Array:
+  """The same: a gather, with the gradient of `_selected`."""
+  return _gathered(table, index)
+
+
+@_looked_up.defjvp
+def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
+  _, index = primals
+  return _looked_up(*primals), _selected(tangents[0], index)
+
+
+def _sums_of_blocks(probs: Array) -> Array:
+  """cumsum [C] in three kernels; where probabilities are 0, it stays equal."""
+  blocks = _in_blocks(probs, 0)
+  inside = _masked_sums(blocks)
+  until = _masked_sums(inside[:, -1])[:, None]
+  before = jnp.pad(until[:-1], ((1, 0), (0, 0)))
+  # Rounding must not tell the end of a block from the start of the next.
+  cdf = jnp.where(inside < inside[:, -1:], before + inside, until)
+  return jnp.minimum(cdf, until).reshape(-1)[: probs.shape[0]]
+
+
+def _masked_sums(x: Array) -> Array:
+  """cumsum over the last axis, of length n, as n sums in one order."""
+  index = np.arange(x.shape[-1])
+  until = index[None] <= index[:, None]
+  return jnp.sum(jnp.where(until, x[..., None, :], 0), -1)
+
+
+def _in_blocks(x: Array, end: float) -> Array:
+  """x [C] in rows of about √C, the last one filled up with `end`."""
+  width = 1 << (x.shape[0].bit_length() // 2)
+  padded = jnp.pad(x, (0, -x.shape[0] % width), constant_values=end)
+  return padded.reshape(-1, width)
 
 
 def _count_passed(sorted_values: Array, x: Array) -> Array:
@@ -137,6 +168,16 @@ def _count_passed(sorted_values: Array, x: Array) -> Array:
   passed = jnp.sum(sorted_values[None] <= x[:, None], -1, dtype=jnp.int32)
   # Rounding can put the last boundary just below the largest uniform.
   return jnp.minimum(passed, sorted_values.shape[0] - 1)
+
+
+def _search_twice(sorted_values: Array, x: Array) -> Array:
+  """`_search` with 2 √C comparisons: with the ends of blocks, then in one."""
+  blocks = _in_blocks(sorted_values, jnp.inf)
+  width = blocks.shape[1]
+  block = _count_passed(blocks[:, -1], x)
+  rows = blocks.at[block].get(mode="promise_in_bounds")
+  inside = jnp.sum(rows <= x[:, None], -1, dtype=jnp.int32)
+  return jnp.minimum(block * width + inside, sorted_values.shape[0] - 1)
 
 
 def _cumulative_sum(x: Array, width: int = 32) -> Array:

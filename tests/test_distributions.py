@@ -76,8 +76,9 @@ def test_search_equals_numpys(size):
   cdf = np.cumsum(values / values.sum()).astype(np.float32)
   x = np.concatenate([cdf, np.nextafter(cdf, 0), np.nextafter(cdf, 2), [0]])
   expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
-  computed = jax.jit(distributions._search)(cdf, np.float32(x))
-  np.testing.assert_array_equal(computed, expected)
+  for search in (distributions._search, distributions._search_twice):
+    computed = jax.jit(search)(cdf, np.float32(x))
+    np.testing.assert_array_equal(computed, expected)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000, 2048])
@@ -91,7 +92,8 @@ def test_comparing_and_bisecting_draw_the_same_classes(size):
   assert (counts[expected] > 0).all()
   probs, x = np.float32(counts / 4096), np.float32(u)
   for sums, search in (
-    (distributions._row_sums, distributions._count_passed),
+    (distributions._sums_of_blocks, distributions._count_passed),
+    (distributions._sums_of_blocks, distributions._search_twice),
     (distributions._cumulative_sum, distributions._search),
   ):
     cdf = jax.jit(sums)(probs)
@@ -109,24 +111,33 @@ def test_draws_from_boundaries_are_those_from_logits():
   np.testing.assert_array_equal(drawn, expected)
 
 
-def test_comparing_never_draws_a_class_of_probability_0():
+@pytest.mark.parametrize("size", [3, 64, 999, 2048])
+def test_comparing_never_draws_a_class_of_probability_0(size):
   """With a uniform at each boundary, where sums that round would differ."""
-  probs = np.random.default_rng(0).exponential(size=999).astype(np.float32)
+  probs = np.random.default_rng(0).exponential(size=size).astype(np.float32)
   probs[::3] = 0
+  probs[size // 3 : size // 2] = 0  # More than a block.
   probs /= probs.sum()
   total = np.float32(probs).sum()
   u = np.cumsum(np.float32(probs)) / total
   u = np.concatenate([np.nextafter(u, 0), u, np.nextafter(u, 2)])
-  cdf = jax.jit(distributions._row_sums)(probs)
-  drawn = jax.jit(distributions._count_passed)(cdf, np.float32(u) * cdf[-1])
-  assert (probs[np.asarray(drawn)[u < 1]] > 0).all()
+  cdf = jax.jit(distributions._sums_of_blocks)(probs)
+  assert (np.diff(cdf) >= 0).all()
+  assert (np.diff(cdf)[probs[1:] == 0] == 0).all()
+  for search in (distributions._count_passed, distributions._search_twice):
+    drawn = jax.jit(search)(cdf, np.float32(u) * cdf[-1])
+    assert (probs[np.asarray(drawn)[u < 1]] > 0).all()
 
 
-def test_both_ways_to_look_up_have_the_same_values_and_gradients():
+def test_all_ways_to_look_up_have_the_same_values_and_gradients():
   table = jnp.linspace(-3.0, -1.0, 7)
   index = jnp.array([2, 6, 0, 2])
   weights = jnp.array([1.0, -2.0, 0.5, 4.0])
-  for look_up in (distributions._gathered, distributions._selected):
+  for look_up in (
+    distributions._gathered,
+    distributions._selected,
+    distributions._looked_up,
+  ):
     value, gradient = jax.value_and_grad(
       lambda table, look_up=look_up: weights @ look_up(table, index)
     )(table)
