@@ -8,7 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import half_seen
-from experiments.figures import maze_runs, maze_settings, set_steps
+from experiments.figures import (
+  maze_runs,
+  maze_settings,
+  set_steps,
+  warm_ups,
+)
 from experiments.figures.half_seen_drawings import (
   KS,
   draw,
@@ -114,7 +119,7 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
     raise ValueError(
       f"orders = {settings.orders}: must begin with 1, which is RLOO"
     )
-  warm = maze_runs.trained(config_of(settings, "warmup"), settings.warmup, runs)
+  warm = warm_ups.trained(config_of(settings, "warmup"), settings.warmup, runs)
   config = config_of(settings, "rl")
   config.policy.checkpoint = str(warm)
   set_steps(config, settings.steps, settings.evaluations)

@@ -4,7 +4,6 @@ All runs of RL start from one supervised warm-up. On a CPU they are trained by
 worker processes, one run per core at a time.
 """
 
-import math
 import pathlib
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.figures import set_steps
+from experiments.figures import set_steps, warm_ups
 from experiments.figures.maze_settings import (
   KS,
   METHODS,
@@ -33,7 +32,6 @@ from maxrl_jax.runs import (
   dataset,
   programs,
   study,
-  train_to_folder,
   workers,
 )
 from maxrl_jax.runs.measure import Measure
@@ -43,21 +41,8 @@ MEASURE = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
 
 def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
   """The checkpoint that all runs start from, trained if it is missing."""
-  return trained(config_of(settings, "warmup"), settings.warmup, runs)
-
-
-def trained(
-  config: ConfigDict, steps: int, runs: pathlib.Path, task: str = "maze"
-) -> pathlib.Path:
-  """The checkpoint after this many steps of a warm-up; cached."""
-  config.steps = steps
-  config.optimizer.warmup = min(config.optimizer.warmup, config.steps // 2)
-  config.checkpoint.every, config.eval_every = config.eval_every, config.steps
-  config.log_every = math.gcd(config.log_every, config.steps)
-  folder = runs / f"{task}-warm-up-{programs.digest(config)}"
-  if not (folder / "summary.json").exists():
-    train_to_folder.train(config, folder)
-  return folder / "model"
+  config = config_of(settings, "warmup")
+  return warm_ups.trained(config, settings.warmup, runs)
 
 
 def rl_config(settings: Settings, runs: pathlib.Path) -> ConfigDict:
@@ -143,7 +128,7 @@ def chosen(
   """The best rate of each method, and scores [methods, rates]."""
   what = study_of(settings, runs, methods, settings.steps)
   choices, scores = choose.choose(
-    what, tuning(settings), runs, workers=cpu_workers()
+    what, tuning(settings), runs, workers=workers.per_core()
   )
   return [choice.rate for choice in choices], scores
 
@@ -174,14 +159,9 @@ def train(
   what: study.Study, runs: pathlib.Path, labels: Iterable[Hashable]
 ) -> dict[Any, dict[str, np.ndarray]]:
   """Metrics [seeds, …] and `eval_step`, by the label of each point."""
-  data = study.run(what, runs, workers=cpu_workers())
+  data = study.run(what, runs, workers=workers.per_core())
   shared = {"eval_step": data["eval_step"].values}
   return {
     label: {str(name): x.values for name, x in of_point.items()} | shared
     for label, of_point in dataset.by_point(data, labels).items()
   }
-
-
-def cpu_workers() -> int:
-  """Worker processes: one per core of a CPU."""
-  return len(workers.cores()) if jax.default_backend() == "cpu" else 1

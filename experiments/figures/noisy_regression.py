@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from configs import noisy_regression
-from experiments.figures import maze_runs, noisy_probes, set_steps
+from experiments.figures import noisy_probes, set_steps, warm_ups
 from experiments.figures import regression_methods as methods
 from experiments.figures.noisy_drawings import (
   EVALUATIONS,
@@ -17,7 +17,7 @@ from experiments.figures.noisy_drawings import (
 from experiments.reports.results import Claim, Drawing, Result, bounded, larger
 from maxrl_jax import plotting, stats
 from maxrl_jax.config import make_task
-from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs import dataset, study, workers
 from maxrl_jax.runs.measure import Measure
 
 _FIELDS = (
@@ -90,7 +90,7 @@ def _warmed_up(settings: Settings, runs) -> Any:
     config.likelihood.name, config.likelihood.scale = "exact_match", None
     config.task.positive, config.policy.checkpoint = positive, checkpoint
     steps = settings.warmup
-    checkpoint = str(maze_runs.trained(config, steps, runs, "numbers"))
+    checkpoint = str(warm_ups.trained(config, steps, runs, "numbers"))
   config = _config(settings)
   config.policy.checkpoint = checkpoint
   return config
@@ -138,8 +138,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 def figure(settings: Settings, runs) -> Result:
   """Scores over steps by method; cosine and norm of sampled gradients."""
   every = studies(settings, runs)
-  workers = maze_runs.cpu_workers()
-  data = study.run(every["methods"], runs, workers=workers)
+  data = study.run(every["methods"], runs, workers=workers.per_core())
   by_label = dataset.by_point(data, _methods(settings))
   gradients = study.run(every["gradients"], runs)
   config = _config(settings)

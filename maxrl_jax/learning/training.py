@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import optax
@@ -143,7 +144,12 @@ def make_advance(
   """
 
   def run(state: Any, key: Array, batches: Any) -> Any:
-    return lax.scan(lambda s, b: step(s, key, b), state, batches, length)
+    def packed_step(state: Any, batch: Any) -> Any:
+      state, metrics = step(state, key, batch)
+      return state, _packed(metrics)
+
+    state, rows = lax.scan(packed_step, state, batches, length)
+    return state, _unpacked(rows)
 
   def several(states: Any, keys: Array, batches: Any) -> Any:
     count = keys.shape[0]
@@ -163,6 +169,24 @@ def make_advance(
     return layout.constrain_states(states), metrics
 
   return advance
+
+
+def _packed(metrics: dict[str, Array]) -> dict[tuple[str, ...], Array]:
+  """Metrics by their names, all of a dtype as one array.
+
+  On a GPU each array that a loop writes to is one more kernel.
+  """
+  names: dict[Any, tuple[str, ...]] = {}
+  for name, x in metrics.items():
+    names[x.dtype] = (*names.get(x.dtype, ()), name)
+  return {n: jnp.stack([metrics[name] for name in n]) for n in names.values()}
+
+
+def _unpacked(rows: dict[tuple[str, ...], Array]) -> dict[str, Array]:
+  """Metrics [log_every] from the rows that a loop has written."""
+  return {
+    name: x[:, i] for names, x in rows.items() for i, name in enumerate(names)
+  }
 
 
 def chunks(

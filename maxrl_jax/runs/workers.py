@@ -26,6 +26,13 @@ def cores() -> set[int]:
   return set(range(os.cpu_count() or 1))
 
 
+def per_core() -> int:
+  """One worker per core of a CPU; one in all where JAX has an accelerator."""
+  import jax  # A worker imports it after it has chosen its core.
+
+  return len(cores()) if jax.default_backend() == "cpu" else 1
+
+
 def train(
   study: Any, planned: Sequence[Any], folder: pathlib.Path, count: int
 ) -> None:

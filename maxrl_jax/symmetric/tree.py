@@ -1,7 +1,7 @@
 """Any order and any series by a product tree: 2 log N steps of O(N T)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -113,16 +113,21 @@ def _join(means: _Means, n: int | Array, largest: int, rows: int) -> _Means:
   )
   first, second, inverse = jax.tree.map(lambda z: _halves(z)[0], factors)
   (e, s, g), (e2, s2, g2) = zip(*map(_halves, means), strict=True)
-  # 1 − e e' = s + e s', and a gain is one of either node.
-  x = first.times(e, s, e, g, e)
+  x = first.times(e, s, g)
   one = 1 + 0 * e2  # with the sharding of e2
-  y = second.times(e2, one, s2, e2, g2)
+  y = second.times(e2, one, s2, g2)
   x = jax.tree.map(lambda z: z[::-1], x)
   y = jax.tree.map(lambda z: _padded(z, width - 1, rows - width), y)
-  ee, s1, es, ge, eg = _correlate(x, y, inverse)
-  s = s1 + es
+
+  def terms(x: Any, y: Any) -> Sequence[Array]:
+    e, s, g = x
+    e2, one, s2, g2 = y
+    # 1 − e e' = s + e s', and a gain is one of either node.
+    return e * e2, s * one + e * s2, g * e2 + e * g2
+
+  all_fail, s, gains = _correlate(terms, x, y, inverse)
   # 1 − s is rounded once, e e' once for each rollout.
-  return _Means(jnp.where(s < 0.5, 1 - s, ee), s, ge + eg)
+  return _Means(jnp.where(s < 0.5, 1 - s, all_fail), s, gains)
 
 
 def _descend(
@@ -138,10 +143,14 @@ def _descend(
   v, u, x = (jnp.tile(z[:parent_rows], (1, 2)) for z in covectors)
   y = jax.tree.map(
     lambda z: _padded(z, 0, rows + width - 1 - parent_rows),
-    inverse.times(v, u, x, u),
+    inverse.times(v, u, x),
   )
-  ev, eu, ex, gu = _correlate(sibling.times(e, e, e, g), y, node)
-  return _Covectors(ev, eu, ex + gu)
+
+  def terms(x: Any, y: Any) -> Sequence[Array]:
+    (e, g), (v, u, x) = x, y
+    return e * v, e * u, e * x + g * u
+
+  return _Covectors(*_correlate(terms, sibling.times(e, g), y, node))
 
 
 def _hypergeometric(
@@ -206,8 +215,10 @@ def _factorials(largest: int) -> tuple[Any, Any]:
   return m, e
 
 
-def _correlate(x: _Factors, y: _Factors, factor: _Factors) -> Sequence[Array]:
-  """factor_i Σ_t x_t y_{i+t} of each pair in x and y, [rows, nodes].
+def _correlate(
+  terms: Callable, x: _Factors, y: _Factors, factor: _Factors
+) -> Sequence[Array]:
+  """factor_i Σ_t z of every z in terms(x_t, y_{i+t}), [rows, nodes].
 
   On a GPU one kernel; on others a loop over t is faster.
   """
@@ -216,15 +227,17 @@ def _correlate(x: _Factors, y: _Factors, factor: _Factors) -> Sequence[Array]:
   arguments = x, y, factor.e
   if axis == 1:
     arguments = jax.tree.map(jnp.transpose, arguments)
-  at_once = functools.partial(_at_once, axis)
-  one_by_one = functools.partial(_one_by_one, axis)
+  at_once = functools.partial(_at_once, terms, axis)
+  one_by_one = functools.partial(_one_by_one, terms, axis)
   sums = lax.platform_dependent(
     *arguments, cpu=one_by_one, tpu=one_by_one, default=at_once
   )
   return [(z.T if axis == 1 else z) * factor.m for z in sums]
 
 
-def _at_once(axis: int, x: _Factors, y: _Factors, e: Any) -> Sequence[Array]:
+def _at_once(
+  terms: Callable, axis: int, x: _Factors, y: _Factors, e: Any
+) -> Sequence[Array]:
   width, length = x.m[0].shape[axis], y.m[0].shape[axis]
   windows = np.arange(length - width + 1)[:, None] + np.arange(width)
 
@@ -233,26 +246,29 @@ def _at_once(axis: int, x: _Factors, y: _Factors, e: Any) -> Sequence[Array]:
 
   y = jax.tree.map(of_windows, y)
   x = jax.tree.map(lambda z: jnp.expand_dims(z, axis), x)
-  products = jnp.stack(x.m) * jnp.stack(y.m)
+  products = terms(x.m, y.m)
   if e is not None:
     exponents = x.e + y.e + jnp.expand_dims(e, axis + 1)
-    products = products * _power_of_two(exponents, products.dtype)[None]
-  return tuple(jnp.sum(products, axis + 2))
+    power = _power_of_two(exponents, products[0].dtype)
+    products = [z * power for z in products]
+  return tuple(jnp.sum(z, axis + 1) for z in products)
 
 
-def _one_by_one(axis: int, x: _Factors, y: _Factors, e: Any) -> Sequence[Array]:
+def _one_by_one(
+  terms: Callable, axis: int, x: _Factors, y: _Factors, e: Any
+) -> Sequence[Array]:
   width, length = x.m[0].shape[axis], y.m[0].shape[axis]
   rows = length - width + 1
   unroll = 8 if width > 64 else 4 if width > 16 else 1
   x, y = jax.tree.map(lambda z: _padded(z, 0, -width % unroll, axis), (x, y))
 
-  def terms(t: Any) -> Sequence[Array]:
+  def at(t: Any) -> Sequence[Array]:
     def cut(size: int, z: Array) -> Array:
       return lax.dynamic_slice_in_dim(z, t, size, axis)
 
     one = jax.tree.map(functools.partial(cut, 1), x)
     window = jax.tree.map(functools.partial(cut, rows), y)
-    products = [a * b for a, b in zip(one.m, window.m, strict=True)]
+    products = terms(one.m, window.m)
     if e is None:
       return products
     power = _power_of_two(one.e + window.e + e, products[0].dtype)
@@ -260,11 +276,11 @@ def _one_by_one(axis: int, x: _Factors, y: _Factors, e: Any) -> Sequence[Array]:
 
   def add(i: Any, sums: Sequence[Array]) -> Sequence[Array]:
     for t in range(unroll):
-      more = terms(i * unroll + t)
+      more = at(i * unroll + t)
       sums = [a + b for a, b in zip(sums, more, strict=True)]
     return sums
 
-  start = [z * 0 for z in terms(0)]
+  start = [z * 0 for z in at(0)]
   sums = lax.fori_loop(0, -(-width // unroll), add, start)
   return tuple(sums)
 

@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from experiments import figures
-from experiments.figures import half_seen, maze_runs
+from experiments.figures import half_seen, warm_ups
 from experiments.figures.half_seen import KS, Settings
 from experiments.reports import results
 from maxrl_jax import config as configs
@@ -89,7 +89,7 @@ def _data(what, *_, **__):
 def test_the_figure_is_drawn_and_claims_follow_the_numbers(
   monkeypatch, tmp_path
 ):
-  monkeypatch.setattr(maze_runs, "trained", lambda *_: tmp_path / "model")
+  monkeypatch.setattr(warm_ups, "trained", lambda *_: tmp_path / "model")
   monkeypatch.setattr(study, "run", _data)
   result = figures.make("half_seen", TINY, tmp_path)
   results.save(result, "half_seen", tmp_path)
