@@ -184,16 +184,29 @@ def _complex_product(y: _Complex, l: Array) -> tuple[_Complex, _Complex]:
 
 
 def _fold(join: Callable[[Any, Any], Any], rows: Any) -> Any:
-  """All rows joined, two by two."""
+  """All rows joined: two by two, on a CPU one after another.
 
-  def cut(first: int, last: int) -> Any:
-    return jax.tree.map(lambda x: x[first:last], rows)
+  XLA on a CPU computes a fused step again for each of its uses, and compiles
+  eight complex rows, joined two by two, for more than minutes.
+  """
 
-  while (size := jax.tree.leaves(rows)[0].shape[0]) > 1:
-    half = size // 2
-    joined, rest = join(cut(0, half), cut(half, 2 * half)), cut(2 * half, size)
-    rows = jax.tree.map(lambda *x: jnp.concatenate(x), joined, rest)
-  return jax.tree.map(lambda x: x[0], rows)
+  def in_turn(rows: Any) -> Any:
+    first = jax.tree.map(lambda x: x[0], rows)
+    rest = jax.tree.map(lambda x: x[1:], rows)
+    return lax.scan(lambda a, b: (join(a, b), None), first, rest)[0]
+
+  def two_by_two(rows: Any) -> Any:
+    def cut(first: int, last: int) -> Any:
+      return jax.tree.map(lambda x: x[first:last], rows)
+
+    while (size := jax.tree.leaves(rows)[0].shape[0]) > 1:
+      half = size // 2
+      joined = join(cut(0, half), cut(half, 2 * half))
+      rest = cut(2 * half, size)
+      rows = jax.tree.map(lambda *x: jnp.concatenate(x), joined, rest)
+    return jax.tree.map(lambda x: x[0], rows)
+
+  return lax.platform_dependent(rows, cpu=in_turn, default=two_by_two)
 
 
 def _sum_of_complex_fractions(c: _Complex, y: _Complex, l: Array) -> Array:
