@@ -8,12 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import half_seen
-from experiments.figures import (
-  maze_runs,
-  maze_settings,
-  set_steps,
-  warm_ups,
-)
+from experiments.figures import maze_runs, maze_settings, set_steps, warm_ups
 from experiments.figures.half_seen_drawings import (
   KS,
   draw,
@@ -119,7 +114,9 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
     raise ValueError(
       f"orders = {settings.orders}: must begin with 1, which is RLOO"
     )
-  warm = warm_ups.trained(config_of(settings, "warmup"), settings.warmup, runs)
+  warm = warm_ups.trained(
+    config_of(settings, "warmup"), settings.warmup, runs, "maze"
+  )
   config = config_of(settings, "rl")
   config.policy.checkpoint = str(warm)
   set_steps(config, settings.steps, settings.evaluations)

@@ -26,14 +26,7 @@ from maxrl_jax import evaluation
 from maxrl_jax.config import RATE
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
-from maxrl_jax.runs import (
-  cache,
-  choose,
-  dataset,
-  programs,
-  study,
-  workers,
-)
+from maxrl_jax.runs import cache, choose, dataset, programs, study, workers
 from maxrl_jax.runs.measure import Measure
 
 MEASURE = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
@@ -42,7 +35,7 @@ MEASURE = Measure(splits=("test",), ks=KS, at_start=True, every_step=True)
 def warm_up(settings: Settings, runs: pathlib.Path) -> pathlib.Path:
   """The checkpoint that all runs start from, trained if it is missing."""
   config = config_of(settings, "warmup")
-  return warm_ups.trained(config, settings.warmup, runs)
+  return warm_ups.trained(config, settings.warmup, runs, "maze")
 
 
 def rl_config(settings: Settings, runs: pathlib.Path) -> ConfigDict:

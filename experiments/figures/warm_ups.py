@@ -9,9 +9,9 @@ from maxrl_jax.runs import programs, train_to_folder
 
 
 def trained(
-  config: ConfigDict, steps: int, runs: pathlib.Path, task: str = "maze"
+  config: ConfigDict, steps: int, runs: pathlib.Path, task: str
 ) -> pathlib.Path:
-  """The checkpoint after this many steps of a config, in runs/; cached."""
+  """The checkpoint after this many steps of a config; cached in `runs`."""
   config.steps = steps
   config.optimizer.warmup = min(config.optimizer.warmup, config.steps // 2)
   config.checkpoint.every, config.eval_every = config.eval_every, config.steps
