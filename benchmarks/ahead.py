@@ -27,7 +27,15 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
-from configs import bandit, bimodal, digits, imagenet, maze, maze_paper
+from configs import (
+  bandit,
+  bimodal,
+  digits,
+  imagenet,
+  maze,
+  maze_paper,
+  noisy_regression,
+)
 from experiments.shell import console
 from maxrl_jax import estimators
 from maxrl_jax.learning import training
@@ -231,6 +239,8 @@ def chunks() -> Iterator[tuple[str, Callable, tuple]]:
   for module in (bandit, digits, bimodal, maze, maze_paper):
     name = module.__name__.split(".")[-1]
     yield f"a chunk of {name}", *chunk(module.get_config())
+  published = noisy_regression.get_config("published")
+  yield "a chunk of noisy_regression, published", *chunk(published)
   config = imagenet.get_config()
   name = "a chunk of imagenet, random images"
   yield name, *chunk(config, task=random_images(224))

@@ -9,10 +9,11 @@ from maxrl_jax.runs import dataset
 
 LABELS = "labels"  # The method that learns from the digits of y.
 REFERENCE = "ridge on rounded numbers"  # The least NLL that the prompt allows.
-EVALUATIONS = 8
+EVALUATIONS = 4
 
 
-def _colours(settings) -> dict:
+def colours(settings) -> dict:
+  """Colours of the methods by label."""
   shades = {
     f"T = {t}": plotting.by_rank(t, settings.orders)["colour"]
     for t in settings.orders
@@ -30,7 +31,7 @@ def draw(fitted, gradients, best, settings):
   ends = [f"T = {t}" for t in (min(settings.orders), max(settings.orders))]
   for label in (LABELS, "exact ML", *ends, "RLOO on −MSE"):
     plotting.seed_curves(
-      left, steps, fitted[label], colour=_colours(settings)[label], label=label
+      left, steps, fitted[label], colour=colours(settings)[label], label=label
     )
   left.axhline(best[REFERENCE].digit_nll, color="0.5", lw=0.9, label=REFERENCE)
   left.set(xlabel="step", ylabel="NLL of the number, nats")
@@ -38,8 +39,8 @@ def draw(fitted, gradients, best, settings):
   for ax, name in ((middle, "cosine"), (right, "norm_ratio")):
     _draw_gradients(ax, steps, gradients[f"probe_{name}"].values, settings)
   middle.set(ylabel="cosine with the exact gradient", ylim=(0, 1.02))
-  right.set(ylabel="norm / exact norm", yscale="log")
-  right.legend()
+  middle.legend(loc="lower left")
+  right.set(ylabel="norm / exact norm")
   return drawing
 
 

@@ -17,7 +17,7 @@ from maxrl_jax.numerals import Numerals
 from maxrl_jax.tasks.regression_data import numbers
 
 # Deviations of the normal noise added to a policy, in spacings of its values.
-SMOOTHING = (0.0, 0.5, 1.0, 2.0, 4.0)
+SMOOTHING = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 
 
 def bin_log_probs(written: Numerals, mean, scale) -> np.ndarray:

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from configs import noisy_regression
 from experiments.figures import noisy_probes, set_steps, warm_ups
@@ -20,7 +21,7 @@ from maxrl_jax.config import make_task
 from maxrl_jax.runs import dataset, study, workers
 from maxrl_jax.runs.measure import Measure
 
-_FIELDS = (
+FIELDS = (
   *methods.FIELDS,
   "estimator.order",
   "likelihood.name",
@@ -68,7 +69,8 @@ PRESETS = {
 }
 
 
-def _config(settings: Settings):
+def config_of(settings: Any) -> ConfigDict:
+  """The config of a figure's runs, without its method."""
   config = noisy_regression.get_config(settings.size)
   set_steps(config, settings.steps, EVALUATIONS)
   config.rollouts = settings.rollouts
@@ -77,28 +79,37 @@ def _config(settings: Settings):
   return config
 
 
-def _warmed_up(settings: Settings, runs) -> Any:
-  """The config of all methods, from the end of the warm-up."""
+def warmed_up(
+  settings: Any, runs, fields: dict[str, Any] | None = None
+) -> ConfigDict:
+  """The config of all methods, from the end of the warm-up.
+
+  Args:
+    settings: of the figure: `Settings`, or others with the same names.
+    runs: folder of cached runs.
+    fields: of the config, changed for the warm-up and the methods.
+  """
   if settings.stages and settings.stages[-1] != 0:
     raise ValueError(
       f"stages = {settings.stages}: must end with 0, the task of the figure"
     )
   checkpoint = None
   for positive in settings.stages:
-    config = _config(settings)
+    config = config_of(settings)
+    config.update_from_flattened_dict(fields or {})
     config.estimator.name = "cross_entropy"
     config.likelihood.name, config.likelihood.scale = "exact_match", None
     config.task.positive, config.policy.checkpoint = positive, checkpoint
     steps = settings.warmup
     checkpoint = str(warm_ups.trained(config, steps, runs, "numbers"))
-  config = _config(settings)
+  config = config_of(settings)
+  config.update_from_flattened_dict(fields or {})
   config.policy.checkpoint = checkpoint
   return config
 
 
-def _methods(settings: Settings) -> dict[str, tuple]:
-  """Values of `_FIELDS` by label."""
-  scale = _config(settings).likelihood.scale
+def methods_of(settings: Any, scale: float) -> dict[str, tuple]:
+  """Values of `FIELDS` by label, with a likelihood of this scale."""
   table: dict[str, tuple] = {
     LABELS: ("cross_entropy", None, None, "exact_match", None),
     "exact ML": ("cross_entropy", None, None, "gaussian", scale),
@@ -112,11 +123,11 @@ def _methods(settings: Settings) -> dict[str, tuple]:
 
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """All methods; and gradients along runs of exact maximum likelihood."""
-  config = _warmed_up(settings, runs)
+  config = warmed_up(settings, runs)
   splits = ("validation", "test")
   options: tuple = (("dim", config.task.dim),)
   measure = Measure(splits, (1,), noisy_probes.scores, options, at_start=True)
-  grid = {_FIELDS: list(_methods(settings).values())}
+  grid = {FIELDS: list(methods_of(settings, config.likelihood.scale).values())}
   trained = study.study(config, grid, methods.seeds(settings), measure)
   options = (
     ("orders", settings.gradient_orders),
@@ -139,11 +150,12 @@ def figure(settings: Settings, runs) -> Result:
   """Scores over steps by method; cosine and norm of sampled gradients."""
   every = studies(settings, runs)
   data = study.run(every["methods"], runs, workers=workers.per_core())
-  by_label = dataset.by_point(data, _methods(settings))
+  config = config_of(settings)
+  labels = methods_of(settings, config.likelihood.scale)
+  by_label = dataset.by_point(data, labels)
   gradients = study.run(every["gradients"], runs)
-  config = _config(settings)
   best = noisy_probes.references(make_task(config), config.task.dim)
-  fitted = {label: _fitted(run) for label, run in by_label.items()}
+  fitted = {label: fitted_nll(run) for label, run in by_label.items()}
   task = config.task
   caption = (
     f"d = {task.dim}, n = {task.context} pairs, σ = {task.noise:g}, K ="
@@ -177,7 +189,7 @@ def figure(settings: Settings, runs) -> Result:
   )
 
 
-def _fitted(run) -> np.ndarray:
+def fitted_nll(run) -> np.ndarray:
   """Test NLL [S, steps] with the noise that fits the validation split best."""
   smoothed = run["probe_smoothed"].values  # [S, steps, split, noise].
   best = np.argmin(smoothed[:, :, :1], -1)[..., None]

@@ -44,6 +44,7 @@ BUDGETS = {
   "a chunk of bimodal": (5540, 48),
   "a chunk of maze": (20_270, 4000),
   "a chunk of maze_paper": (128_910, None),
+  "a chunk of noisy_regression, published": (35_400, 23_400),
   "a chunk of imagenet, random images": (25_950, None),
   "a chunk of 1024 bandit runs": (3520, 11_300),
 }
@@ -62,6 +63,8 @@ TEMPORARY_MB = {
   ("a chunk of maze", "h100"): 219,
   ("a chunk of maze", "v5e"): 117,
   ("a chunk of maze_paper", "h100"): 61_000,
+  ("a chunk of noisy_regression, published", "h100"): 2930,
+  ("a chunk of noisy_regression, published", "v5e"): 1930,
   ("a chunk of imagenet, random images", "h100"): 10_600,
   ("a chunk of 1024 bandit runs", "h100"): 38,
   ("a chunk of 1024 bandit runs", "v5e"): 52,

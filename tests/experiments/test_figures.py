@@ -141,6 +141,9 @@ def _made_up(what, folder, **_):
     ("family", 1),
     ("budget", 1),
     ("noisy_regression", 4),
+    ("noisy_noise", 8),
+    ("noisy_scale", 2),
+    ("noisy_pool", 1),
     ("sequential_digits", 3),
     ("off_policy", 7),
   ],
@@ -149,7 +152,7 @@ def _made_up(what, folder, **_):
 def test_figures_are_drawn_of_made_up_runs(name, claims, tmp_path, monkeypatch):
   monkeypatch.setattr(study, "run", _made_up)
   # Its warm-up would be trained.
-  changes = ["stages="] if name == "noisy_regression" else []
+  changes = ["stages="] if name.startswith("noisy_") else []
   result = figures.make(
     name, figures.settings(name, "quick", changes), tmp_path
   )

@@ -45,8 +45,9 @@ def test_references_are_ordered_and_ridge_is_the_posterior(dim):
   sigma = (0.3**2 + 0.125**2 / 12) ** 0.5
 
   def mean(x, y):
-    y = jnp.append(y, 0.0)
-    return numbers.posterior(numbers.Pairs(x, y, y[0], y[0]), sigma)[0]
+    y, none = jnp.append(y, 0.0), jnp.zeros(len(x), int)
+    pairs = numbers.Pairs(x, y, y[0], y[0], none, jnp.ones(len(x)))
+    return numbers.posterior(pairs, sigma)[0]
 
   means = jax.vmap(mean)(jnp.asarray(x), jnp.asarray(y))
   squares = (np.asarray(means) - np.asarray(prompts.targets.clean)[:, 0]) ** 2

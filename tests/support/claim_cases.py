@@ -30,7 +30,9 @@ from experiments.figures import (
   maze_studies,
   maze_when,
   mazes,
+  noisy_noise,
   noisy_regression,
+  noisy_studies,
   off_policy,
   off_policy_mazes,
   scale,
@@ -393,7 +395,44 @@ def _noisy_regression(better, noise):
   return judge, (nll, mismatch, cosine)
 
 
+def _noisy_noise(better, noise):
+  settings = noisy_noise.Settings()
+  low, high = _seeds(1, 0.001 * noise), _seeds(2, 0.002 * noise)
+  most, least = (low, high) if better else (high, low)
+  nll = {"T = 63": most, "T = 1": least}
+  correlation = {"T = 63": least, "RLOO on −MSE": most}
+  fixed = {"T = 63": low, "RLOO on −MSE": low + (0 if better else 0.1)}
+  names = ("σ = 0.3", "σ = 2")
+  judge = lambda *x: noisy_noise._claims(*x, settings)  # noqa: E731
+  return judge, (
+    dict.fromkeys(noisy_noise._MIXED, nll),
+    dict.fromkeys(noisy_noise._MIXED, correlation)
+    | dict.fromkeys(names, fixed),
+  )
+
+
+def _noisy_scale(better, noise):
+  settings = noisy_studies.Settings()
+  low, high = _seeds(1, 0.001 * noise), _seeds(2, 0.002 * noise)
+  nll = {(0.05, "T = 63"): low, (0.05, "T = 1"): high}
+  same = low + 0.001 * noise * np.array([0, 1, 0])
+  nll |= {(1.0, "T = 63"): low, (1.0, "T = 1"): same if better else high + 1}
+  return lambda x: noisy_studies._scale_claims(x, settings), (nll,)
+
+
+def _noisy_pool(better, noise):
+  settings = noisy_studies.Settings()
+  low, high = _seeds(1, 0.001 * noise), _seeds(2, 0.002 * noise)
+  most, least = (low, high) if better else (high, low)
+  nll = {(True, "labels"): least, (True, "T = 63"): most}
+  nll |= {(False, label): 0 * low for label in ("labels", "T = 63")}
+  return lambda x: noisy_studies._pool_claims(x, settings), (nll,)
+
+
 CASES = {
+  "noisy_noise": _noisy_noise,
+  "noisy_scale": _noisy_scale,
+  "noisy_pool": _noisy_pool,
   "noisy_regression": _noisy_regression,
   "weights": _weights,
   "bounds": _bounds,

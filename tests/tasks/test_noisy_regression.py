@@ -19,7 +19,13 @@ _WORDS = ("bos", "x", "sep", "y", "eoo", "query", "noise", "eos")
 def _pairs(y):
   """Two pairs and a query of two coordinates each."""
   x = np.array([[0.6, -1.9], [5.0, -5.0], [0.0, 1.1]], np.float32)
-  return numbers.Pairs(x, np.float32(y), np.float32(0), np.float32(0.9))
+  return _numbers(x, np.float32(y), np.float32(0), np.float32(0.9))
+
+
+def _numbers(x, y, clean, sigma):
+  """Of one rule, without outliers."""
+  rule = np.zeros(len(y), np.int32)
+  return numbers.Pairs(x, y, clean, sigma, rule, np.ones_like(y))
 
 
 def test_a_prompt_is_written_out():
@@ -77,7 +83,7 @@ def test_the_reference_is_the_bayes_predictive_of_the_bin(max_noise):
     levels = np.array([0.4])
     if max_noise:
       levels = 0.4 * 5 ** ((np.arange(32) + 0.5) / 32)
-    target = numbers._target(written, pairs, np.float32(levels))
+    target = numbers._target(written, pairs, np.float32(levels), 1, 0.0)
     x, y = np.float64(pairs.x), np.float64(pairs.y)
     edges = np.linspace(-3, 3, 9)
     index = np.clip(np.searchsorted(edges, y[-1]) - 1, 0, 7)
@@ -97,8 +103,10 @@ def test_the_reference_is_the_bayes_predictive_of_the_bin(max_noise):
 def test_probabilities_of_all_bins_sum_to_one():
   written = Numerals(2, 3, 1.0)  # The outermost bins have the tails.
   pairs = numbers.draw_pairs(jax.random.key(0), 2, 3, 0.7, None)
+  mean, variance, _ = numbers.posterior(pairs, 0.7)
+  scale = np.sqrt(0.7**2 + variance)
   log_p = [
-    float(numbers._log_bin(written, pairs, index, 0.7)[0]) for index in range(8)
+    float(numbers._log_bin(written, index, mean, scale)) for index in range(8)
   ]
   assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
 
@@ -126,6 +134,62 @@ def test_noise_differs_between_prompts_and_can_be_shown():
   assert gain.mean() > 3 * gain.std() / len(gain) ** 0.5 > 0
 
 
+def _mixture(pairs, edges, rules, outliers):
+  """P(edge below y < edge above) for one who knows each pair's rule and noise.
+
+  By a sum over a grid of the w of each rule.
+  """
+  x, y = np.float64(pairs.x[:, 0]), np.float64(pairs.y)
+  rule, sigma = np.asarray(pairs.rule), np.float64(pairs.sigma)
+  total = 0.0
+  for r in range(rules):
+    own = rule[:-1] == r
+    scales = sigma * np.float64(pairs.spread)[:-1][own]
+    w = np.linspace(-6, 6, 6001)
+    log_p = stats.norm.logpdf(w)
+    for a, b, scale in zip(x[:-1][own], y[:-1][own], scales, strict=True):
+      log_p += stats.norm.logpdf(b, a * w, scale)
+    p = np.exp(log_p - log_p.max())
+    for share, factor in ((1 - outliers, 1), (outliers, 10)):
+      cdf = stats.norm(w * x[-1], sigma * factor).cdf
+      total += share * (cdf(edges[1]) - cdf(edges[0])) @ p / p.sum() / rules
+  return total
+
+
+@pytest.mark.parametrize(("rules", "outliers"), [(1, 0.3), (2, 0.0), (3, 0.2)])
+def test_the_reference_of_mixed_pairs(rules, outliers):
+  """Against numerical integration over the w of every rule."""
+  written = Numerals(2, 3, 3.0)
+  for seed in range(4):
+    key = jax.random.key(seed)
+    pairs = numbers.draw_pairs(key, 1, 5, 0.4, None, rules, outliers)
+    level = np.float32([0.4])
+    target = numbers._target(written, pairs, level, rules, outliers)
+    edges = np.linspace(-3, 3, 9)
+    index = np.clip(np.searchsorted(edges, pairs.y[-1]) - 1, 0, 7)
+    edges[0], edges[-1] = -np.inf, np.inf
+    p = _mixture(pairs, edges[index : index + 2], rules, outliers)
+    expected = np.log(p / 0.75)
+    assert float(target.log_reference) == pytest.approx(expected, abs=1e-3)
+
+
+def test_pairs_follow_their_rules_and_noise():
+  """Given each rule and spread, least squares has nothing left to explain."""
+  draw = jax.vmap(
+    lambda key: numbers.draw_pairs(key, 2, 399, 0.1, None, 2, 0.25)
+  )
+  pairs = jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(1), 9)))
+  assert np.mean(pairs.rule) == pytest.approx(0.5, abs=0.03)
+  assert set(np.unique(pairs.spread)) == {1, 10}
+  assert np.mean(pairs.spread == 10) == pytest.approx(0.25, abs=0.03)
+  for x, y, rule, spread in zip(*pairs[:2], *pairs[4:], strict=True):
+    for r in (0, 1):
+      own = rule == r
+      a, b = x[own] / spread[own, None], y[own] / spread[own]
+      w, *_ = np.linalg.lstsq(a, b, rcond=None)
+      assert np.std(b - a @ w) == pytest.approx(0.1, rel=0.25)
+
+
 @pytest.mark.parametrize("positive", [0.0, 0.6, 1.0])
 def test_inputs_can_be_positive(positive):
   """Signs alone change: y is still w·x + σε, of the x that are shown."""
@@ -148,12 +212,11 @@ def test_inputs_can_be_positive(positive):
   assert np.median(np.abs(error)) < 0.05
 
 
-def test_a_share_of_positive_inputs_is_a_probability():
-  for positive in (-0.1, 1.5):
-    with pytest.raises(
-      ValueError, match=f"positive = {positive}: must be from"
-    ):
-      TASKS["noisy_regression"](positive=positive)
+@pytest.mark.parametrize("name", ["positive", "outliers"])
+def test_shares_are_probabilities(name):
+  for p in (-0.1, 1.5):
+    with pytest.raises(ValueError, match=f"{name} = {p}: must be from 0 to 1"):
+      TASKS["noisy_regression"](**{name: p})
 
 
 def test_a_pool_of_training_prompts_is_drawn_again_and_again():
@@ -174,6 +237,7 @@ def test_a_pool_of_training_prompts_is_drawn_again_and_again():
   [
     ({"num_values": 100}, "num_values = 100: must be a power of base = 8"),
     ({"context": 0}, "context = 0"),
+    ({"rules": 0}, "rules = 0"),
     ({"noise": 0.0}, "noise = 0.0"),
     ({"noise": 0.5, "max_noise": 0.2}, "max_noise = 0.2: must be at least 0.5"),
     ({"train_size": 0}, "train_size = 0"),

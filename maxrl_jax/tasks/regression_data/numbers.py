@@ -21,6 +21,7 @@ MARKERS = ("bos", "x", "sep", "y", "eoo", "query", "noise", "eos")
 
 _CLIPPED = 0.05  # Largest share of clipped targets without a warning.
 _LEVELS = 32  # Of σ, in the reference of prompts that do not show a varying σ.
+_OUTLIER = 10.0  # The noise of an outlier, in σ.
 
 
 class Pairs(NamedTuple):
@@ -30,13 +31,17 @@ class Pairs(NamedTuple):
     x: [n + 1, d], the query last.
     y: [n + 1].
     clean: w·x of the query.
-    sigma: σ of all pairs and the target.
+    sigma: σ of the prompt.
+    rule: index of the w that y follows, [n + 1].
+    spread: noise of y in σ, 1 or that of an outlier, [n + 1].
   """
 
   x: Array
   y: Array
   clean: Array
   sigma: Array
+  rule: Array
+  spread: Array
 
 
 def noisy_regression(
@@ -46,6 +51,8 @@ def noisy_regression(
   noise: float | jax.Array = 0.3,
   max_noise: float | None = None,
   show_noise: bool = False,
+  rules: int = 1,
+  outliers: float = 0.0,
   positive: float = 0.0,
   base: int = 8,
   num_values: int = 64,
@@ -66,6 +73,8 @@ def noisy_regression(
   under the posterior predictive of the numbers before rounding, which the
   policy does not see: N(μ·x, √(σ² + xᵀΣx)) as in `in_context`. If σ varies and
   is not shown, it is a mixture over 32 levels of σ, weighted by their evidence.
+  With several rules or outliers it is that of an observer who knows the rule
+  and the noise of every pair, but not of the query.
 
   Args:
     dim: length of x.
@@ -73,6 +82,9 @@ def noisy_regression(
     noise: σ, or the smallest σ if `max_noise` is set.
     max_noise: the largest σ; σ is log-uniform from `noise` to it.
     show_noise: whether the prompt begins with [noise] and the digits of σ.
+    rules: number of hidden w; each pair, and the query, follows one of them at
+      random.
+    outliers: probability that the noise of a y is 10 times as large.
     positive: probability with which each number of x is replaced by its
       absolute value. A transformer learns the sign of y much sooner then:
       training may begin with 1 and end with 0.
@@ -86,10 +98,11 @@ def noisy_regression(
   Raises:
     ValueError: an option is out of range, or K is not a power of the base.
   """
-  ranges.at_least(1, dim=dim, context=context)
+  ranges.at_least(1, dim=dim, context=context, rules=rules)
   ranges.above_zero(noise=noise)
-  if not 0 <= positive <= 1:
-    raise ValueError(f"positive = {positive}: must be from 0 to 1")
+  for name, p in {"outliers": outliers, "positive": positive}.items():
+    if not 0 <= p <= 1:
+      raise ValueError(f"{name} = {p}: must be from 0 to 1")
   if train_size is not None:
     ranges.at_least(1, train_size=train_size)
   if max_noise is not None:
@@ -100,12 +113,15 @@ def noisy_regression(
 
   def sample(key: Array, batch: int, noise: Any) -> Prompts:
     def one(key: Array) -> Prompts:
-      pairs = draw_pairs(key, dim, context, noise, max_noise, positive)
+      pairs = draw_pairs(
+        key, dim, context, noise, max_noise, rules, outliers, positive
+      )
       levels = pairs.sigma[None]
       if hidden:
         levels = _noise_level(noise, max_noise, quantiles)
       tokens = write(written, pairs, show_noise)
-      return Prompts(tokens, _target(written, pairs, levels))
+      target = _target(written, pairs, levels, rules, outliers)
+      return Prompts(tokens, target)
 
     return jax.vmap(one)(jax.random.split(key, batch))
 
@@ -118,18 +134,23 @@ def noisy_regression(
     fields={"policies": ("digit_transformer",), "policy_options": options},
     noise=noise,
   )
-  _warn_if_clipped(dim, float(noise), max_noise, limit)
+  _warn_if_clipped(dim, float(noise), max_noise, outliers, limit)
   return data
 
 
 def _warn_if_clipped(
-  dim: int, noise: float, max_noise: float | None, limit: float
+  dim: int,
+  noise: float,
+  max_noise: float | None,
+  outliers: float,
+  limit: float,
 ) -> None:
   rng = np.random.default_rng(0)
   w, x = rng.normal(size=(2, 4096, dim))
   sigma: Any = noise
   if max_noise is not None:
     sigma = _noise_level(noise, max_noise, rng.uniform(size=4096))
+  sigma = sigma * np.where(rng.uniform(size=4096) < outliers, _OUTLIER, 1)
   y = (w * x).sum(-1) / dim**0.5 + sigma * rng.normal(size=4096)
   share = float(np.mean(np.abs(y) > limit))
   if share > _CLIPPED:
@@ -146,12 +167,16 @@ def draw_pairs(
   context: int,
   noise: Any,
   max_noise: float | None,
+  rules: int = 1,
+  outliers: float = 0.0,
   positive: float = 0.0,
 ) -> Pairs:
   """One prompt in numbers; arguments as in `noisy_regression`."""
   w_key, x_key, noise_key, sigma_key = jax.random.split(key, 4)
-  w = jax.random.normal(w_key, (dim,)) / dim**0.5
-  x = jax.random.normal(x_key, (context + 1, dim))
+  rule_key, outlier_key = jax.random.split(jax.random.fold_in(noise_key, 1))
+  shape = (context + 1,)
+  w = jax.random.normal(w_key, (rules, dim)) / dim**0.5
+  x = jax.random.normal(x_key, (*shape, dim))
   if positive:
     sign_key = jax.random.fold_in(x_key, 1)
     chosen = jax.random.bernoulli(sign_key, positive, x.shape)
@@ -159,9 +184,13 @@ def draw_pairs(
   sigma = jnp.asarray(noise, x.dtype)
   if max_noise is not None:
     sigma = _noise_level(noise, max_noise, jax.random.uniform(sigma_key))
-  clean = jnp.dot(x, w, precision="highest")
-  y = clean + sigma * jax.random.normal(noise_key, clean.shape)
-  return Pairs(x, y, clean[-1], sigma)
+  rule = jax.random.randint(rule_key, shape, 0, rules)
+  far = jax.random.bernoulli(outlier_key, outliers, shape)
+  spread = jnp.where(far, _OUTLIER, 1.0)
+  every = jnp.dot(x, w.T, precision="highest")
+  clean = jnp.take_along_axis(every, rule[:, None], 1)[:, 0]
+  y = clean + sigma * spread * jax.random.normal(noise_key, shape)
+  return Pairs(x, y, clean[-1], sigma, rule, spread)
 
 
 def _noise_level(noise: Any, max_noise: Any, quantile: Any) -> Array:
@@ -208,11 +237,26 @@ def read(
   return values[written.read(x)], values[written.read(pairs[:, :, -1, 1:])]
 
 
-def _target(written: Numerals, pairs: Pairs, levels: Array) -> Target:
+def _target(
+  written: Numerals, pairs: Pairs, levels: Array, rules: int, outliers: float
+) -> Target:
   """The target of a prompt whose σ is one of equally likely levels [L]."""
   index = written.nearest(pairs.y[-1])
-  each = jax.vmap(_log_bin, (None, None, None, 0))
-  log_bins, log_evidence = each(written, pairs, index, levels)
+  kinds = [(1 - outliers, 1.0), (outliers, _OUTLIER)]  # Of the query's y.
+  shares, spreads = np.array([k for k in kinds if k[0]], np.float32).T
+
+  def at(sigma: Array) -> tuple[Array, Array]:
+    """log P of the query's bin given σ, and log p(y_1 … y_n | σ)."""
+    means, variances, log_evidence = jax.vmap(
+      lambda rule: posterior(pairs, sigma, rule)
+    )(jnp.arange(rules))
+    noise = (sigma * spreads[:, None]) ** 2
+    scales = jnp.sqrt(noise + variances[None])  # [spreads, rules]
+    log_bins = _log_bin(written, index, means[None], scales)
+    log_shares = jnp.log(shares[:, None] / rules)
+    return special.logsumexp(log_bins + log_shares), jnp.sum(log_evidence)
+
+  log_bins, log_evidence = jax.vmap(at)(levels)
   log_p = special.logsumexp(log_bins + jax.nn.log_softmax(log_evidence))
   return Target(
     jnp.asarray(written.values())[index][None],
@@ -223,11 +267,9 @@ def _target(written: Numerals, pairs: Pairs, levels: Array) -> Target:
 
 
 def _log_bin(
-  written: Numerals, pairs: Pairs, index: Array, sigma: Array
-) -> tuple[Array, Array]:
-  """log P(bin of the query's y) given σ, and log p(y_1 … y_n | σ)."""
-  mean, scale, log_evidence = posterior(pairs, sigma)
-  # The outermost bins extend to ±∞.
+  written: Numerals, index: Array, mean: Array, scale: Array
+) -> Array:
+  """log P of a bin under N(mean, scale); the outermost extend to ±∞."""
   edge = index * written.spacing - written.limit
   low = jnp.where(index == 0, -jnp.inf, edge)
   last = index == written.num_values - 1
@@ -236,25 +278,28 @@ def _log_bin(
   # Mirrored into the lower tail, where float32 does not cancel.
   a, b = jnp.where(a > 0, -b, a), jnp.where(a > 0, -a, b)
   above, below = special.log_ndtr(b), special.log_ndtr(a)
-  return above + jnp.log1p(-jnp.exp(below - above)), log_evidence
+  return above + jnp.log1p(-jnp.exp(below - above))
 
 
-def posterior(pairs: Pairs, sigma: Array) -> tuple[Array, Array, Array]:
-  """Mean and standard deviation of the query's y, and log p(y_1 … y_n | σ)."""
+def posterior(
+  pairs: Pairs, sigma: Array, rule: Any = 0
+) -> tuple[Array, Array, Array]:
+  """Mean and variance of w·x of the query, and log p(y_1 … y_n | σ).
+
+  Of the w of one rule, from the pairs that follow it.
+  """
   dim = pairs.x.shape[1]
   x, y, query = pairs.x[:-1], pairs.y[:-1], pairs.x[-1]
   dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731
-  precision = dim * jnp.eye(dim) + dot(x.T, x) / sigma**2
+  follows = pairs.rule[:-1] == rule
+  noise = (sigma * pairs.spread[:-1]) ** 2
+  weights = jnp.where(follows, 1 / noise, 0)
+  precision = dim * jnp.eye(dim) + dot(x.T * weights[None], x)
   factor = jnp.linalg.cholesky(precision)
-  sides = jnp.stack([dot(x.T, y) / sigma**2, query], 1)
+  sides = jnp.stack([dot(x.T, weights * y), query], 1)
   mean, of_query = linalg.cho_solve((factor, True), sides).T
-  variance = dot(query, of_query)
   # The exponent at the mode, as sums of squares, which do not cancel.
-  square = jnp.sum((y - dot(x, mean)) ** 2) / sigma**2 + dim * dot(mean, mean)
+  square = dot(weights, (y - dot(x, mean)) ** 2) + dim * dot(mean, mean)
   log_det = 2 * jnp.sum(jnp.log(jnp.diag(factor) / dim**0.5))
-  log_det += len(y) * jnp.log(2 * jnp.pi * sigma**2)
-  return (
-    dot(mean, query),
-    jnp.sqrt(sigma**2 + variance),
-    -(square + log_det) / 2,
-  )
+  log_det += jnp.sum(jnp.where(follows, jnp.log(2 * jnp.pi * noise), 0))
+  return dot(mean, query), dot(query, of_query), -(square + log_det) / 2
