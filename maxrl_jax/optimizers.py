@@ -14,16 +14,15 @@ from maxrl_jax import ranges
 
 def sgd(momentum: float = 0.9) -> optax.GradientTransformation:
   """The gradient, or its sum with decay `momentum` ∈ [0, 1)."""
-  if not 0 <= momentum < 1:
-    raise ValueError(f"momentum = {momentum}: must be in [0, 1)")
+  ranges.decay(momentum=momentum)
   return optax.trace(momentum) if momentum else optax.identity()
 
 
 def adam(
   b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-  """Adam (arXiv 1412.6980, algorithm 1)."""
-  ranges.open_unit_interval(b1=b1, b2=b2)
+  """Adam (arXiv 1412.6980, algorithm 1); b1 and b2 in [0, 1)."""
+  ranges.decay(b1=b1, b2=b2)
   ranges.above_zero(eps=eps)
   return optax.scale_by_adam(b1, b2, eps)
 

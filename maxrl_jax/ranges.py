@@ -31,6 +31,13 @@ def open_unit_interval(**fields: Any) -> None:
       raise ValueError(f"{name} = {value}: must be between 0 and 1")
 
 
+def decay(**fields: Any) -> None:
+  """Raises at the first field that is not in [0, 1)."""
+  for name, value in fields.items():
+    if not is_traced(value) and not 0 <= on_host(value) < 1:
+      raise ValueError(f"{name} = {value}: must be in [0, 1)")
+
+
 def is_traced(value: Any) -> bool:
   """Whether a value is a JAX tracer."""
   return isinstance(value, jax.core.Tracer)

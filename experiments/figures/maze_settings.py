@@ -111,6 +111,9 @@ PRESETS = {
     rollout_steps=4000,
     scarce=256,
     scarce_steps=4000,
+    warmups=(500, 1000, 2000, 3000),
+    when_steps=1000,
+    sequential_steps=1000,
   ),
   # Most mazes are solved less than once in N rollouts after the warm-up.
   "hard": Settings(
@@ -150,6 +153,7 @@ PRESETS = {
     rollout_steps=9000,
     scarce=1024,
     scarce_steps=20_000,
+    warmups=(400, 800, 1500, 3000),
     when_steps=9000,
     sequential_steps=9000,
   ),

@@ -36,6 +36,7 @@ def test_warm_up_and_cosine_by_hand():
     ("sgd", None, optax.sgd(0.1, 0.9)),
     ("adam", None, optax.adam(0.1)),
     ("adam", 0.9, optax.adam(0.1, b2=0.9)),
+    ("adam", 0.0, optax.adam(0.1, b2=0.0)),
     ("adamw", None, optax.adamw(0.1, weight_decay=0.01)),
     ("adamw", 0.95, optax.adamw(0.1, b2=0.95, weight_decay=0.01)),
   ],
@@ -61,8 +62,8 @@ def test_optimizers_are_optax_ones(name, b2, reference):
 @pytest.mark.parametrize(
   ("field", "value", "message"),
   [
-    ("b1", 1.0, r"optimizer.b1 = 1.0: must be between 0 and 1"),
-    ("b2", 0.0, r"optimizer.b2 = 0.0: must be between 0 and 1"),
+    ("b1", 1.0, r"optimizer.b1 = 1.0: must be in \[0, 1\)"),
+    ("b2", -0.1, r"optimizer.b2 = -0.1: must be in \[0, 1\)"),
     ("eps", 0.0, r"optimizer.eps = 0.0: must be above 0"),
     ("weight_decay", -0.1, r"optimizer.weight_decay = -0.1: must be at least"),
   ],
