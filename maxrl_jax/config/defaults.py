@@ -67,7 +67,8 @@ def default(
   config.rollouts = 128  # N, rollouts per prompt.
   config.log_every = 100  # Steps of a compiled chunk; divides steps.
   config.eval_every = 500  # Steps between evaluations; a multiple of log_every.
-  config.eval_rollouts = 256  # Per prompt, if p is sampled; k for pass@k.
+  # Per prompt, where p is sampled; the largest k of pass@k.
+  config.eval_rollouts = 256
   # At an invalid value: "stop", or "skip" the update and count it.
   config.on_nonfinite = "stop"
 
@@ -76,7 +77,7 @@ def default(
   config.checkpoint.keep_last = 2  # The newest checkpoints.
   config.checkpoint.keep_best = 1  # Also the best by validation pass@1.
 
-  # Number of devices along each axis; None: as many as there are.
+  # Number of devices along each axis; None: as many as fit.
   config.mesh = Block()
   config.mesh.runs = placeholder(int)  # Runs of a program; divides runs.
   config.mesh.data = placeholder(int)  # Prompts of a batch; divides batch_size.
@@ -97,8 +98,9 @@ def default(
     str
   )  # "likelihood" (default) or "reward".
   config.estimator.cap = placeholder(int)  # sequential: T, limit per prompt.
-  config.estimator.entropy_bonus = placeholder(float)  # β per nat, sequences.
-  # β per nat, of KL(π‖ν) per rollout; ν has the parameters at the start.
+  # Per nat of the entropy of a token; for policies that write sequences.
+  config.estimator.entropy_bonus = placeholder(float)
+  # Per nat of KL(π‖ν) per rollout, where ν is the policy at the start.
   config.estimator.reference_kl = placeholder(float)
   config.estimator.factorized = placeholder(bool)  # A group per target dim.
 
