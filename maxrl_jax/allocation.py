@@ -17,7 +17,8 @@ def allocate(
   One rollout after another goes to the prompt with the largest p (1−p)^N, the
   probability that it is the first success of its prompt. It raises pass@N by
   that and `objectives.activity` by twice that, so both sums are maximized.
-  Hopeless (p = 0) and solved (p = 1) prompts get `smallest`, unless all are.
+  Hopeless (p = 0) and solved (p = 1) prompts get `smallest`, unless all are;
+  with `smallest` 0, a solved prompt gets one rollout, its first success.
 
   Estimates stay unbiased if `pass_rates` do not depend on the rollouts that are
   allocated. With order None, prompts differ in their order N_b − 1; for one
@@ -32,12 +33,13 @@ def allocate(
     N [B], integers.
 
   Raises:
-    ValueError: a pass rate outside [0, 1], a negative `smallest`, or too small
-      a total.
+    ValueError: a pass rate outside [0, 1], a number that is not whole, a
+      negative `smallest`, or too small a total.
   """
   p = np.asarray(pass_rates, float)
   if p.ndim != 1 or not p.size or not np.all((p >= 0) & (p <= 1)):
     raise ValueError(f"pass_rates = {pass_rates!r}: must be [B], in [0, 1]")
+  ranges.whole(total=total, smallest=smallest)
   ranges.at_least(0, smallest=smallest)
   if total < p.size * smallest:
     raise ValueError(

@@ -113,7 +113,7 @@ def maxrl(order: float | Array) -> Objective:
   Args:
     order: T ≥ 1, a number or a traced scalar; `jnp.inf` gives log p.
   """
-  _require(order, "order", lambda t: t >= 1, "at least 1")
+  order = _require(order, "order", lambda t: t >= 1, "at least 1")
   return _objective(
     lambda p: _truncated_log(p, order),
     lambda p: _truncated_inverse(p, order),
@@ -133,7 +133,7 @@ def pass_at_k(k: int | Array) -> Objective:
   Args:
     k: K ≥ 1, a number or a traced scalar.
   """
-  _require(k, "k", lambda k: k >= 1, "at least 1")
+  k = _require(k, "k", lambda k: k >= 1, "at least 1")
 
   def slope(p: Array) -> Array:
     # k² may exceed the range of integers.
@@ -226,7 +226,7 @@ def activity(p: ArrayLike, num: int | Array) -> Array:
   How much a prompt can change the policy: largest at p = 1 − N^{−1/(N−1)}, and
   0 at p = 0 and p = 1. Elementwise; `allocation.allocate` maximizes its sum.
   """
-  _require(num, "num", lambda n: n >= 1, "at least 1")
+  num = _require(num, "num", lambda n: n >= 1, "at least 1")
   p = _as_float(p)
   return 2 * (1 - p) * -jnp.expm1(_log_failure_power(num - 1, p))
 
@@ -243,9 +243,12 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 
 def _require(
   value: Any, name: str, is_valid: Callable[[Any], Any], requirement: str
-) -> None:
+) -> Any:
+  """The value, a float if it is too large for JAX's integers."""
   if ranges.is_traced(value):
-    return
+    return value
+  if isinstance(value, int) and abs(value) >= 2**31:
+    value = float(value)
   host = np.asarray(value)
   real = jnp.issubdtype(host.dtype, jnp.number) and host.dtype.kind != "c"
   if host.ndim or not real:
@@ -255,6 +258,7 @@ def _require(
     )
   if not is_valid(host):
     raise ValueError(f"{name} = {value}: must be {requirement}")
+  return value
 
 
 def _truncated_log(p: Array, order: float | Array) -> Array:

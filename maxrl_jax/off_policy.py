@@ -189,9 +189,11 @@ def kl(
   log_ratio, log_reference = (
     jnp.sum(_prepare(x, none, mask)[0], -1) for x in (log_ratios, reference)
   )
-  difference = log_ratio - log_reference
-  terms = jnp.exp(log_ratio) * (difference + jnp.expm1(-difference))
-  return _mean(terms, mask)
+  ratio, difference = jnp.exp(log_ratio), log_ratio - log_reference
+  above, below = jnp.maximum(difference, 0), jnp.minimum(difference, 0)
+  # Exponentials of numbers ≤ 0: ρ e^−difference would be 0 · ∞ if ρ is tiny.
+  rest = ratio * jnp.expm1(-above) - jnp.exp(log_reference) * jnp.expm1(below)
+  return _mean(ratio * difference + rest, mask)
 
 
 def reweighted(

@@ -38,6 +38,13 @@ def decay(**fields: Any) -> None:
       raise ValueError(f"{name} = {value}: must be in [0, 1)")
 
 
+def whole(**fields: Any) -> None:
+  """Raises at the first field that is no integer."""
+  for name, value in fields.items():
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+      raise ValueError(f"{name} = {value!r}: must be a whole number")
+
+
 def is_traced(value: Any) -> bool:
   """Whether a value is a JAX tracer."""
   return isinstance(value, jax.core.Tracer)

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from maxrl_jax import ranges
+
 
 class Interval(NamedTuple):
   """A mean over runs and its confidence interval, each of shape […]."""
@@ -27,6 +29,7 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     values: [runs, …].
     confidence: two-sided, in (0, 1).
   """
+  ranges.open_unit_interval(confidence=confidence)
   values = np.asarray(values, np.float64)
   runs = values.shape[0]
   mean = values.mean(0)
@@ -50,6 +53,7 @@ def difference_interval(
     second: [other runs].
     confidence: two-sided, in (0, 1).
   """
+  ranges.open_unit_interval(confidence=confidence)
   mean = np.mean(first) - np.mean(second)
   if min(len(first), len(second)) < 2:
     return Interval(np.asarray(mean), *(np.asarray(np.nan),) * 2)
@@ -165,8 +169,10 @@ def paired_comparisons(
     confidence: of each interval separately.
 
   Raises:
-    ValueError: methods with unequal numbers of seeds.
+    ValueError: methods with unequal numbers of seeds, or no such reference.
   """
+  if reference not in scores:
+    raise ValueError(f"reference = {reference!r}: must be one of {[*scores]}")
   counts = {name: len(values) for name, values in scores.items()}
   if len(set(counts.values())) > 1:
     raise ValueError(f"scores: {counts} seeds; must be equal to form pairs")

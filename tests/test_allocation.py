@@ -65,6 +65,7 @@ def test_hopeless_and_solved_prompts_share_what_is_left():
     ([0.5, 1.5], 8, r"pass_rates = .*1\.5.*: must be \[B\], in \[0, 1\]"),
     ([0.5, float("nan")], 8, "pass_rates"),
     (0.5, 8, "pass_rates"),
+    ([0.5, 0.5], 10.0, "total = 10.0: must be a whole number"),
     ([0.5, 0.5], 3, "total = 3: must be at least 4, 2 for each of 2 prompts"),
   ],
 )

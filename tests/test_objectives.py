@@ -322,3 +322,12 @@ def test_orders_may_be_in_half_precision():
   order = jnp.asarray(4, jnp.bfloat16)
   half, whole = (objectives.maxrl(t).weight(0.25) for t in (order, 4))
   np.testing.assert_allclose(half, whole, 1e-2)
+
+
+@pytest.mark.parametrize("order", [2**31, 10**20])
+def test_orders_beyond_the_range_of_integers(order):
+  p = 1e-3  # Far above 1/T: as at T = ∞.
+  assert float(objectives.maxrl(order).value(p)) == pytest.approx(math.log(p))
+  assert float(objectives.maxrl(order).weight(p)) == pytest.approx(1 / p)
+  assert float(objectives.pass_at_k(order).value(p)) == 1
+  assert float(objectives.activity(p, order)) == pytest.approx(2 * (1 - p))

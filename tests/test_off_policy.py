@@ -275,3 +275,21 @@ def test_wrong_shapes_are_refused():
     off_policy.reweighted(
       jnp.ones(2), jnp.ones(2), coefficients=jnp.ones(1), baseline="loo_mean"
     )
+
+
+@pytest.mark.parametrize("log_ratio", [-300.0, -89.0, -88.0, -3.0, 0.0, 5.0])
+@pytest.mark.parametrize("log_reference", [0.0, -2.0])
+def test_kl_of_rollouts_that_the_policy_no_longer_draws(
+  log_ratio, log_reference
+):
+  """ρ may be 0 in float32: ρ d − ρ + ν/μ, d = log π/ν, and slope ρ d."""
+  tokens = jnp.full((1, 512), log_ratio / 512)
+  other = jnp.full((1, 512), log_reference / 512)
+  value, slope = jax.value_and_grad(
+    lambda x: off_policy.kl(x, reference=other)
+  )(tokens)
+  d, ratio = log_ratio - log_reference, np.exp(log_ratio)
+  assert float(value) == pytest.approx(
+    ratio * d - ratio + np.exp(log_reference), rel=1e-4, abs=1e-6
+  )
+  assert float(slope[0, 0]) == pytest.approx(ratio * d, rel=1e-4, abs=1e-30)

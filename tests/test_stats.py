@@ -60,6 +60,15 @@ def test_unequal_numbers_of_seeds_raise():
     stats.paired_comparisons(scores, "a")
 
 
+def test_wrong_arguments_are_named():
+  for interval in (stats.mean_interval, stats.difference_interval):
+    arguments = [np.arange(3.0)] * (1 + (interval is not stats.mean_interval))
+    with pytest.raises(ValueError, match="confidence = 95: must be between"):
+      interval(*arguments, 95)
+  with pytest.raises(ValueError, match=r"reference = 'c': must be one of"):
+    stats.paired_comparisons({"a": np.arange(3.0), "b": np.ones(3)}, "c")
+
+
 def test_interquartile_mean_by_hand():
   """The mean of the middle four of eight runs."""
   scores = np.array([100.0, 1, 2, 3, 4, 5, 6, -50])

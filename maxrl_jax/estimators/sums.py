@@ -38,7 +38,13 @@ def combine(
   """
   if not parts:
     raise ValueError("parts: empty, must have at least one")
-  for i, (_, _, estimator) in enumerate(parts):
+  for i, part in enumerate(parts):
+    if len(part) != 3:
+      raise ValueError(
+        f"parts[{i}]: has {len(part)} entries, must be (weight, signal,"
+        " estimator)"
+      )
+    estimator = part[2]
     if not callable(estimator):
       raise ValueError(
         f"parts[{i}]: {estimator!r} must be a function, such as"

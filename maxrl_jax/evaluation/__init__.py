@@ -79,6 +79,7 @@ def make_evaluate(
   task = train.task
   if np.ndim(ks) != 1 or any(k != int(k) or k < 1 for k in ks):
     raise ValueError(f"ks = {ks}: must be a list of whole numbers, at least 1")
+  ks = tuple(map(int, ks))
   if isinstance(task, Streamed):
     return _checked(_streamed.make_evaluate(train, ks), task)
   metrics: Callable[..., dict[str, jax.Array]]

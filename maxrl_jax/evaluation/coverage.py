@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from maxrl_jax import objectives, ranges, symmetric
+from maxrl_jax.estimators.group import check_likelihoods
 from maxrl_jax.evaluation.batches import map_components
 from maxrl_jax.tasks import ExactTask, Prompts
 
@@ -97,7 +98,7 @@ def pass_at_k(
   return table[num_correct]
 
 
-def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
+def graded_pass_at_k(likelihoods: ArrayLike, k: int) -> Array:
   """Unbiased pass@k from samples that succeed with probability l_j.
 
       1 − mean over k-subsets of Π (1 − l_j), unbiased for 1 − (1 − E[l])^k
@@ -115,8 +116,10 @@ def graded_pass_at_k(likelihoods: Array, k: int) -> Array:
     k: from 1 to n.
 
   Raises:
-    ValueError: k not an integer in 1..n.
+    ValueError: k not an integer in 1..n, or a likelihood outside [0, 1].
   """
+  check_likelihoods(likelihoods)
+  likelihoods = jnp.asarray(likelihoods)
   num = likelihoods.shape[0]
   _check_k(k, num)
   likelihoods = likelihoods.astype(symmetric.compute_dtype(likelihoods))
@@ -169,7 +172,8 @@ def _check_k(k: int, num_samples: int) -> None:
 def coverage(p: Array, ks: Sequence[int]) -> Array:
   """Mean exact pass@k over prompts [M], for each k: [len(ks)]."""
   p = jnp.minimum(p, 1)  # Sums of probabilities can round to above 1.
-  return jnp.stack([jnp.mean(objectives.pass_at_k(k).value(p)) for k in ks])
+  each = [jnp.mean(objectives.pass_at_k(k).value(p)) for k in ks]
+  return jnp.stack(each) if each else jnp.zeros(0, p.dtype)
 
 
 def sampling_efficiency(

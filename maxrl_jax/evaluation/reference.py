@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from jax.typing import ArrayLike
 
-from maxrl_jax import ranges
+from maxrl_jax import objectives, ranges
 
 Array = jax.Array
 
@@ -43,7 +43,8 @@ def calibration(
     "other": other,
   }
   for k in ks:
-    values[f"pass@{k}"] = jnp.sum(q * (1 - (1 - pi) ** k), -1)
+    covered = objectives.pass_at_k(k).value(jnp.minimum(pi, 1))
+    values[f"pass@{k}"] = jnp.sum(q * covered, -1)
   return {name: jnp.mean(x) for name, x in values.items()}
 
 

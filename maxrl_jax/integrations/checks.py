@@ -232,8 +232,8 @@ def likelihoods(
   if ceiling is not None and not (is_finite(ceiling) and ceiling > 0):
     raise ValueError(f"ceiling = {ceiling!r}: must be finite and above 0")
   with np.errstate(over="ignore"):  # Infinities raise below.
-    l = np.where(mask, rewards, 0).astype(np.float32)
-    l = l / np.float32(1 if ceiling is None else ceiling)
+    l = np.where(mask, rewards, 0) / (1 if ceiling is None else ceiling)
+    l = l.astype(np.float32)
   bounded = not ESTIMATORS[estimator].any_reward
   valid = np.isfinite(l)
   if bounded:

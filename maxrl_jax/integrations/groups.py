@@ -23,6 +23,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from maxrl_jax import ranges
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.integrations import checks
 from maxrl_jax.integrations.waves import sequential
@@ -109,6 +110,8 @@ def check(
   platforms = _platforms()
   if platforms and "cpu" not in platforms.split(","):
     raise _no_cpu_error("it is not listed")
+  ranges.whole(num=num)
+  ranges.at_least(1, num=num)
   options = checks.options(estimator, options, num)
   checks.likelihoods(np.zeros(num), np.ones(num, bool), estimator, ceiling)
   group = (1, _round_up(num))

@@ -26,10 +26,11 @@ from maxrl_jax import ranges
 
 @dataclasses.dataclass
 class _Sent:
-  """A prompt that waits for its rewards, or to be sent again."""
+  """A prompt that is not finished: sent, or waiting to be sent again."""
 
   prompt: Any
   waves: int = 0
+  waiting: bool = False
 
 
 class Resend:
@@ -65,7 +66,10 @@ class Resend:
     has the rewards of the last one gets unsolved prompts a batch later.
     """
     num = min(count, len(self._unsolved))
-    batch = [self._unsolved.popleft().prompt for _ in range(num)]
+    again = [self._unsolved.popleft() for _ in range(num)]
+    for sent in again:
+      sent.waiting = False
+    batch = [sent.prompt for sent in again]
     fresh = (p for p in self._new if self._key(p) not in self._known)
     for prompt in itertools.islice(fresh, count - num):
       self._known[self._key(prompt)] = _Sent(prompt)
@@ -86,8 +90,11 @@ class Resend:
       raise ValueError(f"rewards[{j}] = {r[j]:g}: must be 0 or 1")
     solved: dict[Hashable, bool] = {}
     for key, reward in zip(keys, r, strict=True):
-      if key not in self._known:
-        raise ValueError(f"keys: {key!r} was not sent, or is finished")
+      if key not in self._known or self._known[key].waiting:
+        raise ValueError(
+          f"keys: {key!r} was not sent, or has its rewards already; give the"
+          " rewards of all rollouts of a wave at once"
+        )
       solved[key] = solved.get(key, False) or bool(reward)
     for key, success in solved.items():
       self._ended(key, success)
@@ -97,6 +104,7 @@ class Resend:
     sent = self._known[key]
     sent.waves += 1
     if not success and sent.waves < self._waves:
+      sent.waiting = True
       self._unsolved.append(sent)
       return
     del self._known[key]

@@ -251,7 +251,8 @@ def _reweighted(config: ConfigDict, signal: str) -> GroupLoss:
 
   def group_loss(log_ratios: Array, batch: Batch, hyper: Hyper) -> Array:
     given = {"order": order, "k": block.k, "alpha": block.alpha} | hyper
-    terms = size if "order" in hyper else (block.k or order)
+    traced = {"order", "k"} & hyper.keys()
+    terms = size if traced else (block.k or order)
     series = coefficients_of(**given).coefficients
     assert series is not None
     ratios = jnp.exp(jnp.sum(lax.stop_gradient(log_ratios), -1))

@@ -83,7 +83,14 @@ def mean_scores(
 
   Negated where less is better; NaN where a run diverged.
   """
-  values = dataset.final(data, f"validation_{score}")
+  name = f"validation_{score}"
+  if name not in data:
+    known = [str(x) for x in data if str(x).startswith("validation_")]
+    raise ValueError(
+      f"score = {score!r}: choose from"
+      f" {sorted(x.removeprefix('validation_') for x in known)}"
+    )
+  values = dataset.final(data, name)
   # A diverged run can still have pass@k = 0: mask it.
   values = np.where(data["diverged"].values, np.nan, values)
   chosen = np.isin(data["seed"].values, seeds)
@@ -102,8 +109,8 @@ def run(
     folder: as in `study.run`, as are the options.
 
   Raises:
-    ValueError: a point diverged at every learning rate, or the grid has
-      learning rates.
+    ValueError: a point diverged at every learning rate, the grid has learning
+      rates, or no such score is measured.
   """
   points = study.points
   choices, scores = choose(study, tuning, folder, **options)
@@ -125,6 +132,7 @@ def choose(
     raise ValueError(
       f"grid: {RATE} is chosen here; give the candidates as Tuning.rates"
     )
+  _check(tuning, study)
   if not rates:
     rate = study.config.optimizer.learning_rate
     return [Choice(rate, False)] * len(points), np.full((len(points), 0), 0.0)
@@ -153,6 +161,21 @@ def choose(
     best_rate(name, rates, row) for name, row in zip(names, scores, strict=True)
   ]
   return choices, scores * (1 if tuning.larger else -1)
+
+
+def _check(tuning: Tuning, study: Study) -> None:
+  """Raises before anything is trained; other scores are known only after it."""
+  if not isinstance(tuning.seeds, Sequence) or not tuning.seeds:
+    raise ValueError(
+      f"seeds = {tuning.seeds}: must be a list with at least one seed"
+    )
+  name, _, k = tuning.score.partition("@")
+  ks = [str(k) for k in study.measure.ks]
+  if name == "pass" and k not in ks:
+    raise ValueError(
+      f"score = {tuning.score!r}: only pass@k with k in {study.measure.ks} is"
+      " measured; add it to Measure.ks"
+    )
 
 
 def rate_text(choice: Choice) -> str:

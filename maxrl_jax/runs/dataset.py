@@ -68,7 +68,8 @@ def _dimensions(name: str, shape: tuple[int, ...]) -> tuple[str, ...]:
 
 def write(data: xr.Dataset, folder: pathlib.Path) -> None:
   """runs.nc (NetCDF 4), and summary.csv with one line per run."""
-  last = data.isel(step=-1, eval_step=-1).drop_vars(list(_STEPS))
+  ends = {name: -1 for name in _STEPS if data.sizes[name]}
+  last = data.isel(ends).drop_vars(list(_STEPS))
   arrays = [name for name, x in last.data_vars.items() if x.dims != ("run",)]
   table = last.drop_vars(arrays).to_dataframe()
   # In memory first: on a full disk HDF5 crashes the process.

@@ -21,6 +21,7 @@ from maxrl_jax.config.lookup import choice
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.learning import training
 from maxrl_jax.learning.build_loss import make_loss
+from maxrl_jax.learning.off_policy import REWEIGHTED
 from maxrl_jax.optimizers import OPTIMIZERS
 from maxrl_jax.policies import parameters
 
@@ -164,9 +165,11 @@ def _coefficients(config: ConfigDict) -> np.ndarray:
 def _mixes_series(config: ConfigDict, points: list[dict[str, Any]]) -> bool:
   """Whether the series of points differ in more than MaxRL's order."""
   swept = {name for point in points for name in point}
+  merged = [overlay(config, point) for point in points]
+  if any(c.off_policy.name == REWEIGHTED for c in merged):
+    return False  # It computes coefficients from the estimator's own options.
   if swept & {"estimator.k", "estimator.alpha"}:
     return True
-  merged = [overlay(config, point) for point in points]
   names = {c.estimator.name for c in merged if _has_series(c)}
   powers = "power" in names and "estimator.order" in swept
   return powers or len(names) > 1

@@ -101,6 +101,9 @@ def run(
       f"study: is a {type(study).__name__}, must be a Study; run takes (study,"
       " folder)"
     )
+  for name, count in {"workers": workers, "slice_size": slice_size}.items():
+    if count is not None and (not isinstance(count, int) or count < 1):
+      raise ValueError(f"{name} = {count}: must be a whole number, at least 1")
   folder, planned = pathlib.Path(folder), study.plan()
   folder.mkdir(parents=True, exist_ok=True)
   if workers > 1:

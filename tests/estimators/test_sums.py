@@ -133,6 +133,8 @@ def test_gate_by_hand_and_masked():
 def test_errors_name_what_is_wrong():
   with pytest.raises(ValueError, match="parts: empty"):
     estimators.combine([])
+  with pytest.raises(ValueError, match=r"parts\[0\]: has 2 entries, must be"):
+    estimators.combine([(1.0, np.ones(2))])
   wrong = [(1.0, np.ones(2), estimators.rloo), (1.0, np.ones(2), "maxrl")]
   with pytest.raises(ValueError, match=r"parts\[1\]: 'maxrl' must be a func"):
     estimators.combine(wrong)

@@ -80,6 +80,14 @@ def test_graded_pass_at_k_equals_rational_arithmetic(k, scale):
   assert float(actual) == pytest.approx(float(exact), rel=1e-6)
 
 
+def test_graded_pass_at_k_takes_probabilities():
+  with pytest.raises(ValueError, match=r"likelihoods\[0\] = 3.0: must be in"):
+    evaluation.graded_pass_at_k([3.0, 0.0, 0.0], 2)
+  # In double precision too: 1 − (.5 · 1 + .5 · .75 + 1 · .75)/3.
+  got = evaluation.graded_pass_at_k(np.array([0.5, 0.25, 0.0]), 2)
+  assert float(got) == pytest.approx(1 - 1.625 / 3)
+
+
 def test_graded_pass_at_k_of_binary_likelihoods():
   l = np.repeat([1.0, 0.0], [3, 297]).astype(np.float32)
   ks = (1, 20, 298)

@@ -103,3 +103,12 @@ def test_the_optimum_tends_to_maximum_likelihood():
 def test_an_order_below_one_is_refused():
   with pytest.raises(ValueError, match="order = 0: must be at least 1"):
     reference.optimum(np.array([[1.0]]), 0)
+
+
+@pytest.mark.parametrize("log_pi", [np.log(1e-7), np.log(1e-8), -40.0])
+def test_coverage_of_rare_answers_is_accurate(log_pi):
+  values = reference.calibration(
+    np.array([[1.0]]), jnp.array([[log_pi]], jnp.float32), (1024,)
+  )
+  exact = -np.expm1(1024 * np.log1p(-np.exp(log_pi)))
+  assert float(values["pass@1024"]) == pytest.approx(exact, rel=1e-5)

@@ -165,6 +165,20 @@ def test_num_groups_consecutive_rollouts():
   )
 
 
+@pytest.mark.parametrize("ceiling", [1e39, 1e-300])
+def test_rewards_beyond_float32_have_a_ceiling(ceiling):
+  rewards = [ceiling, 0]
+  for estimator in ("maxrl", "rloo"):
+    got = advantages(rewards, num=2, ceiling=ceiling, estimator=estimator)
+    np.testing.assert_allclose(got, [1, -1])
+
+
+def test_a_group_has_a_whole_number_of_rollouts():
+  for num, message in ((0, "num = 0: must be at least 1"), ("4", "num = '4'")):
+    with pytest.raises(ValueError, match=message):
+      groups.check(num)
+
+
 def test_rewards_are_divided_by_their_ceiling():
   rewards = np.array([0.3, 0.7, 0.1, 0.7])
   got = advantages(rewards, num=4, order=2, ceiling=0.7)

@@ -76,7 +76,7 @@ def test_each_wave_once_costs_what_the_theorem_says():
   [
     ("ab", [0], r"rewards: shape \(1,\), must be \[2\]"),
     ("ab", [0, 0.5], r"rewards\[1\] = 0.5: must be 0 or 1"),
-    ("az", [0, 1], "keys: 'z' was not sent, or is finished"),
+    ("az", [0, 1], "keys: 'z' was not sent, or has its rewards already"),
   ],
 )
 def test_what_was_not_sent_is_refused(keys, rewards, message):
@@ -85,7 +85,11 @@ def test_what_was_not_sent_is_refused(keys, rewards, message):
   with pytest.raises(ValueError, match=message):
     prompts.observe(keys, rewards)
   prompts.observe("ab", [0, 0])  # Nothing was counted.
-  assert prompts.take(2) == ["A", "B"]
+  with pytest.raises(ValueError, match="'a' was not sent, or has its rewards"):
+    prompts.observe("a", [1])  # It waits to be sent again.
+  assert prompts.take(3) == ["A", "B"]
+  prompts.observe("a", [1])
+  assert prompts.solved == 1
 
 
 def test_at_least_one_wave():

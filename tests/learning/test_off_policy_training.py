@@ -326,6 +326,21 @@ def test_every_point_of_a_study_is_checked_before_any_is_trained(tmp_path):
     swept.plan()
 
 
+@pytest.mark.long
+def test_a_study_of_reweighted_k_is_each_run_alone(tmp_path):
+  config = short_bandit(**_off("reweighted", 2))
+  names = ("estimator.name", "estimator.order", "estimator.k")
+  rows = [("pass_at_k", None, 1), ("pass_at_k", None, 3), ("maxrl", 2, None)]
+  what = study.study(config, {names: rows}, (0,))
+  together = study.run(what, tmp_path / "together")
+  for i, row in enumerate(rows):
+    alone = configuration.overlay(config, dict(zip(names, row, strict=True)))
+    one = study.run(study.study(alone, None, (0,)), tmp_path / "alone")
+    np.testing.assert_allclose(
+      together["train_loss"][i], one["train_loss"][0], rtol=1e-4, atol=1e-6
+    )
+
+
 def test_an_unset_block_leaves_cached_runs_as_they_are():
   config = short_bandit()
   fields = config.to_dict()

@@ -6,6 +6,7 @@ import xarray as xr
 
 from maxrl_jax.runs import choose, dataset, study
 from maxrl_jax.runs.choose import Tuning
+from maxrl_jax.runs.measure import Measure
 from tests.support.configs import short_bandit
 from tests.support.regression_cases import short_config
 
@@ -97,6 +98,27 @@ def test_a_rate_that_diverges_is_not_chosen(rates, tmp_path):
     assert _seeds(tmp_path) == {1000, 1001}
   else:
     assert choose.run(what, tuning, tmp_path).choices == [(1e-2, True)]
+
+
+@pytest.mark.parametrize(
+  ("tuning", "message"),
+  [
+    (Tuning((0.1, 1.0), score="pass@2"), r"score = 'pass@2': only pass@k with"),
+    (Tuning((0.1, 1.0), seeds=()), r"seeds = \(\): must be a list"),
+    (Tuning((0.1, 1.0), seeds=3), "seeds = 3: must be a list"),
+  ],
+)
+def test_a_wrong_choice_is_refused_before_training(tuning, message, tmp_path):
+  what = study.study(short_bandit(), None, (1,), Measure(ks=(1, 4)))
+  with pytest.raises(ValueError, match=message):
+    choose.run(what, tuning, tmp_path)
+  assert not [*tmp_path.iterdir()]
+
+
+def test_an_unknown_score_lists_those_that_there_are():
+  data = xr.Dataset({"validation_nll": ("run", [1.0])})
+  with pytest.raises(ValueError, match=r"score = 'nl': choose from \['nll'\]"):
+    choose.mean_scores(data, [0], [1], "nl", larger=False)
 
 
 def test_runs_of_each_point_by_label():

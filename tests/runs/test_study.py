@@ -281,3 +281,27 @@ def test_a_single_run_is_a_study_with_one_point(tmp_path):
   assert set(alone.variables) == set(data.variables)
   assert summary["test/pass@1"] == data["test_pass@1"].values.tolist()
   assert jax.tree.leaves(summary)
+
+
+@pytest.mark.parametrize("option", ["workers", "slice_size"])
+@pytest.mark.parametrize("count", [-1, 0, 1.5])
+def test_counts_are_checked_before_anything_is_written(option, count, tmp_path):
+  what = _study("estimator.order=1,2")
+  with pytest.raises(ValueError, match=f"{option} = {count}: must be a whole"):
+    study.run(what, tmp_path / "runs", **{option: count})
+  assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("ks", [(), (1.0, 4.0)])
+def test_any_list_of_k_and_no_evaluations(ks, tmp_path):
+  what = _study("estimator.order=1,2", (0,), what=Measure(splits=(), ks=ks))
+  data = study.run(what, tmp_path)
+  scores = {name for name in data if "pass@" in name}
+  assert scores == {
+    f"{s}_pass@{int(k)}" for s in ("validation", "test") for k in ks
+  }
+  dataset.write(data, tmp_path)
+  table = pd.read_csv(tmp_path / "summary.csv")
+  assert len(table) == 2 and "train_loss" in table
+  if ks:
+    np.testing.assert_allclose(table["test_pass@4"], data["test_pass@4"])

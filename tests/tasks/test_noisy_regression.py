@@ -240,6 +240,7 @@ def test_a_pool_of_training_prompts_is_drawn_again_and_again():
     ({"rules": 0}, "rules = 0"),
     ({"noise": 0.0}, "noise = 0.0"),
     ({"noise": 0.5, "max_noise": 0.2}, "max_noise = 0.2: must be at least 0.5"),
+    ({"max_noise": float("inf")}, "max_noise = inf: must be above 0 and fin"),
     ({"train_size": 0}, "train_size = 0"),
     ({"limit": -1.0}, "limit = -1.0"),
   ],

@@ -106,6 +106,7 @@ def noisy_regression(
   if train_size is not None:
     ranges.at_least(1, train_size=train_size)
   if max_noise is not None:
+    ranges.above_zero(max_noise=max_noise)
     ranges.at_least(ranges.on_host(noise), max_noise=max_noise)
   written = numerals(base, num_values, limit)
   hidden = max_noise is not None and not show_noise
