@@ -38,8 +38,8 @@ def draw(fitted, gradients, best, settings):
   plotting.legend_below(drawing, left)
   for ax, name in ((middle, "cosine"), (right, "norm_ratio")):
     _draw_gradients(ax, steps, gradients[f"probe_{name}"].values, settings)
-  middle.set(ylabel="cosine with the exact gradient", ylim=(0, 1.02))
-  middle.legend(loc="lower left")
+  middle.set(ylabel="cosine with the exact gradient")
+  middle.legend(loc="center right")
   right.set(ylabel="norm / exact norm")
   return drawing
 

@@ -185,6 +185,8 @@ def _draw_scale(nll, needed, settings: Settings):
     ax.set(xlabel="scale of the likelihood")
   left.set(ylabel="NLL above exact ML, nats")
   right.set(ylabel="1/E[l]", yscale="log")
+  right.yaxis.set_major_formatter("{x:g}")
+  right.yaxis.set_minor_formatter("{x:g}")
   right.legend()
   return drawing
 
