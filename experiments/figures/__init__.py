@@ -6,8 +6,8 @@ the folder of cached runs. `PRESETS` of the module has the settings, and
 --figure=NAME` runs too.
 
 Minutes are of whole figures, compilation included, on two CPU cores: `make
-reproduce` in a fresh clone, with another figure at the same time. Figures
-without a number have not been timed.
+reproduce` in a fresh clone, with another figure at the same time; those that
+train one run per core, alone. Figures without a number have not been timed.
 """
 
 import importlib
@@ -50,10 +50,10 @@ FIGURES = {
   "factorized": Figure("factorized", {"quick": 2.3}),
   "family": Figure("family", {"quick": 2.1}),
   "budget": Figure("budget", {"quick": 2.0}),
-  "noisy_regression": Figure("noisy_regression", {}),
-  "noisy_noise": Figure("noisy_noise", {}),
-  "noisy_scale": Figure("noisy_studies", {}, "scale"),
-  "noisy_pool": Figure("noisy_studies", {}, "pool"),
+  "noisy_regression": Figure("noisy_regression", {"quick": 13}),
+  "noisy_noise": Figure("noisy_noise", {"quick": 20}),
+  "noisy_scale": Figure("noisy_studies", {"quick": 8}, "scale"),
+  "noisy_pool": Figure("noisy_studies", {"quick": 6}, "pool"),
   "sequential": Figure("sequential", {"quick": 0.6}),
   "sequential_digits": Figure("sequential_digits", {}),
   "sequential_budget": Figure("sequential_budget", {}),

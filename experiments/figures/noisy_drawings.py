@@ -39,7 +39,7 @@ def draw(fitted, gradients, best, settings):
   for ax, name in ((middle, "cosine"), (right, "norm_ratio")):
     _draw_gradients(ax, steps, gradients[f"probe_{name}"].values, settings)
   middle.set(ylabel="cosine with the exact gradient")
-  middle.legend(loc="center right")
+  middle.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
   right.set(ylabel="norm / exact norm")
   return drawing
 

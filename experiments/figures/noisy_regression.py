@@ -45,6 +45,7 @@ class Settings(NamedTuple):
   rate: float = 2e-3
   stages: tuple[float, ...] = (1.0, 0.7, 0.0)
   warmup: int = 320  # Steps of each stage.
+  warmup_rate: float = 2e-3
   steps: int = 160
   seeds: int = 5
   gradient_orders: tuple[int, ...] = (1, 4, 16, 63)
@@ -62,6 +63,7 @@ PRESETS = {
     others=(*Settings().others, "VIMCO", "TailRL"),
     rate=1e-3,
     warmup=4000,
+    warmup_rate=1e-3,
     steps=40_000,
     prompts=128,
     draws=32,
@@ -98,6 +100,7 @@ def warmed_up(
     config = config_of(settings)
     config.update_from_flattened_dict(fields or {})
     config.estimator.name = "cross_entropy"
+    config.optimizer.learning_rate = settings.warmup_rate
     config.likelihood.name, config.likelihood.scale = "exact_match", None
     config.task.positive, config.policy.checkpoint = positive, checkpoint
     steps = settings.warmup

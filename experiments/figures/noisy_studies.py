@@ -34,6 +34,7 @@ class Settings(NamedTuple):
   rate: float = 2e-3
   stages: tuple[float, ...] = (1.0, 0.7, 0.0)
   warmup: int = 320
+  warmup_rate: float = 2e-3
   steps: int = 160
   seeds: int = 3
   noises: tuple[float, ...] = (0.3, 2.0)  # σ of all prompts.
