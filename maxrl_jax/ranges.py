@@ -31,6 +31,13 @@ def open_unit_interval(**fields: Any) -> None:
       raise ValueError(f"{name} = {value}: must be between 0 and 1")
 
 
+def unit_interval(**fields: Any) -> None:
+  """Raises at the first field that is not from 0 to 1."""
+  for name, value in fields.items():
+    if not is_traced(value) and not 0 <= on_host(value) <= 1:
+      raise ValueError(f"{name} = {value}: must be from 0 to 1")
+
+
 def decay(**fields: Any) -> None:
   """Raises at the first field that is not in [0, 1)."""
   for name, value in fields.items():
@@ -38,11 +45,14 @@ def decay(**fields: Any) -> None:
       raise ValueError(f"{name} = {value}: must be in [0, 1)")
 
 
-def whole(**fields: Any) -> None:
-  """Raises at the first field that is no integer."""
+def whole(least: int | None = None, **fields: Any) -> None:
+  """Raises at the first field that is no integer, or below `least`."""
+  limit = "" if least is None else f", at least {least}"
   for name, value in fields.items():
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-      raise ValueError(f"{name} = {value!r}: must be a whole number")
+    integer = isinstance(value, (int, np.integer))
+    integer = integer and not isinstance(value, bool)
+    if not integer or (least is not None and value < least):
+      raise ValueError(f"{name} = {value!r}: must be a whole number{limit}")
 
 
 def is_traced(value: Any) -> bool:

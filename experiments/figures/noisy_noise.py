@@ -5,16 +5,15 @@ from typing import Any
 import numpy as np
 
 from experiments.figures import noisy_drawings as drawings
-from experiments.figures import noisy_regression, noisy_studies
+from experiments.figures import noisy_studies
+from experiments.figures.noisy_regression import FIELDS, methods_of, train
 from experiments.figures.noisy_studies import (
   MSE,
   Settings,
   describe,
   ends,
   final_nll,
-  rows_of,
   study_of,
-  train,
 )
 from experiments.reports.results import (
   Claim,
@@ -61,15 +60,15 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """All methods with every kind of noise, each from a warm-up of its own."""
   every = {}
   for label, fields in _situations(settings).items():
-    rows = rows_of(settings, fields["likelihood.scale"])
-    grid = {noisy_regression.FIELDS: [*rows.values()]}
+    rows = methods_of(settings, fields["likelihood.scale"])
+    grid = {FIELDS: [*rows.values()]}
     every[label] = study_of(settings, runs, fields, grid)
   return every
 
 
 def figure(settings: Settings, runs) -> Result:
   """NLL and correlation by kind of noise and method."""
-  labels = rows_of(settings, 1.0)
+  labels = methods_of(settings, 1.0)
   nll, correlation = {}, {}
   for situation, what in studies(settings, runs).items():
     trained = train(what, runs, labels)
@@ -84,7 +83,7 @@ def figure(settings: Settings, runs) -> Result:
     f" {settings.seeds} seeds, bars their means. Outliers: a tenth of all y has"
     " ten times the noise; σ hidden: it differs from prompt to prompt, from"
     " .05 to 2; two rules: every pair, and the query, follows one of two w at"
-    f" random. {describe(settings).rstrip(';')}."
+    f" random. {describe(settings)}."
   )
   rows = [
     [situation, label, nll[situation][label], correlation[situation][label]]

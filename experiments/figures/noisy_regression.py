@@ -21,6 +21,7 @@ from maxrl_jax.config import make_task
 from maxrl_jax.runs import dataset, study, workers
 from maxrl_jax.runs.measure import Measure
 
+_SPLITS = ("validation", "test")
 FIELDS = (
   *methods.FIELDS,
   "estimator.order",
@@ -124,22 +125,33 @@ def methods_of(settings: Any, scale: float) -> dict[str, tuple]:
   return table
 
 
+def measure_of(config: ConfigDict, at_start: bool = True) -> Measure:
+  """What is measured of every method."""
+  options = (("dim", config.task.dim),)
+  scores = noisy_probes.scores
+  return Measure(_SPLITS, (1,), scores, options, at_start=at_start)
+
+
+def train(what: study.Study, runs, labels) -> dict[Any, Any]:
+  """The runs of every point, by its label."""
+  data = study.run(what, runs, workers=workers.per_core())
+  return dataset.by_point(data, labels)
+
+
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """All methods; and gradients along runs of exact maximum likelihood."""
   config = warmed_up(settings, runs)
-  splits = ("validation", "test")
-  options: tuple = (("dim", config.task.dim),)
-  measure = Measure(splits, (1,), noisy_probes.scores, options, at_start=True)
+  measure = measure_of(config)
   grid = {FIELDS: list(methods_of(settings, config.likelihood.scale).values())}
   trained = study.study(config, grid, methods.seeds(settings), measure)
-  options = (
+  options: tuple = (
     ("orders", settings.gradient_orders),
     ("rollouts", settings.gradient_rollouts),
     ("prompts", settings.prompts),
     ("draws", settings.draws),
   )
   measure = Measure(
-    splits, (1,), noisy_probes.alignment, options, at_start=True
+    _SPLITS, (1,), noisy_probes.alignment, options, at_start=True
   )
   exact = methods.with_method(config, "exact ML")
   seeds = range(1, settings.gradient_seeds + 1)
@@ -152,10 +164,9 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 def figure(settings: Settings, runs) -> Result:
   """Scores over steps by method; cosine and norm of sampled gradients."""
   every = studies(settings, runs)
-  data = study.run(every["methods"], runs, workers=workers.per_core())
   config = config_of(settings)
   labels = methods_of(settings, config.likelihood.scale)
-  by_label = dataset.by_point(data, labels)
+  by_label = train(every["methods"], runs, labels)
   gradients = study.run(every["gradients"], runs)
   best = noisy_probes.references(make_task(config), config.task.dim)
   fitted = {label: fitted_nll(run) for label, run in by_label.items()}

@@ -6,8 +6,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from experiments.figures import noisy_drawings as drawings
-from experiments.figures import noisy_probes, noisy_regression, set_steps
 from experiments.figures import regression_methods as methods
+from experiments.figures import set_steps
+from experiments.figures.noisy_regression import (
+  FIELDS,
+  config_of,
+  fitted_nll,
+  measure_of,
+  methods_of,
+  train,
+  warmed_up,
+)
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -17,11 +26,9 @@ from experiments.reports.results import (
   larger,
 )
 from maxrl_jax import plotting, stats
-from maxrl_jax.runs import dataset, study, workers
-from maxrl_jax.runs.measure import Measure
+from maxrl_jax.runs import dataset, study
 
 MSE = "RLOO on −MSE"
-_EVALUATIONS = 4  # With a fixed pool.
 
 
 class Settings(NamedTuple):
@@ -72,32 +79,15 @@ def study_of(
     grid: of the study.
     evaluations: during a run; more than one begin at its start.
   """
-  config = noisy_regression.warmed_up(settings, runs, situation)
+  config = warmed_up(settings, runs, situation)
   set_steps(config, settings.steps, evaluations)
-  measure = Measure(
-    ("validation", "test"),
-    (1,),
-    noisy_probes.scores,
-    (("dim", config.task.dim),),
-    at_start=evaluations > 1,
-  )
+  measure = measure_of(config, at_start=evaluations > 1)
   return study.study(config, grid, methods.seeds(settings), measure)
-
-
-def train(what: study.Study, runs, labels) -> dict[Any, Any]:
-  """The runs of every point, by its label."""
-  data = study.run(what, runs, workers=workers.per_core())
-  return dataset.by_point(data, labels)
-
-
-def rows_of(settings: Settings, scale: float) -> dict[str, tuple]:
-  """Values of `noisy_regression.FIELDS` by method."""
-  return noisy_regression.methods_of(settings, scale)
 
 
 def final_nll(run) -> np.ndarray:
   """NLL [S] after training, with fitted noise."""
-  return noisy_regression.fitted_nll(run)[:, -1]
+  return fitted_nll(run)[:, -1]
 
 
 def ends(settings: Settings) -> tuple[str, str]:
@@ -107,26 +97,26 @@ def ends(settings: Settings) -> tuple[str, str]:
 
 def describe(settings: Settings) -> str:
   """What the runs have in common, for a caption."""
-  config = noisy_regression.config_of(settings)
+  config = config_of(settings)
   return (
     f"{settings.steps} steps of {config.batch_size} prompts, N ="
     f" {settings.rollouts}, AdamW, {settings.rate:g}, from a warm-up on labels"
     f" ({len(settings.stages)} × {settings.warmup} steps); NLL of the target's"
     " number, test split, with the normal noise added to each policy that fits"
-    " the validation split best;"
+    " the validation split best"
   )
 
 
 def scale_studies(settings: Settings, runs) -> dict[str, study.Study]:
   """Every order and exact maximum likelihood, at every scale."""
-  grid = {noisy_regression.FIELDS: [*_points(settings).values()]}
+  grid = {FIELDS: [*_points(settings).values()]}
   return {"methods": study_of(settings, runs, {}, grid)}
 
 
 def _points(settings: Settings) -> dict[tuple[float, str], tuple]:
   labels = ("exact ML", *(f"T = {t}" for t in settings.orders))
   return {
-    (scale, label): rows_of(settings, scale)[label]
+    (scale, label): methods_of(settings, scale)[label]
     for scale in settings.scales
     for label in labels
   }
@@ -145,7 +135,7 @@ def scale(settings: Settings, runs) -> Result:
   caption = (
     "Left: NLL minus that of exact maximum likelihood with the same scale."
     " Right: 1/E[l] after training, the order from which the weight hardly"
-    f" grows. {describe(settings)} {plotting.seeds_in_words(settings.seeds)}."
+    f" grows. {describe(settings)}; {plotting.seeds_in_words(settings.seeds)}."
   )
   rows = [[*point, x, needed[point]] for point, x in nll.items()]
   return Result(
@@ -218,11 +208,11 @@ def _scale_claims(nll, settings: Settings) -> list[Claim]:
 
 def pool_studies(settings: Settings, runs) -> dict[str, study.Study]:
   """All methods with fresh prompts, and with a pool."""
-  config = noisy_regression.config_of(settings)
-  rows = [*rows_of(settings, config.likelihood.scale).values()]
+  config = config_of(settings)
+  rows = [*methods_of(settings, config.likelihood.scale).values()]
   sizes = [None, settings.pool]
-  grid = {"task.train_size": sizes, noisy_regression.FIELDS: rows}
-  return {"methods": study_of(settings, runs, {}, grid, _EVALUATIONS)}
+  grid = {"task.train_size": sizes, FIELDS: rows}
+  return {"methods": study_of(settings, runs, {}, grid, drawings.EVALUATIONS)}
 
 
 def pool(settings: Settings, runs) -> Result:
@@ -230,15 +220,15 @@ def pool(settings: Settings, runs) -> Result:
   points = [
     (fixed, label)
     for fixed in (False, True)
-    for label in rows_of(settings, 1.0)
+    for label in methods_of(settings, 1.0)
   ]
   trained = train(pool_studies(settings, runs)["methods"], runs, points)
-  nll = {p: noisy_regression.fitted_nll(run) for p, run in trained.items()}
-  config = noisy_regression.config_of(settings)
+  nll = {p: fitted_nll(run) for p, run in trained.items()}
+  config = config_of(settings)
   epochs = settings.steps * config.batch_size / settings.pool
   caption = (
     "Left: every training prompt is new. Right: all are drawn from a pool of"
-    f" {settings.pool}, each about {epochs:g} times. {describe(settings)}"
+    f" {settings.pool}, each about {epochs:g} times. {describe(settings)};"
     f" {plotting.seeds_in_words(settings.seeds)}."
   )
   rows = [
@@ -261,7 +251,7 @@ def pool(settings: Settings, runs) -> Result:
 
 def _draw_pool(nll, settings: Settings):
   drawing, axes = plotting.axes(columns=2, width=4.2, height=3.4)
-  steps = np.linspace(0, settings.steps, _EVALUATIONS + 1)
+  steps = np.linspace(0, settings.steps, drawings.EVALUATIONS + 1)
   looks = drawings.colours(settings)
   shown = (drawings.LABELS, "exact ML", *ends(settings), MSE)
   for fixed, ax in enumerate(axes):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import xarray as xr
 from ml_collections import ConfigDict
 
+from maxrl_jax import ranges
 from maxrl_jax.config import check_type
 from maxrl_jax.runs import cache, dataset, folders, grid, progress
 from maxrl_jax.runs.grid import Axis
@@ -101,9 +102,9 @@ def run(
       f"study: is a {type(study).__name__}, must be a Study; run takes (study,"
       " folder)"
     )
-  for name, count in {"workers": workers, "slice_size": slice_size}.items():
-    if count is not None and (not isinstance(count, int) or count < 1):
-      raise ValueError(f"{name} = {count}: must be a whole number, at least 1")
+  ranges.whole(1, workers=workers)
+  if slice_size is not None:
+    ranges.whole(1, slice_size=slice_size)
   folder, planned = pathlib.Path(folder), study.plan()
   folder.mkdir(parents=True, exist_ok=True)
   if workers > 1:

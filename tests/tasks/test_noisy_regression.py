@@ -144,7 +144,7 @@ def _mixture(pairs, edges, rules, outliers):
   total = 0.0
   for r in range(rules):
     own = rule[:-1] == r
-    scales = sigma * np.float64(pairs.spread)[:-1][own]
+    scales = sigma * np.float64(pairs.noise_factor)[:-1][own]
     w = np.linspace(-6, 6, 6001)
     log_p = stats.norm.logpdf(w)
     for a, b, scale in zip(x[:-1][own], y[:-1][own], scales, strict=True):
@@ -174,18 +174,18 @@ def test_the_reference_of_mixed_pairs(rules, outliers):
 
 
 def test_pairs_follow_their_rules_and_noise():
-  """Given each rule and spread, least squares has nothing left to explain."""
+  """Given the rule and noise of each, least squares explains all but that."""
   draw = jax.vmap(
     lambda key: numbers.draw_pairs(key, 2, 399, 0.1, None, 2, 0.25)
   )
   pairs = jax.tree.map(np.asarray, draw(jax.random.split(jax.random.key(1), 9)))
   assert np.mean(pairs.rule) == pytest.approx(0.5, abs=0.03)
-  assert set(np.unique(pairs.spread)) == {1, 10}
-  assert np.mean(pairs.spread == 10) == pytest.approx(0.25, abs=0.03)
-  for x, y, rule, spread in zip(*pairs[:2], *pairs[4:], strict=True):
+  assert set(np.unique(pairs.noise_factor)) == {1, 10}
+  assert np.mean(pairs.noise_factor == 10) == pytest.approx(0.25, abs=0.03)
+  for x, y, rule, noise_factor in zip(*pairs[:2], *pairs[4:], strict=True):
     for r in (0, 1):
       own = rule == r
-      a, b = x[own] / spread[own, None], y[own] / spread[own]
+      a, b = x[own] / noise_factor[own, None], y[own] / noise_factor[own]
       w, *_ = np.linalg.lstsq(a, b, rcond=None)
       assert np.std(b - a @ w) == pytest.approx(0.1, rel=0.25)
 

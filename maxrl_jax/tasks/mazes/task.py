@@ -209,8 +209,8 @@ def _check(
     raise ValueError(
       f"generator = {generator!r}: choose from {sorted(_GENERATORS)}"
     )
-  if unknown is not None and not 0 <= unknown <= 1:
-    raise ValueError(f"unknown = {unknown}: must be from 0 to 1")
+  if unknown is not None:
+    ranges.unit_interval(unknown=unknown)
   ranges.at_least(1, eval_size=eval_size)
   if train_size is not None:
     ranges.at_least(1, train_size=train_size)

@@ -33,7 +33,7 @@ class Pairs(NamedTuple):
     clean: w·x of the query.
     sigma: σ of the prompt.
     rule: index of the w that y follows, [n + 1].
-    spread: noise of y in σ, 1 or that of an outlier, [n + 1].
+    noise_factor: noise of y in σ, 1 or that of an outlier, [n + 1].
   """
 
   x: Array
@@ -41,7 +41,7 @@ class Pairs(NamedTuple):
   clean: Array
   sigma: Array
   rule: Array
-  spread: Array
+  noise_factor: Array
 
 
 def noisy_regression(
@@ -100,9 +100,7 @@ def noisy_regression(
   """
   ranges.at_least(1, dim=dim, context=context, rules=rules)
   ranges.above_zero(noise=noise)
-  for name, p in {"outliers": outliers, "positive": positive}.items():
-    if not 0 <= p <= 1:
-      raise ValueError(f"{name} = {p}: must be from 0 to 1")
+  ranges.unit_interval(outliers=outliers, positive=positive)
   if train_size is not None:
     ranges.at_least(1, train_size=train_size)
   if max_noise is not None:
@@ -187,11 +185,11 @@ def draw_pairs(
     sigma = _noise_level(noise, max_noise, jax.random.uniform(sigma_key))
   rule = jax.random.randint(rule_key, shape, 0, rules)
   far = jax.random.bernoulli(outlier_key, outliers, shape)
-  spread = jnp.where(far, _OUTLIER, 1.0)
+  noise_factor = jnp.where(far, _OUTLIER, 1.0)
   every = jnp.dot(x, w.T, precision="highest")
   clean = jnp.take_along_axis(every, rule[:, None], 1)[:, 0]
-  y = clean + sigma * spread * jax.random.normal(noise_key, shape)
-  return Pairs(x, y, clean[-1], sigma, rule, spread)
+  y = clean + sigma * noise_factor * jax.random.normal(noise_key, shape)
+  return Pairs(x, y, clean[-1], sigma, rule, noise_factor)
 
 
 def _noise_level(noise: Any, max_noise: Any, quantile: Any) -> Array:
@@ -244,15 +242,15 @@ def _target(
   """The target of a prompt whose σ is one of equally likely levels [L]."""
   index = written.nearest(pairs.y[-1])
   kinds = [(1 - outliers, 1.0), (outliers, _OUTLIER)]  # Of the query's y.
-  shares, spreads = np.array([k for k in kinds if k[0]], np.float32).T
+  shares, factors = np.array([k for k in kinds if k[0]], np.float32).T
 
   def at(sigma: Array) -> tuple[Array, Array]:
     """log P of the query's bin given σ, and log p(y_1 … y_n | σ)."""
     means, variances, log_evidence = jax.vmap(
       lambda rule: posterior(pairs, sigma, rule)
     )(jnp.arange(rules))
-    noise = (sigma * spreads[:, None]) ** 2
-    scales = jnp.sqrt(noise + variances[None])  # [spreads, rules]
+    noise = (sigma * factors[:, None]) ** 2
+    scales = jnp.sqrt(noise + variances[None])  # [factors, rules]
     log_bins = _log_bin(written, index, means[None], scales)
     log_shares = jnp.log(shares[:, None] / rules)
     return special.logsumexp(log_bins + log_shares), jnp.sum(log_evidence)
@@ -293,7 +291,7 @@ def posterior(
   x, y, query = pairs.x[:-1], pairs.y[:-1], pairs.x[-1]
   dot = lambda a, b: jnp.dot(a, b, precision="highest")  # noqa: E731
   follows = pairs.rule[:-1] == rule
-  noise = (sigma * pairs.spread[:-1]) ** 2
+  noise = (sigma * pairs.noise_factor[:-1]) ** 2
   weights = jnp.where(follows, 1 / noise, 0)
   precision = dim * jnp.eye(dim) + dot(x.T * weights[None], x)
   factor = jnp.linalg.cholesky(precision)
