@@ -1,6 +1,6 @@
 """Digit strings: several updates per batch, and rollouts of old parameters."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ _COLOURS = {
   "truncated": plotting.COLOURS["power"],
   "clipped": plotting.COLOURS["grpo"],
   "reweighted": plotting.COLOURS["tail_rl"],
+  "geometric": plotting.COLOURS["pass_at_k"],
 }
 
 
@@ -56,8 +57,8 @@ class Settings(NamedTuple):
   """Choices of the figure.
 
   MaxRL trains with the `losses` at every U and S, and with the `reused` ones at
-  U = 4; GRPO with the losses in `grpo` at every U and S. The claims need U = 4
-  and 8, S = 3, and the losses of `quick`.
+  U = 4; GRPO with the losses in `grpo` at every U and S. The claims are about
+  U = 4 and 8, S = 3, and the losses of `quick`, as far as these are there.
   """
 
   losses: tuple[str, ...] = ("uncorrected", "unclipped", "clipped")
@@ -83,19 +84,22 @@ PRESETS = {
     seeds=12,
   ),
 }
-_REUSED, _MOST, _STALE = 4, 8, 3  # U, U and S of the claims.
+REUSED, _MOST, STALE = 4, 8, 3  # U, U and S of the claims.
 
 
-def _points(settings: Settings) -> list[Point]:
-  """On policy first, for each estimator."""
-  points = []
+def points(settings: Any) -> list[Point]:
+  """What the settings of this figure, or of mazes, compare.
+
+  On policy first, for each estimator.
+  """
+  chosen = []
   losses = {"maxrl": settings.losses, "grpo": settings.grpo}
   for estimator in LABELS:
-    points.append(Point(estimator))
+    chosen.append(Point(estimator))
     for loss in losses[estimator]:
-      points += [Point(estimator, loss, u) for u in settings.updates if u > 1]
-      points += [Point(estimator, loss, 1, s) for s in settings.staleness if s]
-  return points + [Point("maxrl", loss, _REUSED) for loss in settings.reused]
+      chosen += [Point(estimator, loss, u) for u in settings.updates if u > 1]
+      chosen += [Point(estimator, loss, 1, s) for s in settings.staleness if s]
+  return chosen + [Point("maxrl", loss, REUSED) for loss in settings.reused]
 
 
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
@@ -106,7 +110,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   config.optimizer.warmup = settings.steps // 20
   config.batch_size = settings.batch_size
   config.rollouts = settings.rollouts
-  rows = [point.fields for point in _points(settings)]
+  rows = [point.fields for point in points(settings)]
   grid = {FIELDS: rows, RATE: settings.rates}
   return {"off_policy": study.study(config, grid, range(settings.seeds))}
 
@@ -115,9 +119,13 @@ def figure(settings: Settings, runs) -> Result:
   """Test pass@1 by updates and by staleness."""
   what = studies(settings, runs)["off_policy"]
   sweep = analyse(study.run(what, runs), what.axes)
-  methods = dict(zip(_points(settings), sweep.methods, strict=True))
+  methods = dict(zip(points(settings), sweep.methods, strict=True))
   best = {point: sweep.test(method) for point, method in methods.items()}
   shared = _at_rates_on_policy(sweep, methods)
+  rows = {
+    "test pass@1, chosen rate": best,
+    "test pass@1, rate of U = 1, S = 0": shared,
+  }
   caption = (
     "Strings of two digits (100 classes): test pass@1 after"
     f" {settings.steps} batches of {settings.batch_size} strings ×"
@@ -130,7 +138,7 @@ def figure(settings: Settings, runs) -> Result:
   )
   return Result(
     "Off policy: several updates a batch, and stale rollouts",
-    [Drawing("off_policy", _draw(settings, best, shared), caption)],
+    [Drawing("off_policy", draw(settings, rows)[0], caption)],
     _claims(best, shared),
     [_table(sweep, methods, shared)],
   )
@@ -148,9 +156,10 @@ def _at_rates_on_policy(
   }
 
 
-def _draw(settings: Settings, best, shared):
+def draw(settings: Any, rows: dict[str, dict[Point, np.ndarray]]):
+  """Scores of points by U and by S, a row for each label."""
   drawing, axes = plotting.axes(columns=4, rows=2, width=2.9, height=2.8)
-  for row, scores in zip(axes, (best, shared), strict=True):
+  for row, (label, scores) in zip(axes, rows.items(), strict=True):
     for column, estimator in enumerate(LABELS):
       left, right = row[2 * column : 2 * column + 2]
       for loss in _COLOURS:
@@ -160,13 +169,12 @@ def _draw(settings: Settings, best, shared):
       right.set(xlabel="staleness S, batches", title=LABELS[estimator])
       plotting.every_tick(left, settings.updates, base=2)
       right.set_xticks(settings.staleness)
-  top = max(np.max(x) for x in best.values()) * 1.1
-  for ax in axes.flat:
-    ax.set_ylim(0, top)
-  axes[0, 0].set_ylabel("test pass@1, chosen rate")
-  axes[1, 0].set_ylabel("test pass@1, rate of U = 1, S = 0")
+    top = max(np.max(x) for x in scores.values()) * 1.1
+    for ax in row:
+      ax.set_ylim(0, top)
+    row[0].set_ylabel(label)
   plotting.legend_below(drawing, axes[0, 0])
-  return drawing
+  return drawing, axes
 
 
 def _curve(ax, scores, estimator: str, loss: str, field: str) -> None:
@@ -188,69 +196,78 @@ def _curve(ax, scores, estimator: str, loss: str, field: str) -> None:
 
 
 def _claims(best, shared) -> list[Claim]:
-  """From test pass@1 of the points, [seeds] each."""
+  """From test pass@1 of the points, [seeds] each; those that are there."""
   on_policy = Point("maxrl")
-  reused = Point("maxrl", "unclipped", _REUSED)
+  reused = Point("maxrl", "unclipped", REUSED)
   most = reused._replace(updates=_MOST)
-  stale = Point("maxrl", "unclipped", 1, _STALE)
+  stale = Point("maxrl", "unclipped", 1, STALE)
   clipped = Point("maxrl", "clipped", _MOST)
-  return [
-    larger(
-      "off_policy.reuse",
-      "own",
-      f"{_REUSED} updates on each batch with unclipped ratios end above one,"
-      " for MaxRL.",
-      best[reused],
-      best[on_policy],
-    ),
-    larger(
-      "off_policy.correction",
-      "own, theorem 21",
-      f"At {_MOST} updates unclipped ratios end above none.",
-      best[most],
-      best[most._replace(loss="uncorrected")],
-    ),
-    bounded(
-      "off_policy.stale",
+  by_updates = clipped._replace(updates=REUSED)
+  by_staleness = stale._replace(loss="clipped")
+
+  def ends_above(name, text, pair, scores=best, source="own"):
+    first, second = pair
+    return pair, lambda: larger(
+      f"off_policy.{name}", source, text, scores[first], scores[second]
+    )
+
+  def within(name, text, pair, **bounds):
+    first, second = pair
+    return pair, lambda: bounded(
+      f"off_policy.{name}",
       "own, theorems 21 and 22",
-      f"With rollouts that are {_STALE} batches old, unclipped ratios end"
+      text,
+      stats.difference_interval(best[first], best[second]),
+      **bounds,
+    )
+
+  claims = [
+    ends_above(
+      "reuse",
+      f"{REUSED} updates on each batch with unclipped ratios end above one,"
+      " for MaxRL.",
+      (reused, on_policy),
+    ),
+    ends_above(
+      "correction",
+      f"At {_MOST} updates unclipped ratios end above none.",
+      (most, most._replace(loss="uncorrected")),
+      source="own, theorem 21",
+    ),
+    within(
+      "stale",
+      f"With rollouts that are {STALE} batches old, unclipped ratios end"
       " within .03 of training on policy, or above it.",
-      stats.difference_interval(best[stale], best[on_policy]),
+      (stale, on_policy),
       above=-0.03,
     ),
-    bounded(
-      "off_policy.weight",
-      "own, theorems 21 and 22",
+    within(
+      "weight",
       "Whether a prompt's weight is that of the behaviour or of the current"
-      f" policy makes no difference of .03 at {_REUSED} updates.",
-      stats.difference_interval(
-        best[reused._replace(loss="reweighted")], best[reused]
-      ),
+      f" policy makes no difference of .03 at {REUSED} updates.",
+      (reused._replace(loss="reweighted"), reused),
       above=-0.03,
       below=0.03,
     ),
-    larger(
-      "off_policy.rate",
-      "own",
+    ends_above(
+      "rate",
       f"At the rate of training on policy, {_MOST} updates with clipped ratios"
       " end below one.",
-      shared[on_policy],
-      shared[clipped],
+      (on_policy, clipped),
+      shared,
     ),
-    *(
-      larger(
-        f"off_policy.grpo.{name}",
-        "own",
-        f"MaxRL ends above GRPO with clipped ratios and {words}.",
-        best[point],
-        best[point._replace(estimator="grpo")],
-      )
-      for name, words, point in (
-        ("updates", f"{_REUSED} updates", clipped._replace(updates=_REUSED)),
-        ("stale", f"staleness {_STALE}", stale._replace(loss="clipped")),
-      )
+    ends_above(
+      "grpo.updates",
+      f"MaxRL ends above GRPO with clipped ratios and {REUSED} updates.",
+      (by_updates, by_updates._replace(estimator="grpo")),
+    ),
+    ends_above(
+      "grpo.stale",
+      f"MaxRL ends above GRPO with clipped ratios and staleness {STALE}.",
+      (by_staleness, by_staleness._replace(estimator="grpo")),
     ),
   ]
+  return [claim() for pair, claim in claims if best.keys() >= set(pair)]
 
 
 def _table(sweep: Sweep, methods: dict[Point, Method], shared) -> Table:

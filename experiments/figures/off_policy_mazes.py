@@ -4,11 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.figures import maze_runs, maze_settings, set_steps
+from experiments.figures import maze_runs, maze_settings, off_policy, set_steps
 from experiments.figures import maze_summaries as summaries
-from experiments.figures.off_policy import FIELDS, LABELS, Point
+from experiments.figures.off_policy import FIELDS, LABELS, REUSED, STALE, Point
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
-from maxrl_jax import plotting, stats
 from maxrl_jax.runs import study
 from maxrl_jax.runs.measure import Measure
 
@@ -16,30 +15,31 @@ _KS = (1, 8, 64)
 
 
 class Settings(NamedTuple):
-  """Choices of the figure; every method has the `rate`, at every U and S.
+  """Choices of the figure; every point has the `rate`.
 
-  MaxRL has the losses `reused` with U updates on each batch, and those that are
-  `stale` at staleness S; GRPO has clipped ratios with U updates. The claims
-  need unclipped and clipped ratios among `reused`.
+  Points are those of the figure `off_policy`. Claims about points that are not
+  there (U = 4, S = 3, unclipped or clipped ratios) are left out.
   """
 
-  reused: tuple[str, ...] = ("unclipped", "clipped", "geometric")
-  stale: tuple[str, ...] = ("unclipped",)
-  updates: int = 4
-  staleness: int = 3
+  losses: tuple[str, ...] = ("unclipped", "clipped")
+  reused: tuple[str, ...] = ("uncorrected", "geometric")
+  grpo: tuple[str, ...] = ("clipped",)
+  updates: tuple[int, ...] = (1, 2, 4, 8)
+  staleness: tuple[int, ...] = (0, 1, 3)
   rate: float = 3e-4
   rollouts: int = 16
   warmup: int = 300
-  steps: int = 24
+  steps: int = 90
   evaluations: int = 3
   mazes: int = 64
-  seeds: int = 2
+  seeds: int = 3
 
 
 PRESETS = {
   "quick": Settings(),
   "full": Settings(
-    stale=("uncorrected", "unclipped", "clipped", "geometric"),
+    losses=("uncorrected", "unclipped", "clipped", "geometric"),
+    reused=(),
     rate=1e-4,
     rollouts=32,
     warmup=700,
@@ -49,17 +49,6 @@ PRESETS = {
     seeds=5,
   ),
 }
-
-
-def _points(settings: Settings) -> list[Point]:
-  """On policy first, for each estimator."""
-  return [
-    Point("maxrl"),
-    *(Point("maxrl", x, settings.updates) for x in settings.reused),
-    *(Point("maxrl", x, 1, settings.staleness) for x in settings.stale),
-    Point("grpo"),
-    Point("grpo", "clipped", settings.updates),
-  ]
 
 
 def _mazes(settings: Settings) -> maze_settings.Settings:
@@ -75,7 +64,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   config.optimizer.learning_rate = settings.rate
   config.eval_rollouts = _KS[-1]
   set_steps(config, settings.steps, settings.evaluations)
-  rows = [point.fields for point in _points(settings)]
+  rows = [point.fields for point in off_policy.points(settings)]
   measure = Measure(splits=("test",), ks=_KS, at_start=True)
   seeds = range(1, settings.seeds + 1)
   return {"off_policy": study.study(config, {FIELDS: rows}, seeds, measure)}
@@ -84,92 +73,78 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
 def figure(settings: Settings, runs) -> Result:
   """pass@k of held-out mazes after training, for every point."""
   what = studies(settings, runs)["off_policy"]
-  points = maze_runs.train(what, runs, _points(settings))
+  points = maze_runs.train(what, runs, off_policy.points(settings))
   mazes = _mazes(settings)
   caption = (
     f"Held-out mazes of {mazes.size} × {mazes.size} after {settings.steps}"
     f" batches of {mazes.batch_size} mazes × {mazes.rollouts} rollouts from one"
-    f" warm-up, at one rate of {settings.rate:g} (Adam), which was not tuned."
-    f" U = {settings.updates}: updates on each batch; S ="
-    f" {settings.staleness}: rollouts of the parameters that many batches ago."
-    " The dashed line is the warm-up. Mean and 95 % interval of"
+    " warm-up, against the updates on each batch and the age of the parameters"
+    f" that drew it, by loss, at one rate of {settings.rate:g} (Adam), which"
+    " was not tuned. The dashed line is the warm-up. Mean and 95 % interval of"
     f" {settings.seeds} seeds."
   )
   return Result(
     "Mazes off policy: several updates a batch, and stale rollouts",
-    [Drawing("off_policy_mazes", _draw(points), caption)],
-    _claims(points, settings),
+    [Drawing("off_policy_mazes", _draw(points, settings), caption)],
+    _claims(points),
     [_table(points)],
   )
 
 
-def _label(point: Point) -> str:
-  if point.loss is None:
-    return "on policy"
-  reused = point.updates > 1
-  where = f"U = {point.updates}" if reused else f"S = {point.staleness}"
-  return f"{point.loss}, {where}"
-
-
-def _draw(points):
-  drawing, axes = plotting.axes(columns=len(_KS), width=3.4, height=3.9)
-  labels = list(dict.fromkeys(map(_label, points)))
-  for ax, k in zip(axes, _KS, strict=True):
-    for shift, estimator in zip((-0.12, 0.12), LABELS, strict=True):
-      chosen = [p for p in points if p.estimator == estimator]
-      scores = np.stack([summaries.final(points[p], k) for p in chosen], 1)
-      mean, low, high = stats.mean_interval(scores)
-      ax.errorbar(
-        mean,
-        [labels.index(_label(p)) + shift for p in chosen],
-        xerr=(mean - low, high - mean),
-        fmt="o" if estimator == "maxrl" else "s",
-        markersize=4,
-        color=plotting.COLOURS[estimator],
-        label=LABELS[estimator],
-      )
-    ax.axvline(summaries.at_start(points, k), color="#666666", linestyle="--")
-    ax.set(title=f"pass@{k}")
-    ax.set_yticks(
-      range(len(labels)), labels if k == _KS[0] else [""] * len(labels)
-    )
-    ax.invert_yaxis()
-  plotting.legend_below(drawing, axes[0])
+def _draw(points, settings: Settings):
+  rows = {
+    f"held-out pass@{k}": {p: summaries.final(points[p], k) for p in points}
+    for k in (_KS[0], _KS[-1])
+  }
+  drawing, axes = off_policy.draw(settings, rows)
+  for row, k in zip(axes, (_KS[0], _KS[-1]), strict=True):
+    for ax in row:
+      level = summaries.at_start(points, k)
+      ax.axhline(level, color="#666666", linestyle="--", linewidth=1)
   return drawing
 
 
-def _claims(points, settings: Settings) -> list[Claim]:
+def _claims(points) -> list[Claim]:
   """pass@1 after training."""
   scores = {p: summaries.final(run, 1) for p, run in points.items()}
-  reused = Point("maxrl", "clipped", settings.updates)
-  return [
-    larger(
-      "off_policy_mazes.reuse",
-      "own",
-      f"{settings.updates} updates on each batch with clipped ratios end above"
-      " one, for MaxRL.",
-      scores[reused],
-      scores[Point("maxrl")],
+  on_policy = Point("maxrl")
+  reused = Point("maxrl", "clipped", REUSED)
+  stale = Point("maxrl", "clipped", 1, STALE)
+  pairs = (
+    (
+      "reuse",
+      f"{REUSED} updates on each batch with clipped ratios end above one, for"
+      " MaxRL.",
+      (reused, on_policy),
     ),
-    larger(
-      "off_policy_mazes.clipped",
-      "own",
+    (
+      "clipped",
       "Ratios of tokens, clipped, end above unclipped ratios of whole answers"
-      f" at {settings.updates} updates.",
-      scores[reused],
-      scores[reused._replace(loss="unclipped")],
+      f" at {REUSED} updates.",
+      (reused, reused._replace(loss="unclipped")),
     ),
+    (
+      "stale",
+      f"With rollouts that are {STALE} batches old, clipped ratios end below"
+      " training on policy.",
+      (on_policy, stale),
+    ),
+  )
+  return [
+    larger(f"off_policy_mazes.{name}", "own", text, *map(scores.get, pair))
+    for name, text, pair in pairs
+    if scores.keys() >= set(pair)
   ]
 
 
 def _table(points) -> Table:
   rows = [
-    [LABELS[point.estimator], _label(point)]
+    [LABELS[p.estimator], p.loss or "on policy", p.updates, p.staleness]
     + summaries.finals(run, _KS)
     + [_mean_of(run, name) for name in ("kl", "ratio_max")]
-    for point, run in points.items()
+    for p, run in points.items()
   ]
-  header = ["estimator", "loss", *(f"pass@{k}" for k in _KS)]
+  header = ["estimator", "loss", "U", "S", *(f"pass@{k}" for k in _KS)]
   return Table(
     "Held-out mazes after training, mean ± half the 95 % interval over seeds;"
     " over training, the mean KL to the behaviour (nats per answer) and the"

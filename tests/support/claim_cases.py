@@ -353,9 +353,9 @@ def _off_policy_mazes(better, noise):
     point("maxrl"): low if better else high,
     point("maxrl", "unclipped", 4): low if better else high,
     point("maxrl", "clipped", 4): high if better else low,
+    point("maxrl", "clipped", 1, 3): _maze(5, 50, noise) if better else high,
   }
-  settings = off_policy_mazes.Settings()
-  return lambda x: off_policy_mazes._claims(x, settings), (points,)
+  return off_policy_mazes._claims, (points,)
 
 
 def _maze_when(better, noise):
