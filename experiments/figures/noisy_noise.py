@@ -57,7 +57,7 @@ def _situations(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
-  """All methods with every kind of noise, each from a warm-up of its own."""
+  """All methods with every kind of noise, to which the warm-up is adapted."""
   every = {}
   for label, fields in _situations(settings).items():
     rows = methods_of(settings, fields["likelihood.scale"])

@@ -1,5 +1,6 @@
 """Numbers written by a transformer: labels, likelihoods, sampled gradients."""
 
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Settings(NamedTuple):
   """Choices of the figure.
 
   All methods start from one warm-up on labels, in `stages`: values of
-  `task.positive`, the last of which must be 0. The gradients of `prompts`
+  `task.positive`, of which the last must be 0. The gradients of `prompts`
   prompts are estimated `draws` times with each of `gradient_rollouts`, along
   runs of exact maximum likelihood.
   """
@@ -90,25 +91,40 @@ def warmed_up(
   Args:
     settings: of the figure: `Settings`, or others with the same names.
     runs: folder of cached runs.
-    fields: of the config, changed for the warm-up and the methods.
+    fields: of the config, changed for the methods. If they change the task, the
+      warm-up ends with one more stage on it.
   """
   if settings.stages and settings.stages[-1] != 0:
     raise ValueError(
       f"stages = {settings.stages}: must end with 0, the task of the figure"
     )
-  checkpoint = None
-  for positive in settings.stages:
-    config = config_of(settings)
-    config.update_from_flattened_dict(fields or {})
-    config.estimator.name = "cross_entropy"
-    config.optimizer.learning_rate = settings.warmup_rate
-    config.likelihood.name, config.likelihood.scale = "exact_match", None
-    config.task.positive, config.policy.checkpoint = positive, checkpoint
-    steps = settings.warmup
-    checkpoint = str(warm_ups.trained(config, steps, runs, "numbers"))
   config = config_of(settings)
+  changed = {
+    name: value
+    for name, value in (fields or {}).items()
+    if name.startswith("task.") and attrgetter(name)(config) != value
+  }
+  stages: list[dict] = [{"task.positive": x} for x in settings.stages]
+  checkpoint = None
+  for stage in [*stages, *([changed] if changed else [])]:
+    warming = _warm_up_config(settings)
+    warming.update_from_flattened_dict(stage)
+    warming.policy.checkpoint = checkpoint
+    steps = settings.warmup
+    checkpoint = str(warm_ups.trained(warming, steps, runs, "numbers"))
   config.update_from_flattened_dict(fields or {})
   config.policy.checkpoint = checkpoint
+  return config
+
+
+def _warm_up_config(settings: Any) -> ConfigDict:
+  """A stage of the warm-up; does not depend on the runs that follow."""
+  config = noisy_regression.get_config(settings.size)
+  set_steps(config, settings.warmup, 2 * EVALUATIONS)
+  config.estimator.name = "cross_entropy"
+  config.likelihood.name, config.likelihood.scale = "exact_match", None
+  config.optimizer.learning_rate = settings.warmup_rate
+  config.optimizer.warmup = min(50, settings.warmup // 8)
   return config
 
 
