@@ -103,18 +103,21 @@ def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
       f"preset = {preset!r}: figure {name!r} has"
       f" {', '.join(FIGURES[name].presets)}"
     )
-  chosen = FIGURES[name].load().PRESETS[preset]
+  presets = FIGURES[name].load().PRESETS
+  chosen = presets[preset]
   for change in changes:
     field, _, text = change.partition("=")
     if field not in chosen._fields:
       raise ValueError(
         f"--set={change}: figure {name!r} has {', '.join(chosen._fields)}"
       )
+    # An empty tuple does not tell the type of its elements.
+    example = getattr(chosen, field) or getattr(presets["quick"], field)
     try:
-      value = _of_type(text, getattr(chosen, field))
+      value = _of_type(text, example)
     except (KeyError, ValueError):
       raise ValueError(
-        f"--set={change}: must be like {field}={_text(getattr(chosen, field))}"
+        f"--set={change}: must be like {field}={_text(example)}"
       ) from None
     chosen = chosen._replace(**{field: value})
   return chosen
@@ -153,13 +156,13 @@ def studies(name: str, chosen: Any, runs: Any) -> dict[str, Any]:
   """The studies of a figure by name; may train a warm-up that they start from.
 
   Raises:
-    ValueError: the figure has no studies.
+    ValueError: the figure trains nothing, or not by studies.
   """
   figure = FIGURES[name]
   module, prefix = figure.load(), figure.function.replace("figure", "")
   function = getattr(module, f"{prefix}_studies".lstrip("_"), None)
   if function is None:
-    raise ValueError(f"figure = {name!r}: trains nothing")
+    raise ValueError(f"figure = {name!r}: has no study to sweep")
   return function(chosen, runs)
 
 

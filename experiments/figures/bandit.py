@@ -126,6 +126,8 @@ def _draw(curves, steps):
 
 
 def _claims(curves, orders) -> list[Claim]:
+  if len(orders) < 2:
+    return []
   hardest = {order: curves[order][:, -1, 0] for order in sorted(orders)}
   means = [values.mean() for values in hardest.values()]
   most, fewest = max(orders), min(orders)

@@ -26,7 +26,8 @@ def figure(settings: Settings, runs) -> Result:
   log_p = np.log(p)
   with jax.enable_x64(True):
     values = {
-      t: np.asarray(objectives.maxrl(t).value(p)) for t in settings.orders
+      t: np.asarray(objectives.maxrl(t).value(p))
+      for t in sorted(settings.orders)
     }
   drawing, (left, easy, hard) = plotting.axes(columns=3, width=3.9, height=3.4)
   _draw_bounds(left, p, values)
@@ -87,7 +88,7 @@ def _one_prompt(ax, centre: float, num: int) -> float:
   errors = centre + np.random.default_rng(7).normal(size=num)
   reward = np.sort(-(errors**2) / 2)[::-1].astype(np.float32)
   likelihoods = np.exp(reward)
-  orders = (1, 4, 16, num)
+  orders = (*(t for t in (1, 4, 16) if t < num), num)
   for i, order in enumerate(orders):
     weights = symmetric.loo_weights(likelihoods, order) * likelihoods / num
     ax.plot(

@@ -39,6 +39,11 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   set_steps(config, settings.steps, evaluations=10)
   config.optimizer.warmup = settings.steps // 20
   splits = [(settings.budget // n, n) for n in settings.rollouts]
+  if any(size * n != settings.budget for size, n in splits):
+    raise ValueError(
+      f"rollouts = {settings.rollouts}: each must divide budget ="
+      f" {settings.budget}"
+    )
   grid = {
     "estimator.name": settings.methods,
     ("batch_size", "rollouts"): splits,
@@ -62,7 +67,7 @@ def figure(settings: Settings, runs) -> Result:
   return Result(
     "One budget: many prompts or many rollouts",
     [Drawing("budget", _draw(sweep, settings), caption)],
-    [_claim(sweep)],
+    _claims(sweep),
     [_table(sweep)],
   )
 
@@ -89,19 +94,22 @@ def _of(sweep, name: str) -> list:
   return [m for m in sweep.methods if m.fields["estimator.name"] == name]
 
 
-def _claim(sweep) -> Claim:
-  few, *_, many = sorted(
-    _of(sweep, "maxrl"), key=lambda m: m.fields["rollouts"]
-  )
-  return larger(
-    "budget.rollouts",
-    "own, from equation 7",
-    "MaxRL buys order with rollouts: with one budget, many rollouts of few"
-    f" prompts (N = {many.fields['rollouts']}) end above few of many (N ="
-    f" {few.fields['rollouts']}).",
-    sweep.test(many),
-    sweep.test(few),
-  )
+def _claims(sweep) -> list[Claim]:
+  splits = sorted(_of(sweep, "maxrl"), key=lambda m: m.fields["rollouts"])
+  if len(splits) < 2:
+    return []
+  few, *_, many = splits
+  return [
+    larger(
+      "budget.rollouts",
+      "own, from equation 7",
+      "MaxRL buys order with rollouts: with one budget, many rollouts of few"
+      f" prompts (N = {many.fields['rollouts']}) end above few of many (N ="
+      f" {few.fields['rollouts']}).",
+      sweep.test(many),
+      sweep.test(few),
+    )
+  ]
 
 
 def _table(sweep) -> Table:

@@ -86,7 +86,13 @@ def norms(trainer, estimator: str, rollouts: int, strings: int):
   config = digits.get_config()
   config.estimator.name, config.rollouts = estimator, rollouts
   batch_loss = make_loss(config, trainer.task, trainer.policy)
-  prompts = Prompts(*(x[:strings] for x in trainer.task.splits["test"]))
+  every = trainer.task.splits["test"]
+  if strings > len(every.inputs):
+    raise ValueError(
+      f"strings = {strings}: must be at most {len(every.inputs)}, the held-out"
+      " strings"
+    )
+  prompts = Prompts(*(x[:strings] for x in every))
   keys = jax.random.split(jax.random.key(2), strings)
 
   def loss(params, key, prompts):

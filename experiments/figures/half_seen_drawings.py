@@ -52,9 +52,10 @@ def draw(orders: Sequence[int], by_method, exact):
     exact: by order, and of the posterior itself (None).
   """
   drawing, (left, *others) = plotting.axes(4, width=3.0, height=3.3)
-  for label, run in by_method.items():
-    colour = _colour(orders, label)
-    plotting.seed_curves(left, KS, coverage(run), colour=colour, label=label)
+  shown = map(label_of, plotting.few(orders, 3))
+  for label in ("cross-entropy", *shown, "GRPO"):
+    look = {"colour": _colour(orders, label), "label": label}
+    plotting.seed_curves(left, KS, coverage(by_method[label]), **look)
   optimum = [exact[None][f"pass@{k}"] for k in KS]
   style = {"label": "exact optimum", "linestyle": "--"}
   plotting.curve(left, KS, optimum, **style, **_EXACT)

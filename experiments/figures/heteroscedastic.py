@@ -19,7 +19,6 @@ from experiments.reports.results import (
   in_words,
   larger,
   mean_plus_minus,
-  nan_if_zero_width,
 )
 from maxrl_jax import evaluation, objectives, plotting, stats
 from maxrl_jax.config import default
@@ -274,19 +273,18 @@ def _where(sigma, norms) -> Claim:
     )
     for label, of_seed in norms.items()
   }
-  return Claim(
+  words = [f"{label} {in_words(rank, '.2f')}" for label, rank in ranks.items()]
+  rank, low, high = ranks["RLOO on −MSE"]
+  return bounded(
     "heteroscedastic.where",
     "own",
     "RLOO on −MSE spends more gradient on noisier prompts, exact ML and MaxRL"
     " on quieter ones.",
-    "rank correlation of norm and σ: "
-    + ", ".join(f"{label} {in_words(r, '.2f')}" for label, r in ranks.items()),
-    "95 % interval above 0 for RLOO on −MSE, below 0 for exact ML and MaxRL",
-    bool(
-      nan_if_zero_width(ranks["RLOO on −MSE"]).low > 0
-      and nan_if_zero_width(ranks["exact ML"]).high < 0
-      and nan_if_zero_width(ranks["MaxRL"]).high < 0
-    ),
+    ranks | {"RLOO on −MSE": stats.Interval(-rank, -high, -low)},
+    below=0,
+    measured=f"rank correlation of norm and σ: {', '.join(words)}",
+  )._replace(
+    threshold="95 % interval above 0 for RLOO on −MSE, below 0 for the others"
   )
 
 

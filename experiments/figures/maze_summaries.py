@@ -29,6 +29,8 @@ def describe(
   config = config_of(settings, "rl")
   start = start or f"one supervised warm-up of {settings.warmup} steps"
   rollouts = rollouts or f"{settings.rollouts} rollouts"
+  if len(settings.rates) == 1:
+    rates = rates or f"learning rate {settings.rates[0]:g}"
   candidates = listed(settings.rates)
   rates = rates or f"a learning rate chosen for each method from {candidates}"
   return (

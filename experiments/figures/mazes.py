@@ -16,9 +16,9 @@ from experiments.reports.results import (
   Claim,
   Drawing,
   Result,
+  bounded,
   in_words,
   larger,
-  nan_if_zero_width,
 )
 from maxrl_jax import evaluation, plotting, stats
 from maxrl_jax.runs.study import Study
@@ -133,8 +133,7 @@ def _draw_coverage(runs):
   drawing, (left, right) = plotting.axes(columns=2, width=3.9, height=3.2)
   for label, run in runs.items():
     style = look(label) | {"marker": "o", "markersize": 3}
-    values = np.stack(summaries.finals(run, KS), -1)
-    plotting.seed_curves(left, KS, values, **style)
+    plotting.seed_curves(left, KS, summaries.coverage(run), **style)
   plotting.curve(
     left,
     KS,
@@ -220,14 +219,14 @@ def _fewer_samples(runs, other: str) -> Claim:
   # Of logarithms: twice and half as many samples are equally far from as many.
   mean = stats.mean_interval(np.log(factors))
   interval = stats.Interval(*map(np.exp, mean))
-  return Claim(
+  return bounded(
     f"mazes.main.efficiency.{summaries.plain(other)}",
     "figure 5",
     f"For the coverage that {other} has with {KS[-1]} samples MaxRL needs at"
     " most half as many (the paper: 2.3 to 19.2 times fewer than GRPO, of an"
     " LLM).",
-    f"{in_words(interval, '.1f')} times fewer, geometric mean of seeds (nan:"
-    " one does not reach it)",
-    "95 % interval above 2",
-    bool(nan_if_zero_width(interval).low >= 2),
+    interval,
+    above=2,
+    measured=f"{in_words(interval, '.1f')} times fewer, geometric mean of seeds"
+    " (nan: one does not reach it)",
   )

@@ -29,7 +29,8 @@ def draw(fitted, gradients, best, settings):
   )
   steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
   ends = [f"T = {t}" for t in (min(settings.orders), max(settings.orders))]
-  for label in (LABELS, "exact ML", *ends, "RLOO on −MSE"):
+  shown = dict.fromkeys((LABELS, "exact ML", *ends, "RLOO on −MSE"))
+  for label in filter(fitted.__contains__, shown):
     plotting.seed_curves(
       left, steps, fitted[label], colour=colours(settings)[label], label=label
     )

@@ -58,6 +58,10 @@ def _situations(settings: Settings) -> dict[str, dict[str, Any]]:
 
 def studies(settings: Settings, runs) -> dict[str, study.Study]:
   """All methods with every kind of noise, to which the warm-up is adapted."""
+  if MSE not in settings.others:
+    raise ValueError(
+      f"others = {settings.others}: must have {MSE!r}, which claims compare"
+    )
   every = {}
   for label, fields in _situations(settings).items():
     rows = methods_of(settings, fields["likelihood.scale"])
@@ -135,7 +139,7 @@ def _draw(nll, correlation, settings: Settings):
 def _claims(nll, correlation, settings: Settings) -> list[Claim]:
   least, most = ends(settings)
   claims = []
-  for sigma in (min(settings.noises), max(settings.noises)):
+  for sigma in sorted({min(settings.noises), max(settings.noises)}):
     scores = correlation[f"σ = {sigma:g}"]
     gap = stats.difference_interval(scores[most], scores[MSE])
     claims.append(

@@ -253,7 +253,8 @@ def _draw_pool(nll, settings: Settings):
   drawing, axes = plotting.axes(columns=2, width=4.2, height=3.4)
   steps = np.linspace(0, settings.steps, drawings.EVALUATIONS + 1)
   looks = drawings.colours(settings)
-  shown = (drawings.LABELS, "exact ML", *ends(settings), MSE)
+  first = (drawings.LABELS, "exact ML", *ends(settings), MSE)
+  shown = [label for label in dict.fromkeys(first) if (True, label) in nll]
   for fixed, ax in enumerate(axes):
     for label in shown:
       look = {"colour": looks[label], "label": label}

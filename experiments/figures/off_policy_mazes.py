@@ -131,9 +131,9 @@ def _claims(points) -> list[Claim]:
     ),
   )
   return [
-    larger(f"off_policy_mazes.{name}", "own", text, *map(scores.get, pair))
-    for name, text, pair in pairs
-    if scores.keys() >= set(pair)
+    larger(f"off_policy_mazes.{name}", "own", text, scores[a], scores[b])
+    for name, text, (a, b) in pairs
+    if a in scores and b in scores
   ]
 
 

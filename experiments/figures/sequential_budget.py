@@ -160,7 +160,7 @@ def figure(settings: Settings, runs) -> Result:
     f" {settings.cap} per string (dynamic sampling: groups of {settings.wave},"
     f" at most {settings.most_batches} batches). Adam at a constant rate, for"
     f" each chosen from {listed(settings.rates)} on"
-    f" another seed; mean of {settings.seeds} seeds, thin lines. Fixed groups,"
+    f" another seed; {plotting.seeds_in_words(settings.seeds)}. Fixed groups,"
     " sequential and p(1 − p)^N have no baseline. Samplers of others are our"
     " reading of them."
   )

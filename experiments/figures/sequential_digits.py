@@ -32,7 +32,8 @@ _SCORES = ("pass@1", "pass@128")
 class Settings(NamedTuple):
   """Choices of the figure; every wave has every cap.
 
-  The claims need a fixed group of 1024, and waves of 16 up to 1024 and 8192.
+  Claims are made only of a fixed group of 1024 and waves of 16 up to 1024 and
+  8192 together.
   """
 
   fixed: tuple[int, ...] = (16, 128, 1024)
@@ -136,7 +137,7 @@ def figure(settings: Settings, runs) -> Result:
     f" {settings.hidden}, {settings.batch_size} strings per step, Adam with"
     f" cosine, {settings.steps} steps; the rate of each method is chosen from"
     f" {listed(settings.rates)} on another seed."
-    f" Mean of {settings.seeds} seeds, thin lines; rollouts are those drawn per"
+    f" {plotting.seeds_in_words(settings.seeds)}; rollouts are those drawn per"
     " string of a batch, summed over steps."
   )
   finals = {m: dataset.final(t.data, "test_pass@1") for m, t in trained.items()}
@@ -193,6 +194,8 @@ def _curves(row, method: Method, data: xr.Dataset, look: dict) -> None:
 
 def _claims(finals, spent) -> list[Claim]:
   """From pass@1 after training, and rollouts per string of a batch."""
+  if not {_FIXED, _SAME, _HIGHER} <= finals.keys():
+    return []
   gap = stats.difference_interval(finals[_SAME], finals[_FIXED])
   factor = np.mean(spent[_FIXED]) / np.mean(spent[_SAME])
   return [

@@ -3,6 +3,7 @@
 import math
 import pathlib
 
+import filelock
 from ml_collections import ConfigDict
 
 from maxrl_jax.runs import programs, train_to_folder
@@ -17,6 +18,9 @@ def trained(
   config.checkpoint.every, config.eval_every = config.eval_every, config.steps
   config.log_every = math.gcd(config.log_every, config.steps)
   folder = runs / f"{task}-warm-up-{programs.digest(config)}"
-  if not (folder / "summary.json").exists():
-    train_to_folder.train(config, folder)
+  locks = runs / ".locks"
+  locks.mkdir(parents=True, exist_ok=True)
+  with filelock.FileLock(locks / folder.name):  # Another figure may train it.
+    if not (folder / "summary.json").exists():
+      train_to_folder.train(config, folder)
   return folder / "model"

@@ -103,7 +103,8 @@ def train(config) -> dict[str, np.ndarray]:
     rates.append(_mean(verified[new]))
     by_length.append([_mean(verified[group]) for group in groups])
     source.observe(prompts, verified)
-    seen.update(prompts)
+    if config.waves > 1:  # Or every prompt is drawn anew.
+      seen.update(prompts)
     return verified.tolist()
 
   rollout = rollout_config()

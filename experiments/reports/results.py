@@ -132,38 +132,48 @@ def bounded(
   id: str,
   source: str,
   statement: str,
-  interval: stats.Interval,
+  intervals: stats.Interval | dict[str, stats.Interval],
   *,
   above: float = -np.inf,
   below: float = np.inf,
   measured: str = "",
 ) -> Claim:
-  """The claim that an interval is above a limit, below one, or inside ±`below`.
+  """The claim that intervals are above a limit, below one, or inside ±`below`.
 
   Args:
     id: as in `Claim`, as are `source` and `statement`.
     source: of the claim.
     statement: of the claim.
-    interval: of a mean.
+    intervals: of a mean, or of several by name; the claim is about all.
     above: the lower limit.
     below: the upper limit; with both, `above` is `-below`.
-    measured: as in `Claim`; if empty, the interval is called a difference.
+    measured: as in `Claim`; if empty, the intervals are called differences.
   """
   if np.isinf(below):
     threshold = f"above {above:g}"
   else:
     threshold = f"below {below:g}" if np.isinf(above) else f"inside ±{below:g}"
-  _, low, high = nan_if_zero_width(interval)
-  holds = bool(low > above and high < below)
-  why = not_established(interval, above) or not_established(interval, below)
+  if isinstance(intervals, stats.Interval):
+    intervals = {"": intervals}
+  else:
+    threshold += ", each"
+  failed = []
+  for interval in intervals.values():
+    _, low, high = nan_if_zero_width(interval)
+    if not (low > above and high < below):
+      limits = [limit for limit in (above, below) if np.isfinite(limit)]
+      reasons = [not_established(interval, limit) for limit in limits]
+      failed.append(next(filter(None, reasons), ""))
+  words = [f"{in_words(x)} {name}".strip() for name, x in intervals.items()]
   return Claim(
     id,
     source,
     statement,
-    measured or f"difference {in_words(interval)}",
+    measured or f"difference {', '.join(words)}",
     f"95 % interval {threshold}",
-    holds,
-    "" if holds else why,
+    not failed,
+    # One that lies on the wrong side refutes the claim, whatever the others do.
+    failed[0] if failed and all(failed) else "",
   )
 
 
@@ -261,5 +271,5 @@ def load(name: str, workdir: pathlib.Path) -> Result | None:
     [Claim(**claim) for claim in record["claims"]],
     [Table(*table) for table in record["tables"]],
     record["made_by"],
-    record.get("summary", ""),  # Older ones have none.
+    record["summary"],
   )

@@ -1,5 +1,8 @@
 """Figures in small: their runs, their choices and their claims."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import numpy as np
 import pytest
@@ -11,12 +14,13 @@ from experiments.figures import (
   gradient_norms,
   jensen,
   maze_runs,
+  noisy_regression,
   warm_ups,
 )
 from experiments.reports import results
-from maxrl_jax.config import overlay
+from maxrl_jax.config import default, overlay
 from maxrl_jax.learning import training
-from maxrl_jax.runs import dataset, study
+from maxrl_jax.runs import dataset, programs, study, train_to_folder
 from maxrl_jax.tasks import RegressionTask
 
 _TINY = digit_strings.Settings(
@@ -97,8 +101,11 @@ _SCORES = (*(f"pass@{k}" for k in digit_strings.KS), "majority", "nll")
 
 def _made_up(what, folder, **_):
   """Data of the runs of a study that could be trained, with random metrics."""
-  planned = what.plan()
-  config, rng = planned[0].config, np.random.default_rng(0)
+  # Nothing has trained the warm-up.
+  config = overlay(what.config, {"policy.checkpoint": None})
+  what = what._replace(config=config)
+  what.plan()
+  rng = np.random.default_rng(0)
   trainer = training.make_train(overlay(what.config, what.points[0]))
   regression = isinstance(trainer.task, RegressionTask)
   count = (config.steps // config.eval_every) + what.measure.at_start
@@ -150,12 +157,7 @@ def _made_up(what, folder, **_):
 )
 @pytest.mark.long
 def test_figures_are_drawn_of_made_up_runs(name, claims, tmp_path, monkeypatch):
-  monkeypatch.setattr(study, "run", _made_up)
-  # Its warm-up would be trained.
-  changes = ["stages="] if name.startswith("noisy_") else []
-  result = figures.make(
-    name, figures.settings(name, "quick", changes), tmp_path
-  )
+  result = _of_made_up_runs(name, [], tmp_path, monkeypatch)
   results.save(result, name, tmp_path)
   assert {path.name for path in (tmp_path / "figures").iterdir()} == {
     f"{drawing.name}.{ending}"
@@ -166,6 +168,65 @@ def test_figures_are_drawn_of_made_up_runs(name, claims, tmp_path, monkeypatch):
     assert _most_lines(drawing.figure) <= 6
   assert len(result.claims) == claims
   assert results.load(name, tmp_path).claims == result.claims
+
+
+def _of_made_up_runs(name, changes, tmp_path, monkeypatch):
+  monkeypatch.setattr(study, "run", _made_up)
+  monkeypatch.setattr(warm_ups, "trained", lambda *_: tmp_path)
+  settings = figures.settings(name, "quick", changes)
+  return figures.make(name, settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+  ("name", "change", "claims"),
+  [
+    ("bandit", "orders=4", 0),
+    ("budget", "rollouts=64", 0),
+    ("budget", "methods=grpo", 0),
+    ("noisy_regression", "others=IWAE", 4),
+    ("noisy_pool", "others=IWAE", 1),
+    ("noisy_noise", "noises=0.3", 7),
+    ("off_policy", "updates=1,2,4", 5),
+    ("off_policy", "staleness=0,1", 5),
+    ("sequential_digits", "fixed=16,128", 0),
+  ],
+)
+@pytest.mark.long
+def test_claims_are_about_what_is_there(
+  name, change, claims, tmp_path, monkeypatch
+):
+  result = _of_made_up_runs(name, [change], tmp_path, monkeypatch)
+  names = [claim.id for claim in result.claims]
+  assert len(set(names)) == len(names) == claims
+
+
+def test_bounds_in_any_order_and_with_few_rollouts(tmp_path):
+  changes = ["orders=4,1", "rollouts=8"]
+  settings = figures.settings("bounds", "quick", changes)
+  tighten = figures.make("bounds", settings, tmp_path).claims[0]
+  assert tighten.holds
+
+
+@pytest.mark.parametrize(
+  ("name", "change", "message"),
+  [
+    ("family", "orders=31", "must have 1, which is RL, and another one"),
+    ("half_seen", "orders=1", "and have another one"),
+    ("budget", "rollouts=48", "each must divide budget = 2048"),
+    ("noisy_noise", "others=IWAE", "must have 'RLOO on −MSE'"),
+  ],
+)
+def test_settings_that_cannot_be_compared_are_refused(
+  name, change, message, tmp_path
+):
+  settings = figures.settings(name, "quick", [change])
+  with pytest.raises(ValueError, match=message):
+    figures.studies(name, settings, tmp_path)
+
+
+def test_an_empty_setting_can_be_changed():
+  settings = figures.settings("off_policy", "full", ["reused=reweighted"])
+  assert settings.reused == ("reweighted",)
 
 
 def _most_lines(figure) -> int:
@@ -202,6 +263,44 @@ def test_a_regression_figure_in_small(tmp_path, monkeypatch):
   jensen.figure(settings, tmp_path)  # Drawn from the same runs.
 
 
+def test_figures_that_share_a_warm_up_train_it_once(tmp_path, monkeypatch):
+  """The second one waits for the first."""
+  calls = []
+
+  def train(_, folder):
+    calls.append(folder)
+    time.sleep(0.3)
+    folder.mkdir()
+    (folder / "summary.json").touch()
+
+  monkeypatch.setattr(train_to_folder, "train", train)
+  arguments = 10, tmp_path, "bandit"
+  with ThreadPoolExecutor() as pool:
+    figure = lambda _: warm_ups.trained(default(), *arguments)  # noqa: E731
+    first, second = pool.map(figure, range(2))
+  assert calls == [first.parent] and first == second
+
+
+def test_numbers_start_from_one_warm_up_whatever_follows(monkeypatch):
+  """And from one more stage on the task, if that is another one."""
+  warming = []
+
+  def trained(config, steps, *_):
+    warming.append((programs.digest(config), steps))
+    return "model"
+
+  monkeypatch.setattr(warm_ups, "trained", trained)
+  settings = figures.settings("noisy_pool", "quick")
+  fields = {"task.noise": 2.0, "likelihood.scale": 2.0}
+  for changed in (settings, settings._replace(steps=4, rollouts=8, rate=1.0)):
+    noisy_regression.warmed_up(changed, None)
+    noisy_regression.warmed_up(changed, None, {"task.noise": 0.3})
+    noisy_regression.warmed_up(changed, None, fields)
+  first = warming[:3]
+  assert warming == [*first * 3, warming[9], *first * 3, warming[9]]
+  assert warming[9] not in first
+
+
 def test_steps_that_cannot_be_evaluated_evenly_are_refused(tmp_path):
   settings = figures.settings("bandit", "quick", ["steps=50"])
   with pytest.raises(ValueError, match="steps = 50: must be a multiple of 40"):
@@ -225,7 +324,7 @@ def test_every_preset_can_be_planned(name, preset, tmp_path, monkeypatch):
   try:
     planned = figures.studies(name, settings, tmp_path)
   except ValueError as error:
-    assert "trains nothing" in str(error)
+    assert "has no study" in str(error)
   else:
     for what in planned.values():
       assert what.config.steps % what.config.eval_every == 0

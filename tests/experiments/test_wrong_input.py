@@ -256,7 +256,10 @@ def _wrong(tmp_path):
       ("reproduce", "--figure=bandit", "--set=orders=a"),
       "--set=orders=a: must be like orders=1,2,4,8,16,31",
     ),
-    (("sweep", "--figure=weights"), "figure = 'weights': trains nothing"),
+    (
+      ("sweep", "--figure=weights"),
+      "figure = 'weights': has no study to sweep",
+    ),
     (
       (*swept, "--figure=bandit"),
       "--figure has its own config and grid: omit --config and --grid",

@@ -194,7 +194,7 @@ def _sweep(module, field, fields):
     def judge(*scores):
       kept = {m.fields[field]: x for m, x in zip(methods, scores, strict=True)}
       of = lambda method: kept[method.fields[field]]  # noqa: E731
-      return [module._claim(SimpleNamespace(methods=methods, test=of))]
+      return module._claims(SimpleNamespace(methods=methods, test=of))
 
     return judge, ends if better else ends[::-1]
 
