@@ -19,8 +19,12 @@ def parameters(
   function: Callable, exclude: Collection[str] = ()
 ) -> dict[str, inspect.Parameter]:
   """Parameters by name, except `exclude`, which the caller sets."""
-  signature = inspect.signature(function)
-  return {k: p for k, p in signature.parameters.items() if k not in exclude}
+  hints = _hints(function)
+  return {
+    name: parameter.replace(annotation=hints.get(name, parameter.annotation))
+    for name, parameter in inspect.signature(function).parameters.items()
+    if name not in exclude
+  }
 
 
 def check(
@@ -69,7 +73,16 @@ def may_vary(function: Callable, exclude: Collection[str] = ()) -> set[str]:
 
 def returns(function: Callable) -> Any:
   """The annotation of what a function returns."""
-  return inspect.signature(function).return_annotation
+  annotation = inspect.signature(function).return_annotation
+  return _hints(function).get("return", annotation)
+
+
+def _hints(function: Callable) -> dict[str, Any]:
+  """Annotations that are text, as with `from __future__ import annotations`."""
+  try:
+    return typing.get_type_hints(function)
+  except (NameError, TypeError):  # Known to type checkers only; no function.
+    return {}
 
 
 def type_of(parameter: inspect.Parameter) -> type:

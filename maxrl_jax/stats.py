@@ -174,8 +174,10 @@ def paired_comparisons(
   if reference not in scores:
     raise ValueError(f"reference = {reference!r}: must be one of {[*scores]}")
   counts = {name: len(values) for name, values in scores.items()}
-  if len(set(counts.values())) > 1:
-    raise ValueError(f"scores: {counts} seeds; must be equal to form pairs")
+  if len(set(counts.values())) > 1 or not all(counts.values()):
+    raise ValueError(
+      f"scores: {counts} seeds; must be equal, to form pairs, and at least one"
+    )
   intervals, p_values = {}, []
   for name, values in scores.items():
     if name == reference:
@@ -194,7 +196,8 @@ def paired_comparisons(
 
 def _paired_p_value(differences: np.ndarray) -> float:
   """p-value of the t test, or of the sign test if differences are equal."""
-  if np.ptp(differences) != 0:  # True for NaN, which propagates.
+  rounding = 1e-12 * np.max(np.abs(differences))
+  if not np.ptp(differences) <= rounding:  # NaN propagates.
     return float(stats.ttest_1samp(differences, 0).pvalue)
   return 1.0 if differences[0] == 0 else 0.5 ** (len(differences) - 1)
 

@@ -165,6 +165,17 @@ def test_equal_differences_use_the_sign_test():
     assert stats.paired_comparisons(scores, "a")["b"].p_value == p
 
 
+def test_differences_that_are_equal_but_for_rounding_are_equal():
+  scores = {"a": np.array([0.2, 0.3, 0.5]), "b": np.array([0.3, 0.4, 0.6])}
+  assert np.ptp(scores["b"] - scores["a"]) > 0
+  assert stats.paired_comparisons(scores, "a")["b"].p_value == 0.25
+
+
+def test_comparisons_need_a_seed():
+  with pytest.raises(ValueError, match="and at least one"):
+    stats.paired_comparisons({"a": np.array([]), "b": np.array([])}, "a")
+
+
 def test_a_run_without_a_score_has_no_p_value():
   scores = {"a": np.zeros(3), "b": np.array([np.nan, 1, 1]), "c": np.ones(3)}
   actual = stats.paired_comparisons(scores, "a")

@@ -219,7 +219,7 @@ def gradient_norms(
 ) -> dict[str, np.ndarray]:
   """Norms of every maze's gradient by method, and pass rates."""
   prompts = trainer.task.splits["validation"]
-  count = prompts.inputs.shape[0]
+  count = prompts.size
   measured: dict[str, np.ndarray] = {}
   for label in methods:
     fields = {f"estimator.{k}": value for k, value in METHODS[label].items()}

@@ -6,7 +6,7 @@ import flax.linen as nn
 import optax
 from ml_collections import ConfigDict
 
-from maxrl_jax import options
+from maxrl_jax import options, ranges
 from maxrl_jax.config import noise
 from maxrl_jax.config.defaults import OF_EVERY_OPTIMIZER
 from maxrl_jax.config.lookup import call, choice, options_of
@@ -22,10 +22,12 @@ def make_task(config: ConfigDict) -> Task:
   seed = given.get("task_seed", 0)
   if not 0 <= seed < 2**31:
     raise ValueError(f"task.task_seed = {seed}: must be from 0 to 2^31 - 1")
-  tolerance = {k: given.pop(k) for k in ("tolerance",) if k in given}
+  own = options.parameters(TASKS[name])
+  apart = {k: given.pop(k) for k in ("tolerance",) if k in {*given} - {*own}}
   task = call(TASKS, "task", name, given)
+  ranges.above_zero(of="task.", **apart)
   if isinstance(task, regression.Data):
-    return noise.make_task(config, task, **tolerance)
+    return noise.make_task(config, task, **apart)
   noise.refuse(config)
   return task
 
@@ -42,7 +44,9 @@ def make_policy(config: ConfigDict, task: Task) -> nn.Module:
   given = options_of(config.policy)
   for field in ("hidden", "channels", "stages"):
     widths = given.get(field, ())
-    if not all(isinstance(w, int) and w >= 1 for w in widths):
+    if isinstance(widths, tuple) and not all(
+      isinstance(w, int) and w >= 1 for w in widths
+    ):
       raise ValueError(
         f"policy.{field} = {widths}: must be whole numbers of at least 1"
       )

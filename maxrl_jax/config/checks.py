@@ -14,7 +14,9 @@ def check_type(config: Any) -> None:
   """Raises ValueError if this is not a config, or lacks fields."""
   names = (
     *("seed", "runs", "steps", "batch_size", "rollouts", "task", "estimator"),
-    *("off_policy", "likelihood", "policy", "optimizer"),
+    *("off_policy", "likelihood", "policy", "optimizer", "mesh"),
+    *("checkpoint", "log_every", "eval_every", "eval_rollouts"),
+    "on_nonfinite",
   )
   if not isinstance(config, ConfigDict):
     wrong = f"is a {type(config).__name__}"

@@ -94,9 +94,8 @@ def default(
     *OBJECTIVES.values()
   ]
   config.estimator = union(objectives, name)
-  config.estimator.signal = placeholder(
-    str
-  )  # "likelihood" (default) or "reward".
+  # "likelihood" (default) or "reward".
+  config.estimator.signal = placeholder(str)
   config.estimator.cap = placeholder(int)  # sequential: T, limit per prompt.
   # Per nat of the entropy of a token; for policies that write sequences.
   config.estimator.entropy_bonus = placeholder(float)
@@ -125,13 +124,13 @@ def default(
   config.likelihood.learned = placeholder(str)  # Learn σ: "input", "global".
 
   chosen = None if policy is None else register(POLICIES, policy)
-  config.policy = union(POLICIES.values(), chosen, SET_BY_TASK)
+  config.policy = union(_first(POLICIES, chosen), chosen, SET_BY_TASK)
   # Parameters to start from: model/ of a run; transformer: any Qwen2 folder.
   config.policy.checkpoint = placeholder(str)
 
   # sgd, adam, adamw and their options.
   name = register(OPTIMIZERS, optimizer)
-  config.optimizer = union(OPTIMIZERS.values(), name)
+  config.optimizer = union(_first(OPTIMIZERS, name), name)
   config.optimizer.learning_rate = 0.1  # Peak.
   config.optimizer.clip_norm = placeholder(float)  # Of the global gradient.
   # Skip updates whose gradient norm exceeds its running mean by this factor.
@@ -166,9 +165,14 @@ def own_block(function: Callable, name: str) -> ConfigDict:
   block = Block({"name": name})
   for option, parameter in options.parameters(function).items():
     block[option] = _field(parameter, parameter.default)
-  if options.returns(function) is Data:
+  if options.returns(function) is Data and "tolerance" not in block:
     block.tolerance = 0.5  # pass@k: a prediction this close to y is right.
   return block
+
+
+def _first(table: dict[str, Any], name: str | None) -> list[Any]:
+  """A table's entries, that of the name first: it sets the types of options."""
+  return sorted(table.values(), key=lambda x: name is None or x != table[name])
 
 
 def union(

@@ -73,7 +73,11 @@ def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
   Warns if targets are values of the policy and the noise is below their
   spacing: likelihoods are then those of an exact match.
   """
-  assert isinstance(policy, Regression)
+  if not isinstance(policy, Regression):
+    raise ValueError(
+      f"policy.name = {type(policy).__name__.lower()!r}: is no"
+      " policies.Regression, as policies of regression must be"
+    )
   values, likelihood = policy.values(), task.likelihood
   name = type(policy).__name__.lower()
   if values is None:
@@ -96,10 +100,10 @@ def check_coverage(policy: nn.Module, task: RegressionTask) -> None:
       row = int(np.argmin(log_l))
       raise ValueError(
         f"policy {name}: a {split} target is {y[row]:.4g}, {nearest[row]:.3g}"
-        f" from the nearest of {len(values)} values between policy.low ="
-        f" {policy.low} and policy.high = {policy.high}, and its likelihood is"
-        f" 0 at likelihood scale {sigma[row]:g}; widen the range, or take more"
-        " values"
+        f" from the nearest of the policy's {len(values)} values between"
+        f" {values[0]:g} and {values[-1]:g}, and its likelihood is 0 at"
+        f" likelihood scale {sigma[row]:g}; widen policy.low and policy.high,"
+        " or take more values"
       )
 
 

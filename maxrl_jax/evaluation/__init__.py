@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from maxrl_jax.config.lookup import choice
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
 from maxrl_jax.evaluation import sampled as _sampled
@@ -104,11 +103,7 @@ def _checked(evaluate: Callable, task: Task) -> Callable:
         f"split: is a {type(split).__name__}, must be a name; evaluate takes"
         " (split, states)"
       )
-    choice(
-      task.stream.sizes if isinstance(task, Streamed) else task.splits,
-      "split",
-      split,
-    )
+    task.check_splits([split])
     if not isinstance(states, TrainState):
       raise ValueError(
         f"states: are a {type(states).__name__}, must be those that chunks"

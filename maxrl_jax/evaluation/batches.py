@@ -16,7 +16,7 @@ BATCH_SIZE = 2048  # Prompts whose activations are in memory at a time.
 
 def count(prompts: Prompts, size: int) -> int:
   """Number of batches of at most `size` prompts."""
-  return -(-prompts.inputs.shape[0] // size)
+  return -(-prompts.size // size)
 
 
 def in_batches(
@@ -33,7 +33,7 @@ def in_batches(
   Returns:
     A pytree of [M, …].
   """
-  batches, total = count(prompts, size), prompts.inputs.shape[0]
+  batches, total = count(prompts, size), prompts.size
   if batches == 1:
     return f(prompts, 0)
   # The last batch is padded with the first prompts.
@@ -66,6 +66,7 @@ def map_components(
 
 def _batch_size(inputs: Any) -> int:
   """Fewer prompts if they are long: attention's memory is quadratic."""
-  if jnp.issubdtype(inputs.dtype, jnp.integer) and inputs.ndim == 2:
-    return min(BATCH_SIZE, max(1, 2**22 // inputs.shape[1] ** 2))
+  for x in jax.tree.leaves(inputs):
+    if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2:
+      return min(BATCH_SIZE, max(1, 2**22 // x.shape[1] ** 2))
   return BATCH_SIZE

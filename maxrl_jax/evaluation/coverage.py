@@ -95,7 +95,7 @@ def pass_at_k(
         f"num_correct = {wrong[0]}: must be from 0 to n = {num_samples} samples"
       )
   table = symmetric.pass_at(k, num_samples, num_samples, float)
-  return table[num_correct]
+  return table[jnp.asarray(num_correct)]
 
 
 def graded_pass_at_k(likelihoods: ArrayLike, k: int) -> Array:

@@ -127,7 +127,7 @@ def sample_batch(
     outputs = policy.apply(params, prompts.inputs)
   # Draws of a normal are differentiable in its mean; the score must not be.
   frozen, fixed = lax.stop_gradient((params, outputs))
-  keys = jax.random.split(key, prompts.inputs.shape[0])
+  keys = jax.random.split(key, prompts.size)
 
   def one(method: str) -> Any:
     return lambda key, x: policy.apply(frozen, key, x, num, method=method)

@@ -225,7 +225,7 @@ def sequential(
       )
       return joint(drawn)
 
-    count = prompts.inputs.shape[0]
+    count = prompts.size
     waves = draw_until_solved(key, draw, count, wave, limit)
     last = rollouts.score_batch(
       waves.actions, policy, params, prompts, task_of_run, outputs

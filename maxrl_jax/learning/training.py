@@ -242,7 +242,7 @@ def chunks(
         f" each of {len(np.atleast_1d(seeds))} seeds"
       )
   check_values(config, hyper, train.task, train.policy)
-  start_keys, keys = train.keys(_seeds(seeds))
+  start_keys, keys = train.keys(check_seeds(seeds))
   if states is None:
     states = train.start(start_keys, hyper)
   else:
@@ -258,7 +258,7 @@ def chunks(
     yield start + config.log_every, states, metrics
 
 
-def _seeds(seeds: npt.ArrayLike) -> np.ndarray:
+def check_seeds(seeds: npt.ArrayLike) -> np.ndarray:
   """Seeds as uint32; raises ValueError at invalid ones."""
   given = np.asarray(seeds)
   whole = given.dtype.kind in "iu" and given.ndim == 1 and len(given)

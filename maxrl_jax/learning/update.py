@@ -28,7 +28,7 @@ from maxrl_jax.learning import (
 from maxrl_jax.learning.batch_losses import Hyper, Loss
 from maxrl_jax.learning.build_loss import make_loss, make_off_policy
 from maxrl_jax.learning.off_policy import OffPolicy
-from maxrl_jax.policies import parameters
+from maxrl_jax.policies import Checked, parameters
 from maxrl_jax.tasks import Prompts, Streamed, Task
 
 Array = jax.Array
@@ -213,6 +213,8 @@ def make_run(
   task = configs.make_task(config) if task is None else task
   if policy is None:
     policy = configs.make_policy(config, task)
+  elif isinstance(policy, Checked):
+    policy.check()
   if params is None:
     params = configs.initial_params(config, policy, task)
   if optimizer is None:

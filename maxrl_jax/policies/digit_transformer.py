@@ -64,8 +64,8 @@ class DigitTransformer(Atoms):
     self._transformer(parent=None).check()
     if self.numerals.num_values > 4096:
       raise ValueError(
-        f"num_values = {self.numerals.num_values}: must be at most 4096, all of"
-        " which the policy computes"
+        f"task.num_values = {self.numerals.num_values}: must be at most 4096,"
+        " all of which the policy computes"
       )
 
   def setup(self) -> None:

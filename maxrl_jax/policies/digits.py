@@ -31,7 +31,7 @@ class Digits(FromMLP):
 
   def check(self) -> None:
     ranges.at_least(2, of="policy.", base=self.base)
-    ranges.at_least(1, of="policy.", length=self.length)
+    ranges.at_least(1, of="policy.", length=self.length, width=self.width)
     check_range(self.low, self.high)
     if self.base**self.length > 4096:
       raise ValueError(

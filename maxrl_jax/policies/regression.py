@@ -211,6 +211,7 @@ class Mixture(FromMLP):
     ranges.at_least(1, of="policy.", num_components=self.num_components)
     least = self.least_policy_scale
     ranges.above_zero(of="policy.", least_policy_scale=least)
+    ranges.above_zero(of="policy.", mean_range=self.mean_range)
 
   def _components(self, head: Array) -> Components:
     logits, means, scales = jnp.split(head, 3)

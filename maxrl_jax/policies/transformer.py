@@ -97,7 +97,10 @@ class Transformer(nn.Module):
         f"policy.hidden_size = {self.hidden_size}: must be a multiple of"
         f" 2 * policy.num_heads = {2 * self.num_heads}"
       )
-    ranges.above_zero(of="policy.", temperature=self.temperature)
+    positive = ("temperature", "rope_theta", "epsilon")
+    ranges.above_zero(
+      of="policy.", **{name: getattr(self, name) for name in positive}
+    )
     if self.dtype not in ("float32", "bfloat16"):
       raise ValueError(
         f"policy.dtype = {self.dtype!r}: choose from ['bfloat16', 'float32']"

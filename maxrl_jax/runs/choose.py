@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from maxrl_jax.config import RATE
+from maxrl_jax.config import RATE, make_task, overlay
 from maxrl_jax.runs import dataset
 from maxrl_jax.runs import study as studies
 from maxrl_jax.runs.grid import Axis
 from maxrl_jax.runs.study import Study
+from maxrl_jax.tasks import Exact
 
 
 class Choice(NamedTuple):
@@ -169,12 +170,27 @@ def _check(tuning: Tuning, study: Study) -> None:
     raise ValueError(
       f"seeds = {tuning.seeds}: must be a list with at least one seed"
     )
+  shared = sorted(set(tuning.seeds) & set(study.seeds))
+  if tuning.rates and shared:
+    raise ValueError(
+      f"seeds = {tuning.seeds}: {shared[0]} is a seed of the study, too; choose"
+      " others, since the chosen rates would fit the reported runs"
+    )
   name, _, k = tuning.score.partition("@")
   ks = [str(k) for k in study.measure.ks]
-  if name == "pass" and k not in ks:
+  if name != "pass":
+    return
+  if k not in ks:
     raise ValueError(
       f"score = {tuning.score!r}: only pass@k with k in {study.measure.ks} is"
       " measured; add it to Measure.ks"
+    )
+  rollouts = study.config.eval_rollouts
+  task = make_task(overlay(study.config, study.points[0]))
+  if int(k) > rollouts and not isinstance(task, Exact):
+    raise ValueError(
+      f"score = {tuning.score!r}: needs eval_rollouts = {rollouts} to be at"
+      f" least {k}"
     )
 
 

@@ -123,9 +123,12 @@ def refuse_foreign(path: pathlib.Path) -> None:
 def read(path: pathlib.Path) -> dict:
   """The fields that `claim` wrote; raises ValueError if they are damaged."""
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(fields, dict):
+      raise ValueError(f"is a {type(fields).__name__}")
   except ValueError as error:
     raise ValueError(f"{path} is damaged ({error}): delete it") from None
+  return fields
 
 
 def flatten(block: dict, prefix: str = "") -> dict:
@@ -153,7 +156,8 @@ def _device() -> str:
 
 def environment() -> dict:
   """Command, revision, device and versions of this process."""
-  versions = {d.name: d.version for d in metadata.distributions()}
+  # An interrupted pip leaves distributions without a name.
+  versions = {d.name: d.version for d in metadata.distributions() if d.name}
   return {
     "command": shlex.join(["python", *sys.orig_argv[1:]]),
     "revision": revision(),

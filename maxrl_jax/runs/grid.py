@@ -27,6 +27,8 @@ FIXED = {
   "steps": "all runs of a sweep have the same length",
   "log_every": "all runs of a sweep have the same length",
   "eval_every": "all runs of a sweep have the same length",
+  "mesh": "it does not change what is learned",
+  "checkpoint": "it does not change what is learned",
 }
 
 _SPACED = (
@@ -147,6 +149,8 @@ def _spaced(kind: str, numbers: list[float]) -> list:
   first, last, count = numbers
   if count < 2 or count != int(count):
     raise ValueError("the count must be a whole number, 2 or more")
+  if kind == "log" and min(first, last) <= 0:
+    raise ValueError("the ends must be above 0")
   make = np.linspace if kind == "lin" else np.geomspace
   inner = make(first, last, int(count))[1:-1]
   return [first, *map(_rounded, inner), last]
@@ -160,8 +164,9 @@ def _rounded(x: float) -> float:
 
 def _type(field: str, config: ConfigDict) -> type:
   """The type of a field of the config."""
-  if field in FIXED:
-    raise ValueError(f"grid: {field} cannot be swept: {FIXED[field]}")
+  for fixed in (field, field.split(".")[0]):
+    if fixed in FIXED:
+      raise ValueError(f"grid: {field} cannot be swept: {FIXED[fixed]}")
   *path, last = field.split(".")
   block = config
   for part in path:

@@ -56,6 +56,7 @@ def plan(
   points: list[dict[str, Any]],
   seeds: Sequence[int],
   measured: Any = None,
+  splits: Sequence[str] = (),
 ) -> list[Program]:
   """Groups every point with every seed into programs.
 
@@ -64,12 +65,13 @@ def plan(
     points: of the grid.
     seeds: of every point.
     measured: the measurements of a run as JSON, which are part of its key.
+    splits: which every task must have.
 
   Raises:
     ValueError: a point that cannot be trained, with the field and what is
       allowed; before anything compiles.
   """
-  _check(config, points)
+  _check(config, points, splits)
   mixed = _mixes_series(config, points)
   groups: dict[str, list] = {}
   for index, point in enumerate(points):
@@ -175,7 +177,9 @@ def _mixes_series(config: ConfigDict, points: list[dict[str, Any]]) -> bool:
   return powers or len(names) > 1
 
 
-def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
+def _check(
+  config: ConfigDict, points: list[dict[str, Any]], splits: Sequence[str]
+) -> None:
   """Builds each combination of parts once; raises as `plan`."""
   built: dict[str, training.Train] = {}
   checked: set[str] = set()
@@ -196,6 +200,7 @@ def _check(config: ConfigDict, points: list[dict[str, Any]]) -> None:
         continue
       if parts not in built:
         built[parts] = training.make_train(merged)
+        built[parts].task.check_splits(splits)
       trainer = built[parts]
       make_loss(merged, trainer.task, trainer.policy)
       checked.add(combination)

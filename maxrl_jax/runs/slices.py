@@ -19,7 +19,7 @@ import psutil
 from ml_collections import ConfigDict
 
 from maxrl_jax.learning import training
-from maxrl_jax.runs import cache, files
+from maxrl_jax.runs import cache, files, progress
 from maxrl_jax.runs.measure import Measure, Measurer
 from maxrl_jax.runs.programs import Program
 from maxrl_jax.runs.resume import Resumable
@@ -141,8 +141,10 @@ class Slices:
         return size
       if size == step:
         raise ValueError(
-          f"memory budget: one run takes {need / 2**30:.2f} GiB and a slice may"
-          f" take {budget / 2**30:.2f}; raise memory_gib or lower batch_size"
+          f"memory_gib = {self._memory}:"
+          f" {progress.counted(step, 'run')} of a slice need"
+          f" {need / 2**30:.2f} GiB, and {max(budget, 0) / 2**30:.2f} are free;"
+          " raise memory_gib or lower batch_size"
         )
       fitting = int(0.9 * size * budget / need)
       size = max(step, min(size - 1, fitting) // step * step)

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from maxrl_jax import ranges
 from maxrl_jax.config import check_type
+from maxrl_jax.learning import training
 from maxrl_jax.runs import cache, dataset, folders, grid, progress
 from maxrl_jax.runs.grid import Axis
 from maxrl_jax.runs.interrupts import until_stopped
@@ -45,8 +46,9 @@ class Study(NamedTuple):
 
   def plan(self) -> list[Program]:
     """The programs that train the study; raises as `programs.plan`."""
+    splits = dict.fromkeys((*self.measure.splits, "validation", "test"))
     identity = self.measure.identity()
-    return plan(self.config, self.points, self.seeds, identity)
+    return plan(self.config, self.points, self.seeds, identity, tuple(splits))
 
 
 def study(
@@ -66,6 +68,7 @@ def study(
   seeds = tuple(seeds)
   if not seeds:
     raise ValueError("seeds: is empty; give at least one")
+  training.check_seeds(seeds)
   axes = () if fields is None else tuple(grid.parse(fields, config))
   return Study(config, axes, seeds, measure or Measure())
 

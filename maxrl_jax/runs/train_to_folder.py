@@ -14,7 +14,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from maxrl_jax import config as configs
-from maxrl_jax.config.lookup import choice
 from maxrl_jax.devices import processes
 from maxrl_jax.learning import training
 from maxrl_jax.learning.training import Train
@@ -26,7 +25,7 @@ from maxrl_jax.runs.loggers import OnChunk
 from maxrl_jax.runs.measure import Measure, Measurer, Record
 from maxrl_jax.runs.programs import RESULTS_VERSION
 from maxrl_jax.runs.resume import Resumable
-from maxrl_jax.tasks import Streamed, Task
+from maxrl_jax.tasks import Task
 from maxrl_jax.tasks.regression import log_ceiling
 
 # Files and folders of a finished run, and of one in progress.
@@ -77,9 +76,7 @@ def train(
   loggers.check(log)
   workdir = pathlib.Path(workdir)
   trainer = training.make_train(config, task, policy=policy)
-  if not isinstance(trainer.task, Streamed):
-    for split in ("validation", "test"):
-      choice(trainer.task.splits, "task.splits", split)
+  trainer.task.check_splits(("validation", "test"))
   if not processes.all_same(zlib.crc32(config.to_json().encode())):
     raise ValueError("processes were started with different configs")
   first = processes.is_first()
@@ -171,7 +168,10 @@ def _restored(
 ) -> Resumable:
   """The runs, restored from the folder's newest checkpoint."""
   run = Resumable(trainer, config, workdir / "checkpoints")
-  if run.step and run.origin is None:
+  of_this_command = isinstance(run.origin, dict) and (
+    "environment" in run.origin
+  )
+  if run.step and not of_this_command:
     raise ValueError(
       f"workdir = '{workdir}': its newest checkpoint is from a loop of your"
       " own, which experiments.train cannot resume; choose another folder"

@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from multiprocessing import connection
+from operator import attrgetter
 from typing import Any
 
 from maxrl_jax.runs import cache, interrupts, progress
@@ -55,7 +56,7 @@ def train(
   spawn = multiprocessing.get_context("spawn")
   errors = spawn.SimpleQueue()
   # A pool would terminate all workers once one has ended, with unsaved runs.
-  shared = pickle.dumps(study), folder, os.getpid(), errors
+  shared = pickle.dumps((_own(study), study)), folder, os.getpid(), errors
   assigned = itertools.cycle(sorted(cores()))
   workers: list[Any] = []
   try:
@@ -75,6 +76,47 @@ def train(
       worker.terminate()
     for worker in workers:
       worker.join()  # Workers save their runs first.
+
+
+def _tables() -> dict[str, dict[str, Any]]:
+  """Tables of what a config names, by field."""
+  from maxrl_jax.estimators import ESTIMATORS
+  from maxrl_jax.optimizers import OPTIMIZERS, SCHEDULES
+  from maxrl_jax.policies import POLICIES
+  from maxrl_jax.tasks import TASKS
+
+  return {
+    "task.name": TASKS,
+    "policy.name": POLICIES,
+    "estimator.name": ESTIMATORS,
+    "optimizer.name": OPTIMIZERS,
+    "optimizer.schedule": SCHEDULES,
+  }
+
+
+def _own(study: Any) -> list[tuple[str, str, Any]]:
+  """(field, name, item) of what a study names and the library does not have.
+
+  Raises:
+    ValueError: one that is not defined in a module.
+  """
+  own = []
+  for field, table in _tables().items():
+    swept = {point.get(field) for point in study.points}
+    for name in {attrgetter(field)(study.config), *swept} & table.keys():
+      item = table[name]
+      function = getattr(item, "function", item)
+      if not function.__module__.startswith("maxrl_jax."):
+        own.append((field, name, item))
+  try:
+    pickle.dumps(own)
+  except (AttributeError, pickle.PicklingError) as error:
+    names = ", ".join(name for _, name, _ in own)
+    raise ValueError(
+      f"workers: {names} cannot be sent to other processes ({error}); define it"
+      " in a module, or take workers=1"
+    ) from None
+  return own
 
 
 def _missing(planned: Sequence[Any], folder: pathlib.Path) -> int:
@@ -116,7 +158,9 @@ def _work(
   from maxrl_jax.runs import study as studies
 
   try:
-    study = pickle.loads(pickled)
+    own, study = pickle.loads(pickled)
+    for table, name, item in own:
+      _tables()[table].setdefault(name, item)
     studies.train(study.plan(), study.measure, folder, slice_size=1, wait=False)
   except interrupts.Stopped:
     sys.exit(interrupts.RESUMABLE)

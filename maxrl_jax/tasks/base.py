@@ -1,6 +1,6 @@
 """The interface of a task, and optional protocols."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from maxrl_jax import options
 from maxrl_jax.distributions import Components
 
 Array = jax.Array
@@ -18,6 +19,11 @@ class Prompts(NamedTuple):
 
   inputs: Any
   targets: Any
+
+  @property
+  def size(self) -> int:
+    """B."""
+    return jax.tree.leaves(self.inputs)[0].shape[0]
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,20 @@ class Task:
   def example(self) -> Any:
     """Inputs of a batch of one, [1, …], for their shapes."""
     return jax.tree.map(lambda x: x[:1], self.splits["validation"].inputs)
+
+  @property
+  def split_names(self) -> tuple[str, ...]:
+    """Names of the fixed splits."""
+    return tuple(self.splits)
+
+  def check_splits(self, names: Iterable[str]) -> None:
+    """Raises ValueError at the first name that is not a split's."""
+    for name in names:
+      if name not in self.split_names:
+        hint = options.did_you_mean(name, self.split_names)
+        raise ValueError(
+          f"split = {name!r}: {hint}choose from {sorted(self.split_names)}"
+        )
 
 
 @runtime_checkable
@@ -156,6 +176,11 @@ class Streamed(ExactTask):
     """Inputs of a batch of one, [1, …], for their shapes."""
     return self.stream.prepare(self.stream.example).inputs
 
+  @property
+  def split_names(self) -> tuple[str, ...]:
+    """Names of the fixed splits."""
+    return tuple(self.stream.sizes)
+
 
 def exact_match(target: Array, actions: Array) -> Array:
   """l = 1[z = y], boolean [N]."""
@@ -188,5 +213,5 @@ def drawn_splits(
 
 def uniform_rows(key: Array, prompts: Prompts, batch: int) -> Prompts:
   """A batch drawn with replacement."""
-  rows = jax.random.randint(key, (batch,), 0, prompts.inputs.shape[0])
+  rows = jax.random.randint(key, (batch,), 0, prompts.size)
   return jax.tree.map(lambda x: jnp.take(x, rows, axis=0), prompts)

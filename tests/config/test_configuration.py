@@ -2,17 +2,21 @@
 
 import inspect
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from configs import maze
 from maxrl_jax import config as configuration
 from maxrl_jax import options
-from maxrl_jax.config import default, defaults, lookup
+from maxrl_jax.config import build, default, defaults, lookup
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS
 from maxrl_jax.learning import training
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.policies.transformer import Transformer
 from maxrl_jax.tasks import TASKS, Task
 from tests.support.configs import short_bandit
 
@@ -221,6 +225,58 @@ def test_functions_of_your_own_have_blocks_and_names(monkeypatch):
   assert config.estimator.get_type("gain") is float
   assert defaults.ESTIMATORS["squared"].function is squared
   assert options.may_vary(squared) == {"gain"}
+
+
+def test_an_option_of_your_own_may_be_called_tolerance(monkeypatch):
+  monkeypatch.setattr(defaults, "TASKS", dict(TASKS))
+  given = []
+
+  def near(*, tolerance: float = 0.1) -> Task:
+    given.append(tolerance)
+    return TASKS["bandit"]()
+
+  config = default(task=near)
+  config.task.tolerance = 0.9
+  monkeypatch.setattr(build, "TASKS", defaults.TASKS)
+  configuration.make_task(config)
+  assert given == [0.9]
+
+
+def test_an_option_of_your_own_policy_has_its_own_type(monkeypatch):
+  """Even if another policy has an option of that name."""
+  monkeypatch.setattr(defaults, "POLICIES", dict(POLICIES))
+
+  class Small(nn.Module):
+    hidden: int = 8
+
+  config = default(task="bandit", policy=Small)
+  config.policy.hidden = 64
+  assert config.policy.get_type("hidden") is int
+
+
+def test_annotations_may_be_text(monkeypatch):
+  """As in a module with `from __future__ import annotations`."""
+  monkeypatch.setattr(defaults, "TASKS", dict(TASKS))
+
+  def mine(*, size: "int | None" = None, gain: "float | jax.Array" = 1.0):
+    raise NotImplementedError
+
+  mine.__annotations__["return"] = "Task"
+  block = default(task=mine).task
+  assert block.get_type("size") is int and block.gain == 1.0
+  assert options.may_vary(mine) == {"gain"} and options.returns(mine) is Task
+
+
+@pytest.mark.parametrize(
+  ("policy", "message"),
+  [
+    (Transformer(8, 4, 7, num_heads=3), "policy.num_heads = 3: must be"),
+    (Transformer(8, 4, 7, rope_theta=-1.0), "policy.rope_theta = -1"),
+  ],
+)
+def test_a_policy_that_is_given_is_checked_too(policy, message):
+  with pytest.raises(ValueError, match=message):
+    training.make_train(maze.get_config(), policy=policy)
 
 
 @pytest.mark.parametrize(

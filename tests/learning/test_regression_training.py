@@ -88,7 +88,7 @@ def test_every_way_to_learn_runs(fields):
     ),
     (
       {"policy.name": "grid", "policy.low": -0.1, "policy.high": 0.1},
-      "between policy.low = -0.1 and policy.high = 0.1",
+      "between -0.1 and 0.1",
     ),
     ({"policy.name": "mlp"}, "policy.name = 'mlp': task 'teacher' takes"),
     ({"estimator.signal": "reward"}, "'maxrl' needs likelihoods in"),
@@ -130,7 +130,7 @@ def test_every_way_to_learn_runs(fields):
     (
       {"likelihood.name": "exact_match", "likelihood.scale": None}
       | {"policy.name": "grid"},
-      "from the nearest of 64 values",
+      "the nearest of the policy.s 64 values",
     ),
     (
       {"likelihood.name": "exact_match", "likelihood.scale": None}

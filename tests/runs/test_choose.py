@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from configs import maze
 from maxrl_jax.runs import choose, dataset, study
 from maxrl_jax.runs.choose import Tuning
 from maxrl_jax.runs.measure import Measure
@@ -106,6 +107,7 @@ def test_a_rate_that_diverges_is_not_chosen(rates, tmp_path):
     (Tuning((0.1, 1.0), score="pass@2"), r"score = 'pass@2': only pass@k with"),
     (Tuning((0.1, 1.0), seeds=()), r"seeds = \(\): must be a list"),
     (Tuning((0.1, 1.0), seeds=3), "seeds = 3: must be a list"),
+    (Tuning((0.1, 1.0), seeds=(1, 5)), "1 is a seed of the study, too"),
   ],
 )
 def test_a_wrong_choice_is_refused_before_training(tuning, message, tmp_path):
@@ -113,6 +115,14 @@ def test_a_wrong_choice_is_refused_before_training(tuning, message, tmp_path):
   with pytest.raises(ValueError, match=message):
     choose.run(what, tuning, tmp_path)
   assert not [*tmp_path.iterdir()]
+
+
+def test_a_score_of_more_rollouts_than_are_evaluated_is_refused(tmp_path):
+  config = maze.get_config()
+  config.eval_rollouts = 8
+  what = study.study(config, None, (1,), Measure(ks=(4, 16)))
+  with pytest.raises(ValueError, match="needs eval_rollouts = 8 to be"):
+    choose.run(what, Tuning((0.1, 1.0), score="pass@16"), tmp_path)
 
 
 def test_an_unknown_score_lists_those_that_there_are():

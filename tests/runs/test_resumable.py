@@ -282,11 +282,15 @@ def test_an_origin_may_be_anything(tmp_path):
   config = small()
   trainer = training.make_train(config)
   origin = {"config": "baseline"}
-  for _ in Resumable(trainer, config, tmp_path).chunks(
+  folder = tmp_path / "checkpoints"
+  for _ in Resumable(trainer, config, folder).chunks(
     lambda *_: {}, origin=origin
   ):
     pass
-  assert Resumable(trainer, config, tmp_path).origin == origin
+  assert Resumable(trainer, config, folder).origin == origin
+  (tmp_path / "config.json").write_text(config.to_json())
+  with pytest.raises(ValueError, match="is from a loop of your own"):
+    train_to_folder.train(config, tmp_path)
 
 
 def test_a_policy_of_other_shapes_names_the_parameter(tmp_path):

@@ -119,7 +119,7 @@ def test_an_unfinished_slice_resumes_with_more_seeds(tmp_path):
 
 def test_a_budget_below_one_run_is_refused(tmp_path, monkeypatch):
   monkeypatch.setattr("maxrl_jax.runs.slices.free_memory", lambda _: 100)
-  with pytest.raises(ValueError, match="memory budget: one run takes"):
+  with pytest.raises(ValueError, match="memory_gib = None: 1 run of a slice"):
     study.run(_study("estimator.order=1,2"), tmp_path)
 
 
@@ -289,6 +289,19 @@ def test_counts_are_checked_before_anything_is_written(option, count, tmp_path):
   what = _study("estimator.order=1,2")
   with pytest.raises(ValueError, match=f"{option} = {count}: must be a whole"):
     study.run(what, tmp_path / "runs", **{option: count})
+  assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("seeds", [["0"], [-1], [2**31], [0.5]])
+def test_seeds_are_checked_first(seeds):
+  with pytest.raises(ValueError, match="must be a list of whole"):
+    _study("estimator.order=1,2", seeds)
+
+
+def test_splits_are_checked_before_training(tmp_path):
+  what = _study("estimator.order=1,2", what=Measure(splits=("valid",)))
+  with pytest.raises(ValueError, match="split = 'valid': did you mean"):
+    study.run(what, tmp_path / "runs")
   assert not [*tmp_path.iterdir()]
 
 

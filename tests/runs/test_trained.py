@@ -108,7 +108,7 @@ def test_a_task_without_a_test_split_is_refused_before_training(tmp_path):
   task = training.make_train(small()).task
   splits = {"validation": task.splits["validation"]}
   task = dataclasses.replace(task, splits=splits)
-  with pytest.raises(ValueError, match=r"task\.splits = 'test': choose from"):
+  with pytest.raises(ValueError, match="split = 'test': choose from"):
     maxrl_jax.runs.train(small(), tmp_path, task=task)
 
 

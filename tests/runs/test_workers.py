@@ -12,8 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
+from maxrl_jax.config import default
 from maxrl_jax.runs import cache, study, workers
 from maxrl_jax.runs.measure import Measure
+from maxrl_jax.tasks import TASKS, Task
 from tests.support import stops
 from tests.support.sweep_cases import swept_bandit
 
@@ -50,6 +52,22 @@ def test_processes_with_a_core_each_train_the_same_runs(tmp_path):
   assert data["eval_step"].values.tolist() == [0, 4, 6]
   assert data["train_pass_rate"].shape == (4, 6)
   assert not list((tmp_path / "workers").glob("unfinished-*"))
+
+
+def five(*, num_actions: int = 5) -> Task:
+  return TASKS["bandit"](num_prompts=num_actions)
+
+
+def test_processes_know_a_task_of_your_own(tmp_path, monkeypatch):
+  """One that was registered after the start of the program."""
+  monkeypatch.setitem(TASKS, "five", five)
+  config = default(task="five")
+  config.update(steps=2, log_every=1, eval_every=2, batch_size=4, rollouts=4)
+  what = study.study(config, None, (0, 1), MEASURE)
+  assert study.run(what, tmp_path, workers=2).sizes["run"] == 2
+  monkeypatch.setitem(TASKS, "five", lambda *, num_actions=5: five())
+  with pytest.raises(ValueError, match="workers: five cannot be sent"):
+    study.run(what._replace(seeds=(2,)), tmp_path, workers=2)
 
 
 def test_no_process_starts_where_all_runs_are_on_disk(tmp_path, monkeypatch):
