@@ -97,8 +97,7 @@ class Counts(NamedTuple):
   accessed_mb: float | None
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   device = find_device(_DEVICE.value)
   print(f"Compiled for {device.device_kind}; {folders.machine()}\n")
   print(

@@ -152,8 +152,7 @@ def minimax(ratios: Sequence[Quadratic], start: np.ndarray) -> Minimax:
   return Minimax(b, largest, mean.at(minimizer(mean)))
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   _over_default(8, (0.02, 0.1, 0.3, 0.5, 0.97))
   _pass_at_k(8, (0.1, 0.3, 0.5, 0.7))
   _no_best()

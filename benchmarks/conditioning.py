@@ -78,8 +78,7 @@ QUANTITIES = (
 )
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   print(folders.machine())
   for quantity in QUANTITIES:
     print(f"\n{quantity.title}:\n\n| | ", end="")

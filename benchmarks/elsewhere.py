@@ -25,8 +25,7 @@ _GROUPS = ((8, 6), (16, 4))  # N, T.
 _PASS_RATES = (0.02, 0.1, 0.3, 0.97)
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   for N, T in _GROUPS:
     rates = " | ".join(f"p = {p}" for p in _PASS_RATES)
     print(f"\nN = {N}, T = {T}: w/target − 1, and variance over our default\n")

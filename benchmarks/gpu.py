@@ -74,8 +74,7 @@ class Row(NamedTuple):
   memory_mb: float | None = None
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   if _OUT.value is None:
     raise ValueError("out = None: name a JSON file for the rows")
   names = _PARTS.value or list(PARTS)

@@ -25,8 +25,7 @@ _NUMBERS = "maxrl, binary, uuids, rollout numbers"
 _UUIDS = "maxrl, binary, uuids, rollout uuids"
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   print(folders.machine())
   print("| call | 1024 × 16 | 1024 × 128 |\n|---|---|---|")
   columns = [timing.medians(_calls(num), _REPEATS) for num in (16, 128)]

@@ -39,8 +39,7 @@ _STEPS = flags.DEFINE_integer("steps", 4, "Timed steps.", 1)
 _DTYPE = flags.DEFINE_string("dtype", "bfloat16", "Dtype of activations.")
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   print(f"{folders.machine()}, {os.cpu_count()} cores")
   with tempfile.TemporaryDirectory() as folder:
     size = _write(pathlib.Path(folder))

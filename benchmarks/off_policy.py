@@ -26,8 +26,7 @@ _SHIFTS = (-1.0, 0.5, 1.0, 2.0)
 _MOVED = {"right": 0, "wrong": 2}
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   rates = " | ".join(f"p = {p}" for p in _PASS_RATES)
   print(f"| moved | d | {rates} |\n|---|---{'|---' * len(_PASS_RATES)}|")
   with jax.enable_x64(True):

@@ -33,8 +33,7 @@ class Row(NamedTuple):
   met: bool
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   suites = {
     "weights": weights.comparisons,
     "step": steps.comparisons,

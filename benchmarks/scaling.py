@@ -87,8 +87,7 @@ def efficiency(work: Work, machine: Machine, devices: int, weak: bool) -> float:
   return single * scale / (devices * parallel)
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   for machine in MACHINES:
     print(f"\n| {machine.name} | step on 1 | strong, D = " + head() + " |")
     print("|---|---|" + "---|" * (len(DEVICES) - 1) * 2)

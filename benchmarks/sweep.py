@@ -24,8 +24,7 @@ _SINGLES = flags.DEFINE_integer("singles", 96, "Processes to time.", 1, 96)
 _ORDERS, _SEEDS = (1, 2, 4, 8, 16, 31), 16
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   print(folders.machine())
   runs = [(order, seed) for seed in range(_SEEDS) for order in _ORDERS]
   with tempfile.TemporaryDirectory() as folder:

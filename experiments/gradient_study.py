@@ -52,8 +52,7 @@ def _value(name: str):
   return tuple(value) if isinstance(value, list) else value
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   from experiments import estimator_moments
   from maxrl_jax.runs import folders
 

@@ -56,8 +56,7 @@ _SETTINGS = (
 )
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   from experiments.llm.gsm8k_problems import batches, read, verify
   from maxrl_jax.runs import folders, progress
   from maxrl_jax.runs.files import write_json

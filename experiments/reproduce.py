@@ -54,8 +54,7 @@ _JOBS = flags.DEFINE_integer(
 _FRESH = flags.DEFINE_bool("fresh", False, "Delete all cached runs first.")
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   names = _chosen(_FIGURE.value, _PRESET.value)
   chosen = {
     name: figures.settings(name, _PRESET.value, _SET.value) for name in names

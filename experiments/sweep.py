@@ -60,8 +60,7 @@ _QUESTION = flags.DEFINE_string(
 _RESULTS = {"data": "runs.nc", "table": "summary.csv", "report": "report.html"}
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   from experiments.reports import sweep_report
   from maxrl_jax.runs import dataset, files, folders, study
 

@@ -35,8 +35,7 @@ _LOG = flags.DEFINE_list(
 )
 
 
-def main(argv) -> None:
-  del argv
+def main() -> None:
   from maxrl_jax.devices import processes
   from maxrl_jax.runs import train_to_folder
 

@@ -157,7 +157,7 @@ _FEW_SEEDS = 6
 
 
 def few(values: Sequence[Any], most: int) -> list[Any]:
-  """At most `most` evenly spaced values, including the first and the last."""
+  """At most `most` ≥ 2 evenly spaced values, with the first and the last."""
   places = np.linspace(0, len(values) - 1, min(most, len(values)))
   return [values[int(place)] for place in places]
 
@@ -166,6 +166,8 @@ def seeds_in_words(count: int) -> str:
   """What `seed_curves` draws, for a caption."""
   if count > _FEW_SEEDS:
     return f"mean and 95 % interval over {count} seeds"
+  if count == 1:
+    return "one seed"
   return f"mean of {count} seeds, which are the thin lines"
 
 

@@ -55,7 +55,7 @@ def run(main: Callable, *, together: bool = False) -> None:
   """absl's app.run, with errors as one line and exit codes.
 
   Args:
-    main: takes the rest of the command line.
+    main: takes nothing.
     together: whether it can run in several processes.
   """
 
@@ -66,7 +66,7 @@ def run(main: Callable, *, together: bool = False) -> None:
     try:
       _no_arguments(argv)
       devices.start(together=together)
-      main(argv)
+      main()
     except Exception as error:
       if isinstance(error, Stopped):  # All is saved: Ctrl-C has no effect.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

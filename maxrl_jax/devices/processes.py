@@ -5,11 +5,13 @@ that are documented as collective, in the same order.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+T = TypeVar("T")
 
 
 def is_first() -> bool:
@@ -24,16 +26,20 @@ def any_of(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
-def on_first(action: Callable[[], object]) -> None:
-  """Runs `action` on the first process; if it raises, all raise; collective."""
-  failure = None
+def on_first(action: Callable[[], T]) -> T | None:
+  """Runs `action` on the first process; if it raises, all raise; collective.
+
+  Returns what `action` returns; None on other processes.
+  """
+  failure, result = None, None
   if is_first():
     try:
-      action()
+      result = action()
     except Exception as error:
       failure = error
   if any_of(failure is not None):
     raise failure or ValueError("the first process failed; see its message")
+  return result
 
 
 def all_same(number: int) -> bool:

@@ -124,7 +124,11 @@ def _log_exact(target: Any, mixture: Components) -> Array | None:
 
 
 def entropy(mixture: Components) -> Array:
-  """−Σ π log π of atoms, or −∫ q log q of normal components by quadrature."""
+  """−Σ π log π of atoms, or −∫ q log q of normal components.
+
+  The integral has 64 Gauss–Hermite nodes per component: within 1e-6 nats for
+  equal scales, but up to .04 off where one scale is 50 times another.
+  """
   log_weights, locations, scales, _ = mixture
   weights = jnp.exp(log_weights)
   if scales is None:

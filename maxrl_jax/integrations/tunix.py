@@ -58,7 +58,8 @@ class MaxRLConfig(GRPOConfig):
 
   Attributes:
     estimator: 'maxrl', 'pass_at_k', 'power', 'tail', 'tail_rl', or another
-      one of `maxrl_jax.estimators.ESTIMATORS`.
+      one of `maxrl_jax.estimators.ESTIMATORS` but 'series', whose
+      coefficients have no field here.
     order: T of 'maxrl', 'power' and 'tail', from 1 to num_generations; None
       means num_generations − 1, the paper's algorithm.
     baseline: as in `estimators.maxrl`; None means its default.

@@ -83,19 +83,19 @@ def train(
   with contextlib.ExitStack() as stack:
     summary = workdir / "summary.json"
     environment = folders.environment()
-    finished = False
 
-    def begin() -> None:
-      nonlocal finished
+    def is_finished() -> bool:
       folders.make(workdir)
       stack.enter_context(folders.locked(workdir))
       finished = _claim(config, workdir, fresh) and summary.exists()
       if not finished:
         write_json(workdir / "environment.json", environment)
+      return finished
 
-    processes.on_first(begin)
-    if processes.any_of(finished):
-      progress.info(f"{workdir} is finished; --fresh trains it again")
+    if processes.any_of(bool(processes.on_first(is_finished))):
+      progress.info(
+        f"{workdir} is finished; --fresh (fresh=True) trains it again"
+      )
       return json.loads(summary.read_text()) if first else {}
     run = _restored(trainer, config, workdir, environment)
     measurer = Measurer(trainer, config, Measure())
@@ -190,7 +190,6 @@ def _advance(
   on_chunk: OnChunk | None,
 ) -> None:
   """Trains the steps left; passes metrics to the file and to all loggers."""
-  writers: list[OnChunk] = []
   lines = loggers.Lines(workdir / "metrics.jsonl", run.records, config.runs)
   estimate = progress.Estimate(config.steps - run.step)
   bar = progress.bar(
@@ -202,7 +201,7 @@ def _advance(
 
   def report(step: int, record: Record) -> None:
     lines.add(record)
-    writers[0](step, loggers.metrics(record))
+    write(step, loggers.metrics(record))
     estimate.add(config.log_every)
     if on_chunk is not None:
       on_chunk(step, loggers.metrics(record))
@@ -215,14 +214,14 @@ def _advance(
       bar.set_postfix({"pass@1": f"{score:.3f}"}, refresh=False)
     bar.update(config.log_every)
 
-  def open_loggers() -> None:
+  def opened() -> OnChunk:
     write = stack.enter_context(loggers.opened(log, workdir, config))
     for record in run.records:
       write(int(record["step"]), loggers.metrics(record))
-    writers.append(write)
+    return write
 
   with contextlib.ExitStack() as stack, bar:
-    processes.on_first(open_loggers)
+    write: Any = processes.on_first(opened)
     until_stopped(chunks, each)
 
 

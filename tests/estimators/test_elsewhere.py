@@ -161,7 +161,7 @@ def test_clipping_lowers_the_weight_of_rare_successes_above_eight_rollouts():
 
 
 def test_the_page_has_what_the_benchmark_prints(capsys):
-  elsewhere.main([])
+  elsewhere.main()
   page = pathlib.Path(__file__).parents[2] / "docs/theory/elsewhere.md"
   cell = r"([+-][\d.]+), ([\d.]+)"
   shown, actual = page.read_text(), capsys.readouterr().out

@@ -30,7 +30,7 @@ def late(*_):
   time.sleep(0.5)  # Children have seen the signal by then.
   raise KeyboardInterrupt
 
-def main(argv):
+def main():
   state = pathlib.Path(flags.FLAGS.workdir)
   if children.is_child():
     until_stopped(chunks(state))

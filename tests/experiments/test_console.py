@@ -34,7 +34,7 @@ def test_ctrl_c_exits_without_shutting_python_down(folder):
     "import atexit; from experiments.shell import console\n"
     "from absl import flags\n"
     f"if {folder}: flags.DEFINE_string('workdir', '', '')\n"
-    "def main(argv):\n"
+    "def main():\n"
     "  atexit.register(print, 'taken down'); print('said')\n"
     "  raise KeyboardInterrupt\n"
     "console.run(main)"
@@ -51,7 +51,7 @@ def _outcome(line, *flags):
   script = (
     "import jax, numpy as np\n"
     "from experiments.shell import console\n"
-    f"def main(argv):\n  {line}\n"
+    f"def main():\n  {line}\n"
     "console.run(main)"
   )
   return subprocess.run(
@@ -82,7 +82,7 @@ def test_an_unexpected_error_has_a_traceback():
 def test_a_full_disk_where_there_is_no_folder():
   script = (
     "import errno; from experiments.shell import console\n"
-    "def main(argv):\n  raise OSError(errno.ENOSPC, 'x')\n"
+    "def main():\n  raise OSError(errno.ENOSPC, 'x')\n"
     "console.run(main)"
   )
   done = subprocess.run(
@@ -285,7 +285,7 @@ from maxrl_jax.runs.interrupts import Stopped
 def leave(code):
   input()
   sys.exit(code)
-def main(argv):
+def main():
   raise Stopped("stopped; run the same command again to resume")
 devices.leave = leave
 console.run(main)

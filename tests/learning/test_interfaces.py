@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from maxrl_jax import likelihoods
+from maxrl_jax import evaluation, likelihoods
 from maxrl_jax.config import default
 from maxrl_jax.learning import training
 from maxrl_jax.policies import MLP, Grid
@@ -64,6 +64,40 @@ class _Pairs(nn.Module):
 
   def decode(self, digits):
     return digits.sum(-1)
+
+
+class _OfTwoInputs(MLP):
+  """Reads prompts of several arrays."""
+
+  @nn.compact
+  def __call__(self, inputs):
+    joined = jnp.concatenate([inputs["shown"], inputs["more"]], -1)
+    return nn.Dense(self.num_actions)(joined)
+
+
+@pytest.mark.parametrize("name", ["maxrl", "sequential"])
+def test_prompts_may_be_a_dictionary(name):
+  task = _task()
+
+  def of_two(prompts):
+    flat = prompts.inputs.reshape(prompts.size, -1)
+    inputs = {"shown": flat[:, :1], "more": flat[:, 1:]}
+    return prompts._replace(inputs=inputs)
+
+  task = dataclasses.replace(
+    task,
+    draw=lambda *arguments, draw=task.draw: of_two(draw(*arguments)),
+    splits={k: of_two(prompts) for k, prompts in task.splits.items()},
+  )
+  config = _config()
+  config.estimator.name = name
+  if name == "sequential":
+    config.estimator.cap = 16
+  trainer = training.make_train(config, task, policy=_OfTwoInputs(7))
+  _, states, metrics = next(training.chunks(trainer, config))
+  assert np.isfinite(metrics["loss"]).all()
+  evaluate = evaluation.make_evaluate(trainer, (1, 4), rollouts=4)
+  assert 0 <= evaluate("validation", states)["pass@4"][0] <= 1
 
 
 def test_one_s_own_policy_trains_as_the_one_that_a_config_names():
