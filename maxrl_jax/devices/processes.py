@@ -5,13 +5,11 @@ that are documented as collective, in the same order.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
-
-T = TypeVar("T")
 
 
 def is_first() -> bool:
@@ -26,7 +24,7 @@ def any_of(flag: bool) -> bool:
   return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
-def on_first(action: Callable[[], T]) -> T | None:
+def on_first(action: Callable[[], Any]) -> Any:
   """Runs `action` on the first process; if it raises, all raise; collective.
 
   Returns what `action` returns; None on other processes.

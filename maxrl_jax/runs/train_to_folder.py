@@ -221,7 +221,7 @@ def _advance(
     return write
 
   with contextlib.ExitStack() as stack, bar:
-    write: Any = processes.on_first(opened)
+    write = processes.on_first(opened)
     until_stopped(chunks, each)
 
 
