@@ -96,7 +96,7 @@ def _needed(run, tokens: np.ndarray, k: int, level: float) -> np.ndarray:
   needed = []
   for x, y in zip(tokens, summaries.pass_at(run, k), strict=True):
     best = np.maximum.accumulate(y)
-    if best[-1] < level:
+    if not best[-1] >= level:
       needed.append(np.inf)
     else:
       place = int(np.argmax(best >= level))
@@ -115,19 +115,23 @@ def _claims(settings: Settings, trained, tokens) -> list[Claim]:
   )
   claims = []
   for k in _SHOWN:
-    level = float(summaries.final(trained[fixed], k).mean())
-    needed = _needed(trained[waves], tokens[waves], k, level).mean()
-    spent = tokens[fixed][:, -1].mean()
+    # Every fixed group reaches it: both pay until they first do.
+    level = float(summaries.final(trained[fixed], k).min())
+    needed, spent = (
+      _needed(trained[label], tokens[label], k, level).mean()
+      for label in (waves, fixed)
+    )
     claims.append(
       Claim(
         f"mazes.sequential.tokens.pass_at_{k}",
         "own, theorem 14",
-        f"Waves up to {max(settings.caps)} reach the held-out pass@{k} of fixed"
-        f" groups of {max(settings.fixed)} with at most half the tokens.",
+        f"Waves up to {max(settings.caps)} reach the lowest held-out pass@{k}"
+        f" of fixed groups of {max(settings.fixed)} with at most half of the"
+        " tokens that these need.",
         f"{needed / 1e6:.2f} against {spent / 1e6:.2f} million for {level:.3f}"
         " (inf: some seed does not reach it)",
         "at most half",
-        bool(needed <= spent / 2),
+        bool(np.isfinite(needed) and needed <= spent / 2),
       )
     )
     claims.append(
