@@ -18,38 +18,25 @@ from maxrl_jax.runs.progress import listed
 from maxrl_jax.runs.study import Study
 
 FIELDS = ("estimator.name", "estimator.signal")
-# Values of the fields, by label.
-METHODS = {
-  "exact ML": ("cross_entropy", None),
-  "MSE": ("mse", None),
-  "exact RL": ("exact_rl", None),
-  "MaxRL": ("maxrl", None),
-  "REINFORCE on l": ("reinforce", None),
-  "REINFORCE on −MSE": ("reinforce", "reward"),
-  "RLOO on l": ("rloo", None),
-  "RLOO on −MSE": ("rloo", "reward"),
-  "GRPO on l": ("grpo", None),
-  "GRPO on −MSE": ("grpo", "reward"),
-  "TailRL": ("tail_rl", None),
-  "IWAE": ("self_normalized", None),
-  "VIMCO": ("vimco", None),
+# Values of the fields, and the name of the colour in all figures of regression;
+# T = 1 is RLOO on l.
+_TABLE = {
+  "exact ML": ("cross_entropy", None, "cross_entropy"),
+  "MSE": ("mse", None, "mse"),
+  "exact RL": ("exact_rl", None, "rloo"),
+  "MaxRL": ("maxrl", None, "maxrl"),
+  "REINFORCE on l": ("reinforce", None, "dr_grpo"),
+  "REINFORCE on −MSE": ("reinforce", "reward", "maxrl_paper"),
+  "RLOO on l": ("rloo", None, "rloo"),
+  "RLOO on −MSE": ("rloo", "reward", "power"),
+  "GRPO on l": ("grpo", None, "grpo"),
+  "GRPO on −MSE": ("grpo", "reward", "pass_at_k"),
+  "TailRL": ("tail_rl", None, "tail_rl"),
+  "IWAE": ("self_normalized", None, "self_normalized"),
+  "VIMCO": ("vimco", None, "vimco"),
 }
-# One colour per label in all figures of regression; T = 1 is RLOO on l.
-COLOURS = {
-  "exact ML": plotting.COLOURS["cross_entropy"],
-  "MSE": plotting.COLOURS["mse"],
-  "exact RL": plotting.COLOURS["rloo"],
-  "MaxRL": plotting.COLOURS["maxrl"],
-  "REINFORCE on l": plotting.COLOURS["dr_grpo"],
-  "REINFORCE on −MSE": plotting.COLOURS["maxrl_paper"],
-  "RLOO on l": plotting.COLOURS["rloo"],
-  "RLOO on −MSE": plotting.COLOURS["power"],
-  "GRPO on l": plotting.COLOURS["grpo"],
-  "GRPO on −MSE": plotting.COLOURS["pass_at_k"],
-  "TailRL": plotting.COLOURS["tail_rl"],
-  "IWAE": plotting.COLOURS["self_normalized"],
-  "VIMCO": plotting.COLOURS["vimco"],
-}
+METHODS = {label: (name, signal) for label, (name, signal, _) in _TABLE.items()}
+COLOURS = {label: plotting.COLOURS[row[-1]] for label, row in _TABLE.items()}
 
 
 def with_method(config: ConfigDict, label: str) -> ConfigDict:

@@ -269,6 +269,15 @@ def test_unsolved_prompts_are_in_the_next_batch(monkeypatch):
 
 
 @pytest.mark.long
+def test_prompts_that_are_drawn_twice_count_twice(monkeypatch):
+  """Unless they are sent again: then every batch has new ones besides."""
+  few = lambda _: itertools.cycle([("2ABC", "A"), ("3ABC", "AB")])  # noqa: E731
+  monkeypatch.setattr(copying, "_problems", few)
+  actual = copying.train(_config(steps=3, prompts=2, rollouts=4))
+  assert np.isfinite(actual["pass_rate"]).all()
+
+
+@pytest.mark.long
 def test_pass_rate_increases():
   actual = copying.train(_config(steps=110))
   rates = actual["pass_rate"]
