@@ -133,8 +133,9 @@ def figure(settings: Settings, runs) -> Result:
     " age of the parameters that drew it, by loss. Above, the rate of every"
     f" point is chosen from {listed(settings.rates)} on"
     f" {counted(len(sweep.tuning), 'seed')} by the validation split;"
-    " below, it is that of training on policy. Mean and 95 % interval of"
-    f" {len(next(iter(best.values())))} other seeds."
+    " below, it is that of training on policy."
+    f" {plotting.seeds_in_words(len(next(iter(best.values())))).capitalize()},"
+    " which are others."
   )
   return Result(
     "Off policy: several updates a batch, and stale rollouts",
@@ -191,8 +192,9 @@ def _curve(ax, scores, estimator: str, loss: str, field: str) -> None:
   if len(chosen) == 1:
     return
   x = sorted(chosen)
-  values = [chosen[place] for place in x]
-  plotting.mean_curve(ax, x, values, colour=_COLOURS[loss], label=loss)
+  values = np.stack([chosen[place] for place in x], 1)
+  look = {"colour": _COLOURS[loss], "label": loss, "marker": "."}
+  plotting.seed_curves(ax, x, values, **look)
 
 
 def _claims(best, shared) -> list[Claim]:

@@ -8,6 +8,7 @@ from experiments.figures import maze_runs, maze_settings, off_policy, set_steps
 from experiments.figures import maze_summaries as summaries
 from experiments.figures.off_policy import FIELDS, LABELS, REUSED, STALE, Point
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
+from maxrl_jax import plotting
 from maxrl_jax.runs import study
 from maxrl_jax.runs.measure import Measure
 
@@ -80,8 +81,8 @@ def figure(settings: Settings, runs) -> Result:
     f" batches of {mazes.batch_size} mazes × {mazes.rollouts} rollouts from one"
     " warm-up, against the updates on each batch and the age of the parameters"
     f" that drew it, by loss, at one rate of {settings.rate:g} (Adam), which"
-    " was not tuned. The dashed line is the warm-up. Mean and 95 % interval of"
-    f" {settings.seeds} seeds."
+    " was not tuned. The dashed line is the warm-up;"
+    f" {plotting.seeds_in_words(settings.seeds)}."
   )
   return Result(
     "Mazes off policy: several updates a batch, and stale rollouts",
