@@ -57,7 +57,7 @@ FIGURES = {
   "sequential": Figure("sequential", {"quick": 0.6}),
   "sequential_digits": Figure("sequential_digits", {}),
   "sequential_budget": Figure("sequential_budget", {}),
-  "off_policy": Figure("off_policy", {}),
+  "off_policy": Figure("off_policy", {"quick": 9}),
   "maze_answers": Figure("maze_pictures", {"quick": 2.3}, presets=_PAPER),
   "maze_gradients": Figure("maze_studies", {"quick": 0.6}, "gradients", _PAPER),
   "mazes": Figure("mazes", {"quick": 5.5, "long": 27}, presets=_MAZES),
@@ -67,7 +67,7 @@ FIGURES = {
   "maze_when": Figure("maze_when", {}, presets=_MAZES),
   "maze_sequential": Figure("maze_sequential", {}, presets=_MAZES),
   "maze_rates": Figure("maze_rates", {"quick": 35}, presets=(*_SIZES, "long")),
-  "off_policy_mazes": Figure("off_policy_mazes", {}),
+  "off_policy_mazes": Figure("off_policy_mazes", {"quick": 45}),
   "half_seen": Figure("half_seen", {}),
   "llm": Figure("llm", {"quick": 10}),
 }

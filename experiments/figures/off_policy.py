@@ -66,7 +66,7 @@ class Settings(NamedTuple):
   grpo: tuple[str, ...] = ("clipped",)
   updates: tuple[int, ...] = (1, 2, 4, 8)
   staleness: tuple[int, ...] = (0, 1, 3)
-  rates: tuple[float, ...] = (5e-4, 2e-3, 8e-3)
+  rates: tuple[float, ...] = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
   batch_size: int = 16
   rollouts: int = 64
   steps: int = 250
@@ -79,7 +79,6 @@ PRESETS = {
     losses=("uncorrected", "unclipped", "truncated", "clipped", "reweighted"),
     reused=(),
     grpo=("uncorrected", "unclipped", "truncated", "clipped"),
-    rates=(2e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
     steps=1000,
     seeds=12,
   ),
