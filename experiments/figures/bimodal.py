@@ -77,14 +77,9 @@ def all_runs(settings: Settings, runs) -> dict[str, xr.Dataset]:
   return methods.at_best_rates(what, labels, settings.rates, runs)
 
 
-def ends(settings: Settings) -> tuple[str, str]:
-  """Labels of the smallest and the largest order."""
-  return f"T = {min(settings.orders)}", f"T = {max(settings.orders)}"
-
-
 def colours(settings: Settings) -> dict[str, str]:
   """Colours by label, of the smallest and the largest order too."""
-  low, high = ends(settings)
+  low, high = methods.ends(settings)
   return methods.COLOURS | {
     low: methods.COLOURS["RLOO on l"],
     high: methods.COLOURS["MaxRL"],
@@ -164,7 +159,7 @@ def _densities(ax, runs, settings, row: int) -> None:
 
   truth = p * noise(y - f) + (1 - p) * noise(y + f)
   ax.fill_between(y, truth, color="0.85", label="truth")
-  fewest, most = ends(settings)
+  fewest, most = methods.ends(settings)
   for label in dict.fromkeys(("exact ML", most, fewest, "GRPO on l")):
     policy = dataset.final(runs[label], "probe_policies")[0, row]
     density = noise(y[:, None] - values) @ policy
@@ -179,7 +174,7 @@ def _densities(ax, runs, settings, row: int) -> None:
 
 def _claims(nll, mass, settings) -> list[Claim]:
   """From NLL and mass on the rarer side by label, [S] each."""
-  fewest, most = ends(settings)
+  fewest, most = methods.ends(settings)
   orders = [nll[f"T = {order}"] for order in sorted(settings.orders)]
   steps = [
     stats.difference_interval(a, b) for a, b in itertools.pairwise(orders)

@@ -85,7 +85,7 @@ def norms(trainer, estimator: str, rollouts: int, strings: int):
   """params → pass rate and gradient norm of held-out strings, [strings]."""
   config = digits.get_config()
   config.estimator.name, config.rollouts = estimator, rollouts
-  batch_loss = make_loss(config, trainer.task, trainer.policy)
+  loss = make_loss(config, trainer.task, trainer.policy)
   every = trainer.task.splits["test"]
   if strings > len(every.inputs):
     raise ValueError(
@@ -94,9 +94,6 @@ def norms(trainer, estimator: str, rollouts: int, strings: int):
     )
   prompts = Prompts(*(x[:strings] for x in every))
   keys = jax.random.split(jax.random.key(2), strings)
-
-  def loss(params, key, prompts):
-    return batch_loss(params, key, prompts)[0]
 
   def measure(params):
     log_p = rollout.log_pass_rates(

@@ -95,10 +95,7 @@ def gradients(trainer, num: int):
 
   def probe(params) -> dict[str, jax.Array]:
     norms = [
-      evaluation.gradient_norms(
-        lambda *args, loss=loss: loss(*args)[0], params, keys, prompts
-      )
-      for loss in losses
+      evaluation.gradient_norms(loss, params, keys, prompts) for loss in losses
     ]
     log_p = rollouts.log_pass_rates(
       trainer.policy, params, prompts, trainer.task

@@ -3,6 +3,7 @@
 import numpy as np
 
 from experiments.figures import bimodal
+from experiments.figures import regression_methods as methods
 from experiments.figures.bimodal import PRESETS, studies
 from experiments.reports.results import (
   Claim,
@@ -20,7 +21,7 @@ __all__ = ["PRESETS", "figure", "studies"]
 def figure(settings: bimodal.Settings, runs) -> Result:
   """Both averages over training, and prompt by prompt at the end."""
   data = bimodal.all_runs(settings, runs)
-  fewest, most = bimodal.ends(settings)
+  fewest, most = methods.ends(settings)
   data = {label: data[label] for label in (most, fewest, "RLOO on −MSE")}
   colours = bimodal.colours(settings)
   drawing, (over_time, *ends) = plotting.axes(columns=4, width=3.1, height=3.1)

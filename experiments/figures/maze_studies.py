@@ -219,7 +219,6 @@ def gradient_norms(
 ) -> dict[str, np.ndarray]:
   """Norms of every maze's gradient by method, and pass rates."""
   prompts = trainer.task.splits["validation"]
-  count = prompts.size
   measured: dict[str, np.ndarray] = {}
   for label in methods:
     fields = {f"estimator.{k}": value for k, value in METHODS[label].items()}
@@ -228,12 +227,8 @@ def gradient_norms(
 
     @jax.jit
     def norms(params, key, loss=loss):
-      return evaluation.gradient_norms(
-        lambda *arguments: loss(*arguments)[0],
-        params,
-        jax.random.split(key, count),
-        prompts,
-      )
+      keys = jax.random.split(key, prompts.size)
+      return evaluation.gradient_norms(loss, params, keys, prompts)
 
     keys = jax.random.split(jax.random.key(2), groups)
     measured[label] = np.mean([norms(params, key) for key in keys], 0)

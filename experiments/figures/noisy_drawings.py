@@ -28,8 +28,9 @@ def draw(fitted, gradients, best, settings):
     columns=3, width=4.2, height=3.8
   )
   steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
-  ends = [f"T = {t}" for t in (min(settings.orders), max(settings.orders))]
-  shown = dict.fromkeys((LABELS, "exact ML", *ends, "RLOO on −MSE"))
+  shown = dict.fromkeys(
+    (LABELS, "exact ML", *methods.ends(settings), "RLOO on −MSE")
+  )
   for label in filter(fitted.__contains__, shown):
     plotting.seed_curves(
       left, steps, fitted[label], colour=colours(settings)[label], label=label

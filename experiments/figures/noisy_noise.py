@@ -6,12 +6,12 @@ import numpy as np
 
 from experiments.figures import noisy_drawings as drawings
 from experiments.figures import noisy_studies
+from experiments.figures import regression_methods as methods
 from experiments.figures.noisy_regression import FIELDS, methods_of, train
 from experiments.figures.noisy_studies import (
   MSE,
   Settings,
   describe,
-  ends,
   final_nll,
   study_of,
 )
@@ -137,7 +137,7 @@ def _draw(nll, correlation, settings: Settings):
 
 
 def _claims(nll, correlation, settings: Settings) -> list[Claim]:
-  least, most = ends(settings)
+  least, most = methods.ends(settings)
   claims = []
   for sigma in sorted({min(settings.noises), max(settings.noises)}):
     scores = correlation[f"σ = {sigma:g}"]

@@ -235,8 +235,7 @@ def _mismatch(run) -> tuple[np.ndarray, np.ndarray]:
 
 def _claims(nll, mismatch, cosine, settings: Settings) -> list[Claim]:
   """From final NLL by label, `_mismatch`, and cosines [S, …, N, T]."""
-  most = f"T = {max(settings.orders)}"
-  least = f"T = {min(settings.orders)}"
+  least, most = methods.ends(settings)
   rl = "RL (T = 1)" if least == "T = 1" else least
   gap = stats.difference_interval(nll[most], nll["exact ML"])
   across = np.mean(cosine, (0, 1))  # [N, T], NaN at T ≥ N.

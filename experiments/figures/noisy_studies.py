@@ -90,11 +90,6 @@ def final_nll(run) -> np.ndarray:
   return fitted_nll(run)[:, -1]
 
 
-def ends(settings: Settings) -> tuple[str, str]:
-  """Labels of the lowest and the highest order."""
-  return f"T = {min(settings.orders)}", f"T = {max(settings.orders)}"
-
-
 def describe(settings: Settings) -> str:
   """What the runs have in common, for a caption."""
   config = config_of(settings)
@@ -183,7 +178,7 @@ def _draw_scale(nll, needed, settings: Settings):
 
 
 def _scale_claims(nll, settings: Settings) -> list[Claim]:
-  least, most = ends(settings)
+  least, most = methods.ends(settings)
   small, large = min(settings.scales), max(settings.scales)
   gaps = {s: nll[s, least] - nll[s, most] for s in (small, large)}
   return [
@@ -253,7 +248,7 @@ def _draw_pool(nll, settings: Settings):
   drawing, axes = plotting.axes(columns=2, width=4.2, height=3.4)
   steps = np.linspace(0, settings.steps, drawings.EVALUATIONS + 1)
   looks = drawings.colours(settings)
-  first = (drawings.LABELS, "exact ML", *ends(settings), MSE)
+  first = (drawings.LABELS, "exact ML", *methods.ends(settings), MSE)
   shown = [label for label in dict.fromkeys(first) if (True, label) in nll]
   for fixed, ax in enumerate(axes):
     for label in shown:
@@ -267,7 +262,7 @@ def _draw_pool(nll, settings: Settings):
 
 
 def _pool_claims(nll, settings: Settings) -> list[Claim]:
-  _, most = ends(settings)
+  _, most = methods.ends(settings)
   lost = {
     label: nll[True, label] - nll[False, label]
     for label in (drawings.LABELS, most)

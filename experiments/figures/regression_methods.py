@@ -53,6 +53,11 @@ def methods_axis(labels: Iterable[str]) -> dict[tuple[str, ...], list]:
   return {FIELDS: [choice(METHODS, "method", label) for label in labels]}
 
 
+def ends(settings) -> tuple[str, str]:
+  """Labels of the smallest and the largest order."""
+  return f"T = {min(settings.orders)}", f"T = {max(settings.orders)}"
+
+
 def seeds(settings) -> range:
   """Seeds of reported runs, 1 … S."""
   return range(1, settings.seeds + 1)

@@ -207,7 +207,8 @@ def gradient_norms(
   """‖∇ loss‖₂ over all parameters, for each prompt, [M].
 
   Args:
-    loss: (params, key, prompts [1]) → scalar.
+    loss: (params, key, prompts [1]) → (scalar, metrics), as `make_loss` builds
+      it.
     params: parameters of the policy.
     keys: [M].
     prompts: M prompts.
@@ -216,7 +217,8 @@ def gradient_norms(
   def norm(args: Any) -> Array:
     key, prompt = args
     batch = jax.tree.map(lambda x: x[None], prompt)
-    leaves = jax.tree.leaves(jax.grad(loss)(params, key, batch))
+    gradient, _ = jax.grad(loss, has_aux=True)(params, key, batch)
+    leaves = jax.tree.leaves(gradient)
     return jnp.sqrt(sum(jnp.sum(x * x) for x in leaves))
 
   return lax.map(norm, (keys, prompts))

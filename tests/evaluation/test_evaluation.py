@@ -299,7 +299,7 @@ def test_gradient_norms_by_hand():
   def loss(params, key, prompts):
     del key
     logits = prompts.inputs @ params
-    return -jax.nn.log_softmax(logits)[0, prompts.targets[0]]
+    return -jax.nn.log_softmax(logits)[0, prompts.targets[0]], {}
 
   actual = evaluation.gradient_norms(
     loss,
