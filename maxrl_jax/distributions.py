@@ -1,5 +1,6 @@
 """Distributions of one prompt: draws, log-probabilities, mixtures."""
 
+import functools
 from typing import NamedTuple
 
 import chex
@@ -53,6 +54,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
   return draw(key, boundaries(logits), num)
 
 
+@functools.partial(jax.jit, inline=True)
 def boundaries(logits: Array) -> Array:
   """Cumulative probabilities [C], for any number of calls of `draw`."""
   chex.assert_rank(logits, 1)
@@ -66,6 +68,7 @@ def boundaries(logits: Array) -> Array:
   )
 
 
+@functools.partial(jax.jit, static_argnums=2, inline=True)
 def draw(key: Array, cdf: Array, num: int) -> Array:
   """`categorical`, from the `boundaries` of its classes [C]."""
   x = uniforms(key, num, cdf.dtype) * cdf[-1]
@@ -143,10 +146,18 @@ def _sums_of_blocks(probs: Array) -> Array:
   blocks = _in_blocks(probs, 0)
   inside = _masked_sums(blocks)
   until = _masked_sums(inside[:, -1])[:, None]
+  return _joined(inside, until).reshape(-1)[: probs.shape[0]]
+
+
+def _joined(inside: Array, until: Array) -> Array:
+  """cumsum of blocks, from those inside each and those of their totals.
+
+  Where probabilities are 0 it stays equal: rounding must not tell the end of a
+  block from the start of the next.
+  """
   before = jnp.pad(until[:-1], ((1, 0), (0, 0)))
-  # Rounding must not tell the end of a block from the start of the next.
   cdf = jnp.where(inside < inside[:, -1:], before + inside, until)
-  return jnp.minimum(cdf, until).reshape(-1)[: probs.shape[0]]
+  return jnp.minimum(cdf, until)
 
 
 def _masked_sums(x: Array) -> Array:
@@ -188,10 +199,10 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
   inside = jnp.dot(blocks, triangle, precision="highest")
   count, totals = blocks.shape[0], inside[:, -1]
   if count > 1024:  # One triangular matrix would dominate the cost.
-    before = jnp.pad(_cumulative_sum(totals, width)[:-1], (1, 0))
-  else:
-    triangle = np.triu(np.ones((count, count), x.dtype), 1)
-    before = jnp.dot(totals, triangle, precision="highest")
+    until = _cumulative_sum(totals, width)[:, None]
+    return _joined(inside, until).reshape(-1)[:size]
+  triangle = np.triu(np.ones((count, count), x.dtype), 1)
+  before = jnp.dot(totals, triangle, precision="highest")
   return (inside + before[:, None]).reshape(-1)[:size]
 
 

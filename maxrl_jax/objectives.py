@@ -18,6 +18,7 @@ rounding for p from 1e-12 to 1: (1−p)^k is computed as exp(k log1p(−p)), and
 differences of nearly equal numbers are replaced by their series.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -69,7 +70,13 @@ def _with_derivative(
     (p,), (dp,) = primals, tangents
     return f(p), derivative(p) * dp
 
-  return lambda p: f(_as_float(p))
+  def call(p: ArrayLike) -> Array:
+    p = _as_float(p)
+    # Half precision would lose digits on the way.
+    full = p.dtype if jnp.finfo(p.dtype).bits >= 32 else jnp.float32
+    return f(p.astype(full)).astype(p.dtype)
+
+  return call
 
 
 def _as_float(x: ArrayLike) -> Array:
@@ -114,10 +121,11 @@ def maxrl(order: float | Array) -> Objective:
     order: T ≥ 1, a number or a traced scalar; `jnp.inf` gives log p.
   """
   order = _require(order, "order", lambda t: t >= 1, "at least 1")
+  of = lambda f: lambda p: f(p, jnp.asarray(order).astype(p.dtype))  # noqa: E731
   return _objective(
-    lambda p: _truncated_log(p, order),
-    lambda p: _truncated_inverse(p, order),
-    lambda p: _truncated_inverse_slope(p, order),
+    of(_truncated_log),
+    of(_truncated_inverse),
+    of(_truncated_inverse_slope),
     lambda length: (_numbers(length) < jnp.asarray(order, float)).astype(float),
   )
 
@@ -261,7 +269,8 @@ def _require(
   return value
 
 
-def _truncated_log(p: Array, order: float | Array) -> Array:
+@functools.partial(jax.jit, inline=True)
+def _truncated_log(p: Array, order: Array) -> Array:
   """J_T(p) = −∫_a^∞ (1−e^{−Ts})/(e^s−1) ds with a = −log(1−p).
 
   Summing over k inside the integral makes the cost independent of T, which may
@@ -290,13 +299,13 @@ def _truncated_log(p: Array, order: float | Array) -> Array:
   return jnp.where((p == 0) & jnp.isinf(order), -jnp.inf, area)
 
 
-def _truncated_inverse(p: Array, order: float | Array) -> Array:
+def _truncated_inverse(p: Array, order: Array) -> Array:
   """w_T(p) = (1−(1−p)^T)/p; T at p = 0."""
   safe = jnp.where(p == 0, 1.0, p)
   return jnp.where(p == 0, order, -jnp.expm1(order * _log_failure(safe)) / safe)
 
 
-def _truncated_inverse_slope(p: Array, order: float | Array) -> Array:
+def _truncated_inverse_slope(p: Array, order: Array) -> Array:
   """w_T'(p) = (T(1−p)^{T−1} − w_T)/p, by its binomial series where T p < ¼."""
   finite = jnp.where(jnp.isinf(order), 1.0, order)
   last = finite * _failure_power(finite - 1, p)

@@ -20,10 +20,12 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from maxrl_jax import ranges, symmetric
+from maxrl_jax.estimators.group import check_likelihoods
 
 Array = jax.Array
 
@@ -150,7 +152,11 @@ def geometric(
   log_ratios, advantages = _prepare(log_ratios, advantages, mask)
   length = jnp.full(advantages.shape, log_ratios.shape[-1])
   if lengths is not None:
-    length = jnp.maximum(lengths, 1)
+    if np.shape(lengths) != advantages.shape:
+      raise ValueError(
+        f"lengths: shape {np.shape(lengths)}, must be [N] = {advantages.shape}"
+      )
+    length = jnp.maximum(jnp.asarray(lengths), 1)
   mean = jnp.sum(log_ratios, -1) / length
   return -_mean(length * _pessimistic(mean, advantages, low, high), mask)
 
@@ -224,10 +230,18 @@ def reweighted(
     mask: [N], False for rollouts to ignore.
 
   Raises:
-    ValueError: another baseline, a negative coefficient, or T > N.
+    ValueError: another baseline, a negative coefficient, T > N, ratios of
+      another shape, or a likelihood outside [0, 1].
   """
   check_baseline(baseline)
+  if np.shape(ratios) != np.shape(likelihoods):
+    raise ValueError(
+      f"ratios: shape {np.shape(ratios)}, must be that of the likelihoods,"
+      f" {np.shape(likelihoods)}"
+    )
+  check_likelihoods(likelihoods, True if mask is None else mask)
   ratios = lax.stop_gradient(jnp.asarray(ratios))
+  ratios = ratios.astype(symmetric.compute_dtype(ratios))
   l = jnp.asarray(likelihoods).astype(ratios.dtype)
   # Scans and trees are exact for any real l; the quadrature is not.
   loo = symmetric.series_leave_one_out(ratios * l, coefficients, mask=mask)
@@ -270,6 +284,7 @@ def _mean(terms: Array, mask: Array | None) -> Array:
   """Over unmasked rollouts."""
   if mask is None:
     return jnp.mean(terms)
+  mask = jnp.asarray(mask)
   return jnp.sum(jnp.where(mask, terms, 0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
@@ -277,13 +292,14 @@ def _prepare(
   log_ratios: Array, advantages: Array, mask: Array | None
 ) -> tuple[Array, Array]:
   """Checks shapes, makes advantages constants and masked rollouts 0."""
-  size = jnp.shape(advantages)
-  masked = size if mask is None else jnp.shape(mask)
-  if len(size) != 1 or jnp.shape(log_ratios)[:-1] != size or masked != size:
+  size, shape = np.shape(advantages), np.shape(log_ratios)
+  masked = size if mask is None else np.shape(mask)
+  if len(size) != 1 or shape[:-1] != size or masked != size:
     raise ValueError(
-      f"log_ratios {jnp.shape(log_ratios)}, advantages {size}, mask {masked}:"
-      " must be [N, L], [N] and [N], of one prompt; vmap over prompts"
+      f"log_ratios {shape}, advantages {size}, mask {masked}: must be [N, L],"
+      " [N] and [N], of one prompt; vmap over prompts"
     )
+  log_ratios, advantages = jnp.asarray(log_ratios), jnp.asarray(advantages)
   advantages = lax.stop_gradient(advantages)
   if mask is None:
     return log_ratios, advantages

@@ -55,6 +55,16 @@ def whole(least: int | None = None, **fields: Any) -> None:
       raise ValueError(f"{name} = {value!r}: must be a whole number{limit}")
 
 
+def finite(**fields: Any) -> None:
+  """Raises at the first field that is not a finite number, or an array."""
+  for name, value in fields.items():
+    if is_traced(value):
+      continue
+    host = np.asarray(on_host(value))
+    if host.dtype.kind not in "biuf" or not np.isfinite(host).all():
+      raise ValueError(f"{name} = {value!r}: must be a finite number")
+
+
 def is_traced(value: Any) -> bool:
   """Whether a value is a JAX tracer."""
   return isinstance(value, jax.core.Tracer)

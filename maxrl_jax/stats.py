@@ -52,8 +52,14 @@ def difference_interval(
     first: [runs].
     second: [other runs].
     confidence: two-sided, in (0, 1).
+
+  Raises:
+    ValueError: scores that are not [runs].
   """
   ranges.open_unit_interval(confidence=confidence)
+  for name, scores in (("first", first), ("second", second)):
+    if np.ndim(scores) != 1:
+      raise ValueError(f"{name}: shape {np.shape(scores)}, must be [runs]")
   mean = np.mean(first) - np.mean(second)
   if min(len(first), len(second)) < 2:
     return Interval(np.asarray(mean), *(np.asarray(np.nan),) * 2)

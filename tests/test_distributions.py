@@ -129,6 +129,17 @@ def test_comparing_never_draws_a_class_of_probability_0(size):
     assert (probs[np.asarray(drawn)[u < 1]] > 0).all()
 
 
+def test_no_impossible_class_of_a_large_vocabulary_is_drawn():
+  """Rounding must not tell the ends of blocks of blocks apart."""
+  rng = np.random.default_rng(0)
+  logits = rng.normal(size=40_000).astype(np.float32) * 2
+  logits[rng.random(40_000) < 0.5] = -np.inf
+  cdf = np.asarray(distributions.boundaries(jnp.asarray(logits)))
+  steps = np.diff(cdf, prepend=0)
+  assert (steps >= 0).all()
+  assert not steps[np.isinf(logits)].any()
+
+
 def test_all_ways_to_look_up_have_the_same_values_and_gradients():
   table = jnp.linspace(-3.0, -1.0, 7)
   index = jnp.array([2, 6, 0, 2])

@@ -318,6 +318,27 @@ def test_objective_names_are_function_names():
     assert make is getattr(objectives, name)
 
 
+@pytest.mark.parametrize("order", [np.int64(4), np.float64(4), np.float32(4)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_orders_of_numpy_are_those_of_python(order, dtype, x64):
+  p = jnp.asarray(0.1, dtype)
+  given, plain = (objectives.maxrl(t).value(p) for t in (order, 4))
+  assert given == plain and given.dtype == dtype
+
+
+def test_half_precision_loses_no_digits_on_the_way():
+  value = objectives.maxrl(4).value(jnp.bfloat16(1e-3))
+  exact = objectives.maxrl(4).value(jnp.float32(jnp.bfloat16(1e-3)))
+  np.testing.assert_allclose(np.float32(value), exact, rtol=2**-8)
+
+
+def test_a_second_eager_call_compiles_nothing(caplog):
+  objectives.maxrl(3).value(0.25)
+  with jax.log_compiles(True):
+    objectives.maxrl(5).value(0.5)
+  assert "Compiling" not in caplog.text
+
+
 def test_orders_may_be_in_half_precision():
   order = jnp.asarray(4, jnp.bfloat16)
   half, whole = (objectives.maxrl(t).weight(0.25) for t in (order, 4))

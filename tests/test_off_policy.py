@@ -268,6 +268,38 @@ def test_wrong_options_are_refused(name, options, message):
     off_policy.LOSSES[name](jnp.zeros((2, 1)), jnp.ones(2), **options)
 
 
+def test_whole_ratios_are_ratios():
+  l, a = np.array([0.5, 0.2, 0.9]), np.ones(2)
+  whole, real = (
+    off_policy.reweighted(l, np.ones(3, kind), coefficients=a)
+    for kind in (int, np.float32)
+  )
+  np.testing.assert_array_equal(whole, real)
+  assert np.abs(real).min() > 0.1
+
+
+@pytest.mark.parametrize(
+  ("likelihoods", "ratios", "message"),
+  [
+    ([0.5, 0.2], [1.0], r"ratios: shape \(1,\), must be that"),
+    ([5.0, 0.2], [1.0, 1.0], r"likelihoods\[0\] = 5"),
+  ],
+)
+def test_reweighted_refuses_what_it_cannot_use(likelihoods, ratios, message):
+  with pytest.raises(ValueError, match=message):
+    off_policy.reweighted(likelihoods, ratios, coefficients=np.ones(1))
+
+
+def test_losses_take_lists_and_lengths_of_every_rollout():
+  log_ratios, advantages = [[0.01, 0, 0], [0.1, 0.2, 0.3]], [1.0, -2.0]
+  whole = off_policy.geometric(
+    log_ratios, advantages, lengths=[1, 3], mask=[True, True]
+  )
+  np.testing.assert_allclose(whole, 3.1592, rtol=1e-4)
+  with pytest.raises(ValueError, match=r"lengths: shape \(2, 1\)"):
+    off_policy.geometric(log_ratios, advantages, lengths=[[1], [3]])
+
+
 def test_wrong_shapes_are_refused():
   with pytest.raises(ValueError, match=r"must be \[N, L\], \[N\] and \[N\]"):
     off_policy.unclipped(jnp.zeros(3), jnp.ones(3))

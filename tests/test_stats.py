@@ -54,6 +54,11 @@ def test_difference_interval_of_one_run_is_nan():
     assert np.isnan(actual.low) and np.isnan(actual.high)
 
 
+def test_a_difference_is_of_runs_alone():
+  with pytest.raises(ValueError, match=r"first: shape \(3, 2\), must"):
+    stats.difference_interval(np.ones((3, 2)), np.ones((3, 2)))
+
+
 def test_unequal_numbers_of_seeds_raise():
   scores = {"a": np.arange(4.0), "b": np.array([9.0])}
   with pytest.raises(ValueError, match="'b': 1"):

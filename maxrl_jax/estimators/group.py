@@ -32,9 +32,19 @@ def prepare(
     np.ones(size, bool) if mask is None else jnp.asarray(mask, bool)
   )
   check_likelihoods(likelihoods, present, bounded)
-  l = jnp.asarray(likelihoods)
+  l = _as_array(likelihoods)
   # Masked values are ignored, even NaN.
   return jnp.where(present, l.astype(symmetric.compute_dtype(l)), 0), present
+
+
+def _as_array(x: ArrayLike) -> Array:
+  """A JAX array; NumPy's integers as floats, since JAX's could overflow."""
+  if isinstance(x, jax.Array):
+    return x
+  x = np.asarray(x)
+  if np.issubdtype(x.dtype, np.integer):
+    x = x.astype(jnp.zeros(()).dtype)
+  return jnp.asarray(x)
 
 
 def check_likelihoods(
@@ -47,7 +57,14 @@ def check_likelihoods(
   if any(map(ranges.is_traced, (likelihoods, mask))):
     return
   l = np.asarray(likelihoods, np.float64)
-  valid = (l >= 0) & (l <= 1) if bounded else np.isfinite(l)
+  if bounded:
+    valid = (l >= 0) & (l <= 1)
+  else:  # In the dtype in which they are used.
+    dtype = jax.dtypes.canonicalize_dtype(
+      symmetric.compute_dtype(np.asarray(likelihoods))
+    )
+    with np.errstate(over="ignore"):
+      valid = np.isfinite(l.astype(dtype))
   bad = np.flatnonzero(~valid & np.asarray(mask))
   if bad.size and bounded:
     raise ValueError(
@@ -55,7 +72,9 @@ def check_likelihoods(
       " largest value a likelihood can take"
     )
   if bad.size:
-    raise ValueError(f"rewards[{bad[0]}] = {l[bad[0]]}: must be finite")
+    raise ValueError(
+      f"rewards[{bad[0]}] = {l[bad[0]]}: must be finite, in {dtype}"
+    )
 
 
 def checked(

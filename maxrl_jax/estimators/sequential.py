@@ -137,7 +137,9 @@ def _over_orders(
 
 
 def _check_baseline(baseline: str | float | Array) -> None:
-  if isinstance(baseline, str) and baseline not in SEQUENTIAL_BASELINES:
+  if not isinstance(baseline, str):
+    ranges.finite(baseline=baseline)
+  elif baseline not in SEQUENTIAL_BASELINES:
     raise ValueError(
       f"baseline = {baseline!r}: choose from {sorted(SEQUENTIAL_BASELINES)}"
       " or a number"

@@ -160,12 +160,14 @@ BASELINES: dict[str, Callable[..., Array]] = {
 
 
 def _smallest_group(baseline: str | float | Array) -> int:
-  if isinstance(baseline, str) and baseline not in BASELINES:
+  if not isinstance(baseline, str):
+    ranges.finite(baseline=baseline)
+    return 1
+  if baseline not in BASELINES:
     raise ValueError(
       f"baseline = {baseline!r}: choose from {sorted(BASELINES)} or a number"
     )
-  compares = isinstance(baseline, str) and baseline in ("centred", "loo_mean")
-  return 2 if compares else 1
+  return 2 if baseline in ("centred", "loo_mean") else 1
 
 
 def series(

@@ -50,6 +50,11 @@ def combine(
         f"parts[{i}]: {estimator!r} must be a function, such as"
         " estimators.maxrl"
       )
+    if np.shape(part[1]) != np.shape(parts[0][1]):
+      raise ValueError(
+        f"parts[{i}]: a signal of shape {np.shape(part[1])}, must be that of"
+        f" parts[0], {np.shape(parts[0][1])}"
+      )
   terms = [c * estimator(x, mask=mask) for c, x, estimator in parts]
   total = terms[0]
   for term in terms[1:]:

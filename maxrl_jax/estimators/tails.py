@@ -114,6 +114,7 @@ def _count(mask: ArrayLike | None, size: int, dtype: Any) -> Any:
 def _rule(baseline: str | float | Array) -> tuple[str, float | Array]:
   """A key of `_BASELINES`, and a constant to subtract."""
   if not isinstance(baseline, str):
+    ranges.finite(baseline=baseline)
     return "none", baseline
   if baseline not in _BASELINES:
     raise ValueError(

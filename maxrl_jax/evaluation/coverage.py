@@ -1,5 +1,6 @@
 """Pass rates and pass@k of prompts, exact if p is known."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from maxrl_jax import objectives, ranges, symmetric
-from maxrl_jax.estimators.group import check_likelihoods
+from maxrl_jax.estimators import group
 from maxrl_jax.evaluation.batches import map_components
 from maxrl_jax.tasks import ExactTask, Prompts
 
@@ -89,6 +90,8 @@ def pass_at_k(
   _check_k(k, num_samples)
   if not ranges.is_traced(num_correct):
     c = np.asarray(num_correct)
+    if c.dtype.kind not in "iu":
+      raise ValueError(f"num_correct: {c.dtype}, must be whole numbers")
     wrong = c[(c < 0) | (c > num_samples)]
     if wrong.size:
       raise ValueError(
@@ -118,11 +121,14 @@ def graded_pass_at_k(likelihoods: ArrayLike, k: int) -> Array:
   Raises:
     ValueError: k not an integer in 1..n, or a likelihood outside [0, 1].
   """
-  check_likelihoods(likelihoods)
-  likelihoods = jnp.asarray(likelihoods)
+  l, _ = group.prepare(likelihoods, None)
+  _check_k(k, len(l))
+  return _graded(l, int(k))
+
+
+@functools.partial(jax.jit, static_argnums=1, inline=True)
+def _graded(likelihoods: Array, k: int) -> Array:
   num = likelihoods.shape[0]
-  _check_k(k, num)
-  likelihoods = likelihoods.astype(symmetric.compute_dtype(likelihoods))
   sizes = jnp.arange(k + 1, dtype=likelihoods.dtype)
 
   def add(u: Array, sample: tuple[Array, Array]) -> tuple[Array, None]:
@@ -151,12 +157,12 @@ def best_at_k(rewards: ArrayLike, k: int) -> Array:
     k: from 1 to n.
 
   Raises:
-    ValueError: k not an integer in 1..n.
+    ValueError: k not an integer in 1..n, or a reward that is not finite.
   """
-  rewards = jnp.asarray(rewards)
-  num = rewards.shape[0]
+  r, _ = group.prepare(rewards, None, bounded=False)
+  num = len(r)
   _check_k(k, num)
-  ordered = jnp.sort(rewards.astype(symmetric.compute_dtype(rewards)))
+  ordered = jnp.sort(r)
   chance = symmetric.pass_at(k, num, num, ordered.dtype)[1:-1]
   return ordered[0] + jnp.sum(jnp.diff(ordered) * chance[::-1])
 

@@ -60,9 +60,11 @@ def distinct_guesses(reference: npt.ArrayLike, ks: Sequence[int]) -> np.ndarray:
   The sum of the k largest q, for reference q [M, A]; at k = 1 it is the highest
   pass@1 of any policy. Returns [len(ks)].
   """
+  for k in ks:
+    ranges.at_least(1, k=k)
   q = -np.sort(-np.asarray(reference, np.float64), -1)
   reached = np.cumsum(q, -1).mean(0)
-  return reached[np.minimum(ks, q.shape[-1]) - 1]
+  return reached[np.minimum(np.asarray(ks, int), q.shape[-1]) - 1]
 
 
 def optimum(reference: npt.ArrayLike, order: int) -> np.ndarray:
@@ -75,12 +77,13 @@ def optimum(reference: npt.ArrayLike, order: int) -> np.ndarray:
 
   Args:
     reference: q [M, A], rows sum to one.
-    order: T, at least 1.
+    order: T, at least 1 and finite.
 
   Raises:
-    ValueError: T below 1.
+    ValueError: another T.
   """
   ranges.at_least(1, order=order)
+  ranges.above_zero(order=order)  # And finite.
   q = np.asarray(reference, np.float64)
   if order == 1:
     return np.eye(q.shape[-1])[np.argmax(q, -1)]

@@ -127,7 +127,8 @@ def entropy(mixture: Components) -> Array:
   """−Σ π log π of atoms, or −∫ q log q of normal components.
 
   The integral has 64 Gauss–Hermite nodes per component: within 1e-6 nats for
-  equal scales, but up to .04 off where one scale is 50 times another.
+  equal scales, .002 where one scale is 5 times another, .04 at 10 times and .3
+  at 50 times (the worst of 200 random mixtures each).
   """
   log_weights, locations, scales, _ = mixture
   weights = jnp.exp(log_weights)

@@ -32,6 +32,8 @@ __all__ = ["Diagnostics", "advantages", "check", "diagnostics", "sequential"]
 
 # Rewards that are all 0 or 1 are passed to these as booleans.
 _CLOSED_FORM = ("maxrl", "pass_at_k", "power", "series")
+# The memory of a group is proportional to N².
+_QUADRATIC = ("pass_at_k", "power", "series")
 
 
 def advantages(
@@ -132,7 +134,8 @@ class Diagnostics(NamedTuple):
     largest: largest |A_j|.
     order: the estimator's order T, at most n, as a mean over groups of n ≥ 2;
       nan if it has no order.
-    active: fraction of rollouts with A_j ≠ 0; the others have no gradient.
+    active: fraction of rollouts with A_j ≠ 0, up to rounding; the others have
+      no gradient.
   """
 
   none_solved: float
@@ -169,8 +172,13 @@ def diagnostics(
     singletons=_mean((sizes == 1)[nonempty]),
     largest=float(np.abs(batch.advantages).max()),
     order=_mean(order[sizes > 1]),
-    active=_mean(batch.advantages[batch.mask] != 0),
+    active=_mean(np.abs(batch.advantages[batch.mask]) > _rounding(batch)),
   )
+
+
+def _rounding(batch: "_Batch") -> np.ndarray:
+  """What an advantage of 0 may be after rounding, of every rollout."""
+  return 1e-6 * np.abs(batch.l[batch.mask]).astype(np.float32)
 
 
 def _mean(values: np.ndarray) -> float:
@@ -245,7 +253,18 @@ def _round_up(size: int) -> int:
 def _compiled(estimator: str, options: tuple) -> Callable[..., jax.Array]:
   """The jitted estimator: (l, mask) [G, N] → advantages [G, N]."""
   function = functools.partial(ESTIMATORS[estimator], **dict(options))
-  return jax.jit(jax.vmap(lambda l, mask: function(l, mask=mask)))
+
+  def of_groups(l: jax.Array, mask: jax.Array) -> jax.Array:
+    one = lambda group: function(group[0], mask=group[1])  # noqa: E731
+    count, size = l.shape
+    together = count
+    if estimator in _QUADRATIC:
+      together = max(2**24 // size**2, 1)
+    if together >= count:
+      return jax.vmap(one)((l, mask))
+    return jax.lax.map(one, (l, mask), batch_size=together)
+
+  return jax.jit(of_groups)
 
 
 def _cpu() -> jax.Device:

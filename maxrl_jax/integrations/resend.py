@@ -51,7 +51,7 @@ class Resend:
       key: prompt → what identifies it in `observe`.
       waves: how often a prompt is sent at most; 1 sends none again.
     """
-    ranges.at_least(1, waves=waves)
+    ranges.whole(1, waves=waves)
     self._new, self._key, self._waves = iter(prompts), key, waves
     self._known: dict[Hashable, _Sent] = {}
     self._unsolved: collections.deque[_Sent] = collections.deque()

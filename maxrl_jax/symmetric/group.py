@@ -30,9 +30,13 @@ def group_size(likelihoods: ArrayLike) -> int:
 
 
 def check_mask(mask: ArrayLike | None, size: int) -> None:
-  """Raises ValueError unless the mask is None or [N]."""
+  """Raises ValueError unless the mask is None, or [N] of True or False."""
   if mask is not None and np.shape(mask) != (size,):
     raise ValueError(f"mask: shape {np.shape(mask)}, must be [N] = ({size},)")
+  if mask is not None and not ranges.is_traced(mask):
+    values = np.asarray(mask)
+    if values.dtype != bool and not np.isin(values, (0, 1)).all():
+      raise ValueError(f"mask = {mask}: must be True or False")
 
 
 def check_order(
@@ -56,6 +60,8 @@ def check_coefficients(coefficients: ArrayLike, size: int) -> None:
     raise ValueError(f"coefficients: shape {shape}, must be [T]")
   if not ranges.is_traced(coefficients):
     smallest = np.min(np.asarray(coefficients), initial=0)
+    if not np.isfinite(np.asarray(coefficients, np.float64)).all():
+      raise ValueError("coefficients: not finite")
     if not smallest >= 0:
       raise ValueError(
         f"coefficients: smallest is {smallest:g}, all must be at least 0"
@@ -66,7 +72,7 @@ def check_coefficients(coefficients: ArrayLike, size: int) -> None:
     )
 
 
-def compute_dtype(likelihoods: Array) -> Any:
+def compute_dtype(likelihoods: Array | np.ndarray) -> Any:
   """float32 for half precision, the default float for booleans and integers."""
   dtype = likelihoods.dtype
   if not jnp.issubdtype(dtype, jnp.floating):

@@ -1,5 +1,6 @@
 """Estimators from log-likelihoods or unbounded rewards."""
 
+import functools
 from fractions import Fraction
 
 import jax
@@ -56,6 +57,32 @@ def test_unbounded_rewards(name):
     call(rewards)
   with pytest.raises(ValueError, match=r"rewards\[1\] = inf"):
     call(np.array([1.0, np.inf]), bounded=False)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "rloo", "tail"])
+def test_rewards_do_not_wrap_or_overflow(name):
+  call = estimators.ESTIMATORS[name]
+  if name != "tail":
+    call = functools.partial(call, bounded=False)
+  whole = np.array([3_000_000_000, 0, 0])
+  np.testing.assert_array_equal(call(whole), call(whole.astype(np.float32)))
+  assert call(whole)[0] > 1e9
+  with pytest.raises(ValueError, match=r"rewards\[0\] = 1e\+39: must be"):
+    call(np.array([1e39, 0, 0]))
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"baseline": None}, "baseline = None: must be a finite number"),
+    ({"baseline": np.nan}, "baseline = nan: must be a finite number"),
+    ({"mask": np.array([0.5, 1, 1])}, "must be True or False"),
+    ({"mask": ["a", "b", "c"]}, "must be True or False"),
+  ],
+)
+def test_nonsense_is_refused(options, message):
+  with pytest.raises(ValueError, match=message):
+    estimators.maxrl(np.array([0.5, 0.1, 1.0]), **options)
 
 
 @pytest.mark.parametrize("name", sorted(_LOGS))

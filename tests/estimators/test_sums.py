@@ -130,6 +130,15 @@ def test_gate_by_hand_and_masked():
   assert not gate(length[:3], success=np.zeros(3)).any()
 
 
+def test_signals_have_one_size():
+  parts = [
+    (1.0, np.array([1, 0, 0]), estimators.maxrl),
+    (1.0, np.array([0.5]), estimators.reinforce),
+  ]
+  with pytest.raises(ValueError, match=r"parts\[1\]: a signal of shape \(1,"):
+    estimators.combine(parts)
+
+
 def test_errors_name_what_is_wrong():
   with pytest.raises(ValueError, match="parts: empty"):
     estimators.combine([])

@@ -103,6 +103,28 @@ def test_graded_pass_at_k_of_binary_likelihoods():
       assert float(actual) == pytest.approx(float(expected), rel=2e-5)
 
 
+@pytest.mark.parametrize(
+  "score", [evaluation.graded_pass_at_k, evaluation.best_at_k]
+)
+def test_graded_scores_are_of_one_prompt(score):
+  for values in (np.full((5, 3), 0.2), np.float32(0.2)):
+    with pytest.raises(ValueError, match=r"must be \[N\]"):
+      score(values, 2)
+  with pytest.raises(ValueError, match="nan"):
+    score([np.nan, 0.5], 1)
+
+
+def test_the_best_of_large_whole_rewards():
+  rewards = np.array([3_000_000_000, 0, 0], np.int64)
+  np.testing.assert_allclose(evaluation.best_at_k(rewards, 2), 2e9, rtol=1e-6)
+
+
+def test_success_counts_are_whole_numbers():
+  for counts in (np.array([1.0, 2.0]), np.array([True])):
+    with pytest.raises(ValueError, match=r"num_correct: .*, must be whole"):
+      evaluation.pass_at_k(counts, 4, 2)
+
+
 def test_impossible_success_count_raises():
   for count in (9, -1):
     with pytest.raises(ValueError, match=f"num_correct = {count}: must be"):

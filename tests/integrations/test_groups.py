@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 
+import jax
 import numpy as np
 import pytest
 
@@ -189,6 +190,28 @@ def test_rewards_are_divided_by_their_ceiling():
   assert_close(
     advantages([0, rounded], num=2, ceiling=0.7), [-1, 1], tolerance=1e-6
   )
+
+
+@pytest.mark.parametrize("estimator", ["maxrl", "rloo", "dr_grpo", "grpo"])
+def test_equal_rewards_have_no_gradient(estimator):
+  seen = groups.diagnostics([0.3] * 7, num=7, estimator=estimator)
+  assert seen.active == 0
+  seen = groups.diagnostics([0.3] * 6 + [0.4], num=7, estimator=estimator)
+  assert seen.active == 1
+
+
+@pytest.mark.long
+def test_many_large_groups_take_bounded_memory():
+  """Some of them at a time, where the memory of one is O(N²)."""
+  shape = 64, 1024
+  arguments = (jax.ShapeDtypeStruct(shape, kind) for kind in (np.float32, bool))
+  program = groups._compiled("power", (("alpha", 0.5),)).lower(*arguments)
+  memory = program.compile().memory_analysis()
+  assert memory.temp_size_in_bytes < 2**28
+  rewards = np.random.default_rng(0).uniform(size=(6, 2048)).astype(np.float32)
+  call = functools.partial(advantages, num=2048, estimator="pass_at_k", k=3)
+  actual = call(rewards.ravel()).reshape(rewards.shape)
+  np.testing.assert_allclose(actual[5], call(rewards[5]), atol=1e-6)
 
 
 def test_unbounded_rewards():
