@@ -35,7 +35,7 @@ from configs import bandit, digits, imagenet
 from experiments.shell import console
 from maxrl_jax import estimators, symmetric
 from maxrl_jax.learning import training
-from maxrl_jax.runs import files, folders
+from maxrl_jax.runs import files, folders, slices
 
 _OUT = flags.DEFINE_string("out", None, "JSON file for the rows.")
 _PARTS = flags.DEFINE_list("parts", None, "Parts to run; all if not set.")
@@ -176,20 +176,14 @@ class Program:
 
   def row(self, name: str, ms: float, dtype: str = "float32", **more) -> Row:
     cost = self.compiled.cost_analysis() or {}
-    memory: Any = self.compiled.memory_analysis()
     kind = jax.devices()[0].device_kind
     peak = next((x for part, x in PEAKS.items() if part in kind), None)
     share = lambda count, most: count / (ms / 1e3) / most  # noqa: E731
     if peak is not None:
       more["operations"] = share(cost.get("flops", 0), getattr(peak, dtype))
       more["bandwidth"] = share(cost.get("bytes accessed", 0), peak.bytes)
-    total = (
-      memory.temp_size_in_bytes
-      + memory.argument_size_in_bytes
-      + memory.output_size_in_bytes
-      - memory.alias_size_in_bytes
-    )
-    return Row(name, ms, memory_mb=total / 1e6, **more)
+    memory = slices.memory_of(self.compiled) / 1e6
+    return Row(name, ms, memory_mb=memory, **more)
 
 
 def _compare(

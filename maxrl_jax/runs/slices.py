@@ -214,11 +214,11 @@ def compile_for(
   )
   advance = jitted.advance.lower(states, keys).compile()
   compiled = trainer._replace(start=start, advance=advance)
-  return compiled, max(map(_bytes, (start, advance)))
+  return compiled, max(map(memory_of, (start, advance)))
 
 
-def _bytes(compiled: Any) -> int:
-  """Peak memory of a program."""
+def memory_of(compiled: Any) -> int:
+  """Peak memory of a program in bytes."""
   memory = compiled.memory_analysis()
   return (
     memory.argument_size_in_bytes

@@ -20,6 +20,8 @@ from jax import lax
 from PIL import Image
 from tqdm import tqdm
 
+from maxrl_jax import ranges
+
 Array = jax.Array
 Box = tuple[float, float, float, float]  # Left, top, right, bottom.
 
@@ -42,7 +44,6 @@ def load(
   data_dir: str,
   *,
   image_size: int | None = None,
-  limit: int | None = None,
 ) -> Images:
   """Reads one split of a prepared data set into memory; never downloads.
 
@@ -52,19 +53,18 @@ def load(
     data_dir: the folder that holds the folder `name`.
     image_size: resizes the largest centred square to this side, antialiased;
       None keeps the sizes, which then must agree.
-    limit: read only the first images, in the order of the files.
 
   Raises:
     ImportError: the extra `tfds` is not installed.
     FileNotFoundError: data set, version or file missing.
     ValueError: no such split, unreadable files, sizes that differ, no labels.
   """
-  if any(n is not None and n < 1 for n in (image_size, limit)):
-    raise ValueError(f"{image_size=} and {limit=} must be at least 1")
+  if image_size is not None:
+    ranges.whole(1, image_size=image_size)
   source = Split(name, split, data_dir)
   read = functools.partial(source.read, side=image_size)
-  count = min(len(source), limit or len(source))
-  return Images(*_read_all(read, count, source.description), source.num_classes)
+  read_all = _read_all(read, len(source), source.description)
+  return Images(*read_all, source.num_classes)
 
 
 class Split:
