@@ -6,7 +6,7 @@ warm-up on the paths of the true mazes, then RL:
 python -m experiments.train --config=configs/half_seen.py:warmup \
     --workdir=runs/half_warmup
 python -m experiments.train --config=configs/half_seen.py \
-    --workdir=runs/half_seen --config.policy.checkpoint=runs/half_warmup/model
+    --workdir=runs/half --config.policy.checkpoint=runs/half_warmup/model
 """
 
 from ml_collections import ConfigDict

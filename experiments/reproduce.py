@@ -70,6 +70,12 @@ def main() -> None:
     return
   from maxrl_jax.runs import folders
 
+  for name in ("config.json", "sweep.json"):
+    if (workdir / name).exists():
+      raise ValueError(
+        f"workdir = '{workdir}': has a {name}, so it is a folder of another"
+        " command; choose another one"
+      )
   folders.make(workdir)
   with folders.locked(workdir):
     _reproduce(chosen, workdir)
@@ -217,7 +223,10 @@ def _chosen(value: str, preset: str) -> list[str]:
     "all": [*FIRST, *MORE],
     "all_mazes": [name for name in MAZES if preset in FIGURES[name].presets],
   }
-  return groups.get(value) or [name.strip() for name in value.split(",")]
+  names: list[str] = []
+  for name in value.split(","):
+    names += groups.get(name.strip(), [name.strip()])
+  return list(dict.fromkeys(names))
 
 
 if __name__ == "__main__":

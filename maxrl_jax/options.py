@@ -96,8 +96,10 @@ def type_of(parameter: inspect.Parameter) -> type:
     return tuple if jax.Array in _members(parameter.annotation) else object
   if len(plain) > 1:
     return object
-  origin = typing.get_origin(plain[0])
-  return tuple if origin is not None else plain[0]
+  if typing.get_origin(plain[0]) is not None:
+    return tuple
+  is_type = isinstance(plain[0], type) and plain[0] is not Any
+  return plain[0] if is_type else object
 
 
 def _members(annotation: Any) -> tuple:

@@ -68,7 +68,7 @@ FIGURES = {
   "maze_sequential": Figure("maze_sequential", {}, presets=_MAZES),
   "maze_rates": Figure("maze_rates", {"quick": 35}, presets=(*_SIZES, "long")),
   "off_policy_mazes": Figure("off_policy_mazes", {"quick": 45}),
-  "half_seen": Figure("half_seen", {}),
+  "half_seen": Figure("half_seen", {"quick": 4}),
   "llm": Figure("llm", {"quick": 10}),
 }
 # Training transformers by RL takes longer than all other figures together:
@@ -174,7 +174,9 @@ def make(name: str, chosen: Any, runs: Any) -> Any:
 
 def expected(names: list[str], preset: str, jobs: int) -> str:
   """The time that figures are expected to take, in words."""
-  times = {name: FIGURES[name].minutes.get(preset) for name in names}
+  alone = "jensen" in names and "bimodal" not in names
+  trained = [*names, "bimodal"] if alone else names
+  times = {name: FIGURES[name].minutes.get(preset) for name in trained}
   known = {name: time for name, time in times.items() if time is not None}
   words = progress.counted(len(names), "figure")
   if known:

@@ -65,6 +65,8 @@ def run(main: Callable, *, together: bool = False) -> None:
     progress.set_quiet(_OUTPUT.value == "quiet")
     try:
       _no_arguments(argv)
+      if "workdir" in flags.FLAGS and flags.FLAGS.workdir == "":
+        raise ValueError("--workdir=: is empty; name a folder")
       devices.start(together=together)
       main()
     except Exception as error:

@@ -113,6 +113,12 @@ def _schedule(config: ConfigDict) -> optax.Schedule:
   warmup = block.warmup * updates
   make = choice(SCHEDULES, "optimizer.schedule", block.schedule)
   schedule = make(max(config.steps * updates - warmup, 1))
+  if not callable(schedule):
+    raise ValueError(
+      f"optimizer.schedule = {block.schedule!r}: must be a function of the"
+      " number of updates that returns a schedule; make_train(schedule=) takes"
+      " a schedule itself"
+    )
   if not warmup:
     return schedule
   # From 1/warmup, so that no step is wasted on a rate of zero.

@@ -89,7 +89,7 @@ def default(
   # cross_entropy (exact ML), exact_rl, exact_maxrl, exact_grpo, exact_power,
   # exact_pass_at_k; for regression also mse; for tasks with demonstrations
   # supervised.
-  name = register(ESTIMATORS, estimator, Estimator)
+  name = register("estimator", ESTIMATORS, estimator, Estimator)
   objectives = [e.function for e in ESTIMATORS.values()] + [
     *OBJECTIVES.values()
   ]
@@ -113,9 +113,7 @@ def default(
   config.off_policy.staleness = placeholder(int)
   config.off_policy.kl = placeholder(float)  # β per nat, to the behaviour.
 
-  if isinstance(task, str):
-    choice(TASKS, "task", task)
-  name = register(TASKS, task)
+  name = register("task", TASKS, task)
   config.task = own_block(TASKS[name], name)  # Only the options of this task.
 
   # Regression: the noise model that turns predictions into likelihoods.
@@ -123,13 +121,13 @@ def default(
   config.likelihood.per_prompt = placeholder(bool)  # σ is the prompt's.
   config.likelihood.learned = placeholder(str)  # Learn σ: "input", "global".
 
-  chosen = None if policy is None else register(POLICIES, policy)
+  chosen = None if policy is None else register("policy", POLICIES, policy)
   config.policy = union(_first(POLICIES, chosen), chosen, SET_BY_TASK)
   # Parameters to start from: model/ of a run; transformer: any Qwen2 folder.
   config.policy.checkpoint = placeholder(str)
 
   # sgd, adam, adamw and their options.
-  name = register(OPTIMIZERS, optimizer)
+  name = register("optimizer", OPTIMIZERS, optimizer)
   config.optimizer = union(_first(OPTIMIZERS, name), name)
   config.optimizer.learning_rate = 0.1  # Peak.
   config.optimizer.clip_norm = placeholder(float)  # Of the global gradient.
@@ -137,27 +135,47 @@ def default(
   config.optimizer.spike_factor = placeholder(float)
   config.optimizer.warmup = 0  # Steps of linear warm-up.
   # cosine (to zero) or constant.
-  config.optimizer.schedule = register(SCHEDULES, schedule)
+  config.optimizer.schedule = register("schedule", SCHEDULES, schedule)
 
   return config.lock()
 
 
 def register(
+  block: str,
   table: dict[str, Any],
   item: Any,
   wrap: Callable = lambda function: function,
 ) -> str:
-  """The name of an item of the table; adds the item unless it is a name."""
+  """The name of an item of the table; adds the item unless it is a name.
+
+  Raises:
+    ValueError: an unknown name, an object instead of a function, or one with
+      the name of another one of the library.
+  """
   if isinstance(item, str):
+    if block != "estimator":  # There are exact objectives, too.
+      choice(table, block, item)
     return item
-  if not isinstance(item, type) and hasattr(item, "function"):
-    name = item.function.__name__
-  else:
-    name = item.__name__
-    item = wrap(item)
-  name = name.lower()
-  table[name] = item
+  is_record = not isinstance(item, type) and hasattr(item, "function")
+  function = item.function if is_record else item
+  if not hasattr(function, "__name__"):
+    raise ValueError(
+      f"{block}: is a {type(item).__name__}, must be a name, a function or a"
+      " class; objects are arguments of make_train"
+    )
+  name = function.__name__.lower()
+  there = table.get(name)
+  there = getattr(there, "function", there)
+  if there is not function and _is_ours(there) and not _is_ours(function):
+    raise ValueError(
+      f"{block}: {name!r} is a name of the library; rename your function"
+    )
+  table[name] = item if is_record else wrap(item)
   return name
+
+
+def _is_ours(function: Any) -> bool:
+  return getattr(function, "__module__", "").startswith("maxrl_jax.")
 
 
 def own_block(function: Callable, name: str) -> ConfigDict:

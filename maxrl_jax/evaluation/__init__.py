@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from maxrl_jax import ranges
 from maxrl_jax.evaluation import coverage as _coverage
 from maxrl_jax.evaluation import regression as _regression
 from maxrl_jax.evaluation import sampled as _sampled
@@ -88,7 +89,11 @@ def make_evaluate(
     metrics = _coverage.metrics
   else:
     if rollouts is None:
-      raise ValueError("rollouts = None: this task's pass rate must be sampled")
+      raise ValueError(
+        "rollouts = None: this task's pass rate must be sampled; pass"
+        " rollouts=64, for example"
+      )
+    ranges.whole(1, rollouts=rollouts)
     ks = tuple(k for k in ks if k <= rollouts)
     metrics = functools.partial(_sampled.metrics, num=rollouts)
   return _checked(_in_memory(train, metrics, ks), task)

@@ -82,9 +82,11 @@ def architecture(folder: str | pathlib.Path) -> dict[str, Any]:
   try:
     options = {name: config[field] for name, field in _FIELDS.items()}
   except KeyError as error:
-    raise ValueError(
-      f"policy.checkpoint = '{folder}': its config.json lacks {error}"
-    ) from None
+    model = pathlib.Path(folder) / "model"
+    wrong = f"its config.json lacks {error}"
+    if model.is_dir():
+      wrong = f"is the folder of a run, whose model is in '{model}'"
+    raise ValueError(f"policy.checkpoint = '{folder}': {wrong}") from None
   return options | {"rope_theta": 1e4 if theta is None else theta}
 
 

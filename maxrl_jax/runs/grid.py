@@ -79,6 +79,10 @@ def _entries(grid: str | Mapping) -> Iterator[tuple[Sequence[str], Any]]:
     for names, values in grid.items():
       yield ((names,) if isinstance(names, str) else tuple(names)), values
     return
+  if not isinstance(grid, str):
+    raise ValueError(
+      f"grid: is a {type(grid).__name__}, must be text or a mapping"
+    )
   for part in _split(grid, ";"):
     names, equals, values = part.partition("=")
     if not equals:

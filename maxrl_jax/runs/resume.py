@@ -50,7 +50,7 @@ class Resumable:
     self,
     train: Train,
     config: ConfigDict,
-    folder: pathlib.Path,
+    folder: str | pathlib.Path,
     seeds: Sequence[int] | np.ndarray | None = None,
     hyper: dict[str, Any] | None = None,
   ) -> None:
@@ -71,7 +71,8 @@ class Resumable:
     """
     if seeds is None:
       seeds = config.seed + np.arange(config.runs)
-    self._train, self._config, self._folder = train, config, folder
+    self._train, self._config = train, config
+    self._folder = folder = pathlib.Path(folder)
     self._seeds, self._hyper = np.asarray(seeds).tolist(), hyper
     _check_config(config, folder)
     self._like = like(train, len(self._seeds), hyper or {})

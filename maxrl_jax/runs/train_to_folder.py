@@ -93,8 +93,9 @@ def train(
       return finished
 
     if processes.any_of(bool(processes.on_first(is_finished))):
+      logged = f"; nothing was sent to {', '.join(log)}" if log else ""
       progress.info(
-        f"{workdir} is finished; --fresh (fresh=True) trains it again"
+        f"{workdir} is finished{logged}; --fresh (fresh=True) trains it again"
       )
       return json.loads(summary.read_text()) if first else {}
     run = _restored(trainer, config, workdir, environment)

@@ -15,6 +15,7 @@ from maxrl_jax import options
 from maxrl_jax.config import build, default, defaults, lookup
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS
 from maxrl_jax.learning import training
+from maxrl_jax.optimizers import SCHEDULES
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.policies.transformer import Transformer
 from maxrl_jax.tasks import TASKS, Task
@@ -225,6 +226,35 @@ def test_functions_of_your_own_have_blocks_and_names(monkeypatch):
   assert config.estimator.get_type("gain") is float
   assert defaults.ESTIMATORS["squared"].function is squared
   assert options.may_vary(squared) == {"gain"}
+
+
+def rloo(likelihoods, *, mask=None):
+  return likelihoods
+
+
+@pytest.mark.parametrize(
+  ("given", "message"),
+  [
+    ({"estimator": rloo}, "estimator: 'rloo' is a name of the library"),
+    ({"optimizer": optax.adam}, "optimizer: 'adam' is a name of the library"),
+    ({"task": TASKS["bandit"]()}, "task: is a .*Task.*, must be a name"),
+    ({"policy": "mlb"}, "policy = 'mlb': did you mean 'mlp'"),
+    ({"optimizer": "nope"}, "optimizer = 'nope': choose from"),
+  ],
+)
+def test_a_default_that_cannot_be_changes_nothing(given, message):
+  with pytest.raises(ValueError, match=message):
+    default(**given)
+  assert default().estimator.name == "maxrl"
+  assert ESTIMATORS["rloo"].function is not rloo
+
+
+def test_a_schedule_itself_is_refused(monkeypatch):
+  monkeypatch.setattr(defaults, "SCHEDULES", dict(SCHEDULES))
+  monkeypatch.setattr(build, "SCHEDULES", defaults.SCHEDULES)
+  config = default(task="bandit", schedule=optax.linear_schedule(1.0, 0.0, 9))
+  with pytest.raises(ValueError, match="must be a function of the number of"):
+    training.make_train(config)
 
 
 def test_an_option_of_your_own_may_be_called_tolerance(monkeypatch):

@@ -33,7 +33,7 @@ def test_ctrl_c_exits_without_shutting_python_down(folder):
   script = (
     "import atexit; from experiments.shell import console\n"
     "from absl import flags\n"
-    f"if {folder}: flags.DEFINE_string('workdir', '', '')\n"
+    f"if {folder}: flags.DEFINE_string('workdir', 'runs', '')\n"
     "def main():\n"
     "  atexit.register(print, 'taken down'); print('said')\n"
     "  raise KeyboardInterrupt\n"

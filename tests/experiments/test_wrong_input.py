@@ -45,6 +45,9 @@ def _wrong(tmp_path):
   model.mkdir()
   for name in ("config.json", "model.safetensors", "tokenizer.json"):
     (model / name).touch()
+  there = tmp_path / "there"
+  there.mkdir()
+  (there / "sweep.json").touch()
   train, swept = ("train", _BANDIT), ("sweep", _BANDIT)
   gsm8k = ("gsm8k", f"--model={model}", f"--data={tmp_path}")
   return [
@@ -231,6 +234,11 @@ def _wrong(tmp_path):
     # Figures.
     (("reproduce", "--figure=pie"), "figure = 'pie': choose from"),
     (("reproduce", "--figure=weight"), "'weight': did you mean 'weights'?"),
+    (("reproduce", "--figure=weights", "--workdir="), "--workdir=: is empty"),
+    (
+      ("reproduce", "--figure=weights", f"--workdir={there}"),
+      "has a sweep.json, so it is a folder of another command",
+    ),
     (
       ("reproduce", "--figure=weights", "--preset=paper"),
       "preset = 'paper': figure 'weights' has quick, full",

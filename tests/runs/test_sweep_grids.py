@@ -35,6 +35,11 @@ def test_text_and_mapping_say_the_same():
   assert grid.parse(text, config) == grid.parse(mapping, config)
 
 
+def test_a_grid_is_text_or_a_mapping():
+  with pytest.raises(ValueError, match="grid: is a int, must be text"):
+    grid.parse(3, swept_bandit())
+
+
 @pytest.mark.parametrize(
   ("text", "message"),
   [
