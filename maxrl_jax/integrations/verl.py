@@ -144,7 +144,10 @@ def with_sessions(compute: Callable) -> Callable:
       advantages of all estimators that are not registered here.
   """
 
-  @functools.wraps(compute)
+  # Without __type_params__, which a stand-in for verl does not have.
+  @functools.wraps(
+    compute, ("__module__", "__name__", "__qualname__", "__doc__")
+  )
   def wrapped(
     data: Any, batch_keys: Sequence[str], adv_estimator: Any, **kwargs: Any
   ) -> Any:
