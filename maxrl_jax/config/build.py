@@ -28,6 +28,11 @@ def make_task(config: ConfigDict) -> Task:
   ranges.above_zero(of="task.", **apart)
   if isinstance(task, regression.Data):
     return noise.make_task(config, task, **apart)
+  if not isinstance(task, Task):
+    raise ValueError(
+      f"task.name = {name!r}: its function returned a {type(task).__name__},"
+      " must return a Task or a regression.Data"
+    )
   noise.refuse(config)
   return task
 

@@ -54,17 +54,16 @@ def check_order(
 
 
 def check_coefficients(coefficients: ArrayLike, size: int) -> None:
-  """Raises ValueError unless there are 1 to N, all at least 0."""
+  """Raises ValueError unless there are 1 to N, all at least 0 and finite."""
   shape = np.shape(coefficients)
   if len(shape) != 1:
     raise ValueError(f"coefficients: shape {shape}, must be [T]")
   if not ranges.is_traced(coefficients):
-    smallest = np.min(np.asarray(coefficients), initial=0)
-    if not np.isfinite(np.asarray(coefficients, np.float64)).all():
-      raise ValueError("coefficients: not finite")
-    if not smallest >= 0:
+    values = np.asarray(coefficients, np.float64)
+    wrong = values[~((values >= 0) & np.isfinite(values))]
+    if wrong.size:
       raise ValueError(
-        f"coefficients: smallest is {smallest:g}, all must be at least 0"
+        f"coefficients: {wrong[0]:g}, all must be at least 0 and finite"
       )
   if not 1 <= shape[0] <= size:
     raise ValueError(

@@ -50,6 +50,15 @@ class Task:
   policy_options: dict[str, Any] = field(default_factory=dict)
 
   def __post_init__(self) -> None:
+    for name in ("draw", "likelihoods"):
+      value = getattr(self, name)
+      if not callable(value):
+        raise ValueError(f"{name} = {value!r}: must be a function")
+    names: Any = self.policies
+    if isinstance(names, str) or not names:
+      raise ValueError(
+        f"policies = {names!r}: must be names of policies, such as ('mlp',)"
+      )
     if "validation" not in self.splits:
       raise ValueError(
         f"splits = {sorted(self.splits)}: 'validation' is needed: its inputs"

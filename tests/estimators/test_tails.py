@@ -279,7 +279,7 @@ def test_groups_of_thousands_in_single_precision(options, binary, traced):
     ({"k": 4}, "k = 4: .* 1 to 3"),
     ({"alpha": 1.5}, "alpha = 1.5: must be in"),
     ({"coefficients": np.ones(4)}, "coefficients: 4 terms for N = 3"),
-    ({"coefficients": -np.ones(2)}, "coefficients: smallest is -1"),
+    ({"coefficients": -np.ones(2)}, "coefficients: -1, all must"),
     ({"baseline": "average_score"}, "baseline = 'average_score': choose from"),
   ],
 )

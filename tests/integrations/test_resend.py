@@ -92,9 +92,10 @@ def test_what_was_not_sent_is_refused(keys, rewards, message):
   assert prompts.solved == 1
 
 
-def test_at_least_one_wave():
-  with pytest.raises(ValueError, match="waves = 0: must be at least 1"):
-    _letters("AB", waves=0)
+@pytest.mark.parametrize("waves", [0, 1.5])
+def test_at_least_one_wave(waves):
+  with pytest.raises(ValueError, match=f"waves = {waves}: must be a whole"):
+    _letters("AB", waves=waves)
 
 
 def test_an_endless_stream():

@@ -100,6 +100,27 @@ def test_prompts_may_be_a_dictionary(name):
   assert 0 <= evaluate("validation", states)["pass@4"][0] <= 1
 
 
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"policies": "mlp"}, "policies = 'mlp': must be names of policies"),
+    ({"policies": ()}, r"policies = \(\): must be names"),
+    ({"draw": None}, "draw = None: must be a function"),
+    ({"likelihoods": 3}, "likelihoods = 3: must be a function"),
+  ],
+)
+def test_a_task_that_is_none_says_so(changes, message):
+  with pytest.raises(ValueError, match=message):
+    dataclasses.replace(_task(), **changes)
+
+
+def test_a_function_that_returns_no_task_is_named(monkeypatch):
+  monkeypatch.setitem(TASKS, "seven", lambda: 7)
+  config = default(task="seven")
+  with pytest.raises(ValueError, match="'seven': its function returned a int"):
+    training.make_train(config)
+
+
 def test_one_s_own_policy_trains_as_the_one_that_a_config_names():
   config = _config()
   named = training.make_train(config, _task())

@@ -55,9 +55,9 @@ def test_error_names_a_mask_of_another_shape(shape):
     symmetric.loo_weights(np.full(4, 0.5), 2, mask=np.ones(shape, bool))
 
 
-@pytest.mark.parametrize("bad", [-1, np.nan])
+@pytest.mark.parametrize("bad", [-1, np.nan, np.inf])
 def test_coefficients_must_be_at_least_0(bad):
-  with pytest.raises(ValueError, match=f"coefficients: smallest is {bad}"):
+  with pytest.raises(ValueError, match=f"coefficients: {bad}, all must be"):
     symmetric.series_weights(np.full(3, 0.5), np.array([1.0, bad]))
 
 
