@@ -206,69 +206,66 @@ def _claims(best, shared) -> list[Claim]:
   by_updates = clipped._replace(updates=REUSED)
   by_staleness = stale._replace(loss="clipped")
 
-  def ends_above(name, text, pair, scores=best, source="own"):
-    first, second = pair
-    return pair, lambda: larger(
-      f"off_policy.{name}", source, text, scores[first], scores[second]
-    )
+  def ends_above(name, text, first, second, scores=best, source="own"):
+    """The claim, if both points are there."""
+    if not {first, second} <= best.keys():
+      return []
+    id = f"off_policy.{name}"
+    return [larger(id, source, text, scores[first], scores[second])]
 
-  def within(name, text, pair, **bounds):
-    first, second = pair
-    return pair, lambda: bounded(
-      f"off_policy.{name}",
-      "own, theorems 21 and 22",
-      text,
-      stats.difference_interval(best[first], best[second]),
-      **bounds,
-    )
+  def within(name, text, first, second, **bounds):
+    if not {first, second} <= best.keys():
+      return []
+    id, source = f"off_policy.{name}", "own, theorems 21 and 22"
+    gap = stats.difference_interval(best[first], best[second])
+    return [bounded(id, source, text, gap, **bounds)]
 
-  claims = [
-    ends_above(
+  return [
+    *ends_above(
       "reuse",
       f"{REUSED} updates on each batch with unclipped ratios end above one,"
       " for MaxRL.",
-      (reused, on_policy),
+      *(reused, on_policy),
     ),
-    ends_above(
+    *ends_above(
       "correction",
       f"At {_MOST} updates unclipped ratios end above none.",
-      (most, most._replace(loss="uncorrected")),
+      *(most, most._replace(loss="uncorrected")),
       source="own, theorem 21",
     ),
-    within(
+    *within(
       "stale",
       f"With rollouts that are {STALE} batches old, unclipped ratios end"
       " within .03 of training on policy, or above it.",
-      (stale, on_policy),
+      *(stale, on_policy),
       above=-0.03,
     ),
-    within(
+    *within(
       "weight",
       "Whether a prompt's weight is that of the behaviour or of the current"
       f" policy makes no difference of .03 at {REUSED} updates.",
-      (reused._replace(loss="reweighted"), reused),
+      *(reused._replace(loss="reweighted"), reused),
       above=-0.03,
       below=0.03,
     ),
-    ends_above(
+    *ends_above(
       "rate",
       f"At the rate of training on policy, {_MOST} updates with clipped ratios"
       " end below one.",
-      (on_policy, clipped),
+      *(on_policy, clipped),
       shared,
     ),
-    ends_above(
+    *ends_above(
       "grpo.updates",
       f"MaxRL ends above GRPO with clipped ratios and {REUSED} updates.",
-      (by_updates, by_updates._replace(estimator="grpo")),
+      *(by_updates, by_updates._replace(estimator="grpo")),
     ),
-    ends_above(
+    *ends_above(
       "grpo.stale",
       f"MaxRL ends above GRPO with clipped ratios and staleness {STALE}.",
-      (by_staleness, by_staleness._replace(estimator="grpo")),
+      *(by_staleness, by_staleness._replace(estimator="grpo")),
     ),
   ]
-  return [claim() for pair, claim in claims if best.keys() >= set(pair)]
 
 
 def _table(sweep: Sweep, methods: dict[Point, Method], shared) -> Table:
