@@ -127,7 +127,7 @@ def late(*_):
   time.sleep(0.5)  # The workers have received the signal by then.
   raise KeyboardInterrupt
 
-def main(argv):
+def main():
   study.run(long_study(), pathlib.Path(flags.FLAGS.workdir), workers=2)
 
 if __name__ == "__main__":
