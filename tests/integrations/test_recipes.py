@@ -72,13 +72,14 @@ def test_slime_and_miles(key, monkeypatch):
   assert hook(args, samples)[0] == REWARDS
 
 
-def test_slime_counts_a_rollout_of_several_samples_once(monkeypatch):
+@pytest.mark.parametrize("field", ["index", "rollout_id"])
+def test_slime_counts_a_rollout_of_several_samples_once(field, monkeypatch):
   """a: a success in three samples, and three failures: K/N = 1/4."""
   hook = _run("slime and miles", {}, monkeypatch)["post_process"]
-  index, rewards = [0, 0, 0, 1, 2, 3], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
+  ids, rewards = [0, 0, 0, 1, 2, 3], [1.0, 1.0, 1.0, 0.0, 0.0, 0.0]
   samples = [
-    Sample(group_index=0, index=i, reward=r, response_length=1)
-    for i, r in zip(index, rewards, strict=True)
+    Sample(group_index=0, reward=r, response_length=1, **{field: i})
+    for i, r in zip(ids, rewards, strict=True)
   ]
   args = types.SimpleNamespace(reward_key=None)
   got = trainer_hooks.slime_advantages(hook, args, samples)

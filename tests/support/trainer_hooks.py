@@ -20,11 +20,13 @@ class Sample:
   """What a hook may read of a sample of slime and miles.
 
   slime/utils/types.py at 0d234f3e3a83c81b7d37209994e0b994deacbb24 and
-  miles/utils/types.py at 002ce70c0f33c97255bec842e8b95d1dfb31d3f3.
+  miles/utils/types.py at 002ce70c0f33c97255bec842e8b95d1dfb31d3f3; since about
+  22cdc6e1 slime's have `rollout_id`, too, equal for samples of one rollout.
   """
 
   group_index: int | None = None
   index: int | None = None
+  rollout_id: int | None = None
   response_length: int = 0
   reward: float | dict[str, Any] | None = None
   loss_mask: list[int] | None = None
