@@ -192,14 +192,10 @@ def _make_side_by_side(names: list[str], workdir: pathlib.Path) -> list[str]:
 
 
 def _jobs(names: list[str]) -> list[str]:
-  """Figures as jobs, comma-separated; those that share runs are one job."""
-  jobs = list(names)
-  for group in (["bimodal", "jensen"], MAZES):
-    members = [name for name in names if name in group]
-    if members:
-      jobs[jobs.index(members[0])] = ",".join(members)
-      jobs = [job for job in jobs if job not in members[1:]]
-  return jobs
+  """Figures as jobs; those of mazes share runs and are one, comma-separated."""
+  mazes = [name for name in names if name in MAZES]
+  others = [name for name in names if name not in MAZES]
+  return [*others, *filter(None, [",".join(mazes)])]
 
 
 def _report(workdir: pathlib.Path) -> list:

@@ -143,6 +143,7 @@ def _grid():
 def _of_figure(figure: str):
   """The study of a figure, with its settings changed by --set."""
   from experiments import figures
+  from maxrl_jax import ranges
 
   if _CONFIG.value is not None or _GRID.value is not None:
     raise ValueError(
@@ -154,10 +155,7 @@ def _of_figure(figure: str):
   studies = figures.studies(name, settings, runs)
   part = part or next(iter(studies))
   if part not in studies:
-    raise ValueError(
-      f"figure = {figure!r}: choose from"
-      f" {[f'{name}:{each}' for each in studies]}"
-    )
+    ranges.one_of([f"{name}:{each}" for each in studies], figure=figure)
   if _SEEDS.value is None:
     return studies[part]
   return studies[part]._replace(seeds=tuple(range(_SEEDS.value)))

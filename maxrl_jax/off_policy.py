@@ -252,11 +252,8 @@ def reweighted(
 
 def check_baseline(baseline: str) -> None:
   """Raises ValueError at a baseline that `reweighted` does not have."""
-  if baseline not in ("centred", "none"):
-    raise ValueError(
-      f"baseline = {baseline!r}: must be 'centred' or 'none' with the weights"
-      " of the current policy"
-    )
+  also = " with the weights of the current policy"
+  ranges.one_of(("centred", "none"), also=also, baseline=baseline)
 
 
 def _pessimistic(

@@ -5,11 +5,10 @@ option whose annotation includes `Array` may be traced: it may differ between
 the runs of one compiled program.
 """
 
-import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Union
 
 import jax
@@ -54,12 +53,6 @@ def check(
   for option, parameter in known.items():
     if parameter.default is parameter.empty and option not in options:
       raise ValueError(f"{block}{option} is not set: {name!r} needs it")
-
-
-def did_you_mean(name: str, choices: Iterable[str]) -> str:
-  """A hint at the choice nearest to a name, or an empty string."""
-  near = difflib.get_close_matches(str(name).lower(), choices, 1)
-  return f"did you mean {near[0]!r}? " if near else ""
 
 
 def may_vary(function: Callable, exclude: Collection[str] = ()) -> set[str]:

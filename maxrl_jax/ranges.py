@@ -1,9 +1,11 @@
-"""Range checks that raise a ValueError naming the field.
+"""Checks of values that raise a ValueError naming the field.
 
 Traced values are not checked.
 """
 
+import difflib
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -63,6 +65,41 @@ def finite(**fields: Any) -> None:
     host = np.asarray(on_host(value))
     if host.dtype.kind not in "biuf" or not np.isfinite(host).all():
       raise ValueError(f"{name} = {value!r}: must be a finite number")
+
+
+def one_of(
+  choices: Iterable[Any], of: str = "", also: str = "", **fields: Any
+) -> None:
+  """Raises at the first field that is none of the choices.
+
+  Args:
+    choices: names.
+    of: prefix of the fields' names.
+    also: what else could be chosen, in words.
+    **fields: by name.
+  """
+  choices = sorted(choices)
+  for name, value in fields.items():
+    if value not in choices:
+      hint = did_you_mean(value, choices)
+      raise ValueError(
+        f"{of}{name} = {value!r}: {hint}choose from {choices}{also}"
+      )
+
+
+def name_or_number(choices: Iterable[str], **fields: Any) -> None:
+  """Raises at the first field that is no choice and no finite number."""
+  for name, value in fields.items():
+    if isinstance(value, str):
+      one_of(choices, also=" or a number", **{name: value})
+    else:
+      finite(**{name: value})
+
+
+def did_you_mean(name: Any, choices: Iterable[str]) -> str:
+  """A hint at the choice nearest to a name, or an empty string."""
+  near = difflib.get_close_matches(str(name).lower(), choices, 1)
+  return f"did you mean {near[0]!r}? " if near else ""
 
 
 def is_traced(value: Any) -> bool:

@@ -177,8 +177,7 @@ def paired_comparisons(
   Raises:
     ValueError: methods with unequal numbers of seeds, or no such reference.
   """
-  if reference not in scores:
-    raise ValueError(f"reference = {reference!r}: must be one of {[*scores]}")
+  ranges.one_of(scores, reference=reference)
   counts = {name: len(values) for name, values in scores.items()}
   if len(set(counts.values())) > 1 or not all(counts.values()):
     raise ValueError(

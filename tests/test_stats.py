@@ -70,7 +70,7 @@ def test_wrong_arguments_are_named():
     arguments = [np.arange(3.0)] * (1 + (interval is not stats.mean_interval))
     with pytest.raises(ValueError, match="confidence = 95: must be between"):
       interval(*arguments, 95)
-  with pytest.raises(ValueError, match=r"reference = 'c': must be one of"):
+  with pytest.raises(ValueError, match=r"reference = 'c': choose from"):
     stats.paired_comparisons({"a": np.arange(3.0), "b": np.ones(3)}, "c")
 
 

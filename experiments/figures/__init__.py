@@ -42,8 +42,6 @@ FIGURES = {
   "bandit": Figure("bandit", {"quick": 0.3}),
   "gradient_norms": Figure("gradient_norms", {"quick": 1.0}),
   "bimodal": Figure("bimodal", {"quick": 2.8}),
-  # From the runs of bimodal.
-  "jensen": Figure("jensen", {"quick": 0.0}),
   "low_snr": Figure("low_snr", {"quick": 2.8}),
   "heteroscedastic": Figure("heteroscedastic", {"quick": 2.1}),
   "scale": Figure("scale", {"quick": 0.1}),
@@ -81,7 +79,7 @@ MAZES = [
 # reproduce-more` runs MORE; others are run by name.
 FIRST = [
   *("digits", "weights", "bounds", "estimators", "bandit", "gradient_norms"),
-  *("bimodal", "jensen", "budget", "sequential", "scale"),
+  *("bimodal", "budget", "sequential", "scale"),
 ]
 MORE = [
   *("low_snr", "heteroscedastic", "factorized", "family"),
@@ -174,9 +172,7 @@ def make(name: str, chosen: Any, runs: Any) -> Any:
 
 def expected(names: list[str], preset: str, jobs: int) -> str:
   """The time that figures are expected to take, in words."""
-  alone = "jensen" in names and "bimodal" not in names
-  trained = [*names, "bimodal"] if alone else names
-  times = {name: FIGURES[name].minutes.get(preset) for name in trained}
+  times = {name: FIGURES[name].minutes.get(preset) for name in names}
   known = {name: time for name, time in times.items() if time is not None}
   words = progress.counted(len(names), "figure")
   if known:

@@ -8,8 +8,8 @@ import xarray as xr
 from scipy import stats as scipy_stats
 
 from configs import bimodal
+from experiments.figures import jensen, set_steps
 from experiments.figures import regression_methods as methods
-from experiments.figures import set_steps
 from experiments.reports.results import (
   Claim,
   Drawing,
@@ -69,7 +69,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
   return {"methods": study.study(_config(settings), grid, seeds, measure)}
 
 
-def all_runs(settings: Settings, runs) -> dict[str, xr.Dataset]:
+def _all_runs(settings: Settings, runs) -> dict[str, xr.Dataset]:
   """Runs by label: 'T = 1' …, 'exact ML' and the other methods."""
   what = studies(settings, runs)["methods"]
   orders = [f"T = {order}" for order in sorted(settings.orders)]
@@ -88,7 +88,7 @@ def colours(settings: Settings) -> dict[str, str]:
 
 def figure(settings: Settings, runs) -> Result:
   """NLL, E[l] and entropy against T; predictive densities at three inputs."""
-  data, config = all_runs(settings, runs), _config(settings)
+  data, config = _all_runs(settings, runs), _config(settings)
   nll = {k: dataset.final(run, "test_nll") for k, run in data.items()}
   mass = {k: dataset.final(run, "probe_minor_mass") for k, run in data.items()}
   caption = (
@@ -101,10 +101,16 @@ def figure(settings: Settings, runs) -> Result:
     " predictive density (policy and noise) of one seed at three inputs, the"
     " truth in grey."
   )
+  fewest, most = methods.ends(settings)
+  averaged = {x: data[x] for x in (most, fewest, "RLOO on −MSE")}
+  gaps = {x: jensen.gaps_of(r)[:, -1].mean(-1) for x, r in averaged.items()}
   return Result(
     "Bimodal regression: order T against exact maximum likelihood",
-    [Drawing("bimodal", _draw(data, settings), caption)],
-    _claims(nll, mass, settings),
+    [
+      Drawing("bimodal", _draw(data, settings), caption),
+      jensen.drawing(averaged, colours(settings)),
+    ],
+    [*_claims(nll, mass, settings), jensen.claim(gaps, most)],
     [_table(data)],
   )
 

@@ -2,51 +2,40 @@
 
 import numpy as np
 
-from experiments.figures import bimodal
-from experiments.figures import regression_methods as methods
-from experiments.figures.bimodal import PRESETS, studies
 from experiments.reports.results import (
   Claim,
   Drawing,
-  Result,
   in_words,
   nan_if_zero_width,
 )
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import dataset
 
-__all__ = ["PRESETS", "figure", "studies"]
 
+def drawing(runs, colours) -> Drawing:
+  """Both averages over training, and prompt by prompt at the end.
 
-def figure(settings: bimodal.Settings, runs) -> Result:
-  """Both averages over training, and prompt by prompt at the end."""
-  data = bimodal.all_runs(settings, runs)
-  fewest, most = methods.ends(settings)
-  data = {label: data[label] for label in (most, fewest, "RLOO on −MSE")}
-  colours = bimodal.colours(settings)
-  drawing, (over_time, *ends) = plotting.axes(columns=4, width=3.1, height=3.1)
-  _draw_gaps(over_time, data, colours)
-  for ax, (label, run) in zip(ends, data.items(), strict=False):
+  Args:
+    runs: of three methods, by label.
+    colours: by label.
+  """
+  figure, (over_time, *ends) = plotting.axes(columns=4, width=3.1, height=3.1)
+  _draw_gaps(over_time, runs, colours)
+  for ax, (label, run) in zip(ends, runs.items(), strict=True):
     _draw_prompts(ax, label, run, colours[label])
   ends[0].set_ylabel("log E[l] after training")
-  plotting.legend_below(drawing, over_time)
+  plotting.legend_below(figure, over_time)
   caption = (
-    "Bimodal regression (as in the figure above). Averaging the rewards"
-    " log l = −(y − ŷ)²/2σ² + constant, as RLOO on −MSE does, counts every"
-    " rollout; the logarithm of the average likelihood is led by the best."
-    " Left: median and middle half of the test prompts of all seeds. Right:"
-    " prompts of one seed after training; Jensen's inequality puts all above"
-    " the diagonal."
+    "Averaging the rewards log l = −(y − ŷ)²/2σ² + constant, as RLOO on −MSE"
+    " does, counts every rollout; the logarithm of the average likelihood is"
+    " led by the best. Left: median and middle half of the test prompts of all"
+    " seeds. Right: prompts of one seed after training; Jensen's inequality"
+    " puts all above the diagonal."
   )
-  return Result(
-    "Jensen: average of rewards against log of the average",
-    [Drawing("jensen", drawing, caption)],
-    [_claim({label: _gaps(run)[:, -1] for label, run in data.items()}, most)],
-    [],
-  )
+  return Drawing("jensen", figure, caption)
 
 
-def _gaps(run) -> np.ndarray:
+def gaps_of(run) -> np.ndarray:
   """log E[l] − E[log l], [S, times, prompts]."""
   return run["probe_log_average"].values - run["probe_average_log"].values
 
@@ -54,7 +43,7 @@ def _gaps(run) -> np.ndarray:
 def _draw_gaps(ax, runs, colours) -> None:
   """Median and middle half over prompts and seeds, during training."""
   for label, run in runs.items():
-    quantiles = np.quantile(_gaps(run), (0.25, 0.5, 0.75), axis=(0, 2))
+    quantiles = np.quantile(gaps_of(run), (0.25, 0.5, 0.75), axis=(0, 2))
     low, median, high = quantiles
     plotting.curve(
       ax,
@@ -82,12 +71,11 @@ def _draw_prompts(ax, label: str, run, colour: str) -> None:
   ax.set(title=label, xlabel="E[log l] after training")
 
 
-def _claim(gaps, most: str) -> Claim:
-  """From gaps after training by label, [S, prompts] each."""
-  gaps = {label: values.mean(-1) for label, values in gaps.items()}
+def claim(gaps, most: str) -> Claim:
+  """From mean gaps of the prompts after training by label, [S] each."""
   wider = stats.difference_interval(gaps[most], gaps["RLOO on −MSE"])
   return Claim(
-    "jensen.gap",
+    "bimodal.jensen",
     "blog post, Jensen and Taylor",
     "Training the average reward leaves a smaller gap than training the"
     " likelihood.",

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from maxrl_jax import off_policy, options
+from maxrl_jax import off_policy, options, ranges
 from maxrl_jax.config.lookup import choice
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS, Estimator
 from maxrl_jax.likelihoods import LIKELIHOODS
@@ -33,7 +33,7 @@ class Block(ConfigDict):
 
   def __setitem__(self, key: Any, value: Any) -> None:
     if self.is_locked and key not in self:
-      hint = options.did_you_mean(key, self)
+      hint = ranges.did_you_mean(key, self)
       raise KeyError(f"no field {key!r}: {hint}choose from {sorted(self)}")
     super().__setitem__(key, value)
 

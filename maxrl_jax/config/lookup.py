@@ -10,7 +10,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maxrl_jax import options
+from maxrl_jax import options, ranges
 
 
 def options_of(block: ConfigDict) -> dict[str, Any]:
@@ -24,9 +24,7 @@ def options_of(block: ConfigDict) -> dict[str, Any]:
 
 def choice(choices: Mapping[str, Any], field: str, name: str) -> Any:
   """The entry of that name; raises ValueError with the choices."""
-  if name not in choices:
-    hint = options.did_you_mean(name, choices)
-    raise ValueError(f"{field} = {name!r}: {hint}choose from {sorted(choices)}")
+  ranges.one_of(choices, **{field: name})
   return choices[name]
 
 

@@ -86,7 +86,7 @@ def sequential(
     ValueError: shapes differ, waves are not integers of 32 bits, unknown
       baseline, l outside [0, 1], or `solved` contradicts l.
   """
-  _check_baseline(baseline)
+  ranges.name_or_number(SEQUENTIAL_BASELINES, baseline=baseline)
   l, mask = prepare(likelihoods, mask)
   _check_waves(waves, mask)
   _check_solved(likelihoods, waves, solved, mask)
@@ -134,16 +134,6 @@ def _over_orders(
   share = jnp.where(exists, all_orders, jnp.where(last, weighted, 0))
   total = jnp.sum(share)
   return share / jnp.where(total > 0, total, 1)
-
-
-def _check_baseline(baseline: str | float | Array) -> None:
-  if not isinstance(baseline, str):
-    ranges.finite(baseline=baseline)
-  elif baseline not in SEQUENTIAL_BASELINES:
-    raise ValueError(
-      f"baseline = {baseline!r}: choose from {sorted(SEQUENTIAL_BASELINES)}"
-      " or a number"
-    )
 
 
 def _check_waves(waves: ArrayLike, mask: ArrayLike) -> None:

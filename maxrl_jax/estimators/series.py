@@ -160,14 +160,9 @@ BASELINES: dict[str, Callable[..., Array]] = {
 
 
 def _smallest_group(baseline: str | float | Array) -> int:
-  if not isinstance(baseline, str):
-    ranges.finite(baseline=baseline)
-    return 1
-  if baseline not in BASELINES:
-    raise ValueError(
-      f"baseline = {baseline!r}: choose from {sorted(BASELINES)} or a number"
-    )
-  return 2 if baseline in ("centred", "loo_mean") else 1
+  ranges.name_or_number(BASELINES, baseline=baseline)
+  loo = isinstance(baseline, str) and baseline in ("centred", "loo_mean")
+  return 2 if loo else 1
 
 
 def series(

@@ -113,14 +113,8 @@ def _count(mask: ArrayLike | None, size: int, dtype: Any) -> Any:
 
 def _rule(baseline: str | float | Array) -> tuple[str, float | Array]:
   """A key of `_BASELINES`, and a constant to subtract."""
-  if not isinstance(baseline, str):
-    ranges.finite(baseline=baseline)
-    return "none", baseline
-  if baseline not in _BASELINES:
-    raise ValueError(
-      f"baseline = {baseline!r}: choose from {sorted(_BASELINES)} or a number"
-    )
-  return baseline, 0.0
+  ranges.name_or_number(_BASELINES, baseline=baseline)
+  return (baseline, 0.0) if isinstance(baseline, str) else ("none", baseline)
 
 
 def _table(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxrl_jax import options as signatures
-from maxrl_jax import symmetric
+from maxrl_jax import ranges, symmetric
 from maxrl_jax.estimators import (
   ESTIMATORS,
   NON_OPTIONS,
@@ -126,12 +126,7 @@ def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
 def options(estimator: str, given: dict, largest: int) -> dict:
   """The options that are not None, hashable; raises ValueError if invalid."""
   given = {name: x for name, x in given.items() if x is not None}
-  if estimator not in ESTIMATORS:
-    raise ValueError(
-      f"estimator = {estimator!r}:"
-      f" {signatures.did_you_mean(estimator, ESTIMATORS)}choose from"
-      f" {sorted(ESTIMATORS)}"
-    )
+  ranges.one_of(ESTIMATORS, estimator=estimator)
   signatures.check(
     estimator, ESTIMATORS[estimator].function, given, exclude=NON_OPTIONS
   )
@@ -186,16 +181,8 @@ def sequential(
       f"waves: {number.dtype} {number.shape}, must be integers [R],"
       f" R = {len(rewards)}, as rewards"
     )
-  if isinstance(baseline, str):
-    if baseline not in SEQUENTIAL_BASELINES:
-      raise ValueError(
-        f"baseline = {baseline!r}: choose from {sorted(SEQUENTIAL_BASELINES)}"
-        " or a number"
-      )
-  elif not is_finite(baseline):
-    raise ValueError(f"baseline = {baseline!r}: must be a finite number")
-  if average not in ("prompt", "batch"):
-    raise ValueError(f"average = {average!r}: choose 'prompt' or 'batch'")
+  ranges.name_or_number(SEQUENTIAL_BASELINES, baseline=baseline)
+  ranges.one_of(("prompt", "batch"), average=average)
 
 
 def is_finite(value: Any) -> bool:

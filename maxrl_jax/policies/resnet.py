@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from maxrl_jax import ranges
 from maxrl_jax.policies.categorical import Categorical
 
 Array = jax.Array
@@ -53,12 +54,8 @@ class ResNet(Categorical):
         f"policy.channels = {self.channels}: must have one entry for each of"
         f" policy.stages = {self.stages}"
       )
-    for field, value, choices in (
-      ("stem", self.stem, _STEMS),
-      ("dtype", self.dtype, ("float32", "bfloat16")),
-    ):
-      if value not in choices:
-        raise ValueError(f"policy.{field} = {value!r}: choose from {choices}")
+    ranges.one_of(_STEMS, of="policy.", stem=self.stem)
+    ranges.one_of(("float32", "bfloat16"), of="policy.", dtype=self.dtype)
 
   @nn.compact
   def __call__(self, inputs: Array, training: bool = False) -> Array:

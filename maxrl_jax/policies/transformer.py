@@ -101,10 +101,7 @@ class Transformer(nn.Module):
     ranges.above_zero(
       of="policy.", **{name: getattr(self, name) for name in positive}
     )
-    if self.dtype not in ("float32", "bfloat16"):
-      raise ValueError(
-        f"policy.dtype = {self.dtype!r}: choose from ['bfloat16', 'float32']"
-      )
+    ranges.one_of(("float32", "bfloat16"), of="policy.", dtype=self.dtype)
 
   def setup(self) -> None:
     dtype = jnp.dtype(self.dtype)

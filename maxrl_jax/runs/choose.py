@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from maxrl_jax import ranges
 from maxrl_jax.config import RATE, make_task, overlay
 from maxrl_jax.runs import dataset
 from maxrl_jax.runs import study as studies
@@ -87,10 +88,8 @@ def mean_scores(
   name = f"validation_{score}"
   if name not in data:
     known = [str(x) for x in data if str(x).startswith("validation_")]
-    raise ValueError(
-      f"score = {score!r}: choose from"
-      f" {sorted(x.removeprefix('validation_') for x in known)}"
-    )
+    scores = [x.removeprefix("validation_") for x in known]
+    ranges.one_of(scores, score=score)
   values = dataset.final(data, name)
   # A diverged run can still have pass@k = 0: mask it.
   values = np.where(data["diverged"].values, np.nan, values)

@@ -144,8 +144,8 @@ def leave_one_out(
   traced = ranges.is_traced(order)
   if not (order is None or traced):
     order = int(order)
-  if method is not None and method not in METHODS:
-    raise ValueError(f"method = {method!r}: choose from {sorted(METHODS)}")
+  if method is not None:
+    ranges.one_of(METHODS, method=method)
   if method == "binary":
     closed_form.require_binary(likelihoods, mask)
   compute = _of_traced_order if traced else _of_order
@@ -185,10 +185,8 @@ def series_leave_one_out(
   likelihoods, mask = _prepare(likelihoods, mask)
   check_coefficients(coefficients, likelihoods.shape[0])
   coefficients = jnp.asarray(coefficients, compute_dtype(likelihoods))
-  if method is not None and method not in SERIES_METHODS:
-    raise ValueError(
-      f"method = {method!r}: choose from {sorted(SERIES_METHODS)} for a series"
-    )
+  if method is not None:
+    ranges.one_of(SERIES_METHODS, also=" for a series", method=method)
   if method == "binary":
     closed_form.require_binary(likelihoods, mask)
   return _of_series(likelihoods, coefficients, mask, method)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maxrl_jax import options
+from maxrl_jax import ranges
 from maxrl_jax.distributions import Components
 
 Array = jax.Array
@@ -78,11 +78,7 @@ class Task:
   def check_splits(self, names: Iterable[str]) -> None:
     """Raises ValueError at the first name that is not a split's."""
     for name in names:
-      if name not in self.split_names:
-        hint = options.did_you_mean(name, self.split_names)
-        raise ValueError(
-          f"split = {name!r}: {hint}choose from {sorted(self.split_names)}"
-        )
+      ranges.one_of(self.split_names, split=name)
 
 
 @runtime_checkable

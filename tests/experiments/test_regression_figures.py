@@ -7,7 +7,7 @@ from experiments.figures import regression_methods as methods
 from maxrl_jax.config import default
 from maxrl_jax.runs.choose import Tuning
 
-_NAMES = ("bimodal", "jensen", "low_snr", "heteroscedastic", "factorized")
+_NAMES = ("bimodal", "low_snr", "heteroscedastic", "factorized")
 
 
 @pytest.mark.parametrize("name", _NAMES)

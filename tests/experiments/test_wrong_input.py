@@ -224,7 +224,10 @@ def _wrong(tmp_path):
       ("gradient_study", "--orders=9"),
       "order = 9: must be an integer from 1 to",
     ),
-    (("gradient_study", "--baselines=mean"), "baseline = 'mean': choose from"),
+    (
+      ("gradient_study", "--baselines=mean"),
+      "baseline = 'mean': did you mean 'loo_mean'? choose from",
+    ),
     (("gradient_study", "--baselines=nan"), "baselines: nan: must be finite"),
     (("gradient_study", "--pass_rate=0"), "pass_rate = 0.0: must be between"),
     (
@@ -274,7 +277,7 @@ def _wrong(tmp_path):
     ),
     (
       ("sweep", "--figure=bandit:best"),
-      "choose from ['bandit:orders', 'bandit:exact']",
+      "choose from ['bandit:exact', 'bandit:orders']",
     ),
     (("sweep", "--seeds=2"), "--config or --figure must be given"),
     ((*swept, "--set=steps=40"), "--set: needs --figure"),

@@ -271,7 +271,7 @@ def test_number_of_compilations_is_bounded(monkeypatch):
     ({"estimator": "pass_at_k"}, r"k is not set: 'pass_at_k' needs it"),
     ({"estimator": "pass_at_k", "k": 9}, r"k = 9: .* 1 to 4"),
     ({"estimator": "power", "alpha": 2}, r"alpha = 2: must be in \[0, 1\]"),
-    ({"baseline": "mean"}, r"baseline = 'mean': choose from"),
+    ({"baseline": "mean"}, r"baseline = 'mean': .*choose from"),
     ({"baseline": math.nan}, r"baseline = nan: must be a finite"),
     ({"estimator": "series", "coefficients": [1] * 5}, r"coefficients: 5 term"),
     ({"ceiling": 0}, r"ceiling = 0: must be finite and above 0"),

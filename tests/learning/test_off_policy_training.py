@@ -296,7 +296,7 @@ def test_the_schedule_counts_updates():
     ),
     (
       _off("reweighted", 2) | {"estimator.baseline": "loo_mean"},
-      "baseline = 'loo_mean': must be 'centred' or 'none'",
+      "baseline = 'loo_mean': choose from",
     ),
   ],
 )

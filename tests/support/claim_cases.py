@@ -123,8 +123,8 @@ def _bimodal(better, noise):
 
 def _jensen(better, noise):
   gaps = {"T = 31": 20.0, "T = 1": 6.0, "RLOO on −MSE": 1 if better else 21}
-  gaps = {k: np.stack([_seeds(g, noise)] * 4, 1) for k, g in gaps.items()}
-  return lambda x: [jensen._claim(x, "T = 31")], (gaps,)
+  gaps = {k: _seeds(g, noise) for k, g in gaps.items()}
+  return lambda x: [jensen.claim(x, "T = 31")], (gaps,)
 
 
 def _low_snr(better, noise):

@@ -205,10 +205,8 @@ def _check(
     raise ValueError(
       f"loops = {loops}: a maze of size {size} has {closed} walls to open"
     )
-  if generator is not None and generator not in _GENERATORS:
-    raise ValueError(
-      f"generator = {generator!r}: choose from {sorted(_GENERATORS)}"
-    )
+  if generator is not None:
+    ranges.one_of(_GENERATORS, generator=generator)
   if unknown is not None:
     ranges.unit_interval(unknown=unknown)
   ranges.at_least(1, eval_size=eval_size)

@@ -177,13 +177,12 @@ def _teacher(
   kind: str, dim: int, num_dims: int, seed: int
 ) -> Callable[[jax.Array], jax.Array]:
   """x [B, dim] → f(x) [B, D], each column of mean 0 and variance 1."""
+  ranges.one_of(("linear", "mlp"), kind=kind)
   rng = np.random.default_rng([seed, 0])
   if kind == "linear":
     weights = rng.normal(size=(dim, num_dims))
     weights = (weights / np.linalg.norm(weights, axis=0)).astype(np.float32)
     return lambda x: jnp.dot(x, weights, precision="highest")
-  if kind != "mlp":
-    raise ValueError(f"kind = {kind!r}: choose from ['linear', 'mlp']")
   first = (rng.normal(size=(dim, 32)) * 1.5 / dim**0.5).astype(np.float32)
   second = (rng.normal(size=(32, num_dims)) / 32**0.5).astype(np.float32)
 
