@@ -229,7 +229,7 @@ def test_likelihoods_must_be_one_group(name, shape):
     (estimators.maxrl, {"order": 0}, "order = 0: .* 1 to 3"),
     (estimators.maxrl, {"order": 4}, "order = 4: .* 1 to 3"),
     (estimators.maxrl, {"order": 1.5}, "order = 1.5: "),
-    (estimators.maxrl, {"baseline": "mean"}, "baseline = 'mean': choose"),
+    (estimators.maxrl, {"baseline": "mean"}, "baseline = 'mean': .*choose"),
     (estimators.maxrl, {"method": "peel"}, "method = 'peel': choose"),
     (estimators.pass_at_k, {"k": 0}, "k = 0: must be"),
     (estimators.pass_at_k, {"k": 4}, "k = 4: must be"),
@@ -237,7 +237,7 @@ def test_likelihoods_must_be_one_group(name, shape):
     (
       estimators.pass_at_k,
       {"k": 2, "baseline": "mean"},
-      "baseline = 'mean': choose",
+      "baseline = 'mean': .*choose",
     ),
     (estimators.power, {"alpha": -0.1}, "alpha = -0.1: must be in"),
     (estimators.power, {"alpha": 1.1}, "alpha = 1.1: must be in"),
@@ -245,7 +245,7 @@ def test_likelihoods_must_be_one_group(name, shape):
     (
       estimators.power,
       {"alpha": 0.5, "baseline": "mean"},
-      "baseline = 'mean': choose",
+      "baseline = 'mean': .*choose",
     ),
   ],
 )
