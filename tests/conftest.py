@@ -29,6 +29,10 @@ OPTIONS = [
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Tracing leaves many objects; to look through them for garbage took a fifth of
+# the time.
+gc.set_threshold(50_000, 20, 100)
+
 # Compiled as users have it; all else quickly.
 _AS_USERS_HAVE_IT = {"ahead", "estimators", "symmetric"}
 jax.devices()  # Reads XLA_FLAGS: from here on they are of child processes.

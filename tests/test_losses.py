@@ -8,6 +8,7 @@ import pytest
 
 from maxrl_jax import estimators, losses, objectives, symmetric
 from tests.support import oracles
+from tests.support.extent import long
 
 
 def test_one_update_equals_the_pseudocode(x64):
@@ -34,7 +35,7 @@ def test_one_update_equals_the_pseudocode(x64):
   assert not np.allclose(got, logits, atol=1e-3)
 
 
-@pytest.mark.parametrize("T", [1, 3, 4])
+@pytest.mark.parametrize("T", [long(1), 3, long(4)])
 def test_gradient_with_a_learned_decoder_is_unbiased(T, x64):
   # Policy and likelihoods share two parameters.
   theta = np.array([0.3, -0.8])

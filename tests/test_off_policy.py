@@ -8,6 +8,7 @@ import pytest
 from maxrl_jax import estimators, losses, off_policy
 from tests.support import oracles
 from tests.support.estimator_groups import assert_same
+from tests.support.extent import long
 
 # Logits of three actions: the policy that sampled, and the current one.
 OLD = np.array([0.4, -0.6, 0.9])
@@ -62,7 +63,7 @@ def test_unclipped_has_the_old_weight_and_the_new_gradient(T, values, x64):
 
 
 @pytest.mark.parametrize("baseline", ["centred", "none"])
-@pytest.mark.parametrize("T", [1, 2, 3, 4])
+@pytest.mark.parametrize("T", [long(1), 2, 3, long(4)])
 @pytest.mark.parametrize("values", VALUES)
 def test_reweighted_has_the_new_weight_too(T, values, baseline, x64):
   def loss(log_ratios, l):

@@ -22,6 +22,7 @@ from maxrl_jax.learning import training
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.runs import study
 from maxrl_jax.tasks import TASKS
+from tests.support.extent import long
 
 _DOCS = pathlib.Path(__file__).parents[2] / "docs"
 _PAGES = {
@@ -40,10 +41,7 @@ def _blocks(name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(
   "name",
-  [
-    pytest.param(name, marks=pytest.mark.long if name in _LONG else [])
-    for name in _PAGES
-  ],
+  [long(name) if name in _LONG else name for name in _PAGES],
 )
 @mock.patch.dict(POLICIES)  # Pages name pieces of their own in these.
 @mock.patch.dict(TASKS)

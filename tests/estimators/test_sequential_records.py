@@ -14,6 +14,7 @@ from tests.support import oracles
 from tests.support import rationals as exact
 from tests.support import sequential as in_fractions
 from tests.support.estimator_groups import assert_same
+from tests.support.extent import long
 
 sequential = estimators.sequential
 BASELINES = [*estimators.SEQUENTIAL_BASELINES, 0.25]
@@ -142,7 +143,7 @@ def test_many_graded_waves_in_single_precision():
   np.testing.assert_allclose(actual, expected, rtol=3e-5, atol=3e-5)
 
 
-@pytest.mark.parametrize("m", [1, 8, 64])
+@pytest.mark.parametrize("m", [long(1), 8, long(64)])
 def test_the_mean_over_orders_in_single_precision(m):
   rng = np.random.default_rng(3)
   l = (0.02 * rng.random(256)).astype(np.float32)

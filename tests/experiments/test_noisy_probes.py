@@ -68,6 +68,7 @@ def _trainer():
   return trainer, jax.tree.map(draw, shapes)
 
 
+@pytest.mark.long
 def test_many_rollouts_give_the_exact_gradient():
   trainer, params = _trainer()
   probe = noisy_probes.alignment(trainer, (1, 3), (2, 512), 8, 6)
@@ -80,6 +81,7 @@ def test_many_rollouts_give_the_exact_gradient():
   assert values["norm_ratio"][0, 0] > values["norm_ratio"][1, 0]
 
 
+@pytest.mark.long
 def test_scores_are_those_of_policy_and_noise():
   trainer, params = _trainer()
   values = jax.jit(noisy_probes.scores(trainer, 1))(params)

@@ -13,6 +13,7 @@ from maxrl_jax.learning import guards, training
 from maxrl_jax.runs import checkpoints, train_to_folder
 from maxrl_jax.tasks import TASKS
 from tests.support import keys
+from tests.support.extent import long
 from tests.support.resumable_cases import small
 
 
@@ -53,7 +54,7 @@ def _leaky_config(**changes):
   return config
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1.5, -0.5])
+@pytest.mark.parametrize("bad", [np.nan, long(np.inf), long(1.5), long(-0.5)])
 def test_impossible_likelihoods_are_skipped_and_counted(bad):
   config = _leaky_config(on_nonfinite="skip")
   trainer, states, metrics = _own(_leaky(bad, at=3), config)

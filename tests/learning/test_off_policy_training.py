@@ -14,6 +14,7 @@ from maxrl_jax.runs import programs, study
 from tests.support import keys as run_keys
 from tests.support import oracles
 from tests.support.configs import make_config, short_bandit
+from tests.support.extent import long
 
 
 def _off(name="unclipped", updates=1, staleness=0, **more):
@@ -146,9 +147,10 @@ CASES = {
   "factorized": lambda: _regression(True),
   "maze": _maze,
 }
+EACH = ["binary", "graded", *map(long, ("regression", "factorized", "maze"))]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", EACH)
 def test_the_first_step_is_that_on_policy(name):
   """All parameters are those that drew the rollouts: every ratio is 1."""
 
@@ -176,6 +178,7 @@ def test_the_first_step_is_that_on_policy(name):
     )
 
 
+@pytest.mark.long
 def test_token_log_probs_add_up():
   trainer = training.make_train(_maze())
   prompts = trainer.task.splits["validation"]
@@ -205,8 +208,8 @@ def test_a_run_goes_on_to_the_same_bits(staleness):
   jax.tree.map(np.testing.assert_array_equal, rest, whole[-1][1])
 
 
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("staleness", [0, 1])
+@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("staleness", [long(0), 1])
 def test_the_kl_to_the_start_of_any_policy(name, staleness):
   """Its value, by loops over prompts and rollouts, at other parameters."""
   config = CASES[name]()

@@ -11,6 +11,7 @@ import pytest
 from maxrl_jax import estimators, objectives, symmetric
 from maxrl_jax.learning import batch_losses, rollouts, training
 from maxrl_jax.learning.build_loss import make_loss
+from tests.support.extent import long
 from tests.support.regression_cases import short_config, small
 
 
@@ -55,7 +56,7 @@ def _exact(policy, task, prompts, value, factorized=False):
 
 
 @pytest.mark.parametrize("learned", ["input", "global", None])
-@pytest.mark.parametrize("order", [1, 2, 4])
+@pytest.mark.parametrize("order", [long(1), 2, long(4)])
 def test_learned_noise_follows_the_exact_gradient(learned, order, x64):
   """E over all outcomes = ∇ J_T(E[l]), the decoder's parameters included."""
   policy, params, task, prompts = small(learned)
@@ -154,23 +155,20 @@ def test_learned_noise_feels_prompts_whose_likelihood_underflows(name):
 @pytest.mark.parametrize(
   ("sampled", "exact"),
   [
-    ({"estimator.order": 2}, {"estimator.name": "exact_maxrl"}),
-    pytest.param(
+    long({"estimator.order": 2}, {"estimator.name": "exact_maxrl"}),
+    long(
       {"estimator.order": 2, "estimator.factorized": True},
       {"estimator.name": "exact_maxrl", "estimator.factorized": True},
-      marks=pytest.mark.long,
     ),
-    pytest.param(
+    long(
       {"estimator.order": 2} | (noise := {"likelihood.learned": "input"}),
       {"estimator.name": "exact_maxrl"} | noise,
-      marks=pytest.mark.long,
     ),
-    pytest.param(
+    long(
       {"estimator.order": 2, "estimator.factorized": True} | noise,
       {"estimator.name": "exact_maxrl", "estimator.factorized": True} | noise,
-      marks=pytest.mark.long,
     ),
-    (
+    long(
       {"estimator.name": "rloo"} | noise,
       {"estimator.name": "exact_rl"} | noise,
     ),

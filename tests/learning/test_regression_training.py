@@ -11,6 +11,7 @@ from maxrl_jax.learning import training
 from maxrl_jax.tasks import base, regression
 from maxrl_jax.tasks.regression import Data
 from tests.support.configs import make_config
+from tests.support.extent import long
 from tests.support.regression_cases import short_config
 
 _TASKS = ("teacher", "heteroscedastic", "bimodal", "bag_of_words", "in_context")
@@ -61,7 +62,7 @@ _MORE_WAYS = [
   "fields",
   [
     *_WAYS,
-    *(pytest.param(way, marks=pytest.mark.long) for way in _MORE_WAYS),
+    *map(long, _MORE_WAYS),
   ],
   ids=str,
 )
@@ -184,6 +185,7 @@ def test_a_task_has_no_options_of_others(fields):
     make_config(fields)
 
 
+@pytest.mark.long
 def test_bimodal_learns_both_modes_by_likelihood_and_one_by_rl():
   """A short form of the experiment: NLL of order N − 1 against order 1."""
   nll = {}

@@ -9,6 +9,7 @@ from maxrl_jax.learning import sequential, training
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.learning.rollouts import Rollouts
 from tests.support.configs import make_config, short_bandit
+from tests.support.extent import long
 
 _SEQUENTIAL = {"estimator.name": "sequential", "rollouts": 4}
 
@@ -89,7 +90,7 @@ def _gradients(fields, prompts, keys):
 
 @pytest.mark.parametrize("baseline", sequential.BASELINES)
 @pytest.mark.parametrize("continuous", [False, True])
-@pytest.mark.parametrize(("wave", "cap"), [(1, 6), (3, 9)])
+@pytest.mark.parametrize(("wave", "cap"), [long(1, 6), (3, 9)])
 def test_the_gradient_is_that_of_the_truncated_objective(
   wave, cap, continuous, baseline
 ):

@@ -103,6 +103,7 @@ def test_a_varied_run_is_the_run_alone(case):
   assert np.abs(leaf[0] - leaf[1]).max() > 1e-4 or abs(nll[0] - nll[1]) > 1e-3
 
 
+@pytest.mark.long
 def test_coefficients_serve_every_series():
   """MaxRL, pass@k and power are one program with their own a_k."""
   cases = {

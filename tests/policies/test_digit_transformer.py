@@ -12,6 +12,7 @@ from scipy import stats
 from maxrl_jax.numerals import Numerals
 from maxrl_jax.policies import DigitTransformer, SequencePolicy
 from tests.support import transformer_oracle as oracle
+from tests.support.extent import long
 
 OPTIONS = {
   "vocab_size": 7,
@@ -104,7 +105,7 @@ def test_draws_are_numbers_with_these_probabilities():
   assert not isinstance(policy, SequencePolicy)
 
 
-@pytest.mark.parametrize("learned", ["input", "global"])
+@pytest.mark.parametrize("learned", ["global", long("input")])
 def test_a_learned_scale_starts_near_the_initial_one(learned):
   policy = DigitTransformer(
     **OPTIONS,

@@ -12,10 +12,11 @@ from maxrl_jax.policies import parameters
 from maxrl_jax.policies.categorical import Categorical
 from maxrl_jax.runs import programs, train_to_folder
 from tests.support.configs import short_bandit
+from tests.support.extent import long
 
 
 @pytest.mark.parametrize(
-  "module", [bandit, digits, gaussian_teacher, noisy_regression]
+  "module", [bandit, digits, gaussian_teacher, long(noisy_regression)]
 )
 def test_every_policy_starts_from_what_it_saved(module, tmp_path):
   config = module.get_config()

@@ -11,6 +11,7 @@ from scipy import stats
 
 from maxrl_jax.policies import Transformer
 from tests.support import transformer_oracle as oracle
+from tests.support.extent import long
 
 EOS, PROMPTS, ROLLOUTS = 2, 3, 60
 OPTIONS = {
@@ -184,7 +185,7 @@ def _case(seed=0):
   return jnp.asarray(answers), jnp.asarray(weights, jnp.float32)
 
 
-@pytest.mark.parametrize(("layers", "remat"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("layers", "remat"), [(1, False), long(2, True)])
 def test_gradients_equal_finite_differences_of_numpy(layers, remat):
   policy, params, prompts = _policy(
     num_layers=layers, max_length=4, remat=remat

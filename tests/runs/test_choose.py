@@ -9,6 +9,7 @@ from maxrl_jax.runs import choose, dataset, study
 from maxrl_jax.runs.choose import Tuning
 from maxrl_jax.runs.measure import Measure
 from tests.support.configs import short_bandit
+from tests.support.extent import long
 from tests.support.regression_cases import short_config
 
 
@@ -74,7 +75,7 @@ def test_without_rates_the_config_decides(tmp_path):
   assert _seeds(tmp_path) == {1, 2}
 
 
-@pytest.mark.parametrize("rates", [(1e-2, 1e30), (1e29, 1e30)])
+@pytest.mark.parametrize("rates", [long((1e-2, 1e30)), (1e29, 1e30)])
 def test_a_rate_that_diverges_is_not_chosen(rates, tmp_path):
   """Losses: smaller is better."""
   config = short_config(

@@ -44,6 +44,7 @@ def _train_in_parts(config, workdir, log):
   train_to_folder.train(config, workdir, log=log)
 
 
+@pytest.mark.long
 def test_a_callback_gets_every_chunk_of_its_command(tmp_path):
   config = small(runs=2)
   calls = []
@@ -65,6 +66,7 @@ def test_a_callback_gets_every_chunk_of_its_command(tmp_path):
   assert calls[1][1]["validation/pass@1"].shape == (2,)
 
 
+@pytest.mark.long
 def test_a_callback_cannot_change_what_is_saved(tmp_path):
   def clear(step, metrics):
     metrics.clear()

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 from maxrl_jax.runs import train_to_folder
+from tests.support.extent import long
 from tests.support.resumable_cases import final, small
 
 _CONSTANT = {"optimizer.schedule": "constant", "optimizer.warmup": 5}
@@ -21,8 +22,8 @@ def _json(path):
 @pytest.mark.parametrize(
   "before, changes",
   [
-    (50, {}),
-    (40, {"runs": 2}),
+    long(50, {}),
+    long(40, {"runs": 2}),
     (30, {"off_policy.name": "clipped", "off_policy.staleness": 3}),
   ],
 )

@@ -15,6 +15,7 @@ from maxrl_jax.learning import training
 from maxrl_jax.runs import folders, loggers, train_to_folder
 from maxrl_jax.runs.interrupts import Interruptions, Stopped, until_stopped
 from maxrl_jax.runs.resume import Resumable
+from tests.support.extent import long
 from tests.support.resumable_cases import final, small
 
 
@@ -48,17 +49,19 @@ def _signalled(monkeypatch, number, at: int):
   monkeypatch.setattr(evaluation, "make_evaluate", trainer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, long(signal.SIGINT)])
 @pytest.mark.parametrize(
   "changes",
   [
-    {},
+    long({}),
     {"runs": 2},
-    {
-      "off_policy.name": "clipped",
-      "off_policy.updates": 2,
-      "off_policy.staleness": 3,
-    },
+    long(
+      {
+        "off_policy.name": "clipped",
+        "off_policy.updates": 2,
+        "off_policy.staleness": 3,
+      }
+    ),
   ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(
@@ -262,7 +265,9 @@ def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
   "changes, message",
   [
     ({"task.num_prompts": 4}, "task.num_prompts is 8 there and 4 here"),
-    ({"optimizer.name": "sgd"}, "optimizer.name is adam there and sgd here"),
+    long(
+      {"optimizer.name": "sgd"}, "optimizer.name is adam there and sgd here"
+    ),
   ],
 )
 def test_checkpoints_of_another_config_name_the_field(

@@ -58,6 +58,7 @@ def five(*, num_actions: int = 5) -> Task:
   return TASKS["bandit"](num_prompts=num_actions)
 
 
+@pytest.mark.long
 def test_processes_know_a_task_of_your_own(tmp_path, monkeypatch):
   """One that was registered after the start of the program."""
   monkeypatch.setitem(TASKS, "five", five)
@@ -105,6 +106,7 @@ def test_any_error_reaches_the_parent():
     assert "test_workers.py" in "".join(traceback.format_exception(received))
 
 
+@pytest.mark.long
 def test_an_error_of_a_worker_ends_all(tmp_path):
   what = _study()
   unfit = what._replace(measure=MEASURE._replace(probe=fails))

@@ -10,6 +10,7 @@ import pytest
 
 from maxrl_jax import symmetric
 from tests.support import oracles
+from tests.support.extent import long
 
 SIZES = [1, 2, 3, 8, 64, 256, 1000, 1024, 4096]
 METHODS = sorted(symmetric.METHODS)
@@ -85,17 +86,16 @@ def test_oracles_agree():
 
 
 def in_short_suite(method, size, dtype):
-  """Smaller groups, and a larger one, say the same; double does at 8 and 64."""
+  """Smaller groups, and a larger one, say the same."""
   if dtype == np.float64:
-    return size <= 64 or (method, size) == ("quadrature", 1024)
-  large = method in ("scan", "tree") and size >= 1024
-  return size not in (256, 1000) and not large
+    return size == 8
+  return size <= 64 or (method != "tree" and size == 1024)
 
 
 @pytest.mark.parametrize(
   ("method", "size", "dtype"),
   [
-    pytest.param(*case, marks=[pytest.mark.long] * (not in_short_suite(*case)))
+    case if in_short_suite(*case) else long(*case)
     for case in itertools.product(METHODS, SIZES, RTOL)
     if case[2] == np.float32 or case[1] in (8, 64, 1024, 4096)
     if case != ("scan", 4096, np.float64)  # slow
@@ -115,9 +115,7 @@ def test_every_method_is_exact_to_rounding(method, size, dtype):
         np.testing.assert_allclose(computed.weights, exact[0], rtol=2e-6)
 
 
-@pytest.mark.parametrize(
-  "size", [5, 12, *(pytest.param(n, marks=pytest.mark.long) for n in ALL_SIZES)]
-)
+@pytest.mark.parametrize("size", [5, 12, *map(long, ALL_SIZES)])
 @pytest.mark.parametrize("method", ["quadrature", "tree"])
 def test_every_order(size, method):
   for row in (0, 2, 6):
@@ -130,7 +128,7 @@ def test_every_order(size, method):
 
 @pytest.mark.parametrize(
   ("size", "order"),
-  [(9, 3), (64, 20), pytest.param(1000, 256, marks=pytest.mark.long)],
+  [(9, 3), long(64, 20), long(1000, 256)],
 )
 @pytest.mark.parametrize("dtype", RTOL)
 def test_quadrature_of_a_static_order(size, order, dtype):
@@ -261,7 +259,7 @@ def test_masked_rollouts_change_nothing(method, garbage):
 
 
 @pytest.mark.parametrize("method", SERIES_METHODS)
-@pytest.mark.parametrize("size", [1, 2, 8, 64, 1024])
+@pytest.mark.parametrize("size", [1, 2, 8, 64, long(1024)])
 def test_series_with_any_coefficients(size, method):
   rng = np.random.default_rng(size)
   a = rng.random(size).astype(np.float32)
@@ -270,19 +268,19 @@ def test_series_with_any_coefficients(size, method):
     assert_close(computed, truth(size, row).series(a))
 
 
+@pytest.mark.parametrize("terms", [long(1), 3, long(5)])
 @pytest.mark.parametrize("method", SERIES_METHODS)
-def test_short_and_masked_series(method):
+def test_short_and_masked_series(method, terms):
   group = draw(8)[-1 if method == "binary" else 0, :5]
   mask = np.array([1, 0, 1, 1, 0, 0, 1, 1], bool)
   l = np.full(8, np.nan, np.float32)
   l[mask] = group
-  for terms in (1, 3, 5):
-    a = np.linspace(0, 2, terms, dtype=np.float32)
-    expected = oracles.exact_loo(group).series(a)
-    assert_close(series(group, a, method=method), expected)
-    actual = series(l, a, mask=mask, method=method)
-    assert_close([x[mask] for x in actual], expected)
-    assert not any(np.any(x[~mask]) for x in actual)
+  a = np.linspace(0, 2, terms, dtype=np.float32)
+  expected = oracles.exact_loo(group).series(a)
+  assert_close(series(group, a, method=method), expected)
+  actual = series(l, a, mask=mask, method=method)
+  assert_close([x[mask] for x in actual], expected)
+  assert not any(np.any(x[~mask]) for x in actual)
 
 
 def test_default_method_depends_on_dtype_order_and_platform():
@@ -316,12 +314,12 @@ def test_default_method_depends_on_dtype_order_and_platform():
   ("platform", "terms", "masked", "method"),
   [
     ("cpu", 63, False, "scan"),
-    ("cpu", 64, False, "tree"),
-    ("cpu", 64, True, "scan"),
+    long("cpu", 64, False, "tree"),
+    long("cpu", 64, True, "scan"),
     ("tpu", 3, False, "tree"),
     ("tpu", 64, True, "scan"),
     ("cuda", 3, False, "tree"),
-    ("cuda", 64, True, "tree"),
+    long("cuda", 64, True, "tree"),
   ],
 )
 def test_default_method_of_a_series(platform, terms, masked, method):

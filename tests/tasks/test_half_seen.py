@@ -16,6 +16,7 @@ from maxrl_jax.tasks import TASKS, mazes
 from maxrl_jax.tasks.mazes import generation
 from maxrl_jax.tasks.mazes.posterior import log_spanning_trees, posterior
 from tests.support import maze_oracles as oracles
+from tests.support.extent import long
 from tests.support.maze_draws import PICTURE, from_picture
 
 _SIDE, _SIZE, _LENGTH = 3, 7, 18
@@ -151,9 +152,7 @@ def test_numbers_of_spanning_trees():
   assert log_spanning_trees(4, square[:3], []) == pytest.approx(0)
 
 
-@pytest.mark.parametrize(
-  "num", [20_000, pytest.param(400_000, marks=pytest.mark.long)]
-)
+@pytest.mark.parametrize("num", [20_000, long(400_000)])
 def test_wilson_draws_every_tree_equally_often(num):
   keys = jax.random.split(jax.random.key(0), num)
   draw = jax.jit(jax.vmap(lambda key: mazes.wilson(key, _SIZE).open))
@@ -187,7 +186,9 @@ def _grids(prompts):
   return np.asarray(prompts.inputs)[:, 2:-2].reshape(-1, 7, 8)[:, :, :-1]
 
 
-@pytest.mark.parametrize(("unknown", "hidden"), [(0.75, 9), (0.4, 5), (1, 12)])
+@pytest.mark.parametrize(
+  ("unknown", "hidden"), [long(0.75, 9), (0.4, 5), long(1, 12)]
+)
 def test_prompts_hide_that_many_places_and_nothing_else(unknown, hidden):
   prompts = _task(unknown, eval_size=100).draw(jax.random.key(2), 100)
   again = _task(unknown, eval_size=100).draw(jax.random.key(2), 100)
@@ -224,6 +225,7 @@ def test_nothing_unknown_changes_no_bit():
   }
 
 
+@pytest.mark.long
 def test_held_out_prompts_are_never_trained_on():
   """All mazes that fit a prompt are in one split."""
   task = _task(0.75, eval_size=500)
@@ -238,6 +240,7 @@ def test_held_out_prompts_are_never_trained_on():
   assert len(set.union(*parts)) == sum(map(len, parts))
 
 
+@pytest.mark.long
 def test_right_answers_are_drawn_as_often_as_the_posterior_says():
   """Rejection sampling: prompts of four cells recur; splits keep their law."""
   task = _task(0.5, size=5)

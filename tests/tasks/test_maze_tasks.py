@@ -71,6 +71,7 @@ def test_a_training_set_is_fixed_and_has_the_size_asked_for():
   assert _drawn(_fixed(), range(8)) == _texts(known)
 
 
+@pytest.mark.long
 def test_fresh_mazes_never_end():
   task = _free()
   sets = [_drawn(task, [seed]) for seed in range(3)]

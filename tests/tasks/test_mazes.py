@@ -12,6 +12,7 @@ from scipy.sparse import csgraph
 from maxrl_jax.tasks import mazes
 from maxrl_jax.tasks.mazes import generation
 from tests.support import maze_oracles as oracles
+from tests.support.extent import long
 from tests.support.maze_draws import (
   MANY,
   PICTURE,
@@ -80,7 +81,7 @@ def test_the_four_mazes_of_size_5_by_hand():
 
 @pytest.mark.parametrize(
   ("size", "trees"),
-  [(5, 4), pytest.param(7, 192, marks=pytest.mark.long)],
+  [(5, 4), long(7, 192)],
 )
 def test_every_tree_occurs_as_often_as_the_algorithm_says(size, trees):
   chances = oracles.prim_grids(size)

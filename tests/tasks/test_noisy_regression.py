@@ -1,6 +1,5 @@
 """Prompts of noisy pairs: their tokens, their reference, what is refused."""
 
-import itertools
 import re
 
 import jax
@@ -12,6 +11,7 @@ from maxrl_jax.config import default, make_policy, make_task
 from maxrl_jax.numerals import Numerals
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.regression_data import numbers
+from tests.support.extent import long
 
 _WORDS = ("bos", "x", "sep", "y", "eoo", "query", "noise", "eos")
 
@@ -73,17 +73,22 @@ def _posterior(x, y, query, sigma, edges):
   return p @ inside / p.sum(), evidence
 
 
+# Compiled: operation by operation they take seconds.
+_draw_pairs = jax.jit(numbers.draw_pairs, static_argnums=(1, 2, 4, 5, 6))
+_target = jax.jit(numbers._target, static_argnums=(0, 3, 4))
+
+
 @pytest.mark.parametrize("max_noise", [None, 2.0])
 def test_the_reference_is_the_bayes_predictive_of_the_bin(max_noise):
   """Against numerical integration over w, and over σ where it is hidden."""
   written = Numerals(2, 3, 3.0)
   for seed in range(4):
     key = jax.random.key(seed)
-    pairs = numbers.draw_pairs(key, 1, 3, 0.4, max_noise)
+    pairs = _draw_pairs(key, 1, 3, 0.4, max_noise)
     levels = np.array([0.4])
     if max_noise:
       levels = 0.4 * 5 ** ((np.arange(32) + 0.5) / 32)
-    target = numbers._target(written, pairs, np.float32(levels), 1, 0.0)
+    target = _target(written, pairs, np.float32(levels), 1, 0.0)
     x, y = np.float64(pairs.x), np.float64(pairs.y)
     edges = np.linspace(-3, 3, 9)
     index = np.clip(np.searchsorted(edges, y[-1]) - 1, 0, 7)
@@ -156,15 +161,17 @@ def _mixture(pairs, edges, rules, outliers):
   return total
 
 
-@pytest.mark.parametrize(("rules", "outliers"), [(1, 0.3), (2, 0.0), (3, 0.2)])
+@pytest.mark.parametrize(
+  ("rules", "outliers"), [(1, 0.3), long(2, 0.0), (3, 0.2)]
+)
 def test_the_reference_of_mixed_pairs(rules, outliers):
   """Against numerical integration over the w of every rule."""
   written = Numerals(2, 3, 3.0)
   for seed in range(4):
     key = jax.random.key(seed)
-    pairs = numbers.draw_pairs(key, 1, 5, 0.4, None, rules, outliers)
+    pairs = _draw_pairs(key, 1, 5, 0.4, None, rules, outliers)
     level = np.float32([0.4])
-    target = numbers._target(written, pairs, level, rules, outliers)
+    target = _target(written, pairs, level, rules, outliers)
     edges = np.linspace(-3, 3, 9)
     index = np.clip(np.searchsorted(edges, pairs.y[-1]) - 1, 0, 7)
     edges[0], edges[-1] = -np.inf, np.inf
@@ -190,7 +197,7 @@ def test_pairs_follow_their_rules_and_noise():
       assert np.std(b - a @ w) == pytest.approx(0.1, rel=0.25)
 
 
-@pytest.mark.parametrize("positive", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("positive", [long(0.0), 0.6, long(1.0)])
 def test_inputs_can_be_positive(positive):
   """Signs alone change: y is still w·x + σε, of the x that are shown."""
   data = TASKS["noisy_regression"](
@@ -263,21 +270,23 @@ def _config(**fields):
   return config
 
 
-def test_a_scale_below_the_spacing_is_warned_of():
-  for name, scale in itertools.product(
-    ("gaussian", "laplace", "student_t"), (0.12, 0.13)
-  ):
-    fields = {"likelihood.name": name, "likelihood.scale": scale}
-    config = _config(**fields)
-    task = make_task(config)
-    if scale > 0.125:
-      make_policy(config, task)
-      continue
-    with pytest.warns(UserWarning, match=r"scale = 0.12: below 0.125"):
-      make_policy(config, task)
+@pytest.mark.parametrize(
+  "name", ["gaussian", long("laplace"), long("student_t")]
+)
+def test_a_scale_below_the_spacing_is_warned_of(name):
+  below, above = (
+    _config(**{"likelihood.name": name, "likelihood.scale": scale})
+    for scale in (0.12, 0.13)
+  )
+  with pytest.warns(UserWarning, match=r"scale = 0.12: below 0.125"):
+    make_policy(below, make_task(below))
+  make_policy(above, make_task(above))
+
+
+def test_an_exact_match_is_meant_to_be_one():
   config = _config(**{"likelihood.name": "exact_match"})
   config.likelihood.scale = None
-  make_policy(config, make_task(config))  # It is meant to be one.
+  make_policy(config, make_task(config))
 
 
 def test_other_policies_cannot_read_tokens():

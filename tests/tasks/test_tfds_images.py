@@ -233,6 +233,7 @@ def test_missing_extra(monkeypatch, tmp_path, module):
     tfds_images.load("tiny", "train", str(tmp_path))
 
 
+@pytest.mark.long
 def test_a_training_run_from_disk_to_summary(tfds, tmp_path):
   """Four kinds of picture that a small network tells apart within seconds."""
   rng = np.random.default_rng(0)
