@@ -91,11 +91,12 @@ def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
   """The settings of a figure's preset, changed by FIELD=VALUE texts.
 
   Raises:
-    ValueError: no such figure, preset or field, or a value of another type.
+    ValueError: no such figure, preset or field, a value of another type, or a
+      number that is not above 0.
   """
-  from maxrl_jax.config.lookup import choice  # Takes seconds, as `load` does.
+  from maxrl_jax import ranges  # Takes seconds, as `load` does.
 
-  choice(FIGURES, "figure", name)
+  ranges.one_of(FIGURES, figure=name)
   if preset not in FIGURES[name].presets:
     raise ValueError(
       f"preset = {preset!r}: figure {name!r} has"
@@ -117,6 +118,8 @@ def settings(name: str, preset: str, changes: Sequence[str] = ()) -> Any:
       raise ValueError(
         f"--set={change}: must be like {field}={_text(example)}"
       ) from None
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+      ranges.above_zero(of="--set: ", **{field: value})
     chosen = chosen._replace(**{field: value})
   return chosen
 

@@ -156,6 +156,11 @@ def _one_line(error: Exception, argv: Sequence[str]) -> str:
     return "--config: the file has no get_config()"
   if _NO_CONFIG in text:
     return _returned_none(file)
+  missing = re.findall(r"flag --(\w+)=None: Flag", text)
+  if missing:
+    return f"{', '.join(f'--{flag}' for flag in missing)} must be given"
+  if re.search(r"get_config\(\) takes 0 positional arguments", text):
+    return f"--config={file}: has no variants, so nothing may follow a ':'"
   if isinstance(error, flags.UnrecognizedFlagError):
     return _unknown_flag(error)
   frames = traceback.extract_tb(error.__traceback__)

@@ -268,6 +268,10 @@ def _wrong(tmp_path):
       "--set=orders=a: must be like orders=1,2,4,8,16,31",
     ),
     (
+      ("reproduce", "--figure=bandit", "--set=seeds=0"),
+      "--set: seeds = 0: must be above 0 and finite",
+    ),
+    (
       ("sweep", "--figure=weights"),
       "figure = 'weights': has no study to sweep",
     ),
@@ -280,6 +284,11 @@ def _wrong(tmp_path):
       "choose from ['bandit:exact', 'bandit:orders']",
     ),
     (("sweep", "--seeds=2"), "--config or --figure must be given"),
+    (("gsm8k", "--model=m"), "--data, --workdir must be given; see --help"),
+    (
+      ("train", "--config=configs/bandit.py:small", "--workdir=a"),
+      "--config=configs/bandit.py: has no variants, so nothing may follow a",
+    ),
     ((*swept, "--set=steps=40"), "--set: needs --figure"),
     # GSM8K.
     ((*gsm8k, "--estimator=ppo"), "estimator = 'ppo': choose from"),
