@@ -184,16 +184,18 @@ def first_field(block: ConfigDict) -> str:
 
 def check_options(block: ConfigDict) -> None:
   """Raises ValueError at an unknown loss or an invalid option."""
+  given = _options(block)
   if block.name is None:
-    if is_set(block):
+    needing = [f"off_policy.{name} = {x}" for name, x in given.items()]
+    needing += [first_field(block)] * is_set(block)
+    if needing:
       raise ValueError(
-        f"off_policy.name is not set: {first_field(block)} needs a loss, one"
-        f" of {sorted([*losses.LOSSES, REWEIGHTED])}"
+        f"off_policy.name is not set: {needing[0]} needs a loss, one of"
+        f" {sorted([*losses.LOSSES, REWEIGHTED])}"
       )
     return
   choice({**losses.LOSSES, REWEIGHTED: None}, "off_policy.name", block.name)
   function = losses.LOSSES.get(block.name, losses.uncorrected)
-  given = _options(block)
   options.check(
     block.name,
     function,

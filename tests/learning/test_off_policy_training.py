@@ -264,6 +264,7 @@ def test_the_schedule_counts_updates():
   [
     (_off(None, 2), "off_policy.name is not set: off_policy.updates = 2 needs"),
     (_off(None, 1, 1), "name is not set: off_policy.staleness = 1 needs"),
+    (_off(None, cap=3.0), "name is not set: off_policy.cap = 3.0 needs"),
     (_off("cliped"), "off_policy.name = 'cliped': did you mean 'clipped'"),
     (_off("unclipped", 2, cap=3.0), "off_policy.cap = 3.0: 'unclipped' takes"),
     (_off("truncated", 2, cap=0.5), "off_policy.cap = 0.5: must be at least 1"),
