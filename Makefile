@@ -33,8 +33,8 @@ reproduce-mazes: $(READY)
 reproduce-full: $(READY)
 	$(BIN)/python -m experiments.reproduce --preset=full --figure=all --jobs=$(JOBS) --workdir=$(WORKDIR)-full
 
-# `make test LONG=1` is the whole suite; COVERAGE=1, which .ci/run adds, says
-# which lines no test runs, for a fifth of the time. The floor is in pyproject.toml.
+# `make test LONG=1` is the whole suite; COVERAGE=1 says which lines no test runs,
+# for a fifth of the time. The floor is in pyproject.toml.
 EXTENT = $(if $(LONG),,-m "not long")
 EXTENT += $(if $(COVERAGE),--cov --cov-report=term-missing:skip-covered)
 test: $(READY)

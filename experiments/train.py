@@ -3,8 +3,9 @@
     python -m experiments.train --config=configs/bandit.py --workdir=runs/bandit
 
 Writes config.json, environment.json, metrics.jsonl (one object per logged
-step), checkpoints/, runs.nc, summary.json, and model/, the parameters, which
-`--config.policy.checkpoint` takes (of a transformer in Hugging Face's format).
+step), checkpoints/, runs.nc, summary.csv, summary.json, and model/, the
+parameters, which `--config.policy.checkpoint` takes (of a transformer in
+Hugging Face's format).
 With several runs, values are lists with one number per run, and there is a
 model-SEED/ for each. After an interruption, run the same command again: it
 resumes, and the results are bit-identical. `--config.FIELD=VALUE` changes a
