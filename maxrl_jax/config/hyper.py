@@ -39,8 +39,11 @@ def may_vary(config: ConfigDict) -> set[str]:
     if function is not None:
       varying = options.may_vary(function, NON_OPTIONS)
       names |= {f"{block}.{option}" for option in varying}
-  if config.likelihood.learned is not None:
+  noise_scale = config.likelihood
+  if noise_scale.learned is not None:
     names.discard("likelihood.scale")  # It initializes the policy.
+  if noise_scale.per_prompt and noise_scale.smallest_scale is not None:
+    names.discard("likelihood.scale")  # It has no effect.
   return names
 
 

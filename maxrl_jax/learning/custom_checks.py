@@ -14,6 +14,7 @@ import optax
 from ml_collections import ConfigDict
 
 from maxrl_jax import config as configs
+from maxrl_jax import ranges
 from maxrl_jax.learning import rollouts
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import SequencePolicy
@@ -175,6 +176,16 @@ def _check_prompts(source: str, value: Any) -> None:
     )
 
 
+def check_learned_scale(config: ConfigDict, policy: nn.Module) -> None:
+  """Raises ValueError if your own policy does not learn what a config says."""
+  learned = config.likelihood.learned
+  if learned is not None and getattr(policy, "learned_scale", None) != learned:
+    raise ValueError(
+      f"likelihood.learned = {learned!r}: your own policy has no such scale;"
+      f" build it with learned_scale={learned!r}, or leave the field unset"
+    )
+
+
 def check_values(
   config: ConfigDict,
   hyper: dict[str, np.ndarray],
@@ -183,11 +194,13 @@ def check_values(
 ) -> None:
   """Raises ValueError at values [runs, …] that are invalid in a config.
 
-  Fields of tasks and likelihoods are checked when a sweep is planned, by their
-  functions, which may generate data.
+  Fields of tasks are checked when a sweep is planned, by their functions, which
+  may generate data.
   """
   for name, values in hyper.items():
     block = name.split(".")[0]
+    if block == "likelihood":  # All that may vary are scales and degrees.
+      ranges.above_zero(**{name: np.min(values)})
     if block not in ("estimator", "optimizer"):
       continue
     for value in np.unique(values, axis=0):

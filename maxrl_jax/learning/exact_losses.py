@@ -85,11 +85,12 @@ def supervised(
     params: Any, key: Array, prompts: Prompts, hyper: Hyper | None = None
   ) -> tuple[Array, dict[str, Any]]:
     del key, hyper
-    outputs = policy.apply(params, prompts.inputs)
+    outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
     answers = jax.vmap(demonstrations)(prompts.targets)[:, None]
     scores: Any = policy.apply(params, outputs, answers, method="score")
     value = -jnp.sum(scores.log_probs) / jnp.sum(scores.lengths)
-    return value, {"token_nll": value} | bad_prompt(scores.log_probs)
+    metrics = {"token_nll": value} | bad_prompt(scores.log_probs)
+    return value, metrics | statistics
 
   return loss
 
@@ -101,7 +102,7 @@ def mean_squared_error(policy: nn.Module) -> Callable:
     params: Any, key: Array, prompts: Prompts, hyper: Hyper | None = None
   ) -> tuple[Array, dict[str, Any]]:
     del key, hyper
-    outputs = policy.apply(params, prompts.inputs)
+    outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
     chex.assert_shape(prompts.targets.y, (None, policy.num_dims))
 
     def mean(outputs: Any) -> Array:
@@ -110,7 +111,8 @@ def mean_squared_error(policy: nn.Module) -> Callable:
 
     errors = (prompts.targets.y - jax.vmap(mean)(outputs)) ** 2
     value = jnp.sum(errors) / errors.shape[0]
-    return value / 2, {"squared_error": value} | bad_prompt(errors)
+    metrics = {"squared_error": value} | bad_prompt(errors)
+    return value / 2, metrics | statistics
 
   return loss
 
@@ -179,6 +181,8 @@ def _exact(
   call(EXACT, "estimator", name, given)  # Checks the options.
 
   def value(log_p: Array, hyper: dict[str, Array]) -> Array:
+    if name == "exact_power":
+      return _power(log_p, **given | hyper)
     objective = EXACT[name](**given | hyper)
     return objective.value(_inside(jnp.exp(log_p)))
 
@@ -218,6 +222,16 @@ def _refuse_factorized(name: str, factorized: bool) -> None:
     raise ValueError(
       f"estimator.factorized = True: {name!r} is a sum over dimensions anyway"
     )
+
+
+def _power(log_p: Array, alpha: float | Array) -> Array:
+  """(p^α − 1)/α, or log p at α = 0, also where p underflows."""
+  log_p = jnp.maximum(log_p, jnp.finfo(log_p.dtype).min / 4)
+  positive = jnp.where(alpha == 0, 1, alpha)
+  x = alpha * log_p
+  # JAX has expm1(x) + 1 as the slope of expm1: exp(x), but for its digits.
+  power = jnp.where(x > -0.5, jnp.expm1(x), jnp.exp(x) - 1)
+  return jnp.where(alpha == 0, log_p, power / positive)
 
 
 def _inside(p: Array) -> Array:

@@ -35,8 +35,8 @@ def guarded(
     after: TrainState after it.
     metrics: of this step, scalars.
     skip_nonfinite: skip an update if any metric of the step is invalid.
-    spike_factor: skip an update if the gradient's norm exceeds its running mean
-      by more than this factor; None never does.
+    spike_factor: skip an update if the gradient's norm exceeds the running mean
+      of those that are not 0 by more than this factor; None never does.
 
   Returns:
     (state, metrics).
@@ -49,20 +49,28 @@ def guarded(
       accept &= valid(name, value)
   norm, typical = metrics["gradient_norm"], before.typical_norm
   if spike_factor is not None:
-    accept &= (before.step < _WARM_UP) | ~(norm > spike_factor * typical)
-  # A NaN must not enter the running mean.
+    early = (before.step < _WARM_UP) | (typical == 0)
+    accept &= early | ~(norm > spike_factor * typical)
   mean = _DECAY * typical + (1 - _DECAY) * norm
   updated = jnp.where(typical > 0, mean, norm)
-  typical = jnp.where(accept & jnp.isfinite(norm), updated, typical)
+  # Nor may a NaN enter the running mean, or batches without a success, which
+  # have no gradient: every other one would then be a spike.
+  counts = accept & jnp.isfinite(norm) & (norm > 0)
+  typical = jnp.where(counts, updated, typical)
   state = jax.tree.map(lambda a, b: jnp.where(accept, a, b), after, before)
   state = state.replace(step=after.step, typical_norm=typical)
   return state, metrics | {"skipped": 1.0 - accept.astype(jnp.float32)}
 
 
 def check_states(
-  states: Any, config: ConfigDict, hyper: dict[str, np.ndarray]
+  states: Any, config: ConfigDict, hyper: dict[str, np.ndarray], runs: int
 ) -> None:
-  """Raises ValueError if the states are not of a run with this config."""
+  """Raises ValueError if the states are not of runs with this config."""
+  if np.shape(states.step) != (runs,):
+    raise ValueError(
+      f"states: of {np.size(states.step)} runs, must be of {runs}, one for each"
+      " seed"
+    )
   done = int(np.asarray(states.step)[0])
   if (config.steps - done) % config.log_every:
     raise ValueError(
@@ -71,6 +79,11 @@ def check_states(
     )
   wanted = values_of(config, states.hyper) | hyper
   for name, value in wanted.items():
+    if name not in states.hyper:
+      raise ValueError(
+        f"hyper['{name}']: the states to resume from have no value of it; pass"
+        " varying to make_train, and start anew"
+      )
     saved = np.asarray(states.hyper[name])
     asked = np.asarray(value, saved.dtype)
     if not np.array_equal(saved, np.broadcast_to(asked, saved.shape)):

@@ -248,7 +248,10 @@ def _reweighted(config: ConfigDict, signal: str) -> GroupLoss:
     )
   coefficients_of = make
   baseline = "centred" if block.baseline is None else block.baseline
-  losses.check_baseline(baseline)
+  try:
+    losses.check_baseline(baseline)
+  except ValueError as error:
+    raise ValueError(f"estimator.{error}") from None
   order = block.order or max(size - 1, 1)
 
   def group_loss(log_ratios: Array, batch: Batch, hyper: Hyper) -> Array:

@@ -40,6 +40,7 @@ class Waves(NamedTuple):
     drawn: [B], rollouts drawn, including later waves of the same round.
     tokens: of all rollouts drawn; None if they are not sequences.
     pass_rate: mean likelihood of the first waves.
+    extremes: (−min l, max l) of all rollouts drawn; None if they are binary.
     rounds: number of pools drawn.
   """
 
@@ -49,6 +50,7 @@ class Waves(NamedTuple):
   drawn: Array
   tokens: Array | None
   pass_rate: Array
+  extremes: Array | None
   rounds: Array
 
 
@@ -81,6 +83,7 @@ def draw_until_solved(
     once,
     tokens,
     jnp.mean(first.likelihoods.astype(jnp.float32)),
+    _extremes(first.likelihoods),
     jnp.int32(1),
   )
 
@@ -124,14 +127,28 @@ def _fill(
   tokens = None
   if state.tokens is not None and drawn.lengths is not None:
     tokens = state.tokens + jnp.sum(drawn.lengths * allowed[:, None])
+  extremes = _extremes(drawn.likelihoods)
+  if state.extremes is not None and extremes is not None:
+    extremes = jnp.maximum(state.extremes, extremes)
   return state._replace(
     actions=update(state.actions, drawn.actions),
     solved=state.solved | now,
     needed=jnp.where(now, ends[first], jnp.where(left, total, state.needed)),
     drawn=total,
     tokens=tokens,
+    extremes=extremes,
     rounds=state.rounds + 1,
   )
+
+
+def _extremes(likelihoods: Array) -> Array | None:
+  """(−min l, max l), NaN if any is; None if l is binary."""
+  if likelihoods.dtype == bool:
+    return None
+  l = likelihoods.astype(jnp.float32)
+  # XLA drops a NaN from a maximum over several devices.
+  both = jnp.stack([jnp.max(-l), jnp.max(l)])
+  return jnp.where(jnp.any(jnp.isnan(l)), jnp.nan, both)
 
 
 def _keys(key: Array, round: int | Array) -> Array:
@@ -255,6 +272,9 @@ def _metrics(waves: Waves) -> dict[str, Array]:
     "rollouts_drawn": mean(waves.drawn),
     "rounds": waves.rounds.astype(jnp.float32),
   }
+  if waves.extremes is not None:  # For `guards.check_metrics`.
+    metrics["likelihood_min"] = -waves.extremes[0]
+    metrics["likelihood_max"] = waves.extremes[1]
   if waves.tokens is not None:
     metrics["tokens"] = waves.tokens.astype(jnp.float32)
   return metrics

@@ -50,6 +50,7 @@ class Train(NamedTuple):
     task_at: hyper → the task of a run with these values.
     task_varies: whether tasks of runs differ.
     layout: which devices have which arrays.
+    log_every: steps of a chunk.
   """
 
   init: Callable[..., TrainState]
@@ -62,6 +63,7 @@ class Train(NamedTuple):
   task_at: Callable[[Hyper], Task]
   task_varies: bool
   layout: Layout
+  log_every: int
 
 
 def make_train(
@@ -119,6 +121,7 @@ def make_train(
     run.task_at,
     any(name.startswith(("task.", "likelihood.")) for name in run.varying),
     layout,
+    config.log_every,
   )
 
 
@@ -241,12 +244,17 @@ def chunks(
         f"hyper['{name}'] has shape {values.shape}, must have one value for"
         f" each of {len(np.atleast_1d(seeds))} seeds"
       )
+  if config.log_every != train.log_every:
+    raise ValueError(
+      f"log_every = {config.log_every}: the trainer was made with"
+      f" {train.log_every}; call make_train with this config"
+    )
   check_values(config, hyper, train.task, train.policy)
   start_keys, keys = train.keys(check_seeds(seeds))
   if states is None:
     states = train.start(start_keys, hyper)
   else:
-    guards.check_states(states, config, hyper)
+    guards.check_states(states, config, hyper, len(keys))
     states = train.layout.place(states)
   for start, batches in _batches(train, config, int(states.step[0])):
     states, each = train.advance(states, keys, *batches)

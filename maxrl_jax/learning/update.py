@@ -213,8 +213,10 @@ def make_run(
   task = configs.make_task(config) if task is None else task
   if policy is None:
     policy = configs.make_policy(config, task)
-  elif isinstance(policy, Checked):
-    policy.check()
+  else:
+    custom_checks.check_learned_scale(config, policy)
+    if isinstance(policy, Checked):
+      policy.check()
   if params is None:
     params = configs.initial_params(config, policy, task)
   if optimizer is None:

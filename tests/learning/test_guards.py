@@ -206,6 +206,31 @@ def test_spikes_are_skipped_by_hand():
   np.testing.assert_allclose(state.typical_norm, mean, rtol=1e-6)
 
 
+@pytest.mark.parametrize("every", [1, 20])
+def test_batches_without_a_gradient_make_no_spike_of_the_others(every):
+  """25 norms of 0, then one of 1 in every 1 or 20 steps."""
+  norms = jnp.zeros(425).at[25::every].set(1.0)
+  state = training.TrainState(
+    jnp.int32(0), jnp.float32(0), (), {}, jnp.float32(0)
+  )
+
+  def step(state, norm):
+    after = state.replace(step=state.step + 1, params=state.params + norm)
+    state, metrics = guards.guarded(
+      state,
+      after,
+      {"gradient_norm": norm},
+      skip_nonfinite=False,
+      spike_factor=2.0,
+    )
+    return state, metrics["skipped"]
+
+  state, skipped = jax.lax.scan(step, state, norms)
+  assert not skipped.any() and state.params == 400 / every
+  # A spike of those that have one is still skipped.
+  assert step(state, jnp.float32(9))[1] == 1
+
+
 def test_skipped_updates_are_counted_in_the_log(tmp_path):
   changes = {"optimizer.spike_factor": 1.0001, "batch_size": 2, "rollouts": 4}
   config = small(**changes)

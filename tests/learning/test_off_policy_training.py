@@ -300,7 +300,7 @@ def test_the_schedule_counts_updates():
     ),
     (
       _off("reweighted", 2) | {"estimator.baseline": "loo_mean"},
-      "baseline = 'loo_mean': choose from",
+      "^estimator.baseline = 'loo_mean': choose from",
     ),
   ],
 )

@@ -1,5 +1,8 @@
 """Regression runs: each task, policy and way to learn; what is refused."""
 
+from types import SimpleNamespace
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +10,11 @@ import pytest
 
 from configs import bimodal
 from maxrl_jax import evaluation, likelihoods
-from maxrl_jax.learning import training
-from maxrl_jax.tasks import base, regression
-from maxrl_jax.tasks.regression import Data
+from maxrl_jax.distributions import Components
+from maxrl_jax.learning import exact_losses, rollouts, training
+from maxrl_jax.policies import POLICIES
+from maxrl_jax.tasks import Prompts, base, regression
+from maxrl_jax.tasks.regression import Data, Target
 from tests.support.configs import make_config
 from tests.support.extent import long
 from tests.support.regression_cases import short_config
@@ -220,3 +225,51 @@ def test_a_likelihood_above_its_ceiling_stops_the_run_and_is_named():
   message = r"likelihood_max = 1\.\d+, must be in \[0, 1\] \(prompt \d of"
   with pytest.raises(FloatingPointError, match=message + ".*ceiling .* -0.9"):
     list(training.chunks(trainer, config))
+
+
+class _Normalized(nn.Module):
+  """Batch normalization, then a mean per prompt, or an answer of one token."""
+
+  num_dims = 1
+
+  @nn.compact
+  def __call__(self, inputs, training=False):
+    x = nn.BatchNorm(use_running_average=not training)(inputs)
+    return nn.Dense(1)(x)
+
+  def components(self, outputs):
+    return Components(jnp.zeros((1, 1)), outputs[:, None])
+
+  def score(self, outputs, answers):
+    log_probs = outputs * answers[..., 0]
+    return SimpleNamespace(log_probs=log_probs, lengths=jnp.ones(outputs.shape))
+
+
+@pytest.mark.parametrize(
+  "make",
+  [
+    exact_losses.mean_squared_error,
+    lambda policy: exact_losses.supervised(policy, lambda target: target.y),
+  ],
+)
+def test_losses_without_rollouts_measure_the_batchs_statistics(make):
+  inputs = 3 + 2 * jax.random.normal(jax.random.key(0), (50, 2))
+  y = jnp.ones((50, 1))
+  prompts = Prompts(inputs, Target(y, y, y, y[:, 0]))
+  policy = _Normalized()
+  params = policy.init(jax.random.key(1), inputs)
+  _, metrics = make(policy)(params, jax.random.key(2), prompts)
+  (norm,) = metrics[rollouts.STATISTICS].values()
+  # Flax moves running statistics by a hundredth of the way.
+  np.testing.assert_allclose(norm["mean"], inputs.mean(0) / 100, rtol=1e-4)
+
+
+def test_a_learned_scale_needs_a_policy_that_has_it():
+  config = short_config(
+    **{"likelihood.learned": "input", "likelihood.smallest_scale": 0.1},
+    **{"likelihood.scale": 0.7},
+  )
+  policy = POLICIES["normal"](hidden=(4,), policy_scale=0.3)
+  message = "likelihood.learned = 'input': your own policy has no such scale"
+  with pytest.raises(ValueError, match=message):
+    training.make_train(config, policy=policy)

@@ -1,5 +1,7 @@
 """Waves until a success: what is drawn, its gradient, errors, and mazes."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from maxrl_jax.learning import sequential, training
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.learning.rollouts import Rollouts
+from maxrl_jax.tasks import TASKS
 from tests.support.configs import make_config, short_bandit
 from tests.support.extent import long
 
@@ -163,6 +166,23 @@ def test_what_does_not_fit_is_one_line(fields, message):
   config = short_bandit(**_SEQUENTIAL | fields)
   with pytest.raises(ValueError, match=message):
     make_loss(config, trainer.task, trainer.policy)
+
+
+@pytest.mark.parametrize("bad", [1.5, -0.1])
+def test_impossible_likelihoods_stop_the_run(bad):
+  """Of any wave, though their mean may be possible."""
+  task = TASKS["bandit"](num_prompts=8, num_arms=4, continuous=True)
+
+  def likelihoods(target, actions):
+    return jnp.where(actions == 0, bad, 0.1)
+
+  task = dataclasses.replace(task, likelihoods=likelihoods)
+  config = short_bandit(**_SEQUENTIAL | {"estimator.cap": 16, "rollouts": 4})
+  trainer = training.make_train(config, task)
+  end = "max" if bad > 0 else "min"
+  message = f"step 1, run 0: likelihood_{end} = {bad}, must be in"
+  with pytest.raises(FloatingPointError, match=message):
+    next(training.chunks(trainer, config))
 
 
 @pytest.mark.long

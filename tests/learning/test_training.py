@@ -116,6 +116,30 @@ def test_cross_entropy_survives_an_underflowing_pass_rate():
   )
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.01, 0.5])
+def test_exact_power_survives_an_underflowing_pass_rate(alpha):
+  """log p = −95: the gradient of −(p^α − 1)/α is −p^α ∇log p."""
+  config = short_bandit(
+    **{"estimator.name": "exact_power", "estimator.alpha": alpha}
+  )
+  prompts = Prompts(jnp.array([0]), jnp.array([1]))
+  splits = {"validation": prompts}
+  draw = lambda key, batch: prompts  # noqa: E731
+  task = base.classification(2, draw=draw, splits=splits)
+  policy = POLICIES["tabular"](2, np.array([[0.0, -95.0]], np.float32))
+  loss = make_loss(config, task, policy)
+  params = policy.init(jax.random.key(0), prompts.inputs)
+  value, gradient = jax.value_and_grad(
+    lambda params: loss(params, jax.random.key(0), prompts)[0]
+  )(params)
+  expected = 95 if alpha == 0 else -np.expm1(-95 * alpha) / alpha
+  assert float(value) == pytest.approx(expected, rel=1e-5)
+  slope = np.exp(-95 * alpha) * np.array([1, -1])
+  np.testing.assert_allclose(
+    gradient["params"]["logits"][0], slope, rtol=1e-5, atol=1e-30
+  )
+
+
 def test_a_run_does_not_depend_on_its_neighbours():
   config = short_bandit(runs=3)
   _, (_, together, metrics) = _run(config)
@@ -148,6 +172,21 @@ def test_same_seed_same_bits():
   np.testing.assert_array_equal(
     a.params["params"]["logits"], b.params["params"]["logits"]
   )
+
+
+def test_states_of_other_runs_and_other_chunks_are_refused():
+  config = short_bandit(runs=2)
+  trainer = training.make_train(config)
+  step, states, _ = next(training.chunks(trainer, config))
+  states = jax.device_get(states)
+  with pytest.raises(ValueError, match="states: of 2 runs, must be of 1, one"):
+    next(training.chunks(trainer, config, [0], states=states))
+  order = {"estimator.order": [1, 2]}
+  with pytest.raises(ValueError, match=r"hyper\['estimator.order'\]: the stat"):
+    next(training.chunks(trainer, config, hyper=order, states=states))
+  config.log_every = 1
+  with pytest.raises(ValueError, match=f"log_every = 1: .* made with {step};"):
+    next(training.chunks(trainer, config))
 
 
 def test_many_chunks_compile_once():

@@ -155,10 +155,11 @@ def test_what_cannot_vary_is_refused():
     ("estimator.order", [0, 1], "order = 0"),
     ("optimizer.learning_rate", [0.1, -1], "optimizer.learning_rate = -1"),
     ("optimizer.learning_rate", [0.0, 1], "optimizer.learning_rate = 0"),
+    ("likelihood.scale", [-1.0, 1.0], "likelihood.scale = -1"),
   ],
 )
 def test_a_value_that_a_config_could_not_have_is_refused(name, values, message):
-  config = _config(**_BANDIT)
+  config = _config(**(_TEACHER if name.startswith("lik") else _BANDIT))
   trainer = training.make_train(config, varying=[name])
   with pytest.raises(ValueError, match=message):
     next(training.chunks(trainer, config, [0, 1], {name: values}))
@@ -167,11 +168,26 @@ def test_a_value_that_a_config_could_not_have_is_refused(name, values, message):
 @pytest.mark.parametrize(
   ("fields", "name", "message"),
   [
-    (_POWER, "estimator.order", "order: cannot vary within one program"),
-    ({"estimator.baseline": "none"}, "estimator.baseline", "= 'none': must be"),
-    ({}, "task.snr", r"task\.snr: cannot vary within one program"),
+    (
+      _BANDIT | _POWER,
+      "estimator.order",
+      "order: cannot vary within one program",
+    ),
+    (
+      _BANDIT | {"estimator.baseline": "none"},
+      "estimator.baseline",
+      "= 'none': must be",
+    ),
+    (_BANDIT, "task.snr", r"task\.snr: cannot vary within one program"),
+    (
+      _TEACHER
+      | {"likelihood.per_prompt": True}
+      | {"likelihood.smallest_scale": 0.1},
+      "likelihood.scale",
+      r"likelihood\.scale: cannot vary within one program",
+    ),
   ],
 )
 def test_a_field_that_has_no_numbers_to_vary_is_named(fields, name, message):
   with pytest.raises(ValueError, match=message):
-    training.make_train(_config(**(_BANDIT | fields)), varying=[name])
+    training.make_train(_config(**fields), varying=[name])
