@@ -17,6 +17,8 @@ Array = jax.Array
 
 # TPUs compare with each of this many classes instead of gathering.
 _COMPARED = 2048
+# Tokens whose cumulative sums are a product with a matrix, C² numbers.
+_MULTIPLIED = 512
 
 
 class Components(NamedTuple):
@@ -97,8 +99,8 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
 def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   """One draw from each of many small distributions, and its log-probability.
 
-  Compares each uniform with all C boundaries, for vocabularies of tens of
-  tokens. Use `categorical` for many draws from one distribution.
+  Compares each uniform with all C boundaries. Use `categorical` for many draws
+  from one distribution.
 
   Args:
     uniforms: [...], in [0, 1).
@@ -109,8 +111,11 @@ def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
   """
   log_probs = jax.nn.log_softmax(logits)
   size = logits.shape[-1]
-  triangle = np.triu(np.ones((size, size), log_probs.dtype))
-  cdf = jnp.dot(jnp.exp(log_probs), triangle, precision="highest")
+  if size > _MULTIPLIED:
+    cdf = jnp.vectorize(boundaries, signature="(c)->(c)")(logits)
+  else:
+    triangle = np.triu(np.ones((size, size), log_probs.dtype))
+    cdf = jnp.dot(jnp.exp(log_probs), triangle, precision="highest")
   passed = cdf <= (uniforms * cdf[..., -1])[..., None]
   # Rounding can put the last boundary just below the largest uniform.
   drawn = jnp.minimum(jnp.sum(passed, -1, dtype=jnp.int32), size - 1)
@@ -199,11 +204,11 @@ def _cumulative_sum(x: Array, width: int = 32) -> Array:
   inside = jnp.dot(blocks, triangle, precision="highest")
   count, totals = blocks.shape[0], inside[:, -1]
   if count > 1024:  # One triangular matrix would dominate the cost.
-    until = _cumulative_sum(totals, width)[:, None]
-    return _joined(inside, until).reshape(-1)[:size]
-  triangle = np.triu(np.ones((count, count), x.dtype), 1)
-  before = jnp.dot(totals, triangle, precision="highest")
-  return (inside + before[:, None]).reshape(-1)[:size]
+    until = _cumulative_sum(totals, width)
+  else:
+    triangle = np.triu(np.ones((count, count), x.dtype))
+    until = jnp.dot(totals, triangle, precision="highest")
+  return _joined(inside, until[:, None]).reshape(-1)[:size]
 
 
 def uniforms(key: Array, num: int, dtype: DTypeLike) -> Array:

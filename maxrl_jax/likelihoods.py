@@ -157,8 +157,11 @@ def student_t(
       z = jnp.sqrt(degrees * jnp.log1p(u * u / degrees))
       factor = (8 * degrees + 1) / (8 * degrees + 3)
       return special.ndtr(jnp.sign(u) * factor * z)
+    # Each half of the beta function keeps its digits on one side of |u| = 1.
     tail = special.betainc(degrees / 2, 0.5, degrees / (degrees + u * u)) / 2
-    return jnp.where(u > 0, 1 - tail, tail)
+    middle = special.betainc(0.5, degrees / 2, u * u / (degrees + u * u)) / 2
+    outside = jnp.where(u > 0, 1 - tail, tail)
+    return jnp.where(jnp.abs(u) < 1, 0.5 + jnp.sign(u) * middle, outside)
 
   log_g, log_weights = _log_precisions(degrees)
 

@@ -38,6 +38,20 @@ def test_impossible_classes_are_never_drawn():
   assert set(np.unique(draws)) == {1, 4}
 
 
+@pytest.mark.parametrize("size", [700, 3000])
+def test_boundaries_of_many_prompts_stay_equal_at_impossible_classes(size):
+  """Products of many rows are summed in another order than those of one."""
+  rng = np.random.default_rng(0)
+  p = rng.dirichlet(np.full(size, 0.3), size=64).astype(np.float32)
+  p[rng.uniform(size=p.shape) < 0.5] = 0
+  with np.errstate(divide="ignore"):
+    logits = np.log(p)
+  cdf = jax.jit(jax.vmap(distributions.boundaries))(logits)
+  steps = np.diff(np.asarray(cdf))
+  possible = np.asarray(jax.nn.softmax(logits))[:, 1:] > 0
+  assert (steps >= 0).all() and not steps[~possible].any()
+
+
 def test_rare_classes_are_drawn_at_their_rate():
   logits = np.log(np.float32([0.9999, 1e-4]))
   draws = categorical(jax.random.key(0), logits, 1_000_000)
@@ -202,30 +216,40 @@ def test_inverse_cdf_by_hand():
   np.testing.assert_allclose(log_probs, np.log(p), rtol=1e-5)
 
 
-def test_inverse_cdf_never_draws_impossible_classes():
+@pytest.mark.parametrize(("size", "groups"), [(32, 500), (700, 20)])
+def test_inverse_cdf_never_draws_impossible_classes(size, groups):
   """At the ends, at each boundary, and one rounding to either side."""
   rng = np.random.default_rng(0)
-  p = rng.dirichlet(np.full(32, 0.3), size=500).astype(np.float32)
+  p = rng.dirichlet(np.full(size, 0.3), size=groups).astype(np.float32)
   p[rng.uniform(size=p.shape) < 0.5] = 0
-  p[np.arange(500), rng.integers(32, size=500)] += 1e-3
+  p[np.arange(groups), rng.integers(size, size=groups)] += 1e-3
   p /= p.sum(1, keepdims=True)
   with np.errstate(divide="ignore"):
     logits = np.log(p)
   edges = np.cumsum(p, 1)
   u = [edges, np.nextafter(edges, 0), np.nextafter(edges, 2)]
-  u = np.concatenate([*u, np.zeros((500, 1))], 1)
+  u = np.concatenate([*u, np.zeros((groups, 1))], 1)
   u = np.minimum(u, 1 - 2.0**-24).astype(np.float32)
   drawn, log_probs = jax.jit(distributions.inverse_cdf)(
     u, np.repeat(logits[:, None], u.shape[1], 1)
   )
-  rows = np.arange(500)[:, None]
+  rows = np.arange(groups)[:, None]
   assert (p[rows, drawn] > 0).all() and np.isfinite(log_probs).all()
   near = np.searchsorted  # NumPy's class, up to a rounding of the uniform.
-  for row in range(500):
+  for row in range(groups):
     double = np.cumsum(np.float64(p[row]))
     low = near(double, u[row] - 1e-6, side="right")
-    high = np.minimum(near(double, u[row] + 1e-6, side="right"), 31)
+    high = np.minimum(near(double, u[row] + 1e-6, side="right"), size - 1)
     assert (low <= drawn[row]).all() and (drawn[row] <= high).all()
+
+
+def test_a_large_vocabulary_puts_no_matrix_into_the_program():
+  def lowered(size):
+    shapes = jnp.zeros(3), jnp.zeros((3, size))
+    return jax.jit(distributions.inverse_cdf).lower(*shapes).as_text()
+
+  # In hexadecimal digits, 4096² numbers would have 134 million.
+  assert len(lowered(4096)) < 1_000_000
 
 
 def test_inverse_cdf_has_the_distribution():

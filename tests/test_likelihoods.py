@@ -29,6 +29,15 @@ def test_density_and_cdf_equal_scipys(name, x64):
   np.testing.assert_allclose(noise.cdf(x / 0.7), reference.cdf(x), atol=1e-12)
 
 
+@pytest.mark.parametrize("degrees", [1.0, 4.0, 30.0])
+def test_student_t_has_its_digits_near_zero(degrees):
+  u = np.logspace(-7, 1, 50).astype(np.float32)
+  u = np.concatenate([-u, u])
+  actual = likelihoods.student_t(scale=1.0, degrees=degrees).cdf(u)
+  expected = stats.t.cdf(np.float64(u), degrees)
+  np.testing.assert_allclose(actual, expected, atol=1.5e-6)
+
+
 @pytest.mark.parametrize("degrees", [101, 1e3, 1e5, 1e9, 1e15])
 def test_student_t_of_many_degrees(degrees):
   noise, x = likelihoods.student_t(scale=1.0, degrees=degrees), np.arange(-3, 4)

@@ -1,4 +1,9 @@
-"""Metrics of policies and moments of estimators, exact where p is known."""
+"""Metrics of policies and moments of estimators, exact where p is known.
+
+Functions of a policy loop over batches of prompts. Called outside of `jax.jit`,
+they are compiled at every call: compile them yourself where you call them again
+and again. The function from `make_evaluate` is compiled once.
+"""
 
 import functools
 from collections.abc import Callable, Sequence

@@ -61,12 +61,21 @@ def map_components(
   def evaluate(batch: Prompts, _: Any) -> Any:
     return jax.vmap(one)(policy.apply(params, batch.inputs), batch.targets)
 
-  return in_batches(evaluate, prompts, _batch_size(prompts.inputs))
+  return in_batches(evaluate, prompts, _batch_size(policy, prompts.inputs))
 
 
-def _batch_size(inputs: Any) -> int:
-  """Fewer prompts if they are long: attention's memory is quadratic."""
+def _batch_size(policy: nn.Module, inputs: Any) -> int:
+  """Fewer prompts if they are long, or if many numbers can be written.
+
+  Attention's memory is quadratic, and a transformer that writes numbers has
+  activations for each prefix of them.
+  """
+  size = BATCH_SIZE
+  numerals = getattr(policy, "numerals", None)
+  if numerals is not None:
+    prefixes = numerals.base ** (numerals.length - 1)
+    size = min(size, 2**18 // (prefixes * numerals.length))
   for x in jax.tree.leaves(inputs):
     if jnp.issubdtype(x.dtype, jnp.integer) and x.ndim == 2:
-      return min(BATCH_SIZE, max(1, 2**22 // x.shape[1] ** 2))
-  return BATCH_SIZE
+      size = min(size, 2**22 // x.shape[1] ** 2)
+  return max(size, 1)

@@ -106,11 +106,18 @@ def metrics(
   values = {f"pass@{k}": jnp.mean(_pass_at(l, k)) for k in ks}
   values["solved"] = jnp.mean((l > 0).any(-1).astype(jnp.float32))
   if isinstance(policy, SequencePolicy):
-    few = min(num, 16)
-    drawn = rollouts.sample_batch(other, policy, params, prompts, task, few)
-    assert drawn.lengths is not None
-    values["length"] = jnp.mean(drawn.lengths.astype(jnp.float32))
-    values["entropy"] = drawn.token_entropy()
+    keys = jax.random.split(other, batches.count(prompts, _PROMPTS))
+
+    def answers(batch: Prompts, index: Any) -> tuple[Array, Array]:
+      drawn = rollouts.sample_batch(
+        keys[index], policy, params, batch, task, min(num, 16)
+      )
+      assert drawn.lengths is not None and drawn.entropies is not None
+      return drawn.lengths, jnp.sum(drawn.entropies, -1)
+
+    lengths, entropies = batches.in_batches(answers, prompts, _PROMPTS)
+    values["length"] = jnp.mean(lengths.astype(jnp.float32))
+    values["entropy"] = jnp.sum(entropies) / jnp.sum(lengths)
   return values
 
 

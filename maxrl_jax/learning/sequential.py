@@ -160,8 +160,12 @@ def _stops(key: Array, likelihoods: Array) -> Array:
   """Whether each wave [S, m] has a success, which l is the probability of."""
   if likelihoods.dtype == bool:
     return jnp.any(likelihoods, -1)
-  coin = jax.random.uniform(key, likelihoods.shape[:1], likelihoods.dtype)
-  return coin < 1 - jnp.prod(1 - likelihoods, -1)
+  l = likelihoods.astype(symmetric.compute_dtype(likelihoods))
+  coarse, fine = jax.random.uniform(key, (2, l.shape[0]), l.dtype)
+  # Multiples of 2⁻²³, and what is between them: chances may be smaller.
+  coin = coarse + fine * 2.0**-23
+  # 1 − Π (1 − l), with the digits of small chances.
+  return coin < -jnp.expm1(jnp.sum(jnp.log1p(-l), -1))
 
 
 def last_wave_advantages(

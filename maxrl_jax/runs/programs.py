@@ -26,7 +26,7 @@ from maxrl_jax.optimizers import OPTIMIZERS
 from maxrl_jax.policies import parameters
 
 # Increase when the results of a config change: cached runs are then not used.
-RESULTS_VERSION = 5
+RESULTS_VERSION = 6
 
 _COEFFICIENTS = "estimator.coefficients"
 # Fields outside the digest: a key has the seed, the others change no result.

@@ -13,6 +13,7 @@ from configs import bandit
 from maxrl_jax import estimators, evaluation, objectives
 from maxrl_jax.evaluation import batches
 from maxrl_jax.learning import training
+from maxrl_jax.numerals import Numerals
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS
 from maxrl_jax.tasks.base import Prompts
@@ -202,6 +203,17 @@ def test_batches_cover_every_prompt_once(size):
   expected = [i + 100 * (i // size) for i in range(21)]
   np.testing.assert_array_equal(inputs, expected)
   assert set(sizes) == {min(size, 21)}
+
+
+@pytest.mark.parametrize(("base", "length"), [(8, 2), (16, 2), (4, 6)])
+def test_all_numbers_of_a_batch_of_prompts_fit_in_memory(base, length):
+  """A transformer has activations for their prefixes: prompts are few then."""
+  numerals = Numerals(base, length, 4.0)
+  policy = POLICIES["digit_transformer"](vocab_size=base + 8, numerals=numerals)
+  prompts = np.zeros((2048, 3), np.int32)
+  size = batches._batch_size(policy, prompts)
+  assert 1 <= size <= batches.BATCH_SIZE
+  assert size * base ** (length - 1) * length <= 2**18
 
 
 def test_memory_does_not_grow_with_the_split():

@@ -168,6 +168,19 @@ def test_what_does_not_fit_is_one_line(fields, message):
     make_loss(config, trainer.task, trainer.policy)
 
 
+@pytest.mark.parametrize("l", [2.0**-26, 2.0**-20, 0.01])
+def test_a_wave_stops_with_its_chance_however_small(l):
+  """Waves of 16, as many as give sixteen stops or more on average."""
+  chance = -np.expm1(16 * np.log1p(-l))
+  num = int(16 / chance) if l > 1e-4 else 2**22
+  waves = jnp.full((num, 16), l, jnp.float32)
+  stops = jax.jit(jax.vmap(sequential._stops, (0, None)))
+  keys = jax.random.split(jax.random.key(4), 16)
+  count = sum(int(stops(key[None], waves).sum()) for key in keys)
+  expected = 16 * num * chance
+  assert abs(count - expected) < 3.5 * expected**0.5
+
+
 @pytest.mark.parametrize("bad", [1.5, -0.1])
 def test_impossible_likelihoods_stop_the_run(bad):
   """Of any wave, though their mean may be possible."""

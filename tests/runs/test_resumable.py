@@ -245,9 +245,11 @@ def _states_after(config, step, **options):
   ],
 )
 def test_states_of_another_run_are_not_gone_on_with(changes, options, message):
-  trainer, states = _states_after(small(), 10)
+  _, states = _states_after(small(), 10)
+  config = small(**changes)
+  trainer = training.make_train(config)
   with pytest.raises(ValueError, match=message):
-    next(training.chunks(trainer, small(**changes), states=states, **options))
+    next(training.chunks(trainer, config, states=states, **options))
 
 
 def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
