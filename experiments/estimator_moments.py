@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from maxrl_jax import evaluation, plotting
-from maxrl_jax.config.lookup import choice
+from maxrl_jax import evaluation, plotting, ranges
 from maxrl_jax.estimators import ESTIMATORS, Estimand, Setting
 
 
@@ -198,7 +197,7 @@ def _check_name(name: str) -> None:
   """Raises ValueError unless the estimator has an estimand to study."""
   studied = [n for n, e in ESTIMATORS.items() if e.estimand is not None]
   if name not in ESTIMATORS:
-    choice(dict.fromkeys(studied), "estimators", name)
+    ranges.one_of(studied, estimators=name)
   if name in _NOT_STUDIED:
     raise ValueError(f"estimators: {name!r} {_NOT_STUDIED[name]}")
   if name not in studied:

@@ -154,8 +154,8 @@ def _of_figure(figure: str):
   settings = figures.settings(name, _PRESET.value, _SET.value)
   studies = figures.studies(name, settings, runs)
   part = part or next(iter(studies))
-  if part not in studies:
-    ranges.one_of([f"{name}:{each}" for each in studies], figure=figure)
+  every = [f"{name}:{each}" for each in studies]
+  ranges.one_of(every, figure=f"{name}:{part}")
   if _SEEDS.value is None:
     return studies[part]
   return studies[part]._replace(seeds=tuple(range(_SEEDS.value)))

@@ -157,11 +157,13 @@ def student_t(
       z = jnp.sqrt(degrees * jnp.log1p(u * u / degrees))
       factor = (8 * degrees + 1) / (8 * degrees + 3)
       return special.ndtr(jnp.sign(u) * factor * z)
-    # Each half of the beta function keeps its digits on one side of |u| = 1.
-    tail = special.betainc(degrees / 2, 0.5, degrees / (degrees + u * u)) / 2
-    middle = special.betainc(0.5, degrees / 2, u * u / (degrees + u * u)) / 2
-    outside = jnp.where(u > 0, 1 - tail, tail)
-    return jnp.where(jnp.abs(u) < 1, 0.5 + jnp.sign(u) * middle, outside)
+    # P(0 < U < |u|) near 0 and P(U > |u|) further out: each keeps its digits.
+    near, half = jnp.abs(u) < 1, degrees / 2
+    a, b = jnp.where(near, 0.5, half), jnp.where(near, half, 0.5)
+    x = jnp.where(near, u * u, degrees) / (degrees + u * u)
+    chance = special.betainc(a, b, x) / 2
+    outside = jnp.where(u > 0, 1 - chance, chance)
+    return jnp.where(near, 0.5 + jnp.sign(u) * chance, outside)
 
   log_g, log_weights = _log_precisions(degrees)
 

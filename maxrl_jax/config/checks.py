@@ -5,9 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from maxrl_jax.config.lookup import choice
-
-_NONFINITE = dict.fromkeys(("stop", "skip"))
+from maxrl_jax import ranges
 
 
 def check_type(config: Any) -> None:
@@ -41,7 +39,7 @@ def check(config: ConfigDict) -> None:
   ]
   if problems:
     raise ValueError("; ".join(problems))
-  choice(_NONFINITE, "on_nonfinite", config.on_nonfinite)
+  ranges.one_of(("stop", "skip"), on_nonfinite=config.on_nonfinite)
 
 
 def _missing_or_below(value: float | None, least: float) -> bool:

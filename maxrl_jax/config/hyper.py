@@ -39,11 +39,11 @@ def may_vary(config: ConfigDict) -> set[str]:
     if function is not None:
       varying = options.may_vary(function, NON_OPTIONS)
       names |= {f"{block}.{option}" for option in varying}
-  noise_scale = config.likelihood
-  if noise_scale.learned is not None:
-    names.discard("likelihood.scale")  # It initializes the policy.
-  if noise_scale.per_prompt and noise_scale.smallest_scale is not None:
-    names.discard("likelihood.scale")  # It has no effect.
+  likelihood = config.likelihood
+  per_prompt = likelihood.per_prompt and likelihood.smallest_scale is not None
+  # A learned scale starts there; if every prompt has one, it has no effect.
+  if likelihood.learned is not None or per_prompt:
+    names.discard("likelihood.scale")
   return names
 
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from maxrl_jax.config.lookup import call, choice, options_of
+from maxrl_jax import ranges
+from maxrl_jax.config.lookup import call, options_of
 from maxrl_jax.likelihoods import LIKELIHOODS, Likelihood
 from maxrl_jax.policies import Regression
 from maxrl_jax.tasks import RegressionTask, regression
@@ -48,7 +49,7 @@ def decoder_options(config: ConfigDict, task: RegressionTask) -> dict:
   learned = config.likelihood.learned
   if learned is None:
     return {}
-  choice({"input": 0, "global": 0}, "likelihood.learned", learned)
+  ranges.one_of(("input", "global"), of="likelihood.", learned=learned)
   if config.likelihood.name in ("tolerance", "exact_match"):
     raise ValueError(
       f"likelihood.learned = {learned!r}: {config.likelihood.name!r} has no"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from maxrl_jax import options, ranges
-from maxrl_jax.config.lookup import choice, options_of
+from maxrl_jax.config.lookup import options_of
 from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.estimators import ESTIMATORS, NON_OPTIONS, Estimator
 from maxrl_jax.learning import (
@@ -107,7 +107,7 @@ def _name(config: ConfigDict) -> str:
   """config.estimator.name, checked."""
   name = config.estimator.name
   names = (*ESTIMATORS, "sequential", *exact_losses.NAMES)
-  choice(dict.fromkeys(names), "estimator.name", name)
+  ranges.one_of(names, of="estimator.", name=name)
   return name
 
 
@@ -128,7 +128,7 @@ def _sampled(config: ConfigDict, task: Task, policy: nn.Module) -> Sampled:
   name, entry = config.estimator.name, ESTIMATORS[config.estimator.name]
   given, factorized = _given(config, task)
   signal = given.pop("signal", "likelihood")
-  choice({"likelihood": 0, "reward": 0}, "estimator.signal", signal)
+  ranges.one_of(("likelihood", "reward"), of="estimator.", signal=signal)
   entropy_bonus = given.pop("entropy_bonus", None)
   if entropy_bonus is not None:
     _check_entropy_bonus(entropy_bonus, policy)

@@ -82,7 +82,7 @@ def check_states(
     if name not in states.hyper:
       raise ValueError(
         f"hyper['{name}']: the states to resume from have no value of it; pass"
-        " varying to make_train, and start anew"
+        " varying to make_train, and start again"
       )
     saved = np.asarray(states.hyper[name])
     asked = np.asarray(value, saved.dtype)

@@ -17,8 +17,8 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from maxrl_jax import off_policy as losses
-from maxrl_jax import options
-from maxrl_jax.config.lookup import choice, options_of
+from maxrl_jax import options, ranges
+from maxrl_jax.config.lookup import options_of
 from maxrl_jax.devices.mesh import Layout
 from maxrl_jax.estimators import ESTIMATORS
 from maxrl_jax.learning import batch_losses, guards, rollouts
@@ -184,17 +184,17 @@ def first_field(block: ConfigDict) -> str:
 
 def check_options(block: ConfigDict) -> None:
   """Raises ValueError at an unknown loss or an invalid option."""
-  given = _options(block)
+  given, known = _options(block), [*losses.LOSSES, REWEIGHTED]
   if block.name is None:
     needing = [f"off_policy.{name} = {x}" for name, x in given.items()]
     needing += [first_field(block)] * is_set(block)
     if needing:
       raise ValueError(
         f"off_policy.name is not set: {needing[0]} needs a loss, one of"
-        f" {sorted([*losses.LOSSES, REWEIGHTED])}"
+        f" {sorted(known)}"
       )
     return
-  choice({**losses.LOSSES, REWEIGHTED: None}, "off_policy.name", block.name)
+  ranges.one_of(known, of="off_policy.", name=block.name)
   function = losses.LOSSES.get(block.name, losses.uncorrected)
   options.check(
     block.name,

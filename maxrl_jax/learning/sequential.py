@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from maxrl_jax import losses, options, symmetric
-from maxrl_jax.config.lookup import choice
+from maxrl_jax import losses, options, ranges, symmetric
 from maxrl_jax.learning import rollouts
 from maxrl_jax.learning.batch_losses import (
   Hyper,
@@ -203,7 +202,7 @@ def build(
       f"estimator.cap = {cap}: must be a multiple of rollouts = {wave}, the"
       " size of a wave"
     )
-  choice(dict.fromkeys(BASELINES), "estimator.baseline", baseline)
+  ranges.one_of(BASELINES, of="estimator.", baseline=baseline)
   return sequential(policy, task, wave, **given)
 
 

@@ -246,7 +246,7 @@ def chunks(
       )
   if config.log_every != train.log_every:
     raise ValueError(
-      f"log_every = {config.log_every}: the trainer was made with"
+      f"log_every = {config.log_every}: the trainer was built with"
       f" {train.log_every}; call make_train with this config"
     )
   check_values(config, hyper, train.task, train.policy)

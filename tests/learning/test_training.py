@@ -185,7 +185,7 @@ def test_states_of_other_runs_and_other_chunks_are_refused():
   with pytest.raises(ValueError, match=r"hyper\['estimator.order'\]: the stat"):
     next(training.chunks(trainer, config, hyper=order, states=states))
   config.log_every = 1
-  with pytest.raises(ValueError, match=f"log_every = 1: .* made with {step};"):
+  with pytest.raises(ValueError, match=f"log_every = 1: .* built with {step};"):
     next(training.chunks(trainer, config))
 
 
