@@ -284,7 +284,7 @@ def _wrong(tmp_path):
       "choose from ['bandit:exact', 'bandit:orders']",
     ),
     (("sweep", "--seeds=2"), "--config or --figure must be given"),
-    (("gsm8k", "--model=m"), "--data, --workdir must be given; see --help"),
+    (("gsm8k", "--model=m"), "--data must be given; see --help"),
     (
       ("train", "--config=configs/bandit.py:small", "--workdir=a"),
       "--config=configs/bandit.py: has no variants, so nothing may follow a",
