@@ -12,6 +12,7 @@ import numpy as np
 from scipy import stats as scipy_stats
 
 from maxrl_jax.config import default, overlay
+from maxrl_jax.evaluation import batches
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.numerals import Numerals
 from maxrl_jax.tasks.regression_data import numbers
@@ -52,10 +53,13 @@ def scores(trainer, dim: int):
   splits = [trainer.task.splits[name] for name in ("validation", "test")]
 
   def nll(params, prompts, log_noise):
-    head = trainer.policy.apply(params, prompts.inputs).head[:, 0]
-    index = written.nearest(prompts.targets.y[:, 0])
-    terms = head.T[None] + log_noise[:, :, index]
-    return -jnp.mean(jax.nn.logsumexp(terms, axis=1), -1)
+    def of(atoms, target):
+      index = written.nearest(target.y[0])
+      terms = atoms.log_weights[0] + log_noise[:, :, index]
+      return jax.nn.logsumexp(terms, axis=-1)
+
+    each = batches.map_components(of, trainer.policy, params, prompts)
+    return -jnp.mean(each, 0)
 
   def probe(params) -> dict[str, jax.Array]:
     smoothed = [nll(params, prompts, log_noise) for prompts in splits]

@@ -22,7 +22,6 @@ from maxrl_jax.config import make_task
 from maxrl_jax.runs import dataset, study, workers
 from maxrl_jax.runs.measure import Measure
 
-_SPLITS = ("validation", "test")
 FIELDS = (
   *methods.FIELDS,
   "estimator.order",
@@ -54,7 +53,7 @@ class Settings(NamedTuple):
   gradient_rollouts: tuple[int, ...] = (8, 64, 512)
   gradient_seeds: int = 3
   prompts: int = 64
-  draws: int = 8
+  draws: int = 4
 
 
 PRESETS = {
@@ -145,7 +144,7 @@ def measure_of(config: ConfigDict, at_start: bool = True) -> Measure:
   """What is measured of every method."""
   options = (("dim", config.task.dim),)
   scores = noisy_probes.scores
-  return Measure(_SPLITS, (1,), scores, options, at_start=at_start)
+  return Measure(("test",), (1,), scores, options, at_start=at_start)
 
 
 def train(what: study.Study, runs, labels) -> dict[Any, Any]:
@@ -167,7 +166,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
     ("draws", settings.draws),
   )
   measure = Measure(
-    _SPLITS, (1,), noisy_probes.alignment, options, at_start=True
+    ("test",), (1,), noisy_probes.alignment, options, at_start=True
   )
   exact = methods.with_method(config, "exact ML")
   seeds = range(1, settings.gradient_seeds + 1)

@@ -43,10 +43,11 @@ def causal(queries: Array, keys: Array, values: Array) -> Array:
     [..., T, K, G, D].
   """
   scores = _scores("...tkgd,...skd->...kgts", queries, keys)
-  weights = jax.nn.softmax(
-    jnp.where(_lower_triangle(queries.shape[-4]), scores, -jnp.inf)
-  )
-  return _mix("...kgts,...skd->...tkgd", weights, values)
+  scores = jnp.where(_lower_triangle(queries.shape[-4]), scores, -jnp.inf)
+  weights = jnp.exp(scores - _top(scores))
+  mixed = _mix("...kgts,...skd->...tkgd", weights, values)
+  total = jnp.moveaxis(jnp.sum(weights, -1), -1, -3)
+  return _divided(mixed, total)
 
 
 def shared(
@@ -78,10 +79,13 @@ def shared(
   to_answer = _scores("bknrd,bknld->bknrl", q, answer_keys)
   causal_mask = jnp.repeat(_lower_triangle(length), group, 0)
   to_answer = jnp.where(causal_mask, to_answer, -jnp.inf)
-  to_prompt, to_answer = _joint_softmax(to_prompt, to_answer.reshape(merged))
+  to_prompt, to_answer, total = _exponentials(
+    to_prompt, to_answer.reshape(merged)
+  )
   to_answer = to_answer.reshape(*q.shape[:-1], length)
   mixed = _mix("bkrp,bkpd->bkrd", to_prompt, prompt_values).reshape(q.shape)
   mixed += _mix("bknrl,bknld->bknrd", to_answer, answer_values)
+  mixed = _divided(mixed, total.reshape(q.shape[:-1]))
   mixed = mixed.reshape(prompts, heads, num, length, group, size)
   return jnp.transpose(mixed, (0, 2, 3, 1, 4, 5))
 
@@ -114,11 +118,14 @@ def decode(
   to_answer = jnp.sum(scaled * answer[0][:, :, :, None], -2)
   past = jnp.arange(to_answer.shape[-1]) <= step
   to_answer = jnp.where(past, to_answer, -jnp.inf)
-  to_prompt, weights = _joint_softmax(to_prompt, to_answer.reshape(merged))
+  to_prompt, weights, total = _exponentials(
+    to_prompt, to_answer.reshape(merged)
+  )
   weights = weights.reshape(to_answer.shape)[..., None]
   mixed = jnp.sum(weights * answer[1][:, :, :, None], -2)
   from_prompt = _mix("bkrp,bkpd->bkrd", to_prompt, prompt_values)
   mixed = from_prompt.reshape(q.shape) + mixed.astype(from_prompt.dtype)
+  mixed = _divided(mixed, total.reshape(q.shape[:-1]))
   return jnp.swapaxes(mixed, 1, 2)
 
 
@@ -131,15 +138,24 @@ def _lower_triangle(size: int) -> Array:
   return jnp.tril(jnp.ones((size, size), bool))
 
 
-def _joint_softmax(first: Array, second: Array) -> tuple[Array, Array]:
-  """Softmax over the concatenated last axes, split again."""
-  top = jnp.maximum(
-    jnp.max(first, -1, keepdims=True), jnp.max(second, -1, keepdims=True)
-  )
-  top = jax.lax.stop_gradient(top)  # Any constant gives the same weights.
+def _exponentials(first: Array, second: Array) -> tuple[Array, Array, Array]:
+  """exp of the concatenated last axes less their largest; and its sum.
+
+  The sum divides what the weights mix, not the weights: fewer numbers, and
+  their gradient then needs no sum over the weights.
+  """
+  top = jnp.maximum(_top(first), _top(second))
   first, second = jnp.exp(first - top), jnp.exp(second - top)
-  total = jnp.sum(first, -1, keepdims=True) + jnp.sum(second, -1, keepdims=True)
-  return first / total, second / total
+  return first, second, jnp.sum(first, -1) + jnp.sum(second, -1)
+
+
+def _top(scores: Array) -> Array:
+  """Largest score; any constant gives the same weights."""
+  return jax.lax.stop_gradient(jnp.max(scores, -1, keepdims=True))
+
+
+def _divided(mixed: Array, total: Array) -> Array:
+  return (mixed / total[..., None]).astype(mixed.dtype)
 
 
 def _mix(spec: str, weights: Array, values: Array) -> Array:

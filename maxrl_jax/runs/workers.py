@@ -60,8 +60,10 @@ def train(
   assigned = itertools.cycle(sorted(cores()))
   workers: list[Any] = []
   try:
-    for core in itertools.islice(assigned, count):
-      worker = spawn.Process(target=_work, args=(core, *shared))
+    for i, core in enumerate(itertools.islice(assigned, count)):
+      # Each begins at another program, so that few are compiled twice.
+      first = len(planned) * i // count
+      worker = spawn.Process(target=_work, args=(core, first, *shared))
       worker.start()
       workers.append(worker)
     with progress.bar(total=missing, unit="run", desc="runs") as bar:
@@ -146,9 +148,14 @@ def _portable(error: Exception) -> Exception:
 
 
 def _work(
-  core: int, pickled: bytes, folder: pathlib.Path, parent: int, errors: Any
+  core: int,
+  first: int,
+  pickled: bytes,
+  folder: pathlib.Path,
+  parent: int,
+  errors: Any,
 ) -> None:
-  """Trains, in a worker, the runs that no other worker has locked."""
+  """Trains the runs that no other worker has locked, from a program on."""
   # A terminal sends Ctrl-C to the whole group; the parent passes it on.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   interrupts.watch_parent(parent, interrupts.terminate)
@@ -161,7 +168,9 @@ def _work(
     own, study = pickle.loads(pickled)
     for table, name, item in own:
       _tables()[table].setdefault(name, item)
-    studies.train(study.plan(), study.measure, folder, slice_size=1, wait=False)
+    planned = study.plan()
+    planned = planned[first:] + planned[:first]
+    studies.train(planned, study.measure, folder, slice_size=1, wait=False)
   except interrupts.Stopped:
     sys.exit(interrupts.RESUMABLE)
   except Exception as error:
