@@ -102,9 +102,7 @@ def alignment(trainer, orders, rollouts, prompts: int, draws: int):
     tree = jax.grad(lambda p: loss(p, key, batch, hyper)[0])(params)
     return jnp.concatenate([x.ravel() for x in jax.tree.leaves(tree)])
 
-  def compare(params, loss, num: int, order) -> tuple:
-    true = gradient(exact, params, keys[0], order)
-
+  def compare(params, true, order, loss, num: int) -> tuple:
     def one(key):
       estimate = gradient(loss, params, key, order)
       length, norm = jnp.linalg.norm(estimate), jnp.linalg.norm(true)
@@ -114,15 +112,16 @@ def alignment(trainer, orders, rollouts, prompts: int, draws: int):
     return jax.tree.map(lambda x: jnp.where(order < num, x, jnp.nan), means)
 
   def probe(params) -> dict[str, jax.Array]:
-    pairs = [
-      jax.lax.map(
-        lambda order, loss=loss, num=num: compare(params, loss, num, order),
-        jnp.array(orders, jnp.float32),
-      )
-      for loss, num in zip(sampled, rollouts, strict=True)
-    ]
-    cosine, norm_ratio = (jnp.stack(x) for x in zip(*pairs, strict=True))
-    return {"cosine": cosine, "norm_ratio": norm_ratio}
+    def of_order(order):
+      true = gradient(exact, params, keys[0], order)
+      pairs = [
+        compare(params, true, order, loss, num)
+        for loss, num in zip(sampled, rollouts, strict=True)
+      ]
+      return tuple(jnp.stack(x) for x in zip(*pairs, strict=True))
+
+    cosine, norm_ratio = jax.lax.map(of_order, jnp.array(orders, jnp.float32))
+    return {"cosine": cosine.T, "norm_ratio": norm_ratio.T}
 
   return probe
 

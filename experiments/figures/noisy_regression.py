@@ -42,6 +42,7 @@ class Settings(NamedTuple):
   size: str = "small"  # Of the config.
   orders: tuple[int, ...] = (1, 8, 63)
   others: tuple[str, ...] = ("RLOO on −MSE", "GRPO on l", "IWAE")
+  batch_size: int = 32  # Prompts per step of the methods.
   rollouts: int = 64
   rate: float = 2e-3
   stages: tuple[float, ...] = (1.0, 0.7, 0.0)
@@ -51,7 +52,7 @@ class Settings(NamedTuple):
   seeds: int = 5
   gradient_orders: tuple[int, ...] = (1, 4, 16, 63)
   gradient_rollouts: tuple[int, ...] = (8, 64, 512)
-  gradient_seeds: int = 3
+  gradient_seeds: int = 4
   prompts: int = 64
   draws: int = 4
 
@@ -76,7 +77,7 @@ def config_of(settings: Any) -> ConfigDict:
   """The config of a figure's runs, without its method."""
   config = noisy_regression.get_config(settings.size)
   set_steps(config, settings.steps, EVALUATIONS)
-  config.rollouts = settings.rollouts
+  config.batch_size, config.rollouts = settings.batch_size, settings.rollouts
   config.optimizer.learning_rate = settings.rate
   config.optimizer.warmup = min(50, settings.steps // 4)
   return config
@@ -144,7 +145,7 @@ def measure_of(config: ConfigDict, at_start: bool = True) -> Measure:
   """What is measured of every method."""
   options = (("dim", config.task.dim),)
   scores = noisy_probes.scores
-  return Measure(("test",), (1,), scores, options, at_start=at_start)
+  return Measure((), (1,), scores, options, at_start=at_start)
 
 
 def train(what: study.Study, runs, labels) -> dict[Any, Any]:
@@ -165,9 +166,7 @@ def studies(settings: Settings, runs) -> dict[str, study.Study]:
     ("prompts", settings.prompts),
     ("draws", settings.draws),
   )
-  measure = Measure(
-    ("test",), (1,), noisy_probes.alignment, options, at_start=True
-  )
+  measure = Measure((), (1,), noisy_probes.alignment, options, at_start=True)
   exact = methods.with_method(config, "exact ML")
   seeds = range(1, settings.gradient_seeds + 1)
   return {
@@ -182,7 +181,7 @@ def figure(settings: Settings, runs) -> Result:
   config = config_of(settings)
   labels = methods_of(settings, config.likelihood.scale)
   by_label = train(every["methods"], runs, labels)
-  gradients = study.run(every["gradients"], runs)
+  gradients = study.run(every["gradients"], runs, workers=workers.per_core())
   best = noisy_probes.references(make_task(config), config.task.dim)
   fitted = {label: fitted_nll(run) for label, run in by_label.items()}
   task = config.task
