@@ -55,7 +55,7 @@ def scores(trainer, dim: int):
   def nll(params, prompts, log_noise):
     def of(atoms, target):
       index = written.nearest(target.y[0])
-      terms = atoms.log_weights[0] + log_noise[:, :, index]
+      terms = atoms.log_weights + log_noise[:, :, index]
       return jax.nn.logsumexp(terms, axis=-1)
 
     each = batches.map_components(of, trainer.policy, params, prompts)
