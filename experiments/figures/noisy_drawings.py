@@ -9,7 +9,7 @@ from maxrl_jax.runs import dataset
 
 LABELS = "labels"  # The method that learns from the digits of y.
 REFERENCE = "ridge on rounded numbers"  # The least NLL that the prompt allows.
-EVALUATIONS = 4
+EVALUATIONS = 3
 
 
 def colours(settings) -> dict:

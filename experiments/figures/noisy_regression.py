@@ -44,16 +44,16 @@ class Settings(NamedTuple):
   others: tuple[str, ...] = ("RLOO on −MSE", "GRPO on l", "IWAE")
   batch_size: int = 32  # Prompts per step of the methods.
   rollouts: int = 64
-  rate: float = 2e-3
+  rate: float = 1e-3
   stages: tuple[float, ...] = (1.0, 0.7, 0.0)
   warmup: int = 320  # Steps of each stage.
   warmup_rate: float = 2e-3
-  steps: int = 160
+  steps: int = 150
   seeds: int = 5
   gradient_orders: tuple[int, ...] = (1, 4, 16, 63)
   gradient_rollouts: tuple[int, ...] = (8, 64, 512)
   gradient_seeds: int = 4
-  prompts: int = 64
+  prompts: int = 32
   draws: int = 4
 
 
@@ -63,10 +63,9 @@ PRESETS = {
     size="tokens100",
     orders=(1, 2, 4, 8, 16, 32, 63),
     others=(*Settings().others, "VIMCO", "TailRL"),
-    rate=1e-3,
     warmup=4000,
     warmup_rate=1e-3,
-    steps=40_000,
+    steps=36_000,
     prompts=128,
     draws=32,
   ),
@@ -120,7 +119,7 @@ def warmed_up(
 def _warm_up_config(settings: Any) -> ConfigDict:
   """A stage of the warm-up; does not depend on the runs that follow."""
   config = noisy_regression.get_config(settings.size)
-  set_steps(config, settings.warmup, 2 * EVALUATIONS)
+  set_steps(config, settings.warmup, 4)
   config.estimator.name = "cross_entropy"
   config.likelihood.name, config.likelihood.scale = "exact_match", None
   config.optimizer.learning_rate = settings.warmup_rate

@@ -39,11 +39,11 @@ class Settings(NamedTuple):
   others: tuple[str, ...] = (MSE,)
   batch_size: int = 32
   rollouts: int = 64
-  rate: float = 2e-3
+  rate: float = 1e-3
   stages: tuple[float, ...] = (1.0, 0.7, 0.0)
   warmup: int = 320
   warmup_rate: float = 2e-3
-  steps: int = 160
+  steps: int = 150
   seeds: int = 5
   noises: tuple[float, ...] = (0.3, 2.0)  # σ of all prompts.
   scales: tuple[float, ...] = (0.05, 0.1, 0.3, 1.0)  # Of the likelihood.
@@ -55,7 +55,7 @@ PRESETS = {
   "full": Settings(
     orders=(1, 2, 4, 8, 16, 32, 63),
     warmup=640,
-    steps=1600,
+    steps=1500,
     noises=(0.05, 0.1, 0.3, 1.0, 2.0),
     scales=(0.05, 0.1, 0.2, 0.5, 1.0, 2.0),
     pool=512,
