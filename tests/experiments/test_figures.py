@@ -288,7 +288,7 @@ def test_numbers_start_from_one_warm_up_whatever_follows(monkeypatch):
   monkeypatch.setattr(warm_ups, "trained", trained)
   settings = figures.settings("noisy_pool", "quick")
   fields = {"task.noise": 2.0, "likelihood.scale": 2.0}
-  for changed in (settings, settings._replace(steps=4, rollouts=8, rate=1.0)):
+  for changed in (settings, settings._replace(steps=6, rollouts=8, rate=1.0)):
     noisy_regression.warmed_up(changed, None)
     noisy_regression.warmed_up(changed, None, {"task.noise": 0.3})
     noisy_regression.warmed_up(changed, None, fields)
