@@ -155,7 +155,8 @@ def _top(scores: Array) -> Array:
 
 
 def _divided(mixed: Array, total: Array) -> Array:
-  return (mixed / total[..., None]).astype(mixed.dtype)
+  quotient = mixed.astype(total.dtype) / total[..., None]
+  return quotient.astype(mixed.dtype)
 
 
 def _mix(spec: str, weights: Array, values: Array) -> Array:
