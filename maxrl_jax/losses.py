@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
+from maxrl_jax import symmetric
+
 Array = jax.Array
 
 
@@ -35,7 +37,8 @@ def surrogate(
     The scalar to minimize.
 
   Raises:
-    ValueError: shapes are not all [N], or only one of weights and likelihoods.
+    ValueError: shapes are not all [N], only one of weights and likelihoods, or
+      a mask that is neither True nor False.
   """
   if (weights is None) != (likelihoods is None):
     raise ValueError("the pathwise term needs both weights and likelihoods")
@@ -56,6 +59,8 @@ def surrogate(
       f"shapes {shapes}: all must be [N], of one prompt; vmap over prompts"
     )
   if mask is not None:  # Masked values are ignored, even NaN.
+    symmetric.check_mask(mask, len(mask))
+    mask = mask.astype(bool)
     advantages = jnp.where(mask, advantages, 0)
     weights = None if weights is None else jnp.where(mask, weights, 0)
   # Advantages and weights are constants for the gradient.

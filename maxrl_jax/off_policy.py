@@ -188,9 +188,18 @@ def kl(
     log_ratios: log π/μ of each token [N, L].
     reference: log ν/μ of each token [N, L]; None: ν = μ.
     mask: [N], False for rollouts to ignore.
+
+  Raises:
+    ValueError: shapes that are not [N, L].
   """
+  log_ratios = jnp.asarray(log_ratios)
   if reference is None:
     reference = jnp.zeros_like(log_ratios)
+  if np.shape(reference) != log_ratios.shape:
+    raise ValueError(
+      f"reference: shape {np.shape(reference)}, must be that of log_ratios,"
+      f" {log_ratios.shape}"
+    )
   none = jnp.zeros(log_ratios.shape[:1])
   log_ratio, log_reference = (
     jnp.sum(_prepare(x, none, mask)[0], -1) for x in (log_ratios, reference)
@@ -230,8 +239,8 @@ def reweighted(
     mask: [N], False for rollouts to ignore.
 
   Raises:
-    ValueError: another baseline, a negative coefficient, T > N, ratios of
-      another shape, or a likelihood outside [0, 1].
+    ValueError: another baseline, a negative coefficient or ratio, T > N, ratios
+      of another shape, or a likelihood outside [0, 1].
   """
   check_baseline(baseline)
   if np.shape(ratios) != np.shape(likelihoods):
@@ -239,7 +248,14 @@ def reweighted(
       f"ratios: shape {np.shape(ratios)}, must be that of the likelihoods,"
       f" {np.shape(likelihoods)}"
     )
-  check_likelihoods(likelihoods, True if mask is None else mask)
+  present = True if mask is None else mask
+  check_likelihoods(likelihoods, present)
+  if not (ranges.is_traced(ratios) or ranges.is_traced(mask)):
+    each = np.where(present, np.asarray(ratios, float), 1)
+    for j in np.flatnonzero(~((each >= 0) & (each < np.inf))):
+      raise ValueError(
+        f"ratios[{j}] = {each[j]}: must be at least 0 and finite"
+      )
   ratios = lax.stop_gradient(jnp.asarray(ratios))
   ratios = ratios.astype(symmetric.compute_dtype(ratios))
   l = jnp.asarray(likelihoods).astype(ratios.dtype)
@@ -281,7 +297,7 @@ def _mean(terms: Array, mask: Array | None) -> Array:
   """Over unmasked rollouts."""
   if mask is None:
     return jnp.mean(terms)
-  mask = jnp.asarray(mask)
+  mask = jnp.asarray(mask, bool)
   return jnp.sum(jnp.where(mask, terms, 0)) / jnp.maximum(jnp.sum(mask), 1)
 
 
@@ -300,6 +316,7 @@ def _prepare(
   advantages = lax.stop_gradient(advantages)
   if mask is None:
     return log_ratios, advantages
-  mask = jnp.asarray(mask)  # Masked values are ignored, even NaN.
+  symmetric.check_mask(mask, size[0])
+  mask = jnp.asarray(mask, bool)  # Masked values are ignored, even NaN.
   log_ratios = jnp.where(mask[:, None], log_ratios, 0)
   return log_ratios, jnp.where(mask, advantages, 0)

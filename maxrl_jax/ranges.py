@@ -5,46 +5,61 @@ Traced values are not checked.
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
 def at_least(least: float, of: str = "", **fields: Any) -> None:
   """Raises at the first field below `least`; `of` is a prefix of its name."""
-  for name, value in fields.items():
-    if not is_traced(value) and not on_host(value) >= least:
-      raise ValueError(f"{of}{name} = {value}: must be at least {least}")
+  _check(f"at least {least}", lambda x: x >= least, fields, of)
 
 
 def above_zero(of: str = "", **fields: Any) -> None:
   """Raises at the first field that is not above 0 and finite."""
-  for name, value in fields.items():
-    if not is_traced(value) and not 0 < on_host(value) < math.inf:
-      raise ValueError(f"{of}{name} = {value}: must be above 0 and finite")
+  _check("above 0 and finite", lambda x: 0 < x < math.inf, fields, of)
 
 
 def open_unit_interval(**fields: Any) -> None:
   """Raises at the first field that is not between 0 and 1."""
-  for name, value in fields.items():
-    if not is_traced(value) and not 0 < on_host(value) < 1:
-      raise ValueError(f"{name} = {value}: must be between 0 and 1")
+  _check("between 0 and 1", lambda x: 0 < x < 1, fields)
 
 
 def unit_interval(**fields: Any) -> None:
   """Raises at the first field that is not from 0 to 1."""
-  for name, value in fields.items():
-    if not is_traced(value) and not 0 <= on_host(value) <= 1:
-      raise ValueError(f"{name} = {value}: must be from 0 to 1")
+  _check("from 0 to 1", lambda x: 0 <= x <= 1, fields)
 
 
 def decay(**fields: Any) -> None:
   """Raises at the first field that is not in [0, 1)."""
+  _check("in [0, 1)", lambda x: 0 <= x < 1, fields)
+
+
+def finite(**fields: Any) -> None:
+  """Raises at the first field that is not a finite number."""
+  _check("a finite number", math.isfinite, fields)
+
+
+def _check(
+  must: str,
+  holds: Callable[[Any], bool],
+  fields: dict[str, Any],
+  of: str = "",
+) -> None:
+  """Raises at the first field that is not a number that holds."""
   for name, value in fields.items():
-    if not is_traced(value) and not 0 <= on_host(value) < 1:
-      raise ValueError(f"{name} = {value}: must be in [0, 1)")
+    if np.ndim(value):
+      raise ValueError(f"{of}{name}: shape {np.shape(value)}, must be a number")
+    if is_traced(value):
+      continue
+    host = np.asarray(on_host(value))
+    real = host.dtype == bool or jnp.issubdtype(host.dtype, jnp.number)
+    if not real or not holds(host.item()):
+      shown = repr(value) if isinstance(value, str) else value
+      raise ValueError(f"{of}{name} = {shown}: must be {must}")
 
 
 def whole(least: int | None = None, **fields: Any) -> None:
@@ -55,16 +70,6 @@ def whole(least: int | None = None, **fields: Any) -> None:
     integer = integer and not isinstance(value, bool)
     if not integer or (least is not None and value < least):
       raise ValueError(f"{name} = {value!r}: must be a whole number{limit}")
-
-
-def finite(**fields: Any) -> None:
-  """Raises at the first field that is not a finite number, or an array."""
-  for name, value in fields.items():
-    if is_traced(value):
-      continue
-    host = np.asarray(on_host(value))
-    if host.dtype.kind not in "biuf" or not np.isfinite(host).all():
-      raise ValueError(f"{name} = {value!r}: must be a finite number")
 
 
 def one_of(

@@ -28,9 +28,14 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
   Args:
     values: [runs, …].
     confidence: two-sided, in (0, 1).
+
+  Raises:
+    ValueError: no runs, or a confidence that is not in (0, 1).
   """
   ranges.open_unit_interval(confidence=confidence)
   values = np.asarray(values, np.float64)
+  if not values.ndim or not len(values):
+    raise ValueError(f"values: shape {values.shape}, must be [runs, …]")
   runs = values.shape[0]
   mean = values.mean(0)
   if runs < 2:
@@ -112,9 +117,14 @@ def bootstrap_interval(
     resamples: number of bootstrap resamples.
 
   Raises:
-    ValueError: fewer than two runs.
+    ValueError: fewer than two runs, or scores of another shape.
   """
+  ranges.open_unit_interval(confidence=confidence)
   scores = np.asarray(scores, np.float64)
+  if scores.ndim not in (1, 2):
+    raise ValueError(
+      f"scores: shape {scores.shape}, must be [runs] or [runs, tasks]"
+    )
   tasks = scores[:, None] if scores.ndim == 1 else scores
   if tasks.shape[0] < 2:
     raise ValueError(f"scores: {tasks.shape[0]} run per task; needs at least 2")
@@ -141,8 +151,16 @@ def probability_of_improvement(first: np.ndarray, second: np.ndarray) -> float:
   Args:
     first: [runs], or [runs, tasks].
     second: [other runs], or [other runs, tasks].
+
+  Raises:
+    ValueError: other shapes, or different numbers of tasks.
   """
   first, second = np.asarray(first), np.asarray(second)
+  if first.ndim not in (1, 2) or first.shape[1:] != second.shape[1:]:
+    raise ValueError(
+      f"first {first.shape}, second {second.shape}: must be [runs] or [runs,"
+      " tasks], with the same tasks"
+    )
   wins = stats.mannwhitneyu(first, second, axis=0).statistic
   return float(np.mean(wins / (first.shape[0] * second.shape[0])))
 

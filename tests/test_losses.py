@@ -142,6 +142,16 @@ def test_half_a_pathwise_term_raises(name):
     losses.surrogate(x, x, **{name: x})
 
 
+def test_a_mask_is_true_or_false():
+  x = jnp.log(jnp.array([0.5, 0.2, 0.1]))
+  for mask in ([2, 2, 0], [0.5, 0.5, 0]):
+    with pytest.raises(ValueError, match="must be True or False"):
+      losses.surrogate(x, jnp.ones(3), mask=mask)
+  loss = jax.jit(lambda mask: losses.surrogate(x, jnp.ones(3), mask=mask))
+  traced = loss(jnp.array([255, 255, 0], jnp.uint8))
+  np.testing.assert_allclose(traced, -np.log(0.1) / 2, rtol=1e-6)
+
+
 def test_error_names_mismatched_shapes():
   ones = jnp.ones(3)
   with pytest.raises(ValueError, match=r"'advantages': \(2,\).*must be \[N\]"):

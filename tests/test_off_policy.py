@@ -262,6 +262,10 @@ def test_a_masked_rollout_has_no_effect_on_weights():
     ("truncated", {"cap": 0.5}, "cap = 0.5: must be at least 1"),
     ("clipped", {"epsilon": 1.0}, "epsilon = 1.0: must be between 0 and 1"),
     ("geometric", {"epsilon_high": 0.0}, "epsilon_high = 0.0: must be above 0"),
+    ("clipped", {"epsilon": "0.2"}, "epsilon = '0.2': must be between 0 and 1"),
+    ("truncated", {"cap": None}, "cap = None: must be at least 1"),
+    ("unclipped", {"mask": [2, 1]}, "must be True or False"),
+    ("uncorrected", {"mask": [0.5, 1]}, "must be True or False"),
   ],
 )
 def test_wrong_options_are_refused(name, options, message):
@@ -284,6 +288,7 @@ def test_whole_ratios_are_ratios():
   [
     ([0.5, 0.2], [1.0], r"ratios: shape \(1,\), must be that"),
     ([5.0, 0.2], [1.0, 1.0], r"likelihoods\[0\] = 5"),
+    ([0.5, 0.2], [1.0, -1.0], r"ratios\[1\] = -1.0: must be at least 0"),
   ],
 )
 def test_reweighted_refuses_what_it_cannot_use(likelihoods, ratios, message):
@@ -301,7 +306,18 @@ def test_losses_take_lists_and_lengths_of_every_rollout():
     off_policy.geometric(log_ratios, advantages, lengths=[[1], [3]])
 
 
+def test_a_mask_of_integers_counts_rollouts():
+  """A traced mask cannot be checked; 255 is True."""
+  log_ratios, advantages = jnp.zeros((3, 1)), jnp.array([1.0, 3, 9])
+  loss = jax.jit(
+    lambda mask: off_policy.unclipped(log_ratios, advantages, mask=mask)
+  )
+  np.testing.assert_allclose(loss(jnp.array([255, 255, 0], jnp.uint8)), -2)
+
+
 def test_wrong_shapes_are_refused():
+  with pytest.raises(ValueError, match=r"reference: shape \(2, 1\), must be"):
+    off_policy.kl([[0.0, 0], [0, 0]], reference=np.ones((2, 1)))
   with pytest.raises(ValueError, match=r"must be \[N, L\], \[N\] and \[N\]"):
     off_policy.unclipped(jnp.zeros(3), jnp.ones(3))
   with pytest.raises(ValueError, match="baseline = 'loo_mean'"):

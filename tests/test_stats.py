@@ -70,6 +70,14 @@ def test_wrong_arguments_are_named():
     arguments = [np.arange(3.0)] * (1 + (interval is not stats.mean_interval))
     with pytest.raises(ValueError, match="confidence = 95: must be between"):
       interval(*arguments, 95)
+  with pytest.raises(ValueError, match="confidence = '95%': must be between"):
+    stats.mean_interval(np.arange(3.0), "95%")
+  with pytest.raises(ValueError, match=r"values: shape \(\), must be \[runs"):
+    stats.mean_interval(0.5)
+  with pytest.raises(ValueError, match=r"scores: shape \(3, 2, 2\), must be"):
+    stats.bootstrap_interval(np.ones((3, 2, 2)), rng=np.random.default_rng(0))
+  with pytest.raises(ValueError, match="with the same tasks"):
+    stats.probability_of_improvement(np.ones((3, 2)), np.ones((3, 1)))
   with pytest.raises(ValueError, match=r"reference = 'c': choose from"):
     stats.paired_comparisons({"a": np.arange(3.0), "b": np.ones(3)}, "c")
 

@@ -1,5 +1,6 @@
 """Checks of one group of likelihoods, and means over unmasked rollouts."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -69,12 +70,27 @@ def check_likelihoods(
   if bad.size and bounded:
     raise ValueError(
       f"likelihoods[{bad[0]}] = {l[bad[0]]}: must be in [0, 1]; divide by the"
-      " largest value a likelihood can take"
+      " largest value a likelihood can take (rloo, grpo, dr_grpo and reinforce"
+      " take any reward with bounded=False)"
     )
   if bad.size:
     raise ValueError(
       f"rewards[{bad[0]}] = {l[bad[0]]}: must be finite, in {dtype}"
     )
+
+
+def _is_order(order: Array, size: int) -> Array:
+  return (order >= 1) & (order <= size) & (order == jnp.round(order))
+
+
+# Whether the value of an option is valid in a group of this size.
+_VALID: dict[str, Callable[[Array, int], Array]] = {
+  "order": _is_order,
+  "k": _is_order,
+  "alpha": lambda x, _: (x >= 0) & (x <= 1),
+  "coefficients": lambda x, _: jnp.all((x >= 0) & jnp.isfinite(x)),
+  "epsilon": lambda x, _: x >= 0,
+}
 
 
 def checked(
@@ -83,16 +99,21 @@ def checked(
   mask: Array,
   check: bool,
   bounded: bool = True,
+  **options: Any,
 ) -> Array:
   """The advantages; with `check`, NaN where `check_likelihoods` would raise.
 
-  For the whole group, and under `jit` too.
+  Or where an option is out of range. For the whole group, and under `jit` too.
   """
   if not check:
     return advantages
   l = jnp.asarray(likelihoods)
-  valid = (l >= 0) & (l <= 1) if bounded else jnp.isfinite(l)
-  return jnp.where(mask & ~jnp.all(valid | ~mask), jnp.nan, advantages)
+  each = (l >= 0) & (l <= 1) if bounded else jnp.isfinite(l)
+  valid = jnp.all(each | ~mask)
+  for name, value in options.items():
+    if value is not None:
+      valid &= _VALID[name](jnp.asarray(value), l.shape[0])
+  return jnp.where(mask & ~valid, jnp.nan, advantages)
 
 
 def count(mask: ArrayLike, l: Array) -> Array:

@@ -88,7 +88,7 @@ def grpo(
   deviation = jnp.sqrt(mean(centred**2, mask))
   deviation += jnp.asarray(epsilon, l.dtype) / power
   advantages = jnp.where(equal, 0, centred / jnp.where(equal, 1, deviation))
-  return checked(advantages, likelihoods, mask, check, bounded)
+  return checked(advantages, likelihoods, mask, check, bounded, epsilon=epsilon)
 
 
 def dr_grpo(

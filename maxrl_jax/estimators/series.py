@@ -55,10 +55,7 @@ def maxrl(
   l, present = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.leave_one_out(likelihoods, order, mask=mask, method=method)
   advantages = _advantages(l, loo, baseline, present)
-  if check and order is not None and ranges.is_traced(order):
-    in_range = (order >= 1) & (order <= l.shape[0])
-    advantages = jnp.where(present & ~in_range, jnp.nan, advantages)
-  return checked(advantages, likelihoods, present, check)
+  return checked(advantages, likelihoods, present, check, order=order)
 
 
 def pass_at_k(
@@ -126,6 +123,9 @@ def power(
   objective = objectives.power(alpha)
   assert objective.coefficients is not None
   coefficients = objective.coefficients(terms)
+  if check:  # Those of an α that is not valid may be.
+    valid = (alpha >= 0) & (alpha <= 1)
+    coefficients = jnp.where(valid, coefficients, jnp.nan)
   if order is None and mask is not None:
     largest = jnp.maximum(jnp.sum(jnp.asarray(mask)) - 1, 1)
     coefficients = jnp.where(jnp.arange(terms) < largest, coefficients, 0)
@@ -192,7 +192,9 @@ def series(
   l, present = prepare(likelihoods, mask, smallest=_smallest_group(baseline))
   loo = symmetric.series_leave_one_out(likelihoods, coefficients, mask=mask)
   advantages = _advantages(l, loo, baseline, present)
-  return checked(advantages, likelihoods, present, check)
+  return checked(
+    advantages, likelihoods, present, check, coefficients=coefficients
+  )
 
 
 def _advantages(

@@ -60,7 +60,8 @@ def tail(
       or a number, subtracted as a constant. At T = N 'centred' does not sum to
       zero.
     mask: [N], False for rollouts to ignore.
-    check: return NaN if a value is not finite, under `jit` too.
+    check: return NaN if a reward is not finite or an option is out of range,
+      under `jit` too.
 
   Raises:
     ValueError: two objectives, one out of range, an unknown baseline, N too
@@ -82,7 +83,7 @@ def tail(
   advantages = _integral(r, None if mask is None else present, binary)
   enough = count >= smallest
   advantages = jnp.where(present & enough, advantages - constant, 0)
-  return checked(advantages, rewards, present, check, bounded=False)
+  return checked(advantages, rewards, present, check, bounded=False, **options)
 
 
 def tail_rl(

@@ -168,16 +168,30 @@ def best_at_k(rewards: ArrayLike, k: int) -> Array:
 
 
 def _check_k(k: int, num_samples: int) -> None:
-  """Raises ValueError unless k is an integer from 1 to n."""
-  if not 1 <= k <= num_samples or k != int(k):
+  """Raises ValueError unless n is an integer and k one from 1 to n."""
+  if np.ndim(num_samples):
+    raise ValueError(
+      f"num_samples: shape {np.shape(num_samples)}, must be one number; call"
+      " pass_at_k once for each number of samples"
+    )
+  ranges.whole(1, num_samples=num_samples)
+  if k not in range(1, num_samples + 1):
     raise ValueError(
       f"k = {k}: must be an integer from 1 to n = {num_samples} samples"
     )
 
 
 def coverage(p: Array, ks: Sequence[int]) -> Array:
-  """Mean exact pass@k over prompts [M], for each k: [len(ks)]."""
-  p = jnp.minimum(p, 1)  # Sums of probabilities can round to above 1.
+  """Mean exact pass@k over prompts [M], for each k: [len(ks)].
+
+  Raises:
+    ValueError: a pass rate that is not in [0, 1].
+  """
+  if not ranges.is_traced(p):
+    for wrong in np.asarray(p)[~(np.abs(np.asarray(p) - 0.5) < 0.501)]:
+      raise ValueError(f"p: {wrong}, must be in [0, 1]")
+  # Sums of probabilities can round to above 1.
+  p = jnp.minimum(jnp.asarray(p), 1)
   each = [jnp.mean(objectives.pass_at_k(k).value(p)) for k in ks]
   return jnp.stack(each) if each else jnp.zeros(0, p.dtype)
 

@@ -3,6 +3,7 @@
 import functools
 import math
 import numbers
+from collections.abc import Mapping, Set
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ _ROUNDING = 4 * np.finfo(np.float32).eps
 
 def flat(name: str, values: npt.ArrayLike, hint: str = "") -> np.ndarray:
   """Numbers [R], NaN for None; raises ValueError with `hint` otherwise."""
+  values = from_torch(values)
   try:
     if np.asarray(values).dtype.kind in "USc":
       raise TypeError
@@ -38,9 +40,16 @@ def flat(name: str, values: npt.ArrayLike, hint: str = "") -> np.ndarray:
   return array
 
 
+def from_torch(values: Any) -> Any:
+  """A tensor of any dtype and device as a NumPy array; other values as is."""
+  if hasattr(values, "detach"):  # NumPy has no bfloat16.
+    return values.detach().cpu().double().numpy()
+  return values
+
+
 def mask(values: npt.ArrayLike, size: int) -> np.ndarray:
   """Booleans [R]; raises ValueError unless values are booleans, or 0 and 1."""
-  array = np.asarray(values, object)
+  array = np.asarray(from_torch(values), object)
   if array.shape != (size,):
     raise ValueError(
       f"mask: shape {array.shape}, must be [R], R = {size}, as rewards"
@@ -56,7 +65,7 @@ def group_numbers(groups: Any, num: int | None, size: int) -> np.ndarray:
     count = "neither" if groups is None else "both"
     raise ValueError(f"groups, num: {count} given; pass one of them")
   if num is not None:
-    if num not in range(1, size + 1) or size % num:
+    if isinstance(num, bool) or num not in range(1, size + 1) or size % num:
       raise ValueError(
         f"num = {num!r}: must be an integer that divides the {size} rewards"
       )
@@ -98,7 +107,12 @@ def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
   if isinstance(ids, numbers.Number):
     fix = f"; for equal groups pass num={ids}" if name == "groups" else ""
     raise ValueError(f"{name} = {ids}: must be ids [R]{fix}")
-  values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+  if isinstance(ids, Set | Mapping):
+    raise ValueError(
+      f"{name}: is a {type(ids).__name__}, must be a list of ids [R], in the"
+      " order of the rewards"
+    )
+  values = as_ids(ids)
   if not isinstance(values, list) or len(values) != size:
     raise ValueError(
       f"{name}: shape {np.shape(ids)}, must be [R], R = {size}, as rewards"
@@ -121,6 +135,22 @@ def _numbers(name: str, ids: Any, size: int) -> np.ndarray:
     return np.arange(size)
   seen = dict(zip(seen, range(size), strict=False))
   return np.fromiter(map(seen.__getitem__, values), int, size)
+
+
+def as_ids(ids: Any) -> Any:
+  """Ids as a list of Python objects; a scalar for an array without axes.
+
+  Tensors without axes, which are hashed by identity, are replaced by their
+  numbers.
+  """
+  values = ids.tolist() if hasattr(ids, "tolist") else list(ids)
+  arrays = isinstance(values, list) and any(
+    hasattr(kind, "item") for kind in set(map(type, values))
+  )
+  if not arrays:
+    return values
+  scalar = lambda x: hasattr(x, "item") and not np.ndim(x)  # noqa: E731
+  return [x.item() if scalar(x) else x for x in values]
 
 
 def options(estimator: str, given: dict, largest: int) -> dict:

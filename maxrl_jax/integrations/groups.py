@@ -109,9 +109,7 @@ def check(
   **options: Any,
 ) -> None:
   """Raises the errors of `advantages` for groups of N; does not start JAX."""
-  platforms = _platforms()
-  if platforms and "cpu" not in platforms.split(","):
-    raise _no_cpu_error("it is not listed")
+  _require_cpu()
   ranges.whole(num=num)
   ranges.at_least(1, num=num)
   options = checks.options(estimator, options, num)
@@ -271,6 +269,7 @@ def _cpu() -> jax.Device:
   """JAX's first CPU device; initializes no other backend by default."""
   # Querying devices initializes all allowed platforms, and a CUDA client takes
   # most memory of each visible GPU. Has no effect once JAX is initialized.
+  _require_cpu()
   if not _platforms():
     jax.config.update("jax_platforms", "cpu")
   try:
@@ -281,6 +280,13 @@ def _cpu() -> jax.Device:
 
 def _platforms() -> str | None:
   return jax.config.jax_platforms  # type: ignore[attr-defined]
+
+
+def _require_cpu() -> None:
+  """Raises RuntimeError if JAX_PLATFORMS leaves the CPU out."""
+  platforms = _platforms()
+  if platforms and "cpu" not in platforms.split(","):
+    raise _no_cpu_error("it is not listed")
 
 
 def _no_cpu_error(reason: Any) -> RuntimeError:

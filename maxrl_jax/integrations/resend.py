@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maxrl_jax import ranges
+from maxrl_jax.integrations import checks
 
 
 @dataclasses.dataclass
@@ -52,6 +53,11 @@ class Resend:
       waves: how often a prompt is sent at most; 1 sends none again.
     """
     ranges.whole(1, waves=waves)
+    if not callable(key) or not isinstance(prompts, Iterable):
+      raise ValueError(
+        f"Resend({prompts!r}, key={key!r}): must be an iterable of prompts, and"
+        " a function prompt → id"
+      )
     self._new, self._key, self._waves = iter(prompts), key, waves
     self._known: dict[Hashable, _Sent] = {}
     self._unsolved: collections.deque[_Sent] = collections.deque()
@@ -65,6 +71,7 @@ class Resend:
     are returned at the end of the data. A trainer that takes a batch before it
     has the rewards of the last one gets unsolved prompts a batch later.
     """
+    ranges.whole(0, count=count)
     num = min(count, len(self._unsolved))
     again = [self._unsolved.popleft() for _ in range(num)]
     for sent in again:
@@ -82,14 +89,14 @@ class Resend:
     Raises:
       ValueError: a key that was not sent, or another reward.
     """
-    keys = list(keys)
-    r = np.asarray(rewards, float)
-    if r.shape != (len(keys),):
-      raise ValueError(f"rewards: shape {r.shape}, must be [{len(keys)}]")
+    ids = checks.as_ids(keys)
+    r = np.asarray(checks.from_torch(rewards), float)
+    if r.shape != (len(ids),):
+      raise ValueError(f"rewards: shape {r.shape}, must be [{len(ids)}]")
     for j in np.flatnonzero((r != 0) & (r != 1)):
       raise ValueError(f"rewards[{j}] = {r[j]:g}: must be 0 or 1")
     solved: dict[Hashable, bool] = {}
-    for key, reward in zip(keys, r, strict=True):
+    for key, reward in zip(ids, r, strict=True):
       if key not in self._known or self._known[key].waiting:
         raise ValueError(
           f"keys: {key!r} was not sent, or has its rewards already; give the"

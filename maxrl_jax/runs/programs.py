@@ -25,8 +25,8 @@ from maxrl_jax.learning.off_policy import REWEIGHTED
 from maxrl_jax.optimizers import OPTIMIZERS
 from maxrl_jax.policies import parameters
 
-# Increase when the results of a config change by more than rounding: cached runs
-# are then not used.
+# Increase when the results of a config change by more than rounding: cached
+# runs are then not used.
 RESULTS_VERSION = 6
 
 _COEFFICIENTS = "estimator.coefficients"

@@ -76,6 +76,7 @@ def test_rewards_do_not_wrap_or_overflow(name):
   [
     ({"baseline": None}, "baseline = None: must be a finite number"),
     ({"baseline": np.nan}, "baseline = nan: must be a finite number"),
+    ({"baseline": np.ones(3)}, r"baseline: shape \(3,\), must be a number"),
     ({"mask": np.array([0.5, 1, 1])}, "must be True or False"),
     ({"mask": ["a", "b", "c"]}, "must be True or False"),
   ],
@@ -83,6 +84,14 @@ def test_rewards_do_not_wrap_or_overflow(name):
 def test_nonsense_is_refused(options, message):
   with pytest.raises(ValueError, match=message):
     estimators.maxrl(np.array([0.5, 0.1, 1.0]), **options)
+
+
+def test_a_negative_reward_is_told_who_takes_it():
+  rewards = np.array([-3.0, -1.0])
+  with pytest.raises(ValueError, match=r"= -3.0: .* with bounded=False"):
+    estimators.rloo(rewards)
+  actual = estimators.rloo(rewards, bounded=False)
+  np.testing.assert_allclose(actual, [-2, 2])
 
 
 @pytest.mark.parametrize("name", sorted(_LOGS))

@@ -158,12 +158,33 @@ def test_check_makes_a_bad_group_nan_under_jit(name):
   )
 
 
-def test_check_finds_traced_orders_out_of_range():
-  f = jax.jit(lambda l, order: estimators.maxrl(l, order=order, check=True))
+@pytest.mark.parametrize(
+  ("name", "option", "bad", "good"),
+  [
+    ("maxrl", "order", (0, N + 1, 1.5), N),
+    ("power", "alpha", (-1.0, 2.0), 0.5),
+    ("series", "coefficients", ([1.0, -1], [1.0, np.inf]), [0.0, 2]),
+    ("tail", "order", (0, N + 1), 1),
+    ("tail", "k", (-1, 1.5), N),
+    ("tail", "alpha", (-1.0, 2.0), 1.0),
+    ("tail", "coefficients", ([-1.0, 0],), [1.0, 1]),
+    ("grpo", "epsilon", (-5.0,), 0.0),
+  ],
+)
+def test_check_finds_traced_options_out_of_range(name, option, bad, good):
   l = jnp.linspace(0, 1, N)
-  for order in (0, N + 1):
-    assert np.isnan(f(l, order)).all()
-  assert np.isfinite(f(l, N)).all()
+
+  @jax.jit
+  def f(x):
+    return getattr(estimators, name)(l, **{option: x}, check=True)
+
+  for value in bad:
+    assert np.isnan(f(jnp.asarray(value))).all()
+  assert np.isfinite(f(jnp.asarray(good))).all()
+
+
+def test_orders_are_numbers():
+  l = jnp.linspace(0, 1, N)
   with pytest.raises(ValueError, match="order = '2': must be an integer from"):
     estimators.maxrl(l, order="2")
 

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import re
 from fractions import Fraction
 
 import jax
@@ -36,11 +37,28 @@ def test_pass_at_k_equals_rational_arithmetic(n):
     np.testing.assert_allclose(actual, [float(x) for x in exact], rtol=2e-6)
 
 
-@pytest.mark.parametrize("k", [0, 1.5, 9])
+def test_the_number_of_samples_is_one_number():
+  with pytest.raises(
+    ValueError, match=r"num_samples: shape \(2,\), must be one"
+  ):
+    evaluation.pass_at_k(np.array([1, 2]), np.array([4, 8]), 2)
+  with pytest.raises(ValueError, match=r"num_samples = 16\.5: must be"):
+    evaluation.pass_at_k(np.array([1, 2]), 16.5, 2)
+
+
+def test_pass_rates_are_probabilities():
+  for p in (-2.0, 1.5, np.nan):
+    with pytest.raises(ValueError, match=f"p: {p}, must be in"):
+      evaluation.coverage([0.5, p], [4])
+  np.testing.assert_allclose(evaluation.coverage([0.5, 1], [1]), [0.75])
+
+
+@pytest.mark.parametrize("k", [0, 1.5, 9, "2", [1, 2]])
 def test_k_out_of_range_raises(k):
-  with pytest.raises(ValueError, match=f"k = {k}: must be"):
+  message = re.escape(f"k = {k}: must be")
+  with pytest.raises(ValueError, match=message):
     evaluation.pass_at_k(jnp.array([1]), 8, k)
-  with pytest.raises(ValueError, match=f"k = {k}: must be"):
+  with pytest.raises(ValueError, match=message):
     evaluation.graded_pass_at_k(jnp.zeros(8), k)
 
 

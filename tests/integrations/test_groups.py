@@ -8,6 +8,7 @@ import sys
 import uuid
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -305,6 +306,8 @@ def test_number_of_compilations_is_bounded(monkeypatch):
     ({"groups": None, "num": 4}, r"num = 4: .* divides the 6 rewards"),
     ({"groups": "abc"}, r"groups: shape \(\), must be"),
     ({"groups": [[0]] * 6}, r"groups: .*hashable"),
+    ({"groups": set("abcdef")}, r"groups: is a set, must be a list of ids"),
+    ({"groups": None, "num": True}, r"num = True: must be an integer"),
     ({"groups": range(6)}, r"groups: each has only one rollout.*same id"),
   ],
 )
@@ -312,6 +315,46 @@ def test_error_names_an_invalid_argument(changed, message):
   call = {"rewards": [0, 1, 1, 0, 0, 0], "groups": [0, 0, 0, 0, 1, 1]}
   with pytest.raises(ValueError, match=message):
     advantages(**(call | changed))
+
+
+class _Scalar:
+  """Like a tensor without axes: hashed by identity."""
+
+  ndim = 0
+
+  def __init__(self, value):
+    self._value = value
+
+  def item(self):
+    return self._value
+
+
+@pytest.mark.parametrize("kind", [_Scalar, np.array, jnp.asarray])
+def test_scalars_of_any_library_are_ids(kind):
+  """Of groups, of rollouts and of waves; also beside numbers."""
+  rewards, ids = [1, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1]
+  expected = [2, 0, 0, 1.5, 1.5, 0]
+  for count in (6, 4):
+    mixed = [*map(kind, ids[:count]), *ids[count:]]
+    assert_close(advantages(rewards, mixed, baseline="none"), expected)
+  rows = [*map(kind, [0, 0, 1, 2])]
+  got = advantages([1, 1, 0, 0], [0] * 4, rollouts=rows)
+  assert_close(got, [2, 2, -1, -1])
+  got = groups.sequential(
+    [0, 0, 1, 0], rows[:1] * 2 + rows[1:2] * 2, [0, 0, 1, 1]
+  )
+  assert_close(got, [0, 0, 4, -2])
+
+
+def test_tensors_of_any_dtype():
+  """NumPy has no bfloat16, the dtype of most trainers."""
+  torch = pytest.importorskip("torch")
+  rewards = torch.tensor([1, 0, 0, 1, 1, 0], dtype=torch.bfloat16)
+  ids = torch.tensor([0, 0, 0, 1, 1, 1])
+  mask = torch.tensor([1, 1, 1, 1, 1, 0], dtype=torch.bfloat16)
+  for x in (rewards, rewards.float().requires_grad_()):
+    got = advantages(x, list(ids), mask=mask, baseline="none")
+    assert_close(got, [2, 0, 0, 1, 1, 0])
 
 
 def test_allowed_orders_do_not_depend_on_the_mask():
@@ -367,11 +410,11 @@ def test_error_names_platforms_without_a_cpu(monkeypatch):
     advantages([0, 1], num=2)
 
 
-def test_check_names_platforms_without_a_cpu(
-  monkeypatch,
-):
+def test_platforms_must_list_the_cpu(monkeypatch):
+  """Otherwise JAX fails with an assertion that says nothing."""
   monkeypatch.setattr(groups, "_platforms", lambda: "cuda")
-  with pytest.raises(RuntimeError, match=r"'cuda': .*add ',cpu'"):
-    groups.check(2)
+  for call in (lambda: groups.check(2), lambda: advantages([0, 1], num=2)):
+    with pytest.raises(RuntimeError, match=r"'cuda': .*add ',cpu'"):
+      call()
   monkeypatch.setattr(groups, "_platforms", lambda: "cuda,cpu")
   groups.check(2)

@@ -92,6 +92,16 @@ def test_what_was_not_sent_is_refused(keys, rewards, message):
   assert prompts.solved == 1
 
 
+@pytest.mark.parametrize(
+  ("prompts", "key"), [("ab", None), ("ab", "q"), (None, str)]
+)
+def test_prompts_and_their_ids_are_needed(prompts, key):
+  with pytest.raises(ValueError, match="must be an iterable of prompts, and a"):
+    Resend(prompts, key=key, waves=2)
+  with pytest.raises(ValueError, match=r"count = 1\.5: must be a whole"):
+    Resend("ab", key=str, waves=2).take(1.5)
+
+
 @pytest.mark.parametrize("waves", [0, 1.5])
 def test_at_least_one_wave(waves):
   with pytest.raises(ValueError, match=f"waves = {waves}: must be a whole"):

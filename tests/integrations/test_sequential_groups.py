@@ -121,6 +121,7 @@ def test_nothing_left_by_the_mask():
     ({"groups": None}, "groups, num: neither given"),
     ({"mask": [True]}, "mask: shape"),
     ({"baseline": "mean"}, "baseline = 'mean': choose from .*or a number"),
+    ({"baseline": [1, 2, 3]}, r"baseline: shape \(3,\), must be a number"),
     ({"baseline": math.inf}, "baseline = inf: must be a finite number"),
     ({"average": "token"}, "average = 'token': choose from"),
   ],
