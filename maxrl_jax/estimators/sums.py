@@ -73,8 +73,9 @@ def given_success(
 
       A_j = (N/K) A_j(signals of the K successes),  0 for failures
 
-  With `rloo`, unbiased for P(K ≥ 2) ∇E[signal | success]: a length penalty with
-  this gate never favours a failure. With another centred estimator that is
+  With `rloo` (for a negative signal, `functools.partial(rloo, bounded=False)`),
+  unbiased for P(K ≥ 2) ∇E[signal | success]: a length penalty with this gate
+  never favours a failure. With another centred estimator that is
   unbiased for ∇J in groups of every size K, unbiased for E_K[∇J of the policy
   given success]; without centring, the gradient of P(success) would enter. For
   P(success) itself, `combine` adds another estimator.

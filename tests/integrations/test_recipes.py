@@ -186,7 +186,9 @@ def test_rllm_s_config_does_not_select_it(monkeypatch):
 def test_prime_rl(rewards, expected, monkeypatch):
   prime = trainer_hooks.PrimeRL()
   _run("prime-rl", prime.modules, monkeypatch)
-  got = prime.advantages([prime.Rollout(r, tokens=2) for r in rewards])
+  group = [prime.Rollout(r, tokens=2) for r in rewards]
+  got = prime.advantages(group)
+  assert prime.checked == [group]
   np.testing.assert_allclose(got, np.repeat(expected, 2).reshape(-1, 2))
   assert all(type(x) is float for values in got for x in values)
 

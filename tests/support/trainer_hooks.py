@@ -194,13 +194,15 @@ class PrimeRL:
 
   def __init__(self) -> None:
     self.classes = {"max_rl": self.MaxRLAlgorithm}
-    name = "prime_rl.orchestrator.algo"
+    self.checked = []  # Groups that may have rollouts of several agents.
+    name, base = "prime_rl.orchestrator.algo", "prime_rl.orchestrator.algo.base"
     self.modules = {
       name: module(
         name,
         ALGORITHM_CLASSES=self.classes,
         MaxRLAlgorithm=self.MaxRLAlgorithm,
-      )
+      ),
+      base: module(base, assert_single_trainable_agent=self.checked.append),
     }
 
   def advantages(self, group) -> list[list[float] | None]:
