@@ -77,7 +77,7 @@ def main() -> None:
   tests = batches(test, 1, min(_TESTS.value, len(test)), _SEED.value)
   workdir = pathlib.Path(_WORKDIR.value).absolute()
   folders.make(workdir)
-  with folders.locked(workdir):
+  with folders.locked(workdir, "config.json"):
     claimed = folders.claim(workdir / "config.json", settings)
     summary = workdir / "summary.json"
     if claimed and summary.exists():

@@ -69,8 +69,7 @@ def main() -> None:
   swept.plan()  # Raises errors before the folder is created.
   folders.make(workdir)
   marker = workdir / "sweep.json"
-  with folders.locked(workdir):
-    folders.refuse_foreign(marker)
+  with folders.locked(workdir, marker.name):
     if _FRESH.value and marker.exists():
       _delete_results(workdir)
       swept = _study()  # The warm-up of a figure was among them.

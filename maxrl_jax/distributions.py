@@ -11,7 +11,7 @@ from jax import lax
 from jax.extend.random import threefry_2x32
 from jax.typing import DTypeLike
 
-from maxrl_jax import symmetric
+from maxrl_jax import ranges, symmetric
 
 Array = jax.Array
 
@@ -88,6 +88,10 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
       f"actions: are of type {actions.dtype}, must be whole numbers; log_prob"
       " takes (outputs, actions)"
     )
+  if not ranges.is_traced(actions):
+    each, size = np.asarray(actions), logits.shape[0]
+    for wrong in each[(each < 0) | (each >= size)]:
+      raise ValueError(f"actions: {wrong}, must be from 0 to {size - 1}")
   log_probs = jax.nn.log_softmax(logits)
   if logits.shape[0] > _COMPARED:
     return _gathered(log_probs, actions)

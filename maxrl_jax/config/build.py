@@ -3,10 +3,12 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from maxrl_jax import options, ranges
+from maxrl_jax import optimizers, options, ranges
 from maxrl_jax.config import noise
 from maxrl_jax.config.defaults import OF_EVERY_OPTIMIZER
 from maxrl_jax.config.lookup import call, choice, options_of
@@ -43,8 +45,8 @@ def make_policy(config: ConfigDict, task: Task) -> nn.Module:
   choice(POLICIES, "policy.name", name)
   if name not in task.policies:
     raise ValueError(
-      f"policy.name = {name!r}: task {config.task.name!r} takes"
-      f" {list(task.policies)}"
+      f"policy.name = {name!r}: the task takes {list(task.policies)}, its"
+      " `policies`; any module can be passed to make_train(policy=)"
     )
   given = options_of(config.policy)
   for field in ("hidden", "channels", "stages"):
@@ -104,12 +106,33 @@ def make_optimizer(
   if "momentum" not in options.parameters(function):
     # A command may change the optimizer for which a config file set it.
     given.pop("momentum", None)
+  if "learning_rate" in options.parameters(function):
+    raise ValueError(
+      f"optimizer.name = {block.name!r}: includes the learning rate; take its"
+      " directions alone, such as optax.scale_by_lion, or pass it to"
+      " make_train(optimizer=)"
+    )
   rule = call(OPTIMIZERS, "optimizer", block.name, given)
+  if function.__module__ != optimizers.__name__:
+    _check_direction(block.name, rule)
   schedule = _schedule(config) if schedule is None else schedule
   clip = []
   if block.clip_norm is not None:
     clip = [optax.clip_by_global_norm(block.clip_norm)]
   return optax.chain(*clip, rule, optax.scale_by_schedule(schedule))
+
+
+def _check_direction(name: str, rule: optax.GradientTransformation) -> None:
+  """Raises ValueError if a positive gradient has a negative direction."""
+  one = jnp.ones((2, 2))
+  with jax.ensure_compile_time_eval():
+    direction, _ = rule.update(one, rule.init(one), one)
+  if jnp.sum(direction) < 0:
+    raise ValueError(
+      f"optimizer.name = {name!r}: its direction has the opposite sign of the"
+      " gradient, as if it included the learning rate, which the update"
+      " multiplies it by and subtracts"
+    )
 
 
 def _schedule(config: ConfigDict) -> optax.Schedule:

@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -35,6 +36,8 @@ class Block(ConfigDict):
     if self.is_locked and key not in self:
       hint = ranges.did_you_mean(key, self)
       raise KeyError(f"no field {key!r}: {hint}choose from {sorted(self)}")
+    if isinstance(value, np.generic):  # As in a loop over an array.
+      value = value.item()
     super().__setitem__(key, value)
 
 

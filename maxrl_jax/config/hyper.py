@@ -47,7 +47,9 @@ def may_vary(config: ConfigDict) -> set[str]:
   return names
 
 
-def _objective(name: str) -> Callable | None:
+def _objective(name: str | None) -> Callable | None:
+  if name is None:  # An error that `make_loss` raises.
+    return None
   if name in ESTIMATORS:
     return ESTIMATORS[name].function
   return OBJECTIVES.get(name.removeprefix("exact_"))

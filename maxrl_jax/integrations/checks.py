@@ -24,6 +24,11 @@ _ROUNDING = 4 * np.finfo(np.float32).eps
 
 def flat(name: str, values: npt.ArrayLike, hint: str = "") -> np.ndarray:
   """Numbers [R], NaN for None; raises ValueError with `hint` otherwise."""
+  if ranges.is_traced(values):
+    raise ValueError(
+      f"{name}: traced, must be NumPy numbers; under jit, use jax.vmap of a"
+      " function of maxrl_jax.estimators"
+    )
   values = from_torch(values)
   try:
     if np.asarray(values).dtype.kind in "USc":

@@ -30,6 +30,8 @@ from maxrl_jax.tasks.regression import log_ceiling
 Array = jax.Array
 # Separates the keys of runs from those of data; any large number would do.
 _RUN = 0x72756E
+# Fields that `chunks` may have other values of than `make_train` had.
+_FREE = ("seed", "runs", "eval_every", "eval_rollouts", "checkpoint", "mesh")
 
 
 class Train(NamedTuple):
@@ -50,7 +52,7 @@ class Train(NamedTuple):
     task_at: hyper → the task of a run with these values.
     task_varies: whether tasks of runs differ.
     layout: which devices have which arrays.
-    log_every: steps of a chunk.
+    fields: of the config it was built from, by dotted name.
   """
 
   init: Callable[..., TrainState]
@@ -63,7 +65,7 @@ class Train(NamedTuple):
   task_at: Callable[[Hyper], Task]
   task_varies: bool
   layout: Layout
-  log_every: int
+  fields: dict[str, Any]
 
 
 def make_train(
@@ -101,6 +103,9 @@ def make_train(
     config, task, varying, policy, devices, optimizer, schedule, params
   )
   layout = run.layout
+  fields = _fields(config)
+  if optimizer is not None or schedule is not None:
+    fields.pop("steps", None)
 
   @jax.jit
   def start(keys: Array, hyper: dict[str, Any]) -> TrainState:
@@ -121,8 +126,36 @@ def make_train(
     run.task_at,
     any(name.startswith(("task.", "likelihood.")) for name in run.varying),
     layout,
-    config.log_every,
+    fields,
   )
+
+
+def _fields(config: ConfigDict) -> dict[str, Any]:
+  """Fields that the trainer depends on, by dotted name."""
+  blocks = {k: x for k, x in config.to_dict().items() if k not in _FREE}
+  if config.optimizer.schedule == "constant":
+    del blocks["steps"]
+  leaves = jax.tree_util.tree_leaves_with_path(
+    blocks, is_leaf=lambda x: not isinstance(x, dict)
+  )
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="."): x
+    for path, x in leaves
+  }
+
+
+def _check_fields(train: Train, config: ConfigDict) -> None:
+  """Raises ValueError at a field that the trainer has another value of."""
+  given = _fields(config)
+  if "steps" not in train.fields:
+    given.pop("steps", None)
+  for name in sorted({*given, *train.fields}):
+    built = train.fields.get(name)
+    if given.get(name) != built:
+      raise ValueError(
+        f"{name} = {given.get(name)!r}: the trainer was built with {built!r};"
+        " call make_train with this config"
+      )
 
 
 def _keys(seed: Array) -> tuple[Array, Array]:
@@ -207,7 +240,8 @@ def chunks(
 
   Args:
     train: from `make_train(config)`; may be used repeatedly.
-    config: the same config.
+    config: the same config; its seed, runs and evaluations may differ, and its
+      steps where the schedule does not depend on them.
     seeds: [runs]; None is config.seed, config.seed + 1, … (config.runs).
     hyper: config fields by dotted name, each [runs, …]; fields that are
       missing have the config's value. Allowed are the learning rate and fields
@@ -225,8 +259,8 @@ def chunks(
   Raises:
     FloatingPointError: a likelihood outside [0, 1] or a metric that is not
       finite, with its step, value and prompt of the batch.
-    ValueError: a value of `hyper` that is invalid in a config, or states of
-      other runs.
+    ValueError: a config that is not the trainer's, a value of `hyper` that is
+      invalid in a config, or states of other runs.
   """
   if not isinstance(train, Train):
     raise ValueError(
@@ -244,11 +278,7 @@ def chunks(
         f"hyper['{name}'] has shape {values.shape}, must have one value for"
         f" each of {len(np.atleast_1d(seeds))} seeds"
       )
-  if config.log_every != train.log_every:
-    raise ValueError(
-      f"log_every = {config.log_every}: the trainer was built with"
-      f" {train.log_every}; call make_train with this config"
-    )
+  _check_fields(train, config)
   check_values(config, hyper, train.task, train.policy)
   start_keys, keys = train.keys(check_seeds(seeds))
   if states is None:

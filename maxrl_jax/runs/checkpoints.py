@@ -99,8 +99,7 @@ def read(
       checkpoint = _read(place, like)
     # Orbax may raise anything at a damaged file.
     except Exception as error:
-      reason = " ".join(str(error).split())[:200] or type(error).__name__
-      damage[place] = f"{place} is damaged: {reason}"
+      damage[place] = f"{place} is damaged: {_reason(error)}"
       continue
     _check_shapes(checkpoint.states, like, place)
     if chosen is None or (best and checkpoint.score > chosen.score):
@@ -113,6 +112,14 @@ def read(
       " this one"
     )
   return chosen, damage
+
+
+def _reason(error: Exception) -> str:
+  """An error of Orbax in a line."""
+  text = " ".join(str(error).split())
+  if "tree structures do not match" in text:  # It would print all arrays.
+    return "its states are of another task, policy or optimizer"
+  return text[:200] or type(error).__name__
 
 
 def about(folder: pathlib.Path) -> dict[str, Any]:

@@ -32,12 +32,19 @@ def make(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
+def locked(path: pathlib.Path, marker: str = "") -> Iterator[None]:
   """Locks the folder; the lock of a killed process is released.
 
+  Args:
+    path: the folder.
+    marker: the file that a folder of this command has.
+
   Raises:
-    ValueError: another process has locked it.
+    ValueError: another process has locked it; or it has other files and no
+      marker, and is left as it is.
   """
+  if marker:
+    _refuse_foreign(path / marker)
   lock = filelock.FileLock(path / ".lock")
   try:
     lock.acquire(timeout=0)
@@ -53,7 +60,7 @@ def locked(path: pathlib.Path) -> Iterator[None]:
 
 
 def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
-  """Assigns an empty folder to this experiment; returns whether it already was.
+  """Assigns a locked folder to this experiment; returns whether it already was.
 
   Args:
     path: the file of the folder that identifies its experiment.
@@ -61,12 +68,11 @@ def claim(path: pathlib.Path, fields: dict, fix: str = "") -> bool:
     fix: an alternative to choosing another folder, for the message.
 
   Raises:
-    ValueError: it holds another experiment, naming the fields that differ; the
-      file is damaged; or it is missing, and the folder is not empty.
+    ValueError: it holds another experiment, naming the fields that differ; or
+      the file is damaged.
   """
   workdir = path.parent
   if not path.exists():
-    refuse_foreign(path)
     write_json(path, fields)
     return False
   check_same(read(path), fields, f"workdir = '{workdir}'", fix)
@@ -105,7 +111,7 @@ def check_same(
     )
 
 
-def refuse_foreign(path: pathlib.Path) -> None:
+def _refuse_foreign(path: pathlib.Path) -> None:
   """Raises ValueError if the folder has results, but not this file."""
   workdir = path.parent
   # A process killed at its start may leave these; experiments.sweep trains the
@@ -127,7 +133,9 @@ def read(path: pathlib.Path) -> dict:
     if not isinstance(fields, dict):
       raise ValueError(f"is a {type(fields).__name__}")
   except ValueError as error:
-    raise ValueError(f"{path} is damaged ({error}): delete it") from None
+    raise ValueError(
+      f"{path} is damaged ({error}): restore it, or delete the whole folder"
+    ) from None
   return fields
 
 

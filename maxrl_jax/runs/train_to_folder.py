@@ -77,6 +77,8 @@ def train(
   workdir = pathlib.Path(workdir)
   trainer = training.make_train(config, task, policy=policy)
   trainer.task.check_splits(("validation", "test"))
+  parts = {"task": task, "policy": policy}
+  own = [name for name, part in parts.items() if part is not None]
   if not processes.all_same(zlib.crc32(config.to_json().encode())):
     raise ValueError("processes were started with different configs")
   first = processes.is_first()
@@ -86,8 +88,8 @@ def train(
 
     def is_finished() -> bool:
       folders.make(workdir)
-      stack.enter_context(folders.locked(workdir))
-      finished = _claim(config, workdir, fresh) and summary.exists()
+      stack.enter_context(folders.locked(workdir, "config.json"))
+      finished = _claim(config, own, workdir, fresh) and summary.exists()
       if not finished:
         write_json(workdir / "environment.json", environment)
       return finished
@@ -119,10 +121,17 @@ def train(
   return result
 
 
-def _claim(config: ConfigDict, workdir: pathlib.Path, fresh: bool) -> bool:
-  """Assigns the folder to this config; returns whether it already was."""
+def _claim(
+  config: ConfigDict, own: list[str], workdir: pathlib.Path, fresh: bool
+) -> bool:
+  """Assigns the folder to this config; returns whether it already was.
+
+  `own` are the parts that the config does not describe.
+  """
   path = workdir / "config.json"
   fields = json.loads(config.to_json())
+  if own:
+    fields["own_parts"] = own
   if fresh and path.exists():
     _delete(workdir, *_RESULTS, *_PROGRESS, *loggers.BACKENDS)
     write_json(path, fields)

@@ -65,11 +65,20 @@ def load(
       f"workdir = '{workdir}': has no config.json; it must be a folder of"
       " experiments.train"
     )
-  config = ConfigDict(_with_tuples(folders.read(path)))
+  fields = folders.read(path)
+  own = fields.pop("own_parts", ())
+  if not {"task", "policy", "estimator"} <= fields.keys():
+    raise ValueError(f"{path}: is not one of experiments.train")
+  config = ConfigDict(_with_tuples(fields))
   for name, table, given in (
     ("task", TASKS, task),
     ("policy", POLICIES, policy),
   ):
+    if given is None and name in own:
+      raise ValueError(
+        f"workdir = '{workdir}': was trained with a {name} of your own; pass it"
+        f" as {name}="
+      )
     if given is None and config[name].name not in {None, *table}:
       raise ValueError(
         f"workdir = '{workdir}': {name}.name = {config[name].name!r} is not the"

@@ -1,6 +1,7 @@
 """Optimizers as a config says, configs that are refused, and comments."""
 
 import inspect
+import json
 
 import flax.linen as nn
 import jax
@@ -97,7 +98,8 @@ def test_a_wrong_option_of_an_optimizer_names_the_field(field, value, message):
     ("task.name", "atari", "task.name = 'atari': choose from"),
     ("policy.stem", "cifar", "policy.stem = 'cifar': 'tabular' takes"),
     ("policy.name", "gnn", r"policy.name = 'gnn': did you mean 'cnn'\? choose"),
-    ("policy.name", "mlp", "policy.name = 'mlp': task 'bandit' takes"),
+    ("policy.name", "mlp", r"policy.name = 'mlp': the task takes \['tabular"),
+    ("estimator.name", None, "estimator.name = None: choose from"),
     ("optimizer.name", "lion", "optimizer.name = 'lion': choose from"),
     ("optimizer.schedule", "step", "optimizer.schedule = 'step': choose from"),
     ("optimizer.learning_rate", 0.0, "optimizer.learning_rate = 0.0"),
@@ -204,6 +206,15 @@ def test_other_blocks_have_the_options_of_every_function():
 def test_unset_fields_have_the_type_of_their_annotation(field, kind):
   block, _, option = field.partition(".")
   assert default()[block].get_type(option) is kind
+
+
+def test_numpys_numbers_are_numbers():
+  """As in a loop over an array."""
+  config = default()
+  config.estimator.order = np.int64(3)
+  config.optimizer.learning_rate = np.float32(0.5)
+  assert json.loads(config.to_json())["estimator"]["order"] == 3
+  assert type(config.optimizer.learning_rate) is float
 
 
 def test_functions_of_your_own_have_blocks_and_names(monkeypatch):

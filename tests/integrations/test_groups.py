@@ -410,6 +410,11 @@ def test_error_names_platforms_without_a_cpu(monkeypatch):
     advantages([0, 1], num=2)
 
 
+def test_under_jit_the_estimators_are_named():
+  with pytest.raises(ValueError, match=r"rewards: traced, .* use jax\.vmap"):
+    jax.jit(lambda r: advantages(r, num=2))(jnp.ones(4))
+
+
 def test_platforms_must_list_the_cpu(monkeypatch):
   """Otherwise JAX fails with an assertion that says nothing."""
   monkeypatch.setattr(groups, "_platforms", lambda: "cuda")

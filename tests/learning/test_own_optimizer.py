@@ -115,6 +115,28 @@ def nesterov(momentum: float = 0.9) -> optax.GradientTransformation:
   return optax.trace(momentum, nesterov=True)
 
 
+def climbing(decay: float = 0.9) -> optax.GradientTransformation:
+  return optax.sgd(1.0, decay)
+
+
+@pytest.mark.parametrize(
+  ("own", "message"),
+  [
+    (optax.lion, "'lion': includes the learning rate; take its directions"),
+    (climbing, "'climbing': its direction has the opposite sign of the grad"),
+  ],
+)
+def test_directions_have_no_learning_rate(own, message):
+  """The update would climb, in silence."""
+  try:
+    config = default("bandit", optimizer=own)
+    config.optimizer.learning_rate = 0.01
+    with pytest.raises(ValueError, match=message):
+      training.make_train(config)
+  finally:
+    OPTIMIZERS.pop(own.__name__, None)
+
+
 def test_options_of_ones_own_may_be_swept():
   try:
     config = default("bandit", optimizer=nesterov)

@@ -3,11 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from configs import digits
 from maxrl_jax import objectives
-from maxrl_jax.config import RATE, default
+from maxrl_jax.config import RATE, default, overlay
 from maxrl_jax.learning import rollouts, training
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.policies import POLICIES
@@ -187,6 +188,39 @@ def test_states_of_other_runs_and_other_chunks_are_refused():
   config.log_every = 1
   with pytest.raises(ValueError, match=f"log_every = 1: .* built with {step};"):
     next(training.chunks(trainer, config))
+
+
+@pytest.mark.parametrize(
+  ("field", "value"),
+  [
+    ("estimator.order", 2),
+    ("optimizer.learning_rate", 0.5),
+    ("rollouts", 4),
+    ("task.num_prompts", 6),
+    ("on_nonfinite", "skip"),
+    ("steps", 40),  # The schedule depends on it.
+  ],
+)
+def test_a_config_that_is_not_the_trainers_is_refused(field, value):
+  """It would train what the trainer was built from, in silence."""
+  config = short_bandit(steps=20)
+  config.optimizer.schedule = "cosine"
+  trainer = training.make_train(config, varying=["estimator.order"])
+  changed = overlay(config, {field: value})
+  with pytest.raises(ValueError, match=f"{field} = {value!r}: the trainer was"):
+    next(training.chunks(trainer, changed))
+
+
+def test_what_a_trainer_does_not_depend_on_may_change():
+  config = short_bandit(steps=20)
+  config.optimizer.schedule = "constant"
+  trainer = training.make_train(config)
+  fields = {"seed": 3, "steps": 40, "runs": 2, "eval_every": 40}
+  changed = overlay(config, fields)
+  steps = [step for step, *_ in training.chunks(trainer, changed)]
+  assert steps[-1] == 40
+  own = training.make_train(config, schedule=optax.constant_schedule(1.0))
+  assert next(training.chunks(own, changed))[0] == config.log_every
 
 
 def test_many_chunks_compile_once():

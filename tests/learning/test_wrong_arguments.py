@@ -183,6 +183,17 @@ def test_log_probabilities_of_arguments_in_another_order():
     policy.apply(params, jnp.arange(2), jnp.zeros(3), method="log_prob")
 
 
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_an_action_that_there_is_not(wrong):
+  policy = MLP(num_actions=3)
+  params = policy.init(_KEY, jnp.ones((1, 2)))
+  actions = jnp.array([0, wrong])
+  with pytest.raises(
+    ValueError, match=f"actions: {wrong}, must be from 0 to 2"
+  ):
+    policy.apply(params, jnp.zeros(3), actions, method="log_prob")
+
+
 @pytest.mark.parametrize(
   ("order", "message"),
   [

@@ -83,9 +83,21 @@ def test_a_task_of_ones_own_is_asked_for(tmp_path):
   task = training.make_train(config).task
   maxrl_jax.runs.train(config, tmp_path, task=task)
   assert maxrl_jax.runs.load(tmp_path, task=task).step == 60
+  with pytest.raises(ValueError, match="with a task of your own; pass it as"):
+    maxrl_jax.runs.load(tmp_path)
+  with pytest.raises(
+    ValueError, match=r"own_parts is \['task'\] there and None"
+  ):
+    maxrl_jax.runs.train(config, tmp_path)
   path = tmp_path / "config.json"
-  path.write_text(path.read_text().replace('"bandit"', '"mine"'))
+  fields = json.loads(path.read_text())
+  del fields["own_parts"]
+  fields["task"]["name"] = "mine"
+  path.write_text(json.dumps(fields))
   with pytest.raises(ValueError, match="'mine' is not the library's; pass"):
+    maxrl_jax.runs.load(tmp_path)
+  path.write_text('{"model_type": "qwen2"}')
+  with pytest.raises(ValueError, match=r"config\.json: is not one of exper"):
     maxrl_jax.runs.load(tmp_path)
   path.write_text("{")
   with pytest.raises(ValueError, match=r"config\.json is damaged"):

@@ -115,10 +115,17 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
   assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_of_something_else_is_left_as_it_is(tmp_path):
+  (tmp_path / "data.csv").touch()
+  with pytest.raises(ValueError, match=r"is not empty and has no config\.json"):
+    train_to_folder.train(small(), tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
+
+
 def test_a_damaged_config_file_is_named(tmp_path):
   train_to_folder.train(small(), tmp_path)
   (tmp_path / "config.json").write_text('{"steps": 6')
-  with pytest.raises(ValueError, match=r"config.json is damaged .* delete it"):
+  with pytest.raises(ValueError, match=r"config.json is damaged .* restore it"):
     train_to_folder.train(small(), tmp_path)
 
 
