@@ -169,6 +169,12 @@ def _one_line(error: Exception, argv: Sequence[str]) -> str:
     field = _wrong_field(text, file, argv)
     if field:
       return field
+  block = re.match(r"flag --config\.(\w+)=(.*?): .* as a ConfigDict", text)
+  if block:
+    return (
+      f"--config.{block[1]}={block[2]}: is a block, not a field; did you mean"
+      f" --config.{block[1]}.name={block[2]}?"
+    )
   number = re.match(r"flag (--.+): (invalid literal for int|could not )", text)
   if number:
     whole = number[2].startswith("invalid")

@@ -166,9 +166,10 @@ def _wrong(tmp_path):
     ),
     (
       (*train, "--config.estimator=maxrl"),
-      "--config.estimator=maxrl: Failed to parse 'maxrl' as a ConfigDict",
+      "is a block, not a field; did you mean --config.estimator.name=maxrl?",
     ),
     ((*train, "--config.estimator.name=ppo"), "name = 'ppo': choose from"),
+    ((*train, "--config.estimator.name=None"), "name = None: choose from"),
     ((*train, "--config.task.name=chess"), "name = 'chess': choose from"),
     (
       (*train, "--config.estimator.order=33"),
