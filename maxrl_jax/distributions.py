@@ -3,7 +3,6 @@
 import functools
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,7 +58,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
 @functools.partial(jax.jit, inline=True)
 def boundaries(logits: Array) -> Array:
   """Cumulative probabilities [C], for any number of calls of `draw`."""
-  chex.assert_rank(logits, 1)
+  _check_ranks(logits=logits)
   # In half precision, boundaries between classes would coincide.
   logits = logits.astype(symmetric.compute_dtype(logits))
   probs = jax.nn.softmax(logits)
@@ -80,9 +79,18 @@ def draw(key: Array, cdf: Array, num: int) -> Array:
   )
 
 
+def _check_ranks(**arrays: Array) -> None:
+  """Raises ValueError unless all have one axis."""
+  for name, x in arrays.items():
+    if np.ndim(x) != 1:
+      raise ValueError(
+        f"{name}: shape {np.shape(x)}, must have one axis; vmap over prompts"
+      )
+
+
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
   """log softmax(logits)[z_j], [N]; differentiable in logits [C]."""
-  chex.assert_rank([logits, actions], 1)
+  _check_ranks(logits=logits, actions=actions)
   if not jnp.issubdtype(actions.dtype, jnp.integer):
     raise ValueError(
       f"actions: are of type {actions.dtype}, must be whole numbers; log_prob"

@@ -48,7 +48,7 @@ FIGURES = {
   "factorized": Figure("factorized", {"quick": 2.3}),
   "family": Figure("family", {"quick": 2.1}),
   "budget": Figure("budget", {"quick": 2.0}),
-  "noisy_regression": Figure("noisy_regression", {"quick": 13}),
+  "noisy_regression": Figure("noisy_regression", {"quick": 6}),
   "noisy_noise": Figure("noisy_noise", {"quick": 20}),
   "noisy_scale": Figure("noisy_studies", {"quick": 8}, "scale"),
   "noisy_pool": Figure("noisy_studies", {"quick": 6}, "pool"),
