@@ -144,12 +144,13 @@ def _fields(config: ConfigDict) -> dict[str, Any]:
   }
 
 
-def _check_fields(train: Train, config: ConfigDict) -> None:
+def _check_fields(train: Train, config: ConfigDict, started: bool) -> None:
   """Raises ValueError at a field that the trainer has another value of."""
   given = _fields(config)
-  if "steps" not in train.fields:
-    given.pop("steps", None)
-  for name in sorted({*given, *train.fields}):
+  ignored = {"steps"} - train.fields.keys()
+  if started:  # From which parameters does not matter any more.
+    ignored.add("policy.checkpoint")
+  for name in sorted({*given, *train.fields} - ignored):
     built = train.fields.get(name)
     if given.get(name) != built:
       raise ValueError(
@@ -278,7 +279,7 @@ def chunks(
         f"hyper['{name}'] has shape {values.shape}, must have one value for"
         f" each of {len(np.atleast_1d(seeds))} seeds"
       )
-  _check_fields(train, config)
+  _check_fields(train, config, started=states is not None)
   check_values(config, hyper, train.task, train.policy)
   start_keys, keys = train.keys(check_seeds(seeds))
   if states is None:

@@ -114,6 +114,9 @@ def test_devices_and_what_runs_started_from_are_not_needed(folder, tmp_path):
   path.write_text(path.read_text().replace('"data": null', '"data": 64'))
   run = maxrl_jax.runs.load(tmp_path / "second")
   assert run.step == 20 and run.config.mesh.data == 64
+  run.config.steps = 40
+  longer = training.chunks(run.trainer, run.config, states=run.states)
+  assert [step for step, *_ in longer][-1] == 40
 
 
 def test_a_task_without_a_test_split_is_refused_before_training(tmp_path):
