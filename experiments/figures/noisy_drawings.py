@@ -27,14 +27,7 @@ def draw(fitted, gradients, best, settings):
   drawing, (left, middle, right) = plotting.axes(
     columns=3, width=4.2, height=3.8
   )
-  steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
-  shown = dict.fromkeys(
-    (LABELS, "exact ML", *methods.ends(settings), "RLOO on −MSE")
-  )
-  for label in filter(fitted.__contains__, shown):
-    plotting.seed_curves(
-      left, steps, fitted[label], colour=colours(settings)[label], label=label
-    )
+  steps = _draw_methods(left, fitted, settings)
   left.axhline(best[REFERENCE].digit_nll, color="0.5", lw=0.9, label=REFERENCE)
   left.set(xlabel="step", ylabel="NLL of the number, nats")
   plotting.legend_below(drawing, left)
@@ -44,6 +37,36 @@ def draw(fitted, gradients, best, settings):
   middle.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
   right.set(ylabel="norm / exact norm")
   return drawing
+
+
+def draw_scores(runs, settings):
+  """Squared error to the signal, calibration and entropy over steps."""
+  drawing, axes = plotting.axes(columns=3, width=4.2, height=3.4)
+  panels = {
+    "mse_clean": "squared error to w·x",
+    "pit_distance": "distance from calibration",
+    "entropy": "entropy, nats",
+  }
+  for ax, (name, words) in zip(axes, panels.items(), strict=True):
+    values = {label: run[f"test_{name}"].values for label, run in runs.items()}
+    _draw_methods(ax, values, settings)
+    ax.set(xlabel="step", ylabel=words)
+  plotting.legend_below(drawing, axes[0])
+  return drawing
+
+
+def _draw_methods(ax, values, settings) -> np.ndarray:
+  """Values [S, steps] of the most important methods; returns the steps."""
+  steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
+  shown = dict.fromkeys(
+    (LABELS, "exact ML", *methods.ends(settings), "RLOO on −MSE")
+  )
+  looks = colours(settings)
+  for label in filter(values.__contains__, shown):
+    plotting.seed_curves(
+      ax, steps, values[label], colour=looks[label], label=label
+    )
+  return steps
 
 
 def _draw_gradients(ax, steps, values: np.ndarray, settings) -> None:

@@ -13,6 +13,7 @@ from experiments.figures.noisy_drawings import (
   EVALUATIONS,
   LABELS,
   draw,
+  draw_scores,
   gradient_table,
   table,
 )
@@ -52,7 +53,7 @@ class Settings(NamedTuple):
   seeds: int = 5
   gradient_orders: tuple[int, ...] = (1, 4, 16, 63)
   gradient_rollouts: tuple[int, ...] = (8, 64, 512)
-  gradient_seeds: int = 4
+  gradient_seeds: int = 2
   prompts: int = 32
   draws: int = 4
 
@@ -140,11 +141,11 @@ def methods_of(settings: Any, scale: float) -> dict[str, tuple]:
   return table
 
 
-def measure_of(config: ConfigDict, at_start: bool = True) -> Measure:
-  """What is measured of every method."""
+def measure_of(config: ConfigDict, during: bool = True) -> Measure:
+  """What is measured of every method, also during training and at its start."""
   options = (("dim", config.task.dim),)
-  scores = noisy_probes.scores
-  return Measure((), (1,), scores, options, at_start=at_start)
+  splits = ("test",) if during else ()
+  return Measure(splits, (1,), noisy_probes.scores, options, at_start=during)
 
 
 def train(what: study.Study, runs, labels) -> dict[Any, Any]:
@@ -204,7 +205,15 @@ def figure(settings: Settings, runs) -> Result:
     [
       Drawing(
         "noisy_regression", draw(fitted, gradients, best, settings), caption
-      )
+      ),
+      Drawing(
+        "noisy_regression_scores",
+        draw_scores(by_label, settings),
+        "The same runs on the test split: squared error of the policy's mean to"
+        " the signal without noise; largest distance between the distribution"
+        " of P(Y ≤ y) and the uniform one, under the method's own likelihood (0"
+        " if calibrated); entropy of the policy.",
+      ),
     ],
     _claims(
       {label: x[:, -1] for label, x in fitted.items()},

@@ -81,7 +81,7 @@ def study_of(
   """
   config = warmed_up(settings, runs, situation)
   set_steps(config, settings.steps, evaluations)
-  measure = measure_of(config, at_start=evaluations > 1)
+  measure = measure_of(config, during=evaluations > 1)
   return study.study(config, grid, methods.seeds(settings), measure)
 
 

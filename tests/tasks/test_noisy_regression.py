@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from configs import noisy_regression
 from maxrl_jax.config import default, make_policy, make_task
 from maxrl_jax.numerals import Numerals
 from maxrl_jax.tasks import TASKS
@@ -45,6 +46,24 @@ def test_a_prompt_is_written_out():
     x, y = numbers.read(written, np.asarray(tokens)[None], 2, show)
     np.testing.assert_array_equal(x, [[[1, -2], [4, -4], [0, 1]]])
     np.testing.assert_array_equal(y, [[1, -3]])
+
+
+@pytest.mark.parametrize(
+  ("size", "pairs", "dim", "noise"),
+  [
+    ("tokens100", 12, 1, 0.3),
+    ("small", 8, 1, 0.3),
+    ("published", 64, 2, 0.001),
+    ("published_noisy", 16, 4, 0.5),
+  ],
+)
+def test_sizes_of_the_config(size, pairs, dim, noise):
+  """A marker before each of the numbers, which have two digits."""
+  task = make_task(noisy_regression.get_config(size))
+  prompts = task.splits["test"]
+  length = 1 + pairs * (3 * dim + 3 + 1) + 1 + 3 * dim + 1
+  assert prompts.inputs.shape == (1000, length)
+  np.testing.assert_allclose(prompts.targets.noise_scale, noise)
 
 
 def test_targets_are_rounded_and_clean_signals_are_not():
