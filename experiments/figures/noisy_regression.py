@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
   size: str = "small"  # Of the config.
   orders: tuple[int, ...] = (1, 8, 63)
-  others: tuple[str, ...] = ("RLOO on −MSE", "GRPO on l", "IWAE")
+  others: tuple[str, ...] = ("RLOO on −MSE", "GRPO on l")
   batch_size: int = 32  # Prompts per step of the methods.
   rollouts: int = 64
   rate: float = 1e-3
@@ -63,7 +63,7 @@ PRESETS = {
   "full": Settings(
     size="tokens100",
     orders=(1, 2, 4, 8, 16, 32, 63),
-    others=(*Settings().others, "VIMCO", "TailRL"),
+    others=(*Settings().others, "IWAE", "VIMCO", "TailRL"),
     warmup=4000,
     warmup_rate=1e-3,
     steps=36_000,
