@@ -64,8 +64,8 @@ def _multiples(config: ConfigDict) -> Iterator[str]:
     return
   if steps and steps % log_every:
     yield (
-      f"log_every = {log_every}: must divide steps = {steps}; set log_every and"
-      f" eval_every to {steps}, for instance"
+      f"log_every = {log_every}: must divide steps = {steps}, as"
+      f" log_every = eval_every = {steps} does"
     )
   if _missing_or_below(eval_every, 1) or eval_every % log_every:
     yield (

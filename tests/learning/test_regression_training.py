@@ -96,7 +96,7 @@ def test_every_way_to_learn_runs(fields):
       {"policy.name": "grid", "policy.low": -0.1, "policy.high": 0.1},
       "between -0.1 and 0.1",
     ),
-    ({"policy.name": "mlp"}, "policy.name = 'mlp': task 'teacher' takes"),
+    ({"policy.name": "mlp"}, "policy.name = 'mlp': the task takes"),
     ({"estimator.signal": "reward"}, "'maxrl' needs likelihoods in"),
     (
       {"likelihood.smallest_scale": 0.1},

@@ -163,7 +163,7 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
     ),
     ("estimator.entropy_bonus", -0.1, "entropy_bonus = -0.1: must be at least"),
     ("estimator.factorized", True, "factorized = True: this task has no"),
-    ("policy.name", "mlp", "policy.name = 'mlp': task 'maze' takes"),
+    ("policy.name", "mlp", "policy.name = 'mlp': the task takes"),
     ("policy.dtype", "float16", "policy.dtype = 'float16'"),
     ("policy.max_positions", 60, "policy.max_positions = 60"),
   ],

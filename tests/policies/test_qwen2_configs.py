@@ -58,7 +58,7 @@ def test_policy_sizes_come_from_the_checkpoint(tmp_path, task):
       {"hidden_size": 32},
       "policy.checkpoint = .*: hidden_size = 16 in the checkpoint",
     ),
-    ({}, {"name": "tabular"}, "policy.name = 'tabular': task 'maze' takes"),
+    ({}, {"name": "tabular"}, "policy.name = 'tabular': the task takes"),
     ({}, {"max_positions": 40}, "policy.max_positions = 40: .* need 72"),
   ],
 )
