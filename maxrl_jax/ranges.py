@@ -55,7 +55,7 @@ def _check(
       raise ValueError(f"{of}{name}: shape {np.shape(value)}, must be a number")
     if is_traced(value):
       continue
-    host = np.asarray(on_host(value))
+    host = np.asarray(value)
     real = host.dtype == bool or jnp.issubdtype(host.dtype, jnp.number)
     if not real or not holds(host.item()):
       shown = repr(value) if isinstance(value, str) else value

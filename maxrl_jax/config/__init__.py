@@ -11,6 +11,7 @@ from maxrl_jax.config.defaults import default
 from maxrl_jax.config.hyper import (
   RATE,
   check_names,
+  flatten,
   may_vary,
   overlay,
   values_of,
@@ -22,6 +23,7 @@ __all__ = [
   "check_names",
   "check_type",
   "default",
+  "flatten",
   "initial_params",
   "make_optimizer",
   "make_policy",

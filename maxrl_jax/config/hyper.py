@@ -67,6 +67,17 @@ def values_of(config: ConfigDict, names: Iterable[str]) -> dict[str, Any]:
   return values
 
 
+def flatten(block: dict, prefix: str = "") -> dict[str, Any]:
+  """{"a": {"b": 1}} → {"a.b": 1}."""
+  flat: dict[str, Any] = {}
+  for name, value in block.items():
+    inner = isinstance(value, dict)
+    flat |= (
+      flatten(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    )
+  return flat
+
+
 def overlay(config: ConfigDict, values: dict[str, Any]) -> ConfigDict:
   """A copy of the config with other values, by dotted name."""
   fields = config.to_dict()

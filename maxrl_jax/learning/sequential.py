@@ -161,7 +161,7 @@ def _stops(key: Array, likelihoods: Array) -> Array:
     return jnp.any(likelihoods, -1)
   l = likelihoods.astype(symmetric.compute_dtype(likelihoods))
   coarse, fine = jax.random.uniform(key, (2, l.shape[0]), l.dtype)
-  # Multiples of 2⁻²³, and what is between them: chances may be smaller.
+  # Finer than multiples of 2⁻²³, since chances may be smaller.
   coin = coarse + fine * 2.0**-23
   # 1 − Π (1 − l), with the digits of small chances.
   return coin < -jnp.expm1(jnp.sum(jnp.log1p(-l), -1))

@@ -18,6 +18,7 @@ import optax
 from jax import lax
 from ml_collections import ConfigDict
 
+from maxrl_jax.config import flatten
 from maxrl_jax.devices import feeding
 from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.learning import guards, update
@@ -135,13 +136,7 @@ def _fields(config: ConfigDict) -> dict[str, Any]:
   blocks = {k: x for k, x in config.to_dict().items() if k not in _FREE}
   if config.optimizer.schedule == "constant":
     del blocks["steps"]
-  leaves = jax.tree_util.tree_leaves_with_path(
-    blocks, is_leaf=lambda x: not isinstance(x, dict)
-  )
-  return {
-    jax.tree_util.keystr(path, simple=True, separator="."): x
-    for path, x in leaves
-  }
+  return flatten(blocks)
 
 
 def _check_fields(train: Train, config: ConfigDict, started: bool) -> None:

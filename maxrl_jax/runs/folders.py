@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from importlib import metadata
-from typing import Any
 
 import filelock
 import jax
 
+from maxrl_jax.config import flatten
 from maxrl_jax.runs.files import write_json
 
 
@@ -137,17 +137,6 @@ def read(path: pathlib.Path) -> dict:
       f"{path} is damaged ({error}): restore it, or delete the whole folder"
     ) from None
   return fields
-
-
-def flatten(block: dict, prefix: str = "") -> dict:
-  """{"a": {"b": 1}} → {"a.b": 1}."""
-  flat: dict[str, Any] = {}
-  for name, value in block.items():
-    inner = isinstance(value, dict)
-    flat |= (
-      flatten(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    )
-  return flat
 
 
 def machine() -> str:

@@ -14,9 +14,9 @@ import xarray as xr
 from ml_collections import ConfigDict
 
 from maxrl_jax import ranges
-from maxrl_jax.config import check_type
+from maxrl_jax.config import check_type, flatten
 from maxrl_jax.learning import training
-from maxrl_jax.runs import cache, dataset, folders, grid, progress
+from maxrl_jax.runs import cache, dataset, grid, progress
 from maxrl_jax.runs.grid import Axis
 from maxrl_jax.runs.interrupts import until_stopped
 from maxrl_jax.runs.measure import Measure
@@ -189,9 +189,7 @@ def train(
 
 def _describe(program: Program, planned: Sequence[Program]) -> str:
   """Fields in which a program differs from others, and its varying fields."""
-  this, *others = (
-    folders.flatten(p.config.to_dict()) for p in (program, *planned)
-  )
+  this, *others = (flatten(p.config.to_dict()) for p in (program, *planned))
   differing = {
     name: value
     for name, value in this.items()

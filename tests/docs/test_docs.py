@@ -11,7 +11,6 @@ import pytest
 from experiments.figures import FIGURES
 from maxrl_jax import config
 from maxrl_jax.policies import POLICIES
-from maxrl_jax.runs import folders
 from maxrl_jax.tasks import TASKS
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -114,7 +113,7 @@ def _fields() -> set[str]:
   """Dotted names of the blocks and options of any task and policy."""
   configs = [config.default(task) for task in TASKS]
   configs += [config.default("bandit", policy) for policy in POLICIES]
-  names = {name for each in configs for name in folders.flatten(each.to_dict())}
+  names = {name for each in configs for name in config.flatten(each.to_dict())}
   blocks = {name.rpartition(".")[0] for name in names}
   return names | blocks
 

@@ -17,8 +17,8 @@ import jax
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maxrl_jax.config import flatten
 from maxrl_jax.learning import training
-from maxrl_jax.runs import folders
 
 FILES = ("bandit", "bimodal", "gaussian_teacher", "digits", "family")
 _INTEGERS = (-(2**31), -1, 0, 1, 2, 3, 5, 17, 200)
@@ -42,7 +42,7 @@ def fields(file: str) -> dict[str, type]:
   """Every field of a config with its type."""
   config = importlib.import_module(f"configs.{file}").get_config()
   types = {}
-  for name in folders.flatten(config.to_dict()):
+  for name in flatten(config.to_dict()):
     *path, last = name.split(".")
     block = config
     for part in path:
@@ -57,7 +57,7 @@ def hostile(draw):
   file, changes = draw(st.sampled_from(FILES)), {}
   types = fields(file)
   config = importlib.import_module(f"configs.{file}").get_config()
-  flat = folders.flatten(config.to_dict())
+  flat = flatten(config.to_dict())
   # Half of them fields that the file sets: others are mostly of other tasks.
   own = sorted(name for name, value in flat.items() if value is not None)
   names = draw(st.lists(st.sampled_from(own), min_size=1, max_size=2))
