@@ -1,7 +1,8 @@
 """Distributions of one prompt: draws, log-probabilities, mixtures."""
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +53,7 @@ def categorical(key: Array, logits: Array, num: int) -> Array:
     logits: [C], up to an additive constant.
     num: N.
   """
-  return draw(key, boundaries(logits), num)
+  return draw(key, boundaries(logits)[None], 0, num)
 
 
 @functools.partial(jax.jit, inline=True)
@@ -69,13 +70,21 @@ def boundaries(logits: Array) -> Array:
   )
 
 
-@functools.partial(jax.jit, static_argnums=2, inline=True)
-def draw(key: Array, cdf: Array, num: int) -> Array:
-  """`categorical`, from the `boundaries` of its classes [C]."""
-  x = uniforms(key, num, cdf.dtype) * cdf[-1]
-  on_tpu = _search if cdf.shape[0] > _COMPARED else _count_passed
+@functools.partial(jax.jit, static_argnums=3, inline=True)
+def draw(key: Array, cdfs: Array, row: int | Array, num: int) -> Array:
+  """`categorical` of one of many prompts, from the `boundaries` of all [B, C].
+
+  On a CPU this does not copy the row, which would take longer than a few draws.
+  """
+  x = uniforms(key, num, cdfs.dtype) * cdfs[row, -1]
+
+  def copied(search: Callable[[Array, Array], Array]) -> Any:
+    return lambda cdfs, row, x: search(cdfs[row], x)
+
+  few = cdfs.shape[-1] <= _COMPARED
+  on_tpu = copied(_count_passed) if few else _search
   return lax.platform_dependent(
-    cdf, x, cpu=_search, tpu=on_tpu, default=_search_twice
+    cdfs, row, x, cpu=_search, tpu=on_tpu, default=copied(_search_twice)
   )
 
 
@@ -237,26 +246,29 @@ def uniforms(key: Array, num: int, dtype: DTypeLike) -> Array:
   return (words >> 8).astype(jnp.int32).astype(dtype) * 2.0**-24
 
 
-def _search(sorted_values: Array, x: Array) -> Array:
-  """Number of sorted_values [C] that are ≤ x, for each x [N].
+def _search(tables: Array, row: int | Array, x: Array) -> Array:
+  """Number of values ≤ x in a sorted row of tables [B, C], for each x [N].
 
-  Compares every x with eight pivots, which needs no gather, then bisects within
-  one eighth. The bisection is a loop because XLA on a CPU fuses unrolled steps
-  so that each recomputes all before it.
+  Compares every x with eight pivots, then bisects within one eighth. The
+  bisection is a loop because XLA on a CPU fuses unrolled steps so that each
+  recomputes all before it.
   """
-  size = sorted_values.shape[0]
+  size = tables.shape[1]
+  flat, start = tables.reshape(-1), row * size
   steps = max((size - 1).bit_length() - 3, 0)
   eighth = 1 << steps
-  padded = jnp.pad(
-    sorted_values, (0, 8 * eighth - size), constant_values=jnp.inf
-  )
-  passed = [padded[i] <= x for i in range(eighth - 1, 8 * eighth, eighth)]
-  index = eighth * sum(p.astype(jnp.int32) for p in passed)
+
+  def passed(number: Array) -> Array:
+    # A value beyond the last compares as the last.
+    pivot = start + jnp.minimum(number, size - 1)
+    return flat.at[pivot].get(mode="promise_in_bounds") <= x
+
+  pivots = range(eighth - 1, 8 * eighth - 1, eighth)
+  index = eighth * sum(passed(jnp.int32(i)).astype(jnp.int32) for i in pivots)
 
   def halve(i: Array, index: Array) -> Array:
     step = jnp.int32(eighth) >> (i + 1)
-    pivot = padded.at[index + (step - 1)].get(mode="promise_in_bounds")
-    return jnp.where(pivot <= x, index + step, index)
+    return jnp.where(passed(index + (step - 1)), index + step, index)
 
   index = lax.fori_loop(0, steps, halve, index)
   # Rounding can put the last boundary just below the largest uniform.

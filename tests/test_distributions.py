@@ -1,5 +1,7 @@
 """Sampling from categorical distributions, and the uniforms it uses."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,10 @@ from maxrl_jax import distributions
 
 categorical = jax.jit(distributions.categorical, static_argnums=2)
 uniforms = jax.jit(distributions.uniforms, static_argnums=(1, 2))
+
+
+def _search(cdf, x):
+  return distributions._search(cdf[None], 0, x)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 31, 32, 33, 1000])
@@ -90,7 +96,7 @@ def test_search_equals_numpys(size):
   cdf = np.cumsum(values / values.sum()).astype(np.float32)
   x = np.concatenate([cdf, np.nextafter(cdf, 0), np.nextafter(cdf, 2), [0]])
   expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
-  for search in (distributions._search, distributions._search_twice):
+  for search in (_search, distributions._search_twice):
     computed = jax.jit(search)(cdf, np.float32(x))
     np.testing.assert_array_equal(computed, expected)
 
@@ -108,7 +114,7 @@ def test_comparing_and_bisecting_draw_the_same_classes(size):
   for sums, search in (
     (distributions._sums_of_blocks, distributions._count_passed),
     (distributions._sums_of_blocks, distributions._search_twice),
-    (distributions._cumulative_sum, distributions._search),
+    (distributions._cumulative_sum, _search),
   ):
     cdf = jax.jit(sums)(probs)
     computed = jax.jit(search)(cdf, x * cdf[-1])
@@ -118,11 +124,26 @@ def test_comparing_and_bisecting_draw_the_same_classes(size):
 def test_draws_from_boundaries_are_those_from_logits():
   logits = jax.random.normal(jax.random.key(1), (1000,), jnp.bfloat16)
   cdf = jax.jit(distributions.boundaries)(logits)
-  drawn = jax.jit(distributions.draw, static_argnums=2)(
-    jax.random.key(2), cdf, 4096
+  drawn = jax.jit(distributions.draw, static_argnums=3)(
+    jax.random.key(2), cdf[None], 0, 4096
   )
   expected = categorical(jax.random.key(2), logits, 4096)
   np.testing.assert_array_equal(drawn, expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 1000, 3000])
+def test_draws_of_rows_are_those_of_each_alone(size):
+  logits = 3 * jax.random.normal(jax.random.key(size), (5, size))
+  cdfs = jax.vmap(distributions.boundaries)(logits)
+  rows = jnp.array([4, 0, 0, 2])
+  keys = jax.random.split(jax.random.key(1), len(rows))
+  draw = functools.partial(distributions.draw, num=200)
+  drawn = jax.jit(jax.vmap(draw, (0, None, 0)))(keys, cdfs, rows)
+  for key, row, actions in zip(keys, rows, drawn, strict=True):
+    cdf = np.asarray(cdfs[row])
+    x = np.asarray(uniforms(key, 200, jnp.float32)) * cdf[-1]
+    expected = np.minimum(np.searchsorted(cdf, x, side="right"), size - 1)
+    np.testing.assert_array_equal(actions, expected)
 
 
 @pytest.mark.parametrize("size", [3, 64, 999, 2048])

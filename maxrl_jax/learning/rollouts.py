@@ -117,11 +117,12 @@ def sample_batch(
   num: int,
   outputs: Any = None,
   prepared: Any = None,
+  rows: Any = None,
 ) -> Rollouts:
   """N rollouts of every prompt, fields [B, …].
 
-  `outputs` are the policy's, if `forward` has computed them already, and
-  `prepared` is what `prepare` returned.
+  `outputs` are the policy's, if `forward` has computed them already. These
+  prompts are the `rows` [B] of what `prepare` returned.
   """
   if outputs is None:
     outputs = policy.apply(params, prompts.inputs)
@@ -129,15 +130,18 @@ def sample_batch(
   frozen, fixed = lax.stop_gradient((params, outputs))
   keys = jax.random.split(key, prompts.size)
 
-  def one(method: str) -> Any:
-    return lambda key, x: policy.apply(frozen, key, x, num, method=method)
+  def one(key: Array, outputs: Any) -> Any:
+    return policy.apply(frozen, key, outputs, num, method="sample")
+
+  def of_row(key: Array, row: Array) -> Any:
+    return policy.apply(frozen, key, prepared, row, num, method="draw")
 
   if prepared is not None:
-    actions: Any = jax.vmap(one("draw"))(keys, prepared)
+    actions: Any = jax.vmap(of_row)(keys, rows)
   elif isinstance(policy, SequencePolicy):
-    actions = one("sample")(keys, fixed)
+    actions = one(keys, fixed)
   else:
-    actions = jax.vmap(one("sample"))(keys, fixed)
+    actions = jax.vmap(one)(keys, fixed)
   actions = lax.stop_gradient(actions)
   return score_batch(actions, policy, params, prompts, task, outputs)
 

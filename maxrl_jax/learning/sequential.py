@@ -233,15 +233,16 @@ def sequential(
     outputs, statistics = rollouts.forward(policy, params, prompts.inputs)
     task_of_run = at(task, hyper)
     frozen, *fixed = lax.stop_gradient((params, prompts, outputs))
-    fixed.append(rollouts.prepare(policy, frozen, fixed[1]))
+    prepared = rollouts.prepare(policy, frozen, fixed[1])
 
     def joint(drawn: Rollouts) -> Rollouts:
       return jax.vmap(rollouts.joint)(drawn) if by_dimension else drawn
 
     def draw(key: Array, owner: Array) -> Rollouts:
-      some, some_outputs, prepared = jax.tree.map(lambda x: x[owner], fixed)
+      some, theirs = jax.tree.map(lambda x: x[owner], fixed)
       drawn = rollouts.sample_batch(
-        key, policy, frozen, some, task_of_run, wave, some_outputs, prepared
+        *(key, policy, frozen, some, task_of_run, wave),
+        *(theirs, prepared, owner),
       )
       return joint(drawn)
 

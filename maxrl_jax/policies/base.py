@@ -65,8 +65,8 @@ class Prepared(Protocol):
   def prepare(self, outputs: Any) -> Any:
     """What `draw` needs, from the outputs of one prompt."""
 
-  def draw(self, key: Array, prepared: Any, num: int) -> Array:
-    """The same as `sample` from these outputs."""
+  def draw(self, key: Array, prepared: Any, row: Array, num: int) -> Array:
+    """`sample` of one prompt: a row of what `prepare` returned for all."""
 
 
 @runtime_checkable

@@ -23,8 +23,8 @@ class Categorical(nn.Module):
   def prepare(self, outputs: Array) -> Array:
     return distributions.boundaries(outputs)
 
-  def draw(self, key: Array, prepared: Array, num: int) -> Array:
-    return distributions.draw(key, prepared, num)
+  def draw(self, key: Array, prepared: Array, row: Array, num: int) -> Array:
+    return distributions.draw(key, prepared, row, num)
 
   def log_prob(self, outputs: Array, actions: Array) -> Array:
     return distributions.categorical_log_prob(outputs, actions)
