@@ -159,8 +159,8 @@ class Run:
       name = rollouts.STATISTICS
       after = after.replace(params={**after.params, name: metrics.pop(name)})
     metrics["loss"] = value
-    metrics["gradient_norm"] = optax.tree.norm(gradient)
-    metrics["parameter_norm"] = optax.tree.norm(_weights(after.params))
+    norms = _norms(gradient, after.params)
+    metrics["gradient_norm"], metrics["parameter_norm"] = norms
     return guards.guarded(
       state,
       after,
@@ -242,6 +242,19 @@ def make_run(
   )
 
 
-def _weights(params: Any) -> dict[str, Any]:
-  """Parameters without batch statistics, which have no gradient."""
-  return {k: v for k, v in params.items() if k != rollouts.STATISTICS}
+def _norms(*trees: Any) -> Array:
+  """Euclidean norm of the weights in each tree, without batch statistics.
+
+  All sums of squares of rows are added at once: on a GPU the norm of each array
+  would be a kernel of its own.
+  """
+
+  def row(x: Array) -> Array:
+    squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    return jnp.ravel(squares if x.ndim < 2 else jnp.sum(squares, -1))
+
+  def rows(tree: dict[str, Any]) -> Array:
+    weights = {k: v for k, v in tree.items() if k != rollouts.STATISTICS}
+    return jnp.concatenate(list(map(row, jax.tree.leaves(weights))))
+
+  return jnp.sqrt(jnp.sum(jnp.stack(list(map(rows, trees))), -1))

@@ -141,6 +141,25 @@ def test_exact_power_survives_an_underflowing_pass_rate(alpha):
   )
 
 
+def test_norms_are_those_of_the_gradient_and_of_the_parameters_after():
+  config = digits.get_config()
+  config.task.num_digits, config.policy.hidden = 1, (8, 5)
+  config.batch_size, config.rollouts = 4, 8
+  trainer = training.make_train(config, optimizer=optax.sgd(1.0))
+  before = trainer.init(jax.random.key(0))
+  after, metrics = jax.jit(trainer.step)(before, jax.random.key(1))
+
+  def norm(tree):
+    leaves = jax.tree.leaves(tree)
+    return np.sqrt(sum(np.sum(np.float64(x) ** 2) for x in leaves))
+
+  gradient = jax.tree.map(jnp.subtract, before.params, after.params)
+  assert norm(gradient) > 0
+  np.testing.assert_allclose(metrics["gradient_norm"], norm(gradient), 1e-5)
+  parameter_norm = norm(after.params)
+  np.testing.assert_allclose(metrics["parameter_norm"], parameter_norm, 1e-5)
+
+
 def test_a_run_does_not_depend_on_its_neighbours():
   config = short_bandit(runs=3)
   _, (_, together, metrics) = _run(config)
