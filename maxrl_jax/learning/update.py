@@ -33,6 +33,8 @@ from maxrl_jax.tasks import Prompts, Streamed, Task
 
 Array = jax.Array
 
+_FEW = 1 << 14  # Weights of an array that one kernel adds up.
+
 
 class TrainState(struct.PyTreeNode):
   """One run: everything its next step depends on, besides its key."""
@@ -251,7 +253,8 @@ def _norms(*trees: Any) -> Array:
 
   def row(x: Array) -> Array:
     squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
-    return jnp.ravel(squares if x.ndim < 2 else jnp.sum(squares, -1))
+    one = x.ndim < 2 or x.size < _FEW
+    return jnp.ravel(squares if one else jnp.sum(squares, -1))
 
   def rows(tree: dict[str, Any]) -> Array:
     weights = {k: v for k, v in tree.items() if k != rollouts.STATISTICS}
