@@ -10,6 +10,7 @@ with the current weight divided by that of `unclipped`. `reweighted` has the
 failures 1 − ρ l, the other one ρ (1 − l).
 """
 
+import functools
 import itertools
 
 import jax
@@ -61,11 +62,16 @@ def moments(
   groups = np.array([*itertools.product(range(4), repeat=_N)])
   chance = old[groups].prod(-1)
   ratios = (new / old)[groups]
-  advantages = jax.jit(jax.vmap(estimate))(_RIGHT[groups], ratios)
+  advantages = _compiled(estimate)(_RIGHT[groups], ratios)
   scores = (np.eye(4) - new)[groups]
   gradients = np.einsum("gn,gna->ga", np.asarray(advantages), scores) / _N
   mean = chance @ gradients
   return mean, float(chance @ np.sum(gradients**2, -1) - mean @ mean)
+
+
+@functools.cache
+def _compiled(estimate):
+  return jax.jit(jax.vmap(estimate))
 
 
 def unclipped(l, ratios):

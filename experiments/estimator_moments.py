@@ -102,8 +102,10 @@ def _moments(settings: Settings, estimator, logits, likelihoods):
   """Moments of an estimate, and "enumerated" or "sampled"."""
   num = settings.rollouts
   if logits.shape[0] ** num <= 2**16:
-    moments = evaluation.enumerated_moments(estimator, logits, likelihoods, num)
-    return moments, "enumerated"
+    moments = jax.jit(
+      lambda x, l: evaluation.enumerated_moments(estimator, x, l, num)
+    )
+    return moments(logits, likelihoods), "enumerated"
   key = jax.random.key(settings.seed + 1)
   moments = evaluation.sampled_moments(
     key, estimator, logits, likelihoods, num, settings.groups

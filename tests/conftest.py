@@ -45,6 +45,13 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_finish(session):
+  """What imports leave is no garbage: it need not be looked through again."""
+  del session
+  gc.collect()
+  gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation(request):
   """Most programs are compiled quickly."""
@@ -59,27 +66,32 @@ def quick_compilation(request):
     ]
     return options
 
+  if folder in _AS_USERS_HAVE_IT:
+    _free_programs()  # That were compiled quickly.
+    yield
+    _free_programs()
+    return
   with pytest.MonkeyPatch.context() as patch:
-    if folder not in _AS_USERS_HAVE_IT:
-      patch.setattr(compiler, "get_compile_options", quick)
+    patch.setattr(compiler, "get_compile_options", quick)
     yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def programs_end_with_their_module():
-  """Or a worker's memory grows by all that it has ever compiled.
-
-  Another module that needs one reads it back from the cache on disk.
-  """
+  """Once they are many; another module reads one back from the disk's cache."""
   yield
-  _free_programs()
+  _bound_memory(1.0)
 
 
 @pytest.fixture(autouse=True)
 def memory_is_bounded():
   """In modules with many programs it is freed before their end."""
   yield
-  if psutil.Process().memory_info().rss > 1.3 * 2**30:
+  _bound_memory(1.3)
+
+
+def _bound_memory(gib):
+  if psutil.Process().memory_info().rss > gib * 2**30:
     _free_programs()
 
 

@@ -199,7 +199,9 @@ def test_parameters_that_a_compiled_function_closes_over(make, parameter):
 def test_dtypes_promote_strictly(case, dtype):
   make, parameter, _ = CASES[case]
   with jax.numpy_dtype_promotion("strict"):
-    outcome = evaluate(make, parameter, jnp.asarray([0.1, 0.5], dtype))
+    outcome = jax.eval_shape(
+      lambda p: evaluate(make, parameter, p), jnp.asarray([0.1, 0.5], dtype)
+    )
     coefficients = make(parameter).coefficients
     assert coefficients is None or coefficients(4).dtype == "float32"
   assert {x.dtype for x in outcome} == {jnp.dtype(dtype)}

@@ -32,17 +32,20 @@ def gradient(values):
   return PI * (values - pass_rate(PI, values))
 
 
-def expected(loss, values):
-  """E_μ[−∇ loss(log-ratios, likelihoods)] with respect to the new logits."""
-  groups, chance, _ = oracles.outcomes(OLD, N)
-  l = jnp.asarray(values)
+def expected(loss):
+  """E_μ[−∇ loss(log-ratios, likelihoods)] with respect to the new logits.
 
-  def mean(logits):
+  One row for each row of VALUES.
+  """
+  groups, chance, _ = oracles.outcomes(OLD, N)
+
+  def mean(logits, l):
     log_ratios = jax.nn.log_softmax(logits) - jnp.log(MU)
     each = jax.vmap(lambda z: loss(log_ratios[z][:, None], l[z]))
     return -jnp.dot(chance, each(groups))
 
-  return jax.jit(jax.grad(mean))(jnp.asarray(NEW))
+  gradients = jax.jit(jax.vmap(jax.grad(mean), (None, 0)))
+  return gradients(jnp.asarray(NEW), jnp.asarray(VALUES))
 
 
 def with_advantages(loss, T, **options):
@@ -53,46 +56,47 @@ def with_advantages(loss, T, **options):
 
 
 @pytest.mark.parametrize("T", [1, 2, 3])
-@pytest.mark.parametrize("values", VALUES)
-def test_unclipped_has_the_old_weight_and_the_new_gradient(T, values, x64):
-  w = weight(pass_rate(MU, values), T)
-  actual = expected(with_advantages(off_policy.unclipped, T), values)
-  assert_same(actual, w * gradient(values))
-  # The two weights differ: the other one would be refused.
-  assert abs(w - weight(pass_rate(PI, values), T)) > 0.05 or T == 1
+def test_unclipped_has_the_old_weight_and_the_new_gradient(T, x64):
+  every = expected(with_advantages(off_policy.unclipped, T))
+  for actual, values in zip(every, VALUES, strict=True):
+    w = weight(pass_rate(MU, values), T)
+    assert_same(actual, w * gradient(values))
+    # The two weights differ: the other one would be refused.
+    assert abs(w - weight(pass_rate(PI, values), T)) > 0.05 or T == 1
 
 
 @pytest.mark.parametrize("baseline", ["centred", "none"])
 @pytest.mark.parametrize("T", [long(1), 2, 3, long(4)])
-@pytest.mark.parametrize("values", VALUES)
-def test_reweighted_has_the_new_weight_too(T, values, baseline, x64):
+def test_reweighted_has_the_new_weight_too(T, baseline, x64):
   def loss(log_ratios, l):
     advantages = off_policy.reweighted(
       l, jnp.exp(log_ratios[:, 0]), coefficients=jnp.ones(T), baseline=baseline
     )
     return off_policy.uncorrected(log_ratios, advantages)
 
-  w = weight(pass_rate(PI, values), T)
-  assert_same(expected(loss, values), w * gradient(values))
+  for actual, values in zip(expected(loss), VALUES, strict=True):
+    w = weight(pass_rate(PI, values), T)
+    assert_same(actual, w * gradient(values))
 
 
 @pytest.mark.parametrize("cap", [1.0, 1.3, 5.0])
-@pytest.mark.parametrize("values", VALUES)
-def test_truncated_counts_answers_up_to_the_cap(cap, values, x64):
-  T, p = 2, pass_rate(MU, values)
-  counted = np.minimum(PI, cap * MU)
-  terms = counted * (weight(p, T) * values - (1 - (1 - p) ** T))
-  actual = expected(with_advantages(off_policy.truncated, T, cap=cap), values)
-  assert_same(actual, terms @ SCORES)
+def test_truncated_counts_answers_up_to_the_cap(cap, x64):
+  T, counted = 2, np.minimum(PI, cap * MU)
+  every = expected(with_advantages(off_policy.truncated, T, cap=cap))
+  for actual, values in zip(every, VALUES, strict=True):
+    p = pass_rate(MU, values)
+    terms = counted * (weight(p, T) * values - (1 - (1 - p) ** T))
+    assert_same(actual, terms @ SCORES)
 
 
-@pytest.mark.parametrize("values", VALUES)
-def test_uncorrected_averages_over_the_old_policy(values, x64):
-  T, p = 3, pass_rate(MU, values)
-  terms = MU * (weight(p, T) * values - (1 - (1 - p) ** T))
-  actual = expected(with_advantages(off_policy.uncorrected, T), values)
-  assert_same(actual, terms @ SCORES)
-  assert np.linalg.norm(actual - weight(p, T) * gradient(values)) > 0.01
+def test_uncorrected_averages_over_the_old_policy(x64):
+  T = 3
+  every = expected(with_advantages(off_policy.uncorrected, T))
+  for actual, values in zip(every, VALUES, strict=True):
+    p = pass_rate(MU, values)
+    terms = MU * (weight(p, T) * values - (1 - (1 - p) ** T))
+    assert_same(actual, terms @ SCORES)
+    assert np.linalg.norm(actual - weight(p, T) * gradient(values)) > 0.01
 
 
 def test_reweighted_is_the_estimator_at_equal_policies(x64):

@@ -254,14 +254,17 @@ def _fastest(
 def _fastest_series(l: Array, coefficients: Array, mask: Any) -> LeaveOneOut:
   if l.dtype == bool:
     return closed_form.series(l, coefficients, mask)
-  masked = ranges.is_traced(mask)
-  few = coefficients.shape[0] < 64
+  if ranges.is_traced(mask):
+    scanned: tuple[str, ...] = ("cpu", "tpu")
+  elif coefficients.shape[0] < 64:
+    scanned = ("cpu",)
+  else:
+    return tree.series(l, coefficients, mask)
   return lax.platform_dependent(
     l,
     coefficients,
-    cpu=lambda l, a: (scans if few or masked else tree).series(l, a, mask),
-    tpu=lambda l, a: (scans if masked else tree).series(l, a, mask),
     default=lambda l, a: tree.series(l, a, mask),
+    **dict.fromkeys(scanned, lambda l, a: scans.series(l, a, mask)),
   )
 
 

@@ -49,7 +49,7 @@ def test_references_are_ordered_and_ridge_is_the_posterior(dim):
     pairs = numbers.Pairs(x, y, y[0], y[0], none, jnp.ones(len(x)))
     return numbers.posterior(pairs, sigma)[0]
 
-  means = jax.vmap(mean)(jnp.asarray(x), jnp.asarray(y))
+  means = jax.jit(jax.vmap(mean))(jnp.asarray(x), jnp.asarray(y))
   squares = (np.asarray(means) - np.asarray(prompts.targets.clean)[:, 0]) ** 2
   assert ridge.mse_clean == pytest.approx(squares.mean(), rel=1e-3)
 

@@ -92,8 +92,11 @@ def test_sampled_maxrl_follows_the_exact_gradient_of_its_order(order):
 
 def test_the_pass_rate_is_a_sum_over_all_numbers():
   trainer, params, prompts = _trainer()
-  log_p = rollouts.log_pass_rates(trainer.policy, params, prompts, trainer.task)
-  head = np.float64(trainer.policy.apply(params, prompts.inputs).head[0, 0])
+  policy, task = trainer.policy, trainer.task
+  log_p = jax.jit(
+    lambda params: rollouts.log_pass_rates(policy, params, prompts, task)
+  )(params)
+  head = np.float64(jax.jit(policy.apply)(params, prompts.inputs).head[0, 0])
   centres = np.array([-3.0, -1.0, 1.0, 3.0])
   y = float(prompts.targets.y[0, 0])
   assert y in centres
@@ -141,7 +144,8 @@ def test_evaluation_has_the_likelihood_of_the_digits():
   states = states.replace(params=jax.tree.map(lambda x: x[None], params))
   actual = evaluation.make_evaluate(trainer, (1,))("test", states)
   prompts = trainer.task.splits["test"]
-  head = np.float64(trainer.policy.apply(params, prompts.inputs).head[:, 0])
+  apply = jax.jit(trainer.policy.apply)
+  head = np.float64(apply(params, prompts.inputs).head[:, 0])
   index = np.round((np.asarray(prompts.targets.y)[:, 0] + 3) / 2).astype(int)
   nll = -np.mean(head[np.arange(len(head)), index])
   assert float(actual["digit_nll"][0]) == pytest.approx(nll, rel=1e-5)

@@ -194,7 +194,7 @@ def test_what_a_config_trains_is_what_it_says(sampled, exact):
     make_loss(short_config(**own | fields), m.task, m.policy)
     for m, fields in zip(trainer, (sampled, exact | order), strict=True)
   ]
-  params = trainer[0].init(jax.random.key(0)).params
+  params = jax.jit(trainer[0].init)(jax.random.key(0)).params
   prompts = trainer[0].task.draw(jax.random.key(1), 3)
 
   def gradient(loss, key):
@@ -207,7 +207,7 @@ def test_what_a_config_trains_is_what_it_says(sampled, exact):
       lambda key: gradient(losses_[0], key), keys, batch_size=1000
     )
   )(keys)
-  truth = gradient(losses_[1], keys[0])
+  truth = jax.jit(lambda key: gradient(losses_[1], key))(keys[0])
   error = draws.std(0) / len(keys) ** 0.5
   assert float(jnp.linalg.norm(error)) < 0.05 * float(jnp.linalg.norm(truth))
   assert float(jnp.max(jnp.abs(draws.mean(0) - truth) / (error + 1e-7))) < 5

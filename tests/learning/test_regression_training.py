@@ -41,18 +41,18 @@ _WAYS = [
   {"estimator.name": "mse", "policy.policy_scale": 0.5},
   {"estimator.name": "cross_entropy"},
   {"estimator.name": "grpo", "estimator.signal": "reward"},
-  {"estimator.name": "tail_rl"},
   {"estimator.name": "tail", "estimator.signal": "reward", "estimator.k": 2},
-  {"estimator.name": "self_normalized"},
   {"estimator.name": "exact_maxrl", "estimator.order": 3}
   | {"estimator.factorized": True, "task.num_dims": 3},
   {"likelihood.learned": "global", "likelihood.smallest_scale": 0.1}
   | {"estimator.name": "vimco"},
-  {"likelihood.name": "student_t", "likelihood.degrees": 4.0},
   {"likelihood.per_prompt": True, "likelihood.scale": 0.001}
   | {"policy.name": "grid"},
 ]
 _MORE_WAYS = [
+  {"estimator.name": "tail_rl"},
+  {"estimator.name": "self_normalized"},
+  {"likelihood.name": "student_t", "likelihood.degrees": 4.0},
   {"estimator.name": "exact_maxrl", "estimator.order": 3},
   {"estimator.name": "rloo", "estimator.signal": "reward"},
   {"estimator.name": "grpo"},

@@ -168,15 +168,18 @@ def test_what_does_not_fit_is_one_line(fields, message):
     make_loss(config, trainer.task, trainer.policy)
 
 
-@pytest.mark.parametrize("l", [2.0**-26, 2.0**-20, 0.01])
-def test_a_wave_stops_with_its_chance_however_small(l):
-  """Waves of 16, as many as give sixteen stops or more on average."""
-  chance = -np.expm1(16 * np.log1p(-l))
-  num = min(int(16 / chance), 2**22)
+@pytest.mark.parametrize(
+  ("l", "wave"),
+  [(2.0**-26, 256), (0.01, 16), long(2.0**-26, 16), long(2.0**-20, 16)],
+)
+def test_a_wave_stops_with_its_chance_however_small(l, wave):
+  """As many waves as give sixteen stops or more on average."""
+  chance = -np.expm1(wave * np.log1p(-l))
+  num = min(int(16 / chance), 2**26 // wave)
 
   @jax.jit
   def stops(key):
-    waves = jnp.full((num, 16), l, jnp.float32)
+    waves = jnp.full((num, wave), l, jnp.float32)
     return jnp.sum(sequential._stops(key, waves))
 
   keys = jax.random.split(jax.random.key(4), 16)

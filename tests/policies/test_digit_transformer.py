@@ -115,8 +115,8 @@ def test_a_learned_scale_starts_near_the_initial_one(learned):
     initial_scale=0.7,
   )
   prompts = jnp.array([[3, 4, 5], [5, 0, 1]])
-  params = policy.init(jax.random.key(0), prompts)
-  outputs = policy.apply(params, prompts)
+  params = jax.jit(policy.init)(jax.random.key(0), prompts)
+  outputs = jax.jit(policy.apply)(params, prompts)
   assert outputs.noise_scale.shape == (2, 1)
   np.testing.assert_allclose(outputs.noise_scale, 0.7, rtol=0.2)
   apart = np.ptp(outputs.noise_scale)

@@ -22,9 +22,9 @@ def _json(path):
 @pytest.mark.parametrize(
   "before, changes",
   [
-    long(50, {}),
+    (50, {}),
     long(40, {"runs": 2}),
-    (30, {"off_policy.name": "clipped", "off_policy.staleness": 3}),
+    long(30, {"off_policy.name": "clipped", "off_policy.staleness": 3}),
   ],
 )
 def test_more_steps_end_at_the_same_bits(tmp_path, capsys, before, changes):
@@ -72,7 +72,7 @@ def test_a_schedule_that_depends_on_steps_is_refused(tmp_path):
   assert train_to_folder.train(config, tmp_path) == first
 
 
-def test_fewer_steps_are_refused(tmp_path):
+def test_fewer_steps_and_more_of_another_config_are_refused(tmp_path):
   config = small(**_CONSTANT)
   first = train_to_folder.train(config, tmp_path)
   config.steps = 40
@@ -81,10 +81,6 @@ def test_fewer_steps_are_refused(tmp_path):
     train_to_folder.train(config, tmp_path)
   config.steps = 60
   assert train_to_folder.train(config, tmp_path) == first
-
-
-def test_more_steps_of_another_config_are_refused(tmp_path):
-  train_to_folder.train(small(**_CONSTANT), tmp_path)
   other = small(**_CONSTANT, steps=80, rollouts=4)
   with pytest.raises(ValueError, match=r"another experiment: rollouts is .* 4"):
     train_to_folder.train(other, tmp_path)
@@ -112,13 +108,11 @@ def test_an_extension_that_dies_is_resumed(tmp_path):
   assert final(config, tmp_path).step == 80
 
 
-def test_fresh_leaves_no_data_set_of_the_run_before(tmp_path):
-  train_to_folder.train(small(), tmp_path)
-
+def test_fresh_leaves_no_data_set_of_the_run_before(trained):
   def die(step, metrics):
     raise _Killed
 
   other = small(rollouts=4)
   with pytest.raises(_Killed):
-    train_to_folder.train(other, tmp_path, fresh=True, on_chunk=die)
-  assert not list(tmp_path.glob("runs.nc")) + list(tmp_path.glob("summary.*"))
+    train_to_folder.train(other, trained, fresh=True, on_chunk=die)
+  assert not list(trained.glob("runs.nc")) + list(trained.glob("summary.*"))

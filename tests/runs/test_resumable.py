@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import threading
 
@@ -95,53 +96,51 @@ def test_lines_after_the_last_checkpoint_are_written_once(tmp_path):
   _same_runs(config, tmp_path / "whole", folder)
 
 
-def test_after_the_last_step_only_the_summary_is_made(monkeypatch, tmp_path):
+def test_after_the_last_step_only_the_summary_is_made(monkeypatch, trained):
   config = small()
-  first = train_to_folder.train(config, tmp_path)
-  (tmp_path / "summary.json").unlink()
+  first = json.loads((trained / "summary.json").read_text())
+  (trained / "summary.json").unlink()
   never = training.make_train(config)._replace(advance=None)
   monkeypatch.setattr(training, "make_train", lambda *_, **__: never)
-  again = train_to_folder.train(config, tmp_path)
+  again = train_to_folder.train(config, trained)
   assert again | {"seconds": 0} == first | {"seconds": 0}
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
+def test_a_finished_run_is_not_trained_again(trained, capsys):
   config = small()
-  first = train_to_folder.train(config, tmp_path)
-  assert train_to_folder.train(config, tmp_path) == first
+  first = json.loads((trained / "summary.json").read_text())
+  assert train_to_folder.train(config, trained) == first
   assert "is finished" in capsys.readouterr().err
-  (tmp_path / "mine.json").write_text("{}")
-  fresh = train_to_folder.train(config, tmp_path, fresh=True)
+  (trained / "mine.json").write_text("{}")
+  fresh = train_to_folder.train(config, trained, fresh=True)
   assert fresh | {"seconds": 0} == first | {"seconds": 0}
-  assert (tmp_path / "mine.json").exists()
+  assert (trained / "mine.json").exists()
 
 
-def test_damage_is_reported_and_the_run_ends_the_same(tmp_path, capsys):
+def test_damage_is_reported_and_the_run_ends_the_same(trained, capsys):
   config = small()
-  for name in ("whole", "harmed"):
-    train_to_folder.train(config, tmp_path / name)
-  (tmp_path / "harmed" / "summary.json").unlink()
-  newest = tmp_path / "harmed" / "checkpoints" / "60"
+  harmed = shutil.copytree(trained, trained.with_name("harmed"))
+  (harmed / "summary.json").unlink()
+  newest = harmed / "checkpoints" / "60"
   (newest / "_CHECKPOINT_METADATA").write_text("")
   with pytest.warns(UserWarning, match=f"{newest} is damaged"):
-    train_to_folder.train(config, tmp_path / "harmed")
+    train_to_folder.train(config, harmed)
   assert "resuming from step 40" in capsys.readouterr().err
-  _same_runs(config, tmp_path / "whole", tmp_path / "harmed")
+  _same_runs(config, trained, harmed)
 
 
-def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, tmp_path, capsys):
+def test_a_checkpoint_knows_where_it_comes_from(monkeypatch, trained, capsys):
   config = small()
-  train_to_folder.train(config, tmp_path)
-  about = final(config, tmp_path).origin
+  about = final(config, trained).origin
   assert about["config"] == json.loads(config.to_json())
-  environment = json.loads((tmp_path / "environment.json").read_text())
+  environment = json.loads((trained / "environment.json").read_text())
   assert about["environment"] == environment
   assert environment["versions"]["jax"] == jax.__version__
   other = environment | {"device": "abacus"}
   other["versions"] = environment["versions"] | {"jax": "99.0"}
   monkeypatch.setattr(folders, "environment", lambda: other)
-  (tmp_path / "summary.json").unlink()
-  train_to_folder.train(config, tmp_path)
+  (trained / "summary.json").unlink()
+  train_to_folder.train(config, trained)
   stderr = capsys.readouterr().err
   assert f"jax was {jax.__version__} and is 99.0" in stderr
   assert "and is abacus: results may differ from" in stderr
@@ -273,12 +272,11 @@ def test_checkpoints_of_other_seeds_are_not_gone_on_with(tmp_path):
   ],
 )
 def test_checkpoints_of_another_config_name_the_field(
-  tmp_path, changes, message
+  trained, tmp_path, changes, message
 ):
-  train_to_folder.train(small(), tmp_path / "run")
   with pytest.raises(ValueError, match=message):
-    final(small(**changes), tmp_path / "run")
-  assert final(small(steps=120), tmp_path / "run").step == 60
+    final(small(**changes), trained)
+  assert final(small(steps=120), trained).step == 60
   cosine = {"optimizer.schedule": "cosine"}
   train_to_folder.train(small(**cosine), tmp_path / "cosine")
   with pytest.raises(ValueError, match="steps is 60 there and 120 here"):

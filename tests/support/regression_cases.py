@@ -32,11 +32,16 @@ def small(learned="input", num_dims=1, bins=3):
   splits = {"train": prompts, "validation": prompts}
   data = Data(lambda key, batch: prompts, splits, num_dims)
   task = regression.task(data, likelihood)
-  params = policy.init(jax.random.key(0), prompts.inputs)
-  keys = iter(jax.random.split(jax.random.key(1), 20))
-  params = jax.tree.map(
-    lambda p: p + 0.5 * jax.random.normal(next(keys), p.shape), params
-  )
+
+  @jax.jit
+  def perturbed():
+    params = policy.init(jax.random.key(0), prompts.inputs)
+    keys = iter(jax.random.split(jax.random.key(1), 20))
+    return jax.tree.map(
+      lambda p: p + 0.5 * jax.random.normal(next(keys), p.shape), params
+    )
+
+  params = perturbed()
   return policy, params, task, prompts
 
 

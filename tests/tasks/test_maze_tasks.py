@@ -8,6 +8,7 @@ import pytest
 
 from maxrl_jax.tasks import TASKS
 from tests.support import maze_oracles as oracles
+from tests.support.extent import long
 from tests.support.maze_draws import each
 
 _FEW = 400
@@ -78,8 +79,11 @@ def test_fresh_mazes_never_end():
   assert len(set.union(*sets)) > 1.4 * len(sets[0])
 
 
-def test_targets_are_the_mazes_that_are_shown():
-  prompts = _free().draw(jax.random.key(5), 2000)
+@pytest.mark.parametrize("count", [300, long(2000)])
+def test_targets_are_the_mazes_that_are_shown(count):
+  prompts = TASKS["maze"](size=7, random_ends=True, eval_size=count).draw(
+    jax.random.key(5), count
+  )
   letters = {9: "#", 8: ".", 11: "S", 10: "G"}
   texts = np.asarray(prompts.inputs)[:, 2:-2].reshape(-1, 7, 8)
   assert (texts[:, :, -1] == 12).all()

@@ -126,12 +126,11 @@ def test_the_reference_is_the_bayes_predictive_of_the_bin(max_noise):
 
 def test_probabilities_of_all_bins_sum_to_one():
   written = Numerals(2, 3, 1.0)  # The outermost bins have the tails.
-  pairs = numbers.draw_pairs(jax.random.key(0), 2, 3, 0.7, None)
-  mean, variance, _ = numbers.posterior(pairs, 0.7)
+  pairs = _draw_pairs(jax.random.key(0), 2, 3, 0.7, None)
+  mean, variance, _ = jax.jit(numbers.posterior)(pairs, 0.7)
   scale = np.sqrt(0.7**2 + variance)
-  log_p = [
-    float(numbers._log_bin(written, index, mean, scale)) for index in range(8)
-  ]
+  of_bin = jax.vmap(lambda i: numbers._log_bin(written, i, mean, scale))
+  log_p = jax.jit(of_bin)(np.arange(8))
   assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -249,12 +248,15 @@ def test_a_pool_of_training_prompts_is_drawn_again_and_again():
   data = TASKS["noisy_regression"](train_size=5, eval_size=20)
   pool = np.asarray(data.splits["train"].inputs)
   assert len(pool) == 5
-  drawn = np.asarray(data.draw(jax.random.key(3), 200).inputs)
+  draw = jax.jit(data.draw, static_argnums=1)
+  drawn = np.asarray(draw(jax.random.key(3), 200).inputs)
   assert {p.tobytes() for p in drawn} == {p.tobytes() for p in pool}
   other = {p.tobytes() for p in np.asarray(data.splits["test"].inputs)}
   assert not other & {p.tobytes() for p in pool}
-  fresh = TASKS["noisy_regression"](eval_size=20)
-  a, b = (fresh.draw(jax.random.key(i), 20).inputs for i in (3, 4))
+  fresh = jax.jit(
+    TASKS["noisy_regression"](eval_size=20).draw, static_argnums=1
+  )
+  a, b = (fresh(jax.random.key(i), 20).inputs for i in (3, 4))
   assert not set(map(bytes, np.asarray(a))) & set(map(bytes, np.asarray(b)))
 
 
