@@ -138,14 +138,20 @@ def _table(
   return _TABLES[name](value, count, size, dtype)
 
 
+def _series_table(
+  coefficients: Array, count: Any, size: int, dtype: Any
+) -> LeaveOneOut:
+  """Compiled once, not in every eager call."""
+  static = (2, 3) if ranges.is_traced(count) else (1, 2, 3)
+  table = jax.jit(closed_form.series_table, static_argnums=static, inline=True)
+  return table(coefficients, count, size, dtype)
+
+
 _TABLES: dict[str, Callable[..., LeaveOneOut]] = {
   "order": closed_form.order_table,
   "k": closed_form.pass_at_k_table,
   "alpha": closed_form.power_table,
-  # Its loop is compiled once, not in every eager call.
-  "coefficients": jax.jit(
-    closed_form.series_table, static_argnums=(2, 3), inline=True
-  ),
+  "coefficients": _series_table,
 }
 
 

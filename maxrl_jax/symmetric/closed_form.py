@@ -104,20 +104,43 @@ def series_table(
   coefficients: Array, count: ArrayLike, size: int, dtype: DTypeLike
 ) -> LeaveOneOut:
   """Any series, row by row: r_{c+1,k} = r_{c,k} (n−c−k)/(n−c)."""
-  n = jnp.asarray(count, dtype) - 1
-  a = coefficients.astype(dtype)
-  k = jnp.arange(a.shape[0], dtype=dtype)
+  a, n = coefficients.astype(dtype), jnp.asarray(count, dtype) - 1
+  rows = jnp.arange(size, dtype=dtype)
+  if ranges.is_traced(count):  # Each group may have a table of N T numbers.
+    return _rows_in_turn(rows, a, n)
+  return lax.platform_dependent(
+    rows, a, n, cpu=_rows_in_turn, default=_rows_at_once
+  )
+
+
+def _rows_in_turn(rows: Array, a: Array, n: Array) -> LeaveOneOut:
+  def next_row(ratio: Array, c: Array) -> tuple[Array, LeaveOneOut]:
+    return ratio * _fewer(c, a, n), _row(ratio, c, a, n)
+
+  return lax.scan(next_row, _first_ratio(a, n), rows)[1]
+
+
+def _rows_at_once(rows: Array, a: Array, n: Array) -> LeaveOneOut:
+  """In 2 log N steps, where each is a kernel."""
+  factors = jax.vmap(_fewer, (0, None, None))(rows[:-1], a, n)
+  ratios = lax.cumprod(jnp.concatenate([_first_ratio(a, n)[None], factors]))
+  return jax.vmap(_row, (0, 0, None, None))(ratios, rows, a, n)
+
+
+def _first_ratio(a: Array, n: Array) -> Array:
+  return (jnp.arange(a.shape[0], dtype=a.dtype) <= n).astype(a.dtype)
+
+
+def _fewer(c: Array, a: Array, n: Array) -> Array:
+  k = jnp.arange(a.shape[0], dtype=a.dtype)
+  return jnp.maximum(n - c - k, 0) / jnp.maximum(n - c, 1)
+
+
+def _row(ratio: Array, c: Array, a: Array, n: Array) -> LeaveOneOut:
+  k = jnp.arange(a.shape[0], dtype=a.dtype)
   # ē_k − ē_{k+1} = (c/(n−k)) ē_k: the next draw is a success.
   hit = jnp.where(k < n, 1 / jnp.maximum(n - k, 1), 0)
-
-  def next_row(ratio: Array, c: Array) -> tuple[Array, LeaveOneOut]:
-    row = LeaveOneOut(jnp.sum(a * ratio), c * jnp.sum(a * ratio * hit))
-    fewer = jnp.maximum(n - c - k, 0) / jnp.maximum(n - c, 1)
-    return ratio * fewer, row
-
-  rows = jnp.arange(size, dtype=dtype)
-  exists = (k <= n).astype(dtype)
-  return lax.scan(next_row, exists, rows)[1]
+  return LeaveOneOut(jnp.sum(a * ratio), c * jnp.sum(a * ratio * hit))
 
 
 def _table(
