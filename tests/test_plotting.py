@@ -91,7 +91,7 @@ _SETS = {
   "regression": regression_methods.COLOURS,
   "mazes": maze_settings.COLOURS,
   "factorized": factorized.COLOURS,
-  "baselines": {k: v["color"] for k, v in estimator_study._BASELINES.items()},
+  "baselines": {k: v[0] for k, v in estimator_study._BASELINES.items()},
   "sweeps": dict(
     enumerate(sweep_figures._distinct_colours(sweep_figures._MOST))
   ),

@@ -26,13 +26,9 @@ METHODS: dict[str, dict[str, Any]] = {
 DRAWN = ("MaxRL", "GRPO", "RLOO", "GRPO + entropy", "pass@16", "power ½")
 OPTIONS = ("name", "entropy_bonus", "k", "alpha", "order")
 COLOURS = {
-  "MaxRL": plotting.COLOURS["maxrl"],
-  "GRPO": plotting.COLOURS["grpo"],
-  "RLOO": plotting.COLOURS["rloo"],
+  label: plotting.COLOURS[options["name"]] for label, options in METHODS.items()
+} | {
   "GRPO + entropy": "#666666",
-  "pass@16": plotting.COLOURS["pass_at_k"],
-  "power ½": plotting.COLOURS["power"],
-  "TailRL": plotting.COLOURS["tail_rl"],
   "MaxRL T = 2": plotting.COLOURS["maxrl_paper"],
   "MaxRL T = 8": plotting.shade(0.75),
 }

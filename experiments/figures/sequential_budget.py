@@ -20,20 +20,13 @@ from maxrl_jax.runs.choose import Choice, best_rate, rate_text
 from maxrl_jax.runs.progress import listed
 from maxrl_jax.tasks import Exact
 
-_LABELS = {
-  "sequential": "sequential",
-  "likely_first": "p(1 − p)^N, exact p",
-  "ada_sequential": "Reinforce-Ada, sequential",
-  "ada_estimated": "Reinforce-Ada, estimated",
-  "dynamic": "dynamic sampling (DAPO)",
+_LOOKS = {
+  "sequential": {"colour": "#0072B2", "label": "sequential"},
+  "likely_first": {"colour": "#CC79A7", "label": "p(1 − p)^N, exact p"},
+  "ada_sequential": {"colour": "#D55E00", "label": "Reinforce-Ada, sequential"},
+  "ada_estimated": {"colour": "#009E73", "label": "Reinforce-Ada, estimated"},
+  "dynamic": {"colour": "#804502", "label": "dynamic sampling (DAPO)"},
 }
-_COLOURS = dict(
-  zip(
-    _LABELS,
-    ("#0072B2", "#CC79A7", "#D55E00", "#009E73", "#804502"),
-    strict=True,
-  )
-)
 _VERSION = 1  # Increase when the results of a run change.
 
 
@@ -147,7 +140,7 @@ def _choose(settings: Settings, method: str, runs) -> Choice:
 
 def figure(settings: Settings, runs) -> Result:
   """pass@1 and pass@16 by rollouts drawn so far."""
-  methods = [f"fixed {n}" for n in settings.fixed] + [*_LABELS]
+  methods = [f"fixed {n}" for n in settings.fixed] + [*_LOOKS]
   choices = {m: _choose(settings, m, runs) for m in methods}
   every = {
     m: [_run(settings, m, c.rate, i, runs) for i in range(settings.seeds)]
@@ -184,8 +177,8 @@ def _at_end(settings: Settings, run) -> np.ndarray:
 
 
 def _look(settings: Settings, method: str) -> dict:
-  if method in _LABELS:
-    return {"colour": _COLOURS[method], "label": _LABELS[method]}
+  if method in _LOOKS:
+    return _LOOKS[method]
   size = int(method.split()[1])
   look = plotting.by_rank(size, settings.fixed, grey=True)
   return look | {"label": f"fixed N = {size}"}
@@ -196,7 +189,7 @@ def _draw(settings: Settings, every):
   fixed = [m for m in every if m.startswith("fixed")]
   for index, ax in enumerate(axes):
     score = index % 2
-    others = fixed if index < 2 else [*_LABELS][1:]
+    others = fixed if index < 2 else [*_LOOKS][1:]
     for method in (*others, "sequential"):
       _curves(ax, every[method], score, _look(settings, method))
     ax.set(
@@ -227,7 +220,7 @@ def _claims(finals: dict[str, np.ndarray]) -> list[Claim]:
   fixed = {m: x for m, x in finals.items() if m.startswith("fixed")}
   best = max(fixed, key=lambda m: np.mean(fixed[m]))
   against = {"fixed": f"the best fixed group (N = {best.split()[1]})"}
-  against |= {m: _LABELS[m] for m in _LABELS if m != "sequential"}
+  against |= {m: _LOOKS[m]["label"] for m in _LOOKS if m != "sequential"}
   return [
     larger(
       f"sequential_budget.{name}",
@@ -243,7 +236,7 @@ def _claims(finals: dict[str, np.ndarray]) -> list[Claim]:
 def _table(finals, choices, every) -> Table:
   rows = [
     [
-      _LABELS.get(m, m),
+      _LOOKS.get(m, {"label": m})["label"],
       rate_text(choices[m]),
       *scores.T,
       f"{np.mean([len(run['drawn']) - 1 for run in every[m]]):.0f}",

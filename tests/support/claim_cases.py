@@ -225,7 +225,7 @@ def _waves_on_digits(better, noise):
 
 
 def _waves_on_a_budget(better, noise):
-  ends = dict.fromkeys(sequential_budget._LABELS, 0.4)
+  ends = dict.fromkeys(sequential_budget._LOOKS, 0.4)
   ends |= {"fixed 16": 0.3, "fixed 64": 0.45 if better else 0.6}
   ends["sequential"] = 0.5 if better else 0.39
   finals = {name: _seeds(end, 0.01 * noise) for name, end in ends.items()}
