@@ -1,8 +1,6 @@
 """A small language model, post-trained in Tunix (extra `tunix`)."""
 
-import hashlib
 import importlib
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +14,7 @@ from experiments.reports.results import (
   nan_if_zero_width,
 )
 from maxrl_jax import plotting, stats
-from maxrl_jax.runs import cache
+from maxrl_jax.runs import cache, files
 from maxrl_jax.runs.choose import best_rate
 from maxrl_jax.runs.progress import listed
 
@@ -72,8 +70,7 @@ def _run(label: str, rate: float, seed: int, steps: int, runs):
   config = copying.get_config()
   config.algorithm, config.order, _ = _METHODS[label]
   config.learning_rate, config.seed, config.steps = rate, seed, steps
-  text = json.dumps(config.to_dict(), sort_keys=True)
-  key = f"llm-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+  key = f"llm-{files.digest(config.to_dict())}"
   return cache.cached(runs, key, lambda _: copying.train(config))
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +13,7 @@ from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from experiments.samplers import SAMPLERS, Budget
 from maxrl_jax import plotting
 from maxrl_jax.learning import rollouts, update
-from maxrl_jax.runs import cache
+from maxrl_jax.runs import cache, files
 from maxrl_jax.runs.choose import Choice, best_rate, rate_text
 from maxrl_jax.runs.progress import listed
 from maxrl_jax.tasks import Exact
@@ -123,8 +121,7 @@ def _train(settings: Settings, method: str, rate: float, seed: int):
 def _run(settings: Settings, method: str, rate: float, seed: int, runs):
   """`_train`, cached."""
   fields = settings._replace(rates=(), seeds=0, fixed=())
-  text = json.dumps([_VERSION, *fields, method, rate, seed])
-  key = f"budget-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+  key = f"budget-{files.digest([_VERSION, *fields, method, rate, seed])}"
   train = lambda _: _train(settings, method, rate, seed)  # noqa: E731
   return cache.cached(runs, key, train)
 
