@@ -129,11 +129,15 @@ def chosen(
 def at_best_rates(
   settings: Settings,
   runs: pathlib.Path,
-  methods: Sequence[str],
   steps: int,
   fields: Mapping[str, Sequence] | None = None,
+  methods: Sequence[str] | None = None,
 ) -> study.Study:
-  """`study_of`, at recorded rates; if there are none, chooses them first."""
+  """`study_of`, at recorded rates; if there are none, chooses them first.
+
+  Without `methods`, of those that the settings compare.
+  """
+  methods = methods or settings.compared
   rates = rates_of(settings, runs, methods)
   return study_of(settings, runs, methods, steps, rates, fields)
 

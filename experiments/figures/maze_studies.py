@@ -35,11 +35,8 @@ _GROUPS = 4  # Groups of rollouts whose gradient norms are averaged.
 def rollouts_studies(settings: Settings, runs) -> dict[str, Study]:
   """The methods with every number of rollouts, at the same learning rates."""
   fields = {"rollouts": settings.rollout_numbers}
-  return {
-    "rollouts": maze_runs.at_best_rates(
-      settings, runs, settings.compared, settings.rollout_steps, fields
-    )
-  }
+  what = maze_runs.at_best_rates(settings, runs, settings.rollout_steps, fields)
+  return {"rollouts": what}
 
 
 def rollouts(settings: Settings, runs) -> Result:
@@ -114,11 +111,8 @@ def _rollout_table(points) -> Table:
 def scarce_studies(settings: Settings, runs) -> dict[str, Study]:
   """The methods on a small fixed training set."""
   fields = {"task.train_size": (settings.scarce,)}
-  return {
-    "scarce": maze_runs.at_best_rates(
-      settings, runs, settings.compared, settings.scarce_steps, fields
-    )
-  }
+  what = maze_runs.at_best_rates(settings, runs, settings.scarce_steps, fields)
+  return {"scarce": what}
 
 
 def scarce(settings: Settings, runs) -> Result:

@@ -30,11 +30,7 @@ _SHOWN = (1, 32, 128, 256)  # k of pass@k over steps.
 
 def studies(settings: Settings, runs) -> dict[str, Study]:
   """MaxRL and the methods that it is compared with."""
-  return {
-    "methods": maze_runs.at_best_rates(
-      settings, runs, settings.compared, settings.steps
-    )
-  }
+  return {"methods": maze_runs.at_best_rates(settings, runs, settings.steps)}
 
 
 def figure(settings: Settings, runs) -> Result:
@@ -88,11 +84,10 @@ def figure(settings: Settings, runs) -> Result:
 
 def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
   """All methods."""
-  return {
-    "methods": maze_runs.at_best_rates(
-      settings, runs, list(METHODS), settings.steps
-    )
-  }
+  what = maze_runs.at_best_rates(
+    settings, runs, settings.steps, methods=list(METHODS)
+  )
+  return {"methods": what}
 
 
 def baselines(settings: Settings, runs) -> Result:
