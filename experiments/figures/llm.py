@@ -111,12 +111,11 @@ def _draw(curves):
   return drawing
 
 
-def _windows(values: np.ndarray, width: int = 10):
-  """Last step of each window of `width` steps, and means [runs, windows]."""
-  runs, steps = values.shape
-  count = steps // width
-  parts = values[:, : count * width].reshape(runs, count, width)
-  return width * np.arange(1, count + 1), np.nanmean(parts, -1)
+def _windows(values: np.ndarray):
+  """Last step of each window of ten steps, and means [runs, windows]."""
+  count = values.shape[1] // 10
+  parts = values[:, : count * 10].reshape(len(values), count, 10)
+  return 10 * np.arange(1, count + 1), np.nanmean(parts, -1)
 
 
 def _caption(settings: Settings) -> str:

@@ -64,15 +64,18 @@ def at_warm_up(
   return cache.cached(runs, f"maze-{name}-{key}", compute)
 
 
-def pass_rates(trainer: Train, params: Any) -> np.ndarray:
+def pass_rates(
+  config: ConfigDict, trainer: Train, params: Any
+) -> dict[str, np.ndarray]:
   """The pass rate of every validation maze, from KS[-1] rollouts."""
+  del config
   prompts = trainer.task.splits["validation"]
   correct = jax.jit(
     lambda params: evaluation.success_counts(
       trainer.policy, params, prompts, trainer.task, jax.random.key(3), KS[-1]
     )
   )(params)
-  return np.asarray(correct / np.float32(KS[-1]))
+  return {"pass_rates": np.asarray(correct / np.float32(KS[-1]))}
 
 
 def study_of(

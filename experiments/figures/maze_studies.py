@@ -154,7 +154,7 @@ def _draw_scarce(runs, epochs: float):
 def _scarce_claims(runs) -> list[Claim]:
   others = summaries.others(runs)
   claims = [
-    summaries.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
+    summaries.ends_above(runs, other, 256, "figure 4", "scarce")
     for other in others
   ]
   before = summaries.at_start(runs, 256)
@@ -226,7 +226,8 @@ def gradient_norms(
 
     keys = jax.random.split(jax.random.key(2), groups)
     measured[label] = np.mean([norms(params, key) for key in keys], 0)
-  return measured | {"pass_rate": maze_runs.pass_rates(trainer, params)}
+  rates = maze_runs.pass_rates(config, trainer, params)["pass_rates"]
+  return measured | {"pass_rate": rates}
 
 
 def _gradient_claims(measured) -> list[Claim]:

@@ -111,7 +111,7 @@ def baselines(settings: Settings, runs) -> Result:
 
 def _baseline_claims(runs) -> list[Claim]:
   return [
-    summaries.ends_above(runs, "MaxRL", other, k, "table 3", "baselines")
+    summaries.ends_above(runs, other, k, "table 3", "baselines")
     for other in _PUBLISHED
     for k in (1, 256)
   ]
@@ -185,7 +185,7 @@ def _draw_solved(runs):
 
 def _claims(runs) -> list[Claim]:
   claims = [
-    summaries.ends_above(runs, "MaxRL", other, k, "figure 17", "main")
+    summaries.ends_above(runs, other, k, "figure 17", "main")
     for other in summaries.others(runs)
     for k in _SHOWN
   ]

@@ -184,10 +184,7 @@ def _draw(settings: Settings, trained: dict[Method, Trained]):
 def _curves(row, method: Method, data: xr.Dataset, look: dict) -> None:
   steps, spent = data["eval_step"].values, _spent(method, data)
   for ax, score, x in zip(
-    row,
-    (*_SCORES, *_SCORES),
-    (*[np.broadcast_to(steps, spent.shape)] * 2, *[spent] * 2),
-    strict=True,
+    row, (*_SCORES, *_SCORES), (steps, steps, spent, spent), strict=True
   ):
     plotting.seed_curves(ax, x, data[f"test_{score}"].values, **look)
 
