@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -196,12 +196,7 @@ def _draw(settings: Settings, every):
       ylim=(-0.02, 1.02),
     )
   axes[0].set_ylabel("held-out score")
-  entries: dict[str, Any] = {}
-  for ax in axes:
-    entries |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-  drawing.legend(
-    [*entries.values()], [*entries], loc="outside lower center", ncols=5
-  )
+  plotting.legend_below(drawing, axes, 5)
   return drawing
 
 
