@@ -129,26 +129,15 @@ def _draw_coverage(runs):
   for label, run in runs.items():
     style = look(label) | {"marker": "o", "markersize": 3}
     plotting.seed_curves(left, KS, summaries.coverage(run), **style)
-  plotting.curve(
-    left,
-    KS,
-    [summaries.at_start(runs, k) for k in KS],
-    colour="#666666",
-    label="after warm-up",
-    linestyle="--",
-  )
+  before = [summaries.at_start(runs, k) for k in KS]
+  style = {"colour": "#666666", "linestyle": "--"}
+  plotting.curve(left, KS, before, label="after warm-up", **style)
   for label in summaries.others(runs):
     factors = _factors(runs, label)
     # An interval of few seeds would claim more than their range does.
-    plotting.marked_curve(
-      right,
-      KS,
-      np.median(factors, 0),
-      low=factors.min(0),
-      high=factors.max(0),
-      colour=COLOURS[label],
-      label=f"against {label}",
-    )
+    band = {"low": factors.min(0), "high": factors.max(0)}
+    style = {"colour": COLOURS[label], "label": f"against {label}"}
+    plotting.marked_curve(right, KS, np.median(factors, 0), **band, **style)
   for ax in (left, right):
     plotting.every_tick(ax, KS)
     ax.set(xlabel="k")
