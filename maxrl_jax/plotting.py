@@ -202,11 +202,15 @@ def seed_curves(
   curve(ax, x.mean(0), y.mean(0), colour=colour, label=label, **kwargs)
 
 
-def legend_below(figure: Figure, ax: Axes, columns: int = 6) -> None:
-  """A legend of one panel's lines below the whole figure."""
-  handles, labels = ax.get_legend_handles_labels()
+def legend_below(figure: Figure, panels: Any, columns: int = 6) -> None:
+  """A legend below the figure: each line of one or several Axes, once."""
+  entries: dict[str, Any] = {}
+  for ax in np.ravel(panels):
+    handles, labels = ax.get_legend_handles_labels()
+    entries |= dict(zip(labels, handles, strict=True))
+  lines, labels = [*entries.values()], [*entries]
   columns = min(columns, len(labels))
-  figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+  figure.legend(lines, labels, loc="outside lower center", ncols=columns)
 
 
 def every_tick(

@@ -91,7 +91,7 @@ _SETS = {
   "regression": regression_methods.COLOURS,
   "mazes": maze_settings.COLOURS,
   "factorized": factorized.COLOURS,
-  "baselines": {k: v["color"] for k, v in estimator_study._BASELINES.items()},
+  "baselines": {k: v[0] for k, v in estimator_study._BASELINES.items()},
   "sweeps": dict(
     enumerate(sweep_figures._distinct_colours(sweep_figures._MOST))
   ),
@@ -182,7 +182,7 @@ def test_larger_sizes_are_darker_whatever_their_order():
   assert plotting.by_rank(3, (3,))["colour"] == plotting.shade(0)
 
 
-def test_a_legend_below_has_the_lines_of_one_panel():
+def test_a_legend_below_has_the_lines_of_one_panel_or_of_all_once():
   figure, (left, right) = plotting.axes(columns=2)
   for i in range(4):
     plotting.curve(left, [0, 1], [0, i], colour="black", label=str(i))
@@ -190,3 +190,10 @@ def test_a_legend_below_has_the_lines_of_one_panel():
   plotting.legend_below(figure, left, 3)
   (legend,) = figure.legends
   assert [text.get_text() for text in legend.get_texts()] == list("0123")
+  figure, axes = plotting.axes(columns=2)
+  for ax, labels in zip(axes, ("ab", "bc"), strict=True):
+    for label in labels:
+      plotting.curve(ax, [0, 1], [0, 1], colour="black", label=label)
+  plotting.legend_below(figure, axes)
+  (legend,) = figure.legends
+  assert [text.get_text() for text in legend.get_texts()] == list("abc")

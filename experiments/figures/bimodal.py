@@ -169,10 +169,8 @@ def _densities(ax, runs, settings, row: int) -> None:
   for label in dict.fromkeys(("exact ML", most, fewest, "GRPO on l")):
     policy = dataset.final(runs[label], "probe_policies")[0, row]
     density = noise(y[:, None] - values) @ policy
-    colour = colours(settings)[label]
-    ax.plot(
-      y, density, color=colour, ls=plotting.dashes(colour), lw=1.3, label=label
-    )
+    look = {"colour": colours(settings)[label], "label": label}
+    plotting.curve(ax, y, density, linewidth=1.3, **look)
   ax.set(
     xlabel="y", title=f"input {row + 1}: modes at ± {f:.2f}", ylim=(0, 1.1)
   )

@@ -113,10 +113,7 @@ class Trained(NamedTuple):
 
 
 def _train(settings: Settings, runs) -> dict[Method, Trained]:
-  planned = studies(settings, runs)
-  return train(
-    {name: planned[name] for name in METHODS}, METHODS, settings, runs
-  )
+  return train(studies(settings, runs), METHODS, settings, runs)
 
 
 def train(planned, methods, settings, runs) -> dict[Any, Trained]:
@@ -124,17 +121,17 @@ def train(planned, methods, settings, runs) -> dict[Any, Trained]:
 
   Args:
     planned: studies by name.
-    methods: of each study's points, by the study's name.
+    methods: of each study's points, by the study's name, in the order to train.
     settings: with `rates` and `tuning_steps`.
     runs: folder of cached runs.
   """
   tuning = Tuning(settings.rates, seeds=(1000,), steps=settings.tuning_steps)
   trained = {}
-  for name, what in planned.items():
+  for name, labels in methods.items():
     # One run at a time: a plain matrix product is faster than a batched one,
     # and no run waits for the one with the most waves.
-    tuned = choose.run(what, tuning, runs, slice_size=1)
-    data = dataset.by_point(tuned.data, methods[name])
+    tuned = choose.run(planned[name], tuning, runs, slice_size=1)
+    data = dataset.by_point(tuned.data, labels)
     rows = zip(data.items(), tuned.choices, tuned.scores, strict=True)
     for (method, runs_of), choice, scores in rows:
       trained[method] = Trained(runs_of, choice, scores)

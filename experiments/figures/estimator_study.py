@@ -19,18 +19,12 @@ CASES = {
   "continuous, p = 0.2": ((0.1, 0.3, 0.4, 0.2), (0.9, 0.2, 0.05, 0.15)),
   "continuous, p = 0.8": ((0.4, 0.3, 0.2, 0.1), (0.95, 0.8, 0.7, 0.4)),
 }
-# Colours that no method has.
+# Colours that no method has, line styles and labels.
 _BASELINES = {
-  "centred": {"color": "#332288", "ls": "-"},
-  "loo_mean": {"color": "#882255", "ls": "--"},
-  "average_score": {"color": "#117733", "ls": "-."},
-  "1/N": {"color": "#AA8800", "ls": ":"},
-}
-_WORDS = {
-  "centred": "centred (the default)",
-  "loo_mean": "mean of the other rollouts",
-  "average_score": "mean score of the group",
-  "1/N": "constant 1/N",
+  "centred": ("#332288", "-", "centred (the default)"),
+  "loo_mean": ("#882255", "--", "mean of the other rollouts"),
+  "average_score": ("#117733", "-.", "mean score of the group"),
+  "1/N": ("#AA8800", ":", "constant 1/N"),
 }
 
 
@@ -73,8 +67,9 @@ def _draw(variances, largest: int):
   drawing, axes = plotting.axes(columns=len(CASES), width=2.6, height=3.0)
   orders = range(1, largest + 1)
   for ax, (case, rows) in zip(axes, variances.items(), strict=True):
-    for name, look in _BASELINES.items():
-      ax.plot(orders, rows[name], marker="o", ms=3, label=_WORDS[name], **look)
+    for name, (colour, dashes, label) in _BASELINES.items():
+      look = {"color": colour, "ls": dashes, "label": label}
+      ax.plot(orders, rows[name], marker="o", ms=3, **look)
     ax.axhline(1, color="0.5", lw=0.8, ls="--")
     ax.set(title=case, xlabel="order T", yscale="log", xticks=list(orders))
   for ax in axes:
@@ -188,7 +183,7 @@ def _claims(biases, sampled, variances, num) -> list[Claim]:
 def _table(variances, num: int) -> Table:
   orders = sorted({1, num // 2, num - 1, num})
   rows = [
-    [case, _WORDS[baseline], *(f"{values[t - 1]:.2f}" for t in orders)]
+    [case, _BASELINES[baseline][-1], *(f"{values[t - 1]:.2f}" for t in orders)]
     for case, by_baseline in variances.items()
     for baseline, values in by_baseline.items()
   ]

@@ -125,14 +125,10 @@ def _draw_collapse(ax, collapse) -> None:
   clean, noisy = np.exp(np.array(list(collapse.values()))).T
   ax.plot(every, clean, "o", color="black", label="clean targets")
   ax.plot(every, noisy, "s", color="#882255", label="noisy targets")
-  ax.plot(every, 2.0 ** (-every / 2), "--", color="0.5", label="2^(−D/2)")
-  ax.plot(
-    every,
-    2.0 ** (-every / 2) * np.exp(-every / 4),
-    ":",
-    color="0.5",
-    label="2^(−D/2) e^(−D/4)",
-  )
+  theory = 2.0 ** (-every / 2)
+  ax.plot(every, theory, "--", color="0.5", label="2^(−D/2)")
+  theory = theory * np.exp(-every / 4)
+  ax.plot(every, theory, ":", color="0.5", label="2^(−D/2) e^(−D/4)")
   ax.set(
     yscale="log",
     xlabel="target dimensions D",

@@ -23,6 +23,7 @@ _LABELS = {
   "rloo": "REINFORCE",
 }
 _BINS = np.append(np.geomspace(1e-3, 0.5, 8), (0.75, 0.95, 1.01))
+_LEAST = 5  # Strings of which a median is taken.
 
 
 class Settings(NamedTuple):
@@ -148,13 +149,13 @@ def _draw(points):
   return drawing
 
 
-def _medians(p, norm, least: int = 5):
+def _medians(p, norm):
   """Median pass rate and norm in bins that have enough strings."""
   which = np.digitize(p, _BINS)
   medians = [
     (np.median(p[which == b]), np.median(norm[which == b]))
     for b in range(1, len(_BINS))
-    if (which == b).sum() >= least
+    if (which == b).sum() >= _LEAST
   ]
   return np.array(medians).reshape(-1, 2).T
 
@@ -166,7 +167,7 @@ def _between(points, low: float, high: float) -> float:
   """
   p, norm = points
   inside = (p >= low) & (p < high)
-  known = inside.sum() >= 5 and not np.isnan(p).any()
+  known = inside.sum() >= _LEAST and not np.isnan(p).any()
   return float(np.median(norm[inside])) if known else float("nan")
 
 

@@ -85,14 +85,10 @@ PRESETS = {
 def config_of(settings: Settings, stage: str) -> Any:
   """The config of a stage, 'warmup' or 'rl', without its steps."""
   config = half_seen.get_config(stage)
-  config.task.size = settings.size
   config.task.unknown = settings.unknown
-  config.task.eval_size = settings.mazes
-  maze_settings.set_sizes(config, settings.layers, settings.width)
+  maze_settings.set_sizes(config, settings, stage)
   config.eval_rollouts = KS[-1]
   if stage == "rl":
-    config.batch_size = settings.batch_size
-    config.rollouts = settings.rollouts
     config.optimizer.learning_rate = settings.rate
   return config
 

@@ -45,15 +45,8 @@ def _draw_gaps(ax, runs, colours) -> None:
   for label, run in runs.items():
     quantiles = np.quantile(gaps_of(run), (0.25, 0.5, 0.75), axis=(0, 2))
     low, median, high = quantiles
-    plotting.curve(
-      ax,
-      run["eval_step"],
-      median,
-      low=low,
-      high=high,
-      colour=colours[label],
-      label=label,
-    )
+    look = {"colour": colours[label], "label": label}
+    plotting.curve(ax, run["eval_step"], median, low=low, high=high, **look)
   ax.set(
     title="gap of a prompt, during training",
     xlabel="steps",

@@ -1,8 +1,6 @@
 """A small language model, post-trained in Tunix (extra `tunix`)."""
 
-import hashlib
 import importlib
-import json
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +14,7 @@ from experiments.reports.results import (
   nan_if_zero_width,
 )
 from maxrl_jax import plotting, stats
-from maxrl_jax.runs import cache
+from maxrl_jax.runs import cache, files
 from maxrl_jax.runs.choose import best_rate
 from maxrl_jax.runs.progress import listed
 
@@ -72,8 +70,7 @@ def _run(label: str, rate: float, seed: int, steps: int, runs):
   config = copying.get_config()
   config.algorithm, config.order, _ = _METHODS[label]
   config.learning_rate, config.seed, config.steps = rate, seed, steps
-  text = json.dumps(config.to_dict(), sort_keys=True)
-  key = f"llm-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+  key = f"llm-{files.digest(config.to_dict())}"
   return cache.cached(runs, key, lambda _: copying.train(config))
 
 
@@ -114,12 +111,11 @@ def _draw(curves):
   return drawing
 
 
-def _windows(values: np.ndarray, width: int = 10):
-  """Last step of each window of `width` steps, and means [runs, windows]."""
-  runs, steps = values.shape
-  count = steps // width
-  parts = values[:, : count * width].reshape(runs, count, width)
-  return width * np.arange(1, count + 1), np.nanmean(parts, -1)
+def _windows(values: np.ndarray):
+  """Last step of each window of ten steps, and means [runs, windows]."""
+  count = values.shape[1] // 10
+  parts = values[:, : count * 10].reshape(len(values), count, 10)
+  return 10 * np.arange(1, count + 1), np.nanmean(parts, -1)
 
 
 def _caption(settings: Settings) -> str:

@@ -27,9 +27,8 @@ def figure(settings: Settings, runs) -> Result:
   by_method = dict(zip(METHODS, scores, strict=True))
   for label in DRAWN:
     plotting.marked_curve(ax, settings.rates, by_method[label], **look(label))
-  ax.set(xscale="log", xlabel="learning rate", ylabel="validation pass@1")
-  ax.set_xticks(settings.rates, [f"{rate:g}" for rate in settings.rates])
-  ax.minorticks_off()
+  plotting.every_tick(ax, settings.rates)
+  ax.set(xlabel="learning rate", ylabel="validation pass@1")
   plotting.legend_below(drawing, ax, 5)
   caption = (
     f"Validation pass@1 after {settings.steps} steps against the learning rate,"

@@ -64,15 +64,18 @@ def at_warm_up(
   return cache.cached(runs, f"maze-{name}-{key}", compute)
 
 
-def pass_rates(trainer: Train, params: Any) -> np.ndarray:
+def pass_rates(
+  config: ConfigDict, trainer: Train, params: Any
+) -> dict[str, np.ndarray]:
   """The pass rate of every validation maze, from KS[-1] rollouts."""
+  del config
   prompts = trainer.task.splits["validation"]
   correct = jax.jit(
     lambda params: evaluation.success_counts(
       trainer.policy, params, prompts, trainer.task, jax.random.key(3), KS[-1]
     )
   )(params)
-  return np.asarray(correct / np.float32(KS[-1]))
+  return {"pass_rates": np.asarray(correct / np.float32(KS[-1]))}
 
 
 def study_of(
@@ -129,11 +132,15 @@ def chosen(
 def at_best_rates(
   settings: Settings,
   runs: pathlib.Path,
-  methods: Sequence[str],
   steps: int,
   fields: Mapping[str, Sequence] | None = None,
+  methods: Sequence[str] | None = None,
 ) -> study.Study:
-  """`study_of`, at recorded rates; if there are none, chooses them first."""
+  """`study_of`, at recorded rates; if there are none, chooses them first.
+
+  Without `methods`, of those that the settings compare.
+  """
+  methods = methods or settings.compared
   rates = rates_of(settings, runs, methods)
   return study_of(settings, runs, methods, steps, rates, fields)
 

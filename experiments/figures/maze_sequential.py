@@ -5,6 +5,7 @@ import numpy as np
 from experiments.figures import maze_runs, maze_settings, set_steps
 from experiments.figures import maze_summaries as summaries
 from experiments.figures.maze_settings import Settings
+from experiments.figures.sequential_digits import Method, look
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting
 from maxrl_jax.runs.study import Study, study
@@ -33,17 +34,16 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
 def figure(settings: Settings, runs) -> Result:
   """pass@1 and pass@64 by steps, and by the tokens generated so far."""
   planned = studies(settings, runs)
-  labels = {
-    "fixed": [f"fixed {n}" for n in settings.fixed],
-    "waves": [f"waves up to {cap}" for cap in settings.caps],
+  methods = {
+    "fixed": [Method(n, None) for n in settings.fixed],
+    "waves": [Method(settings.wave, cap) for cap in settings.caps],
   }
   trained: dict = {}
   for name, what in planned.items():
-    trained |= maze_runs.train(what, runs, labels[name])
-  # The label of a fixed group ends with N.
+    trained |= maze_runs.train(what, runs, methods[name])
   tokens = {
-    label: summaries.tokens(run, int(label.split()[-1]) * settings.batch_size)
-    for label, run in trained.items()
+    method: summaries.tokens(run, method.rollouts * settings.batch_size)
+    for method, run in trained.items()
   }
   few = settings._replace(seeds=settings.sequential_seeds)
   setting = summaries.describe(
@@ -60,26 +60,17 @@ def figure(settings: Settings, runs) -> Result:
     "Mazes with sequential rollouts",
     [Drawing("maze_sequential", _draw(settings, trained, tokens), caption)],
     _claims(settings, trained, tokens),
-    [_table(trained, tokens)],
+    [_table(settings, trained, tokens)],
   )
-
-
-def _look(settings: Settings, label: str) -> dict:
-  """Blue for waves, grey for fixed groups, darker with more rollouts."""
-  kind, number = label.split()[0], int(label.split()[-1])
-  several = settings.caps if kind == "waves" else settings.fixed
-  look = plotting.by_rank(number, several, grey=kind == "fixed")
-  return look | {"label": label}
 
 
 def _draw(settings: Settings, trained, tokens):
   drawing, axes = plotting.axes(columns=4, width=3.1, height=3.2)
-  for label, run in trained.items():
-    look = _look(settings, label)
+  for method, run in trained.items():
     for index, ax in enumerate(axes):
       values = summaries.pass_at(run, _SHOWN[index % 2])
-      x = run["eval_step"] if index < 2 else tokens[label] / 1e6
-      plotting.seed_curves(ax, x, values, **look)
+      x = run["eval_step"] if index < 2 else tokens[method] / 1e6
+      plotting.seed_curves(ax, x, values, **look(method, settings))
   for index, ax in enumerate(axes):
     ax.set(
       title=f"pass@{_SHOWN[index % 2]}",
@@ -109,24 +100,22 @@ def _needed(run, tokens: np.ndarray, k: int, level: float) -> np.ndarray:
 
 def _claims(settings: Settings, trained, tokens) -> list[Claim]:
   """Waves with the highest cap against the largest fixed group."""
-  waves, fixed = (
-    f"waves up to {max(settings.caps)}",
-    f"fixed {max(settings.fixed)}",
-  )
+  waves = Method(settings.wave, max(settings.caps))
+  fixed = Method(max(settings.fixed), None)
   claims = []
   for k in _SHOWN:
     # Every fixed group reaches it: both pay until they first do.
     level = float(summaries.final(trained[fixed], k).min())
     needed, spent = (
-      _needed(trained[label], tokens[label], k, level).mean()
-      for label in (waves, fixed)
+      _needed(trained[method], tokens[method], k, level).mean()
+      for method in (waves, fixed)
     )
     claims.append(
       Claim(
         f"mazes.sequential.tokens.pass_at_{k}",
         "own, theorem 14",
-        f"Waves up to {max(settings.caps)} reach the lowest held-out pass@{k}"
-        f" of fixed groups of {max(settings.fixed)} with at most half of the"
+        f"Waves up to {waves.cap} reach the lowest held-out pass@{k}"
+        f" of fixed groups of {fixed.rollouts} with at most half of the"
         " tokens that these need.",
         f"{needed / 1e6:.2f} against {spent / 1e6:.2f} million for {level:.3f}"
         " (inf: some seed does not reach it)",
@@ -138,8 +127,8 @@ def _claims(settings: Settings, trained, tokens) -> list[Claim]:
       larger(
         f"mazes.sequential.pass_at_{k}",
         "own, theorem 13",
-        f"After the same steps waves up to {max(settings.caps)} end above fixed"
-        f" groups of {max(settings.fixed)} in held-out pass@{k}.",
+        f"After the same steps waves up to {waves.cap} end above fixed"
+        f" groups of {fixed.rollouts} in held-out pass@{k}.",
         summaries.final(trained[waves], k),
         summaries.final(trained[fixed], k),
       )
@@ -147,11 +136,12 @@ def _claims(settings: Settings, trained, tokens) -> list[Claim]:
   return claims
 
 
-def _table(trained, tokens) -> Table:
+def _table(settings: Settings, trained, tokens) -> Table:
   ks = (1, 16, 64, 256)
   rows = []
-  for label, run in trained.items():
-    millions = tokens[label][:, -1].mean() / 1e6
+  for method, run in trained.items():
+    label = look(method, settings)["label"]
+    millions = tokens[method][:, -1].mean() / 1e6
     rows.append([label, *summaries.finals(run, ks), f"{millions:.2f}"])
   return Table(
     "Held-out mazes after training, mean ± half the 95 % interval over seeds,"

@@ -26,13 +26,9 @@ METHODS: dict[str, dict[str, Any]] = {
 DRAWN = ("MaxRL", "GRPO", "RLOO", "GRPO + entropy", "pass@16", "power ½")
 OPTIONS = ("name", "entropy_bonus", "k", "alpha", "order")
 COLOURS = {
-  "MaxRL": plotting.COLOURS["maxrl"],
-  "GRPO": plotting.COLOURS["grpo"],
-  "RLOO": plotting.COLOURS["rloo"],
+  label: plotting.COLOURS[options["name"]] for label, options in METHODS.items()
+} | {
   "GRPO + entropy": "#666666",
-  "pass@16": plotting.COLOURS["pass_at_k"],
-  "power ½": plotting.COLOURS["power"],
-  "TailRL": plotting.COLOURS["tail_rl"],
   "MaxRL T = 2": plotting.COLOURS["maxrl_paper"],
   "MaxRL T = 8": plotting.shade(0.75),
 }
@@ -164,24 +160,22 @@ def config_of(settings: Settings, stage: str) -> ConfigDict:
   """The config of a stage, 'warmup' or 'rl', without its steps."""
   files = {"maze": maze, "maze_paper": maze_paper}
   config = choice(files, "config", settings.config).get_config(stage)
-  config.task.size = settings.size
   config.task.max_length = settings.max_length
   config.task.random_ends = settings.random_ends
-  config.task.eval_size = settings.mazes
-  set_sizes(config, settings.layers, settings.width)
   config.eval_rollouts = KS[-1]
   config.batch_size = settings.warmup_batch_size
-  if stage == "rl":
-    config.batch_size = settings.batch_size
-    config.rollouts = settings.rollouts
+  set_sizes(config, settings, stage)
   return config
 
 
-def set_sizes(config: ConfigDict, layers: int, width: int) -> None:
-  """Sets the sizes of a config's transformer."""
-  config.policy.num_layers = layers
-  config.policy.hidden_size = width
-  config.policy.intermediate_size = 4 * width
+def set_sizes(config: ConfigDict, settings: Any, stage: str) -> None:
+  """Sets the sizes of mazes and transformer and, for 'rl', of batches."""
+  config.task.size, config.task.eval_size = settings.size, settings.mazes
+  config.policy.num_layers = settings.layers
+  config.policy.hidden_size = settings.width
+  config.policy.intermediate_size = 4 * settings.width
+  if stage == "rl":
+    config.batch_size, config.rollouts = settings.batch_size, settings.rollouts
 
 
 def recorded(settings: Settings) -> dict[str, float]:

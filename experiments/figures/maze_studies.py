@@ -35,11 +35,8 @@ _GROUPS = 4  # Groups of rollouts whose gradient norms are averaged.
 def rollouts_studies(settings: Settings, runs) -> dict[str, Study]:
   """The methods with every number of rollouts, at the same learning rates."""
   fields = {"rollouts": settings.rollout_numbers}
-  return {
-    "rollouts": maze_runs.at_best_rates(
-      settings, runs, settings.compared, settings.rollout_steps, fields
-    )
-  }
+  what = maze_runs.at_best_rates(settings, runs, settings.rollout_steps, fields)
+  return {"rollouts": what}
 
 
 def rollouts(settings: Settings, runs) -> Result:
@@ -114,11 +111,8 @@ def _rollout_table(points) -> Table:
 def scarce_studies(settings: Settings, runs) -> dict[str, Study]:
   """The methods on a small fixed training set."""
   fields = {"task.train_size": (settings.scarce,)}
-  return {
-    "scarce": maze_runs.at_best_rates(
-      settings, runs, settings.compared, settings.scarce_steps, fields
-    )
-  }
+  what = maze_runs.at_best_rates(settings, runs, settings.scarce_steps, fields)
+  return {"scarce": what}
 
 
 def scarce(settings: Settings, runs) -> Result:
@@ -160,7 +154,7 @@ def _draw_scarce(runs, epochs: float):
 def _scarce_claims(runs) -> list[Claim]:
   others = summaries.others(runs)
   claims = [
-    summaries.ends_above(runs, "MaxRL", other, 256, "figure 4", "scarce")
+    summaries.ends_above(runs, other, 256, "figure 4", "scarce")
     for other in others
   ]
   before = summaries.at_start(runs, 256)
@@ -232,7 +226,8 @@ def gradient_norms(
 
     keys = jax.random.split(jax.random.key(2), groups)
     measured[label] = np.mean([norms(params, key) for key in keys], 0)
-  return measured | {"pass_rate": maze_runs.pass_rates(trainer, params)}
+  rates = maze_runs.pass_rates(config, trainer, params)["pass_rates"]
+  return measured | {"pass_rate": rates}
 
 
 def _gradient_claims(measured) -> list[Claim]:

@@ -74,14 +74,14 @@ def coverage(run) -> np.ndarray:
   return np.stack(finals(run, KS), -1)
 
 
-def ends_above(runs, first, second, k, source, figure) -> Claim:
-  """Whether one method ends above another in held-out pass@k."""
+def ends_above(runs, other, k, source, figure) -> Claim:
+  """Whether MaxRL ends above another method in held-out pass@k."""
   return larger(
-    f"mazes.{figure}.pass_at_{k}.{plain(second)}",
+    f"mazes.{figure}.pass_at_{k}.{plain(other)}",
     source,
-    f"{first} ends above {second} in held-out pass@{k}.",
-    final(runs[first], k),
-    final(runs[second], k),
+    f"MaxRL ends above {other} in held-out pass@{k}.",
+    final(runs["MaxRL"], k),
+    final(runs[other], k),
   )
 
 

@@ -33,7 +33,7 @@ def figure(settings: Settings, runs) -> Result:
   """Pass rates after each warm-up, and pass@k after RL against their mean."""
   rates = {
     steps: maze_runs.at_warm_up(
-      settings._replace(warmup=steps), runs, pass_rates
+      settings._replace(warmup=steps), runs, maze_runs.pass_rates
     )["pass_rates"]
     for steps in settings.warmups
   }
@@ -58,12 +58,6 @@ def figure(settings: Settings, runs) -> Result:
     _claims(settings, rates, trained),
     [_table(settings, rates, trained)],
   )
-
-
-def pass_rates(config, trainer, params) -> dict[str, np.ndarray]:
-  """Pass rates of every validation maze."""
-  del config
-  return {"pass_rates": maze_runs.pass_rates(trainer, params)}
 
 
 def _starts(rates) -> list[float]:

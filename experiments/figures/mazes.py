@@ -30,11 +30,7 @@ _SHOWN = (1, 32, 128, 256)  # k of pass@k over steps.
 
 def studies(settings: Settings, runs) -> dict[str, Study]:
   """MaxRL and the methods that it is compared with."""
-  return {
-    "methods": maze_runs.at_best_rates(
-      settings, runs, settings.compared, settings.steps
-    )
-  }
+  return {"methods": maze_runs.at_best_rates(settings, runs, settings.steps)}
 
 
 def figure(settings: Settings, runs) -> Result:
@@ -88,11 +84,10 @@ def figure(settings: Settings, runs) -> Result:
 
 def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
   """All methods."""
-  return {
-    "methods": maze_runs.at_best_rates(
-      settings, runs, list(METHODS), settings.steps
-    )
-  }
+  what = maze_runs.at_best_rates(
+    settings, runs, settings.steps, methods=list(METHODS)
+  )
+  return {"methods": what}
 
 
 def baselines(settings: Settings, runs) -> Result:
@@ -116,7 +111,7 @@ def baselines(settings: Settings, runs) -> Result:
 
 def _baseline_claims(runs) -> list[Claim]:
   return [
-    summaries.ends_above(runs, "MaxRL", other, k, "table 3", "baselines")
+    summaries.ends_above(runs, other, k, "table 3", "baselines")
     for other in _PUBLISHED
     for k in (1, 256)
   ]
@@ -134,26 +129,15 @@ def _draw_coverage(runs):
   for label, run in runs.items():
     style = look(label) | {"marker": "o", "markersize": 3}
     plotting.seed_curves(left, KS, summaries.coverage(run), **style)
-  plotting.curve(
-    left,
-    KS,
-    [summaries.at_start(runs, k) for k in KS],
-    colour="#666666",
-    label="after warm-up",
-    linestyle="--",
-  )
+  before = [summaries.at_start(runs, k) for k in KS]
+  style = {"colour": "#666666", "linestyle": "--"}
+  plotting.curve(left, KS, before, label="after warm-up", **style)
   for label in summaries.others(runs):
     factors = _factors(runs, label)
     # An interval of few seeds would claim more than their range does.
-    plotting.marked_curve(
-      right,
-      KS,
-      np.median(factors, 0),
-      low=factors.min(0),
-      high=factors.max(0),
-      colour=COLOURS[label],
-      label=f"against {label}",
-    )
+    band = {"low": factors.min(0), "high": factors.max(0)}
+    style = {"colour": COLOURS[label], "label": f"against {label}"}
+    plotting.marked_curve(right, KS, np.median(factors, 0), **band, **style)
   for ax in (left, right):
     plotting.every_tick(ax, KS)
     ax.set(xlabel="k")
@@ -190,7 +174,7 @@ def _draw_solved(runs):
 
 def _claims(runs) -> list[Claim]:
   claims = [
-    summaries.ends_above(runs, "MaxRL", other, k, "figure 17", "main")
+    summaries.ends_above(runs, other, k, "figure 17", "main")
     for other in summaries.others(runs)
     for k in _SHOWN
   ]

@@ -8,6 +8,7 @@ from maxrl_jax import plotting
 from maxrl_jax.runs import dataset
 
 LABELS = "labels"  # The method that learns from the digits of y.
+MSE = "RLOO on −MSE"
 REFERENCE = "ridge on rounded numbers"  # The least NLL that the prompt allows.
 EVALUATIONS = 3
 
@@ -27,7 +28,7 @@ def draw(fitted, gradients, best, settings):
   drawing, (left, middle, right) = plotting.axes(
     columns=3, width=4.2, height=3.8
   )
-  steps = _draw_methods(left, fitted, settings)
+  steps = draw_methods(left, fitted, settings)
   left.axhline(best[REFERENCE].digit_nll, color="0.5", lw=0.9, label=REFERENCE)
   left.set(xlabel="step", ylabel="NLL of the number, nats")
   plotting.legend_below(drawing, left)
@@ -49,18 +50,16 @@ def draw_scores(runs, settings):
   }
   for ax, (name, words) in zip(axes, panels.items(), strict=True):
     values = {label: run[f"test_{name}"].values for label, run in runs.items()}
-    _draw_methods(ax, values, settings)
+    draw_methods(ax, values, settings)
     ax.set(xlabel="step", ylabel=words)
   plotting.legend_below(drawing, axes[0])
   return drawing
 
 
-def _draw_methods(ax, values, settings) -> np.ndarray:
+def draw_methods(ax, values, settings) -> np.ndarray:
   """Values [S, steps] of the most important methods; returns the steps."""
   steps = np.linspace(0, settings.steps, EVALUATIONS + 1)
-  shown = dict.fromkeys(
-    (LABELS, "exact ML", *methods.ends(settings), "RLOO on −MSE")
-  )
+  shown = dict.fromkeys((LABELS, "exact ML", *methods.ends(settings), MSE))
   looks = colours(settings)
   for label in filter(values.__contains__, shown):
     plotting.seed_curves(

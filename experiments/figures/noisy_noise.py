@@ -7,9 +7,9 @@ import numpy as np
 from experiments.figures import noisy_drawings as drawings
 from experiments.figures import noisy_studies
 from experiments.figures import regression_methods as methods
+from experiments.figures.noisy_drawings import MSE
 from experiments.figures.noisy_regression import FIELDS, methods_of, train
 from experiments.figures.noisy_studies import (
-  MSE,
   Settings,
   describe,
   final_nll,

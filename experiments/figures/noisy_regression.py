@@ -12,6 +12,7 @@ from experiments.figures import regression_methods as methods
 from experiments.figures.noisy_drawings import (
   EVALUATIONS,
   LABELS,
+  MSE,
   draw,
   draw_scores,
   gradient_table,
@@ -42,7 +43,7 @@ class Settings(NamedTuple):
 
   size: str = "small"  # Of the config.
   orders: tuple[int, ...] = (1, 8, 63)
-  others: tuple[str, ...] = ("RLOO on −MSE", "GRPO on l")
+  others: tuple[str, ...] = (MSE, "GRPO on l")
   batch_size: int = 32  # Prompts per step of the methods.
   rollouts: int = 64
   rate: float = 1e-3

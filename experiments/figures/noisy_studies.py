@@ -28,15 +28,13 @@ from experiments.reports.results import (
 from maxrl_jax import plotting, stats
 from maxrl_jax.runs import dataset, study
 
-MSE = "RLOO on −MSE"
-
 
 class Settings(NamedTuple):
   """Choices of the figures; those of `noisy_regression` mean the same."""
 
   size: str = "small"
   orders: tuple[int, ...] = (1, 8, 63)
-  others: tuple[str, ...] = (MSE,)
+  others: tuple[str, ...] = (drawings.MSE,)
   batch_size: int = 32
   rollouts: int = 64
   rate: float = 1e-3
@@ -153,19 +151,13 @@ def _draw_scale(nll, needed, settings: Settings):
   of = lambda x, label: np.stack(  # noqa: E731
     [x[scale, label] for scale in settings.scales], -1
   )
-  for t in plotting.few(settings.orders, 5):
-    label = f"T = {t}"
+  orders = [f"T = {t}" for t in plotting.few(settings.orders, 5)]
+  for label in (*orders, "exact ML"):
     look = {"colour": looks[label], "label": label}
-    gap = of(nll, label) - of(nll, "exact ML")
-    plotting.seed_curves(left, settings.scales, gap, **look)
     plotting.seed_curves(right, settings.scales, of(needed, label), **look)
-  plotting.seed_curves(
-    right,
-    settings.scales,
-    of(needed, "exact ML"),
-    colour=looks["exact ML"],
-    label="exact ML",
-  )
+    if label != "exact ML":
+      gap = of(nll, label) - of(nll, "exact ML")
+      plotting.seed_curves(left, settings.scales, gap, **look)
   for ax in (left, right):
     plotting.every_tick(ax, settings.scales)
     ax.set(xlabel="scale of the likelihood")
@@ -246,14 +238,9 @@ def pool(settings: Settings, runs) -> Result:
 
 def _draw_pool(nll, settings: Settings):
   drawing, axes = plotting.axes(columns=2, width=4.2, height=3.4)
-  steps = np.linspace(0, settings.steps, drawings.EVALUATIONS + 1)
-  looks = drawings.colours(settings)
-  first = (drawings.LABELS, "exact ML", *methods.ends(settings), MSE)
-  shown = [label for label in dict.fromkeys(first) if (True, label) in nll]
   for fixed, ax in enumerate(axes):
-    for label in shown:
-      look = {"colour": looks[label], "label": label}
-      plotting.seed_curves(ax, steps, nll[bool(fixed), label], **look)
+    values = {label: x for (pool, label), x in nll.items() if pool == fixed}
+    drawings.draw_methods(ax, values, settings)
     ax.set(title=("fresh prompts", "a fixed pool")[fixed], xlabel="step")
   axes[0].set_ylabel("NLL of the number, nats")
   axes[1].sharey(axes[0])

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +13,18 @@ from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from experiments.samplers import SAMPLERS, Budget
 from maxrl_jax import plotting
 from maxrl_jax.learning import rollouts, update
-from maxrl_jax.runs import cache
+from maxrl_jax.runs import cache, files
 from maxrl_jax.runs.choose import Choice, best_rate, rate_text
 from maxrl_jax.runs.progress import listed
 from maxrl_jax.tasks import Exact
 
-_LABELS = {
-  "sequential": "sequential",
-  "likely_first": "p(1 − p)^N, exact p",
-  "ada_sequential": "Reinforce-Ada, sequential",
-  "ada_estimated": "Reinforce-Ada, estimated",
-  "dynamic": "dynamic sampling (DAPO)",
+_LOOKS = {
+  "sequential": {"colour": "#0072B2", "label": "sequential"},
+  "likely_first": {"colour": "#CC79A7", "label": "p(1 − p)^N, exact p"},
+  "ada_sequential": {"colour": "#D55E00", "label": "Reinforce-Ada, sequential"},
+  "ada_estimated": {"colour": "#009E73", "label": "Reinforce-Ada, estimated"},
+  "dynamic": {"colour": "#804502", "label": "dynamic sampling (DAPO)"},
 }
-_COLOURS = dict(
-  zip(
-    _LABELS,
-    ("#0072B2", "#CC79A7", "#D55E00", "#009E73", "#804502"),
-    strict=True,
-  )
-)
 _VERSION = 1  # Increase when the results of a run change.
 
 
@@ -130,8 +121,7 @@ def _train(settings: Settings, method: str, rate: float, seed: int):
 def _run(settings: Settings, method: str, rate: float, seed: int, runs):
   """`_train`, cached."""
   fields = settings._replace(rates=(), seeds=0, fixed=())
-  text = json.dumps([_VERSION, *fields, method, rate, seed])
-  key = f"budget-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+  key = f"budget-{files.digest([_VERSION, *fields, method, rate, seed])}"
   train = lambda _: _train(settings, method, rate, seed)  # noqa: E731
   return cache.cached(runs, key, train)
 
@@ -147,7 +137,7 @@ def _choose(settings: Settings, method: str, runs) -> Choice:
 
 def figure(settings: Settings, runs) -> Result:
   """pass@1 and pass@16 by rollouts drawn so far."""
-  methods = [f"fixed {n}" for n in settings.fixed] + [*_LABELS]
+  methods = [f"fixed {n}" for n in settings.fixed] + [*_LOOKS]
   choices = {m: _choose(settings, m, runs) for m in methods}
   every = {
     m: [_run(settings, m, c.rate, i, runs) for i in range(settings.seeds)]
@@ -184,8 +174,8 @@ def _at_end(settings: Settings, run) -> np.ndarray:
 
 
 def _look(settings: Settings, method: str) -> dict:
-  if method in _LABELS:
-    return {"colour": _COLOURS[method], "label": _LABELS[method]}
+  if method in _LOOKS:
+    return _LOOKS[method]
   size = int(method.split()[1])
   look = plotting.by_rank(size, settings.fixed, grey=True)
   return look | {"label": f"fixed N = {size}"}
@@ -196,7 +186,7 @@ def _draw(settings: Settings, every):
   fixed = [m for m in every if m.startswith("fixed")]
   for index, ax in enumerate(axes):
     score = index % 2
-    others = fixed if index < 2 else [*_LABELS][1:]
+    others = fixed if index < 2 else [*_LOOKS][1:]
     for method in (*others, "sequential"):
       _curves(ax, every[method], score, _look(settings, method))
     ax.set(
@@ -206,12 +196,7 @@ def _draw(settings: Settings, every):
       ylim=(-0.02, 1.02),
     )
   axes[0].set_ylabel("held-out score")
-  entries: dict[str, Any] = {}
-  for ax in axes:
-    entries |= dict(zip(*ax.get_legend_handles_labels()[::-1], strict=True))
-  drawing.legend(
-    [*entries.values()], [*entries], loc="outside lower center", ncols=5
-  )
+  plotting.legend_below(drawing, axes, 5)
   return drawing
 
 
@@ -227,7 +212,7 @@ def _claims(finals: dict[str, np.ndarray]) -> list[Claim]:
   fixed = {m: x for m, x in finals.items() if m.startswith("fixed")}
   best = max(fixed, key=lambda m: np.mean(fixed[m]))
   against = {"fixed": f"the best fixed group (N = {best.split()[1]})"}
-  against |= {m: _LABELS[m] for m in _LABELS if m != "sequential"}
+  against |= {m: _LOOKS[m]["label"] for m in _LOOKS if m != "sequential"}
   return [
     larger(
       f"sequential_budget.{name}",
@@ -243,7 +228,7 @@ def _claims(finals: dict[str, np.ndarray]) -> list[Claim]:
 def _table(finals, choices, every) -> Table:
   rows = [
     [
-      _LABELS.get(m, m),
+      _LOOKS.get(m, {"label": m})["label"],
       rate_text(choices[m]),
       *scores.T,
       f"{np.mean([len(run['drawn']) - 1 for run in every[m]]):.0f}",

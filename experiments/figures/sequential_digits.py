@@ -153,13 +153,13 @@ def figure(settings: Settings, runs) -> Result:
   )
 
 
-def _look(method: Method, settings: Settings) -> dict:
+def look(method: Method, settings) -> dict:
   """Blue for waves, grey for fixed groups, darker with more rollouts."""
   if method.cap is None:
-    look = plotting.by_rank(method.rollouts, settings.fixed, grey=True)
-    return look | {"label": method.label}
-  look = plotting.by_rank(method.cap, settings.caps)
-  return look | {"label": f"waves up to {method.cap}"}
+    style = plotting.by_rank(method.rollouts, settings.fixed, grey=True)
+    return style | {"label": method.label}
+  style = plotting.by_rank(method.cap, settings.caps)
+  return style | {"label": f"waves up to {method.cap}"}
 
 
 def _draw(settings: Settings, trained: dict[Method, Trained]):
@@ -171,7 +171,7 @@ def _draw(settings: Settings, trained: dict[Method, Trained]):
   ):
     for method, (data, *_) in trained.items():
       if method.cap is None or method.rollouts == wave:
-        _curves(row, method, data, _look(method, settings))
+        _curves(row, method, data, look(method, settings))
     for ax, score in zip(row, (*_SCORES, *_SCORES), strict=True):
       ax.set(title=score, xlabel="steps", ylim=(-0.02, 1.02))
     for ax in row[2:]:
@@ -181,15 +181,12 @@ def _draw(settings: Settings, trained: dict[Method, Trained]):
   return drawing
 
 
-def _curves(row, method: Method, data: xr.Dataset, look: dict) -> None:
+def _curves(row, method: Method, data: xr.Dataset, style: dict) -> None:
   steps, spent = data["eval_step"].values, _spent(method, data)
   for ax, score, x in zip(
-    row,
-    (*_SCORES, *_SCORES),
-    (*[np.broadcast_to(steps, spent.shape)] * 2, *[spent] * 2),
-    strict=True,
+    row, (*_SCORES, *_SCORES), (steps, steps, spent, spent), strict=True
   ):
-    plotting.seed_curves(ax, x, data[f"test_{score}"].values, **look)
+    plotting.seed_curves(ax, x, data[f"test_{score}"].values, **style)
 
 
 def _claims(finals, spent) -> list[Claim]:

@@ -53,18 +53,12 @@ def _draw(measured):
     plotting.curve(ax, p, weight, colour=colour, label=label)
     pass_rates, means, *_ = zip(*points, strict=True)
     ax.plot(pass_rates, means, "o", ms=3.5, color=colour)
-  for name, make in (
-    ("maximum_likelihood", objectives.maximum_likelihood),
-    ("grpo", objectives.grpo),
+  for name, objective, label in (
+    ("maximum_likelihood", objectives.maximum_likelihood(), "ML (1/p)"),
+    ("grpo", objectives.grpo(), "GRPO"),
   ):
-    label = {"grpo": "GRPO", "maximum_likelihood": "ML (1/p)"}[name]
-    plotting.curve(
-      ax,
-      p,
-      make().weight(p),
-      colour=plotting.COLOURS[name],
-      label=label,
-    )
+    look = {"colour": plotting.COLOURS[name], "label": label}
+    plotting.curve(ax, p, objective.weight(p), **look)
   ax.set(
     xscale="log",
     yscale="log",

@@ -61,13 +61,20 @@ def _distinct_colours(count: int):
   return list(every)[:count]
 
 
-def _colours(methods):
-  """Light to dark if only the order differs, else distinct colours."""
+def _looks(methods) -> list[tuple]:
+  """Each method, and its colour and label.
+
+  Colours are light to dark if only the order differs, else distinct.
+  """
   orders = {method.fields.get(_ORDER) for method in methods}
   if len(orders) == len(methods) and None not in orders:
-    places = np.linspace(0, 1, len(methods))
-    return [plotting.shade(place) for place in places]
-  return _distinct_colours(len(methods))
+    colours = [*map(plotting.shade, np.linspace(0, 1, len(methods)))]
+  else:
+    colours = _distinct_colours(len(methods))
+  return [
+    (method, {"colour": colour, "label": method.label})
+    for method, colour in zip(methods, colours, strict=True)
+  ]
 
 
 def _order_curve(sweep: Sweep):
@@ -84,14 +91,9 @@ def _order_curve(sweep: Sweep):
   shown = families[:_MOST]
   colours = _distinct_colours(len(shown))
   for (label, group), colour in zip(shown, colours, strict=True):
-    values = np.stack([sweep.test(method) for method in group], 1)
-    plotting.interval_curve(
-      ax,
-      [method.fields[_ORDER] for method in group],
-      stats.mean_interval(values),
-      colour=colour,
-      label=label,
-    )
+    x = [method.fields[_ORDER] for method in group]
+    scores = [sweep.test(method) for method in group]
+    plotting.mean_curve(ax, x, scores, colour=colour, label=label)
   plotting.every_tick(ax, orders, base=2)
   ax.set(xlabel="order T", ylabel=f"test {sweep.score}")
   if len(shown) > 1:
@@ -114,22 +116,12 @@ def _learning_curves(sweep: Sweep):
     return None
   figure, axes = plotting.axes(columns=3, width=4.0, height=3.3)
   steps = data["eval_step"].values
-  shown = sweep.methods[:_MOST]
-  for method, colour in zip(shown, _colours(shown), strict=True):
-    curve = stats.mean_interval(scores[0].values[method.runs])
+  for method, look in _looks(sweep.methods[:_MOST]):
+    mean, low, high = stats.mean_interval(scores[0].values[method.runs])
     seconds = data["seconds"].values[method.runs].mean()
     scales = (1, _drawn(method, config), seconds / steps[-1])
     for ax, scale in zip(axes, scales, strict=True):
-      mean, low, high = curve
-      plotting.curve(
-        ax,
-        steps * scale,
-        mean,
-        low=low,
-        high=high,
-        colour=colour,
-        label=method.label,
-      )
+      plotting.curve(ax, steps * scale, mean, low=low, high=high, **look)
   names = ("steps", "rollouts drawn, B × N × steps", "seconds per run")
   for ax, words in zip(axes, names, strict=True):
     ax.set_xlabel(words)
@@ -230,17 +222,10 @@ def _sensitivity(sweep: Sweep):
   complete = [m for m in sweep.methods if set(rates) <= set(m.by_rate)]
   if not rates or not complete:
     return None
-  shown = complete[:_MOST]
   figure, ax = plotting.axes(width=5.4, height=3.4)
-  for method, colour in zip(shown, _colours(shown), strict=True):
+  for method, look in _looks(complete[:_MOST]):
     values = [scores[method.by_rate[rate]] for rate in rates]
-    plotting.interval_curve(
-      ax,
-      rates,
-      stats.mean_interval(np.stack(values, 1)),
-      colour=colour,
-      label=method.label,
-    )
+    plotting.mean_curve(ax, rates, values, **look)
   plotting.every_tick(ax, rates)
   ax.set(xlabel="learning rate", ylabel=f"test {sweep.score}")
   figure.legend(loc="outside lower center", ncols=2)
@@ -266,16 +251,9 @@ def _profiles(sweep: Sweep):
   low, high = every.min(), every.max()
   pad = max(0.05 * (high - low), 1e-3)
   thresholds = np.linspace(low - pad, high + pad, 400)
-  for method, values, colour in zip(
-    shown, scores, _colours(shown), strict=True
-  ):
-    plotting.curve(
-      ax,
-      thresholds,
-      stats.performance_profile(values, thresholds),
-      colour=colour,
-      label=method.label,
-    )
+  for (_, look), values in zip(_looks(shown), scores, strict=True):
+    shares = stats.performance_profile(values, thresholds)
+    plotting.curve(ax, thresholds, shares, **look)
   ax.set(xlabel=f"τ, test {sweep.score}", ylabel="share of runs above τ")
   figure.legend(loc="outside lower center", ncols=2)
   return Drawing(

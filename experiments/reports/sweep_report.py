@@ -9,7 +9,6 @@ import xarray as xr
 
 from experiments.reports import report, sweep_figures
 from experiments.reports.results import (
-  Drawing,
   Result,
   Table,
   mean_plus_minus,
@@ -17,10 +16,10 @@ from experiments.reports.results import (
 )
 from experiments.reports.sweep_analysis import Sweep, analyse
 from maxrl_jax import plotting, stats
-from maxrl_jax.runs import progress
 from maxrl_jax.runs.choose import rate_text
 from maxrl_jax.runs.files import write_text
 from maxrl_jax.runs.grid import Axis
+from maxrl_jax.runs.progress import counted
 
 
 def write(
@@ -32,9 +31,7 @@ def write(
     drawings = sweep_figures.draw(sweep)
     save_drawings(drawings, workdir)
   images = workdir / "figures"
-  drawings = [
-    Drawing(d.name, images / f"{d.name}.png", d.caption) for d in drawings
-  ]
+  drawings = [d._replace(figure=images / f"{d.name}.png") for d in drawings]
   result = Result("Figures", drawings, [], [])
   tables = Result("Tables", [], [], [_scores(sweep), *_comparisons(sweep)])
   page = report.page(
@@ -60,13 +57,13 @@ def _introduction(sweep: Sweep) -> list[str]:
   config = json.loads(about["config"])
   diverged = int(sweep.data["diverged"].values.sum())
   paragraphs = [
-    f"Grid: {grid}. {progress.counted(sweep.data.sizes['run'], 'run')} of"
+    f"Grid: {grid}. {counted(sweep.data.sizes['run'], 'run')} of"
     f" {config['steps']} steps.",
     _selection(sweep, reported),
   ]
   if diverged:
     paragraphs.append(
-      f"{progress.counted(diverged, 'run')} diverged: at some step a metric was"
+      f"{counted(diverged, 'run')} diverged: at some step a metric was"
       " not finite."
     )
   paragraphs.append(f"Command: {about['command']}")
@@ -83,20 +80,15 @@ def _selection(sweep: Sweep, reported: int) -> str:
   if len(sweep.tuning):
     return (
       f"The learning rate of every method was chosen by validation"
-      f" {sweep.score} on {_seeds(len(sweep.tuning))}; all scores are test"
-      f" scores of {_seeds(reported, 'other ')}."
+      f" {sweep.score} on {counted(len(sweep.tuning), 'seed')}; all scores are"
+      f" test scores of {counted(reported, 'other seed')}."
     )
   if sweep.chooses:
     return (
       "The learning rates were chosen on the seed that is reported: scores of"
       " the best rates are overestimated. Use more seeds."
     )
-  return f"All scores are test scores, over {_seeds(reported)}."
-
-
-def _seeds(number: int, which: str = "") -> str:
-  """ "3 other seeds"."""
-  return progress.counted(number, f"{which}seed")
+  return f"All scores are test scores, over {counted(reported, 'seed')}."
 
 
 def _scores(sweep: Sweep) -> Table:

@@ -1,6 +1,7 @@
 """Atomic files: complete or absent, even if the process is killed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -39,3 +40,9 @@ def write_arrays(path: pathlib.Path, arrays: dict[str, Any]) -> None:
 def write_json(path: pathlib.Path, record: dict) -> None:
   """Writes indented JSON atomically."""
   write_text(path, json.dumps(record, indent=2) + "\n")
+
+
+def digest(value: Any) -> str:
+  """Twelve hexadecimal digits that identify a value of JSON."""
+  text = json.dumps(value, sort_keys=True, default=list)
+  return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,7 +6,6 @@ only in the coefficients a_k of their series: a study that mixes them trains
 them in one program.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.learning.off_policy import REWEIGHTED
 from maxrl_jax.optimizers import OPTIMIZERS
 from maxrl_jax.policies import parameters
+from maxrl_jax.runs import files
 
 # Increase when the results of a config change by more than rounding: cached
 # runs are then not used.
@@ -109,8 +109,7 @@ def digest(config: ConfigDict, **more: Any) -> str:
     fields["policy"]["checkpoint"] = parameters.digest(config.policy.checkpoint)
   # Without unset fields: a new field leaves cached runs valid.
   known = {"config": _set_fields(fields), "version": RESULTS_VERSION, **more}
-  text = json.dumps(known, sort_keys=True, default=list)
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
+  return files.digest(known)
 
 
 def _set_fields(block: dict) -> dict:

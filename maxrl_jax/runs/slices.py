@@ -4,7 +4,6 @@ Runs on disk are not repeated; an interrupted slice resumes, bit-identical.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import pathlib
@@ -63,12 +62,13 @@ class Slices:
   def train(self, missing: set[str]) -> Generator[int, None, None]:
     """Trains runs by their keys; yields finished steps, summed over runs."""
     for part in self.cut(missing):
-      name = f"unfinished-{_digest(self.program.keys[part.rows], part.size)}"
+      keys = self.program.keys[part.rows].tolist()
+      name = f"unfinished-{files.digest([keys, part.size])}"
       with (
         contextlib.suppress(filelock.Timeout),
         cache.exclusive(self._folder / name, wait=self._wait) as unfinished,
       ):
-        if cache.missing(self._folder, self.program.keys[part.rows]):
+        if cache.missing(self._folder, keys):
           yield from self._train(part, unfinished)
 
   def _train(
@@ -176,11 +176,6 @@ def _over_devices(config: ConfigDict, total: int) -> ConfigDict:
 
 def _round_up(number: int, step: int) -> int:
   return math.ceil(number / step) * step
-
-
-def _digest(keys: np.ndarray, size: int) -> str:
-  text = json.dumps([keys.tolist(), size])
-  return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def free_memory(memory_gib: float | None) -> int:

@@ -225,7 +225,7 @@ def _waves_on_digits(better, noise):
 
 
 def _waves_on_a_budget(better, noise):
-  ends = dict.fromkeys(sequential_budget._LABELS, 0.4)
+  ends = dict.fromkeys(sequential_budget._LOOKS, 0.4)
   ends |= {"fixed 16": 0.3, "fixed 64": 0.45 if better else 0.6}
   ends["sequential"] = 0.5 if better else 0.39
   finals = {name: _seeds(end, 0.01 * noise) for name, end in ends.items()}
@@ -373,12 +373,16 @@ def _maze_when(better, noise):
 
 def _maze_sequential(better, noise):
   high, low = _maze(17, 80, noise, before=2), _maze(9, 60, noise, before=2)
-  settings = maze_sequential.Settings(caps=(128,), fixed=(32,))
-  waves, fixed = (high, low) if better else (low, high)
+  settings = maze_sequential.Settings(wave=16, caps=(128,), fixed=(32,))
+  methods = (
+    sequential_digits.Method(16, 128),
+    sequential_digits.Method(32, None),
+  )
+  trained = (high, low) if better else (low, high)
   spent = np.tile([0.0, 1e6], (3, 1))
   return functools.partial(maze_sequential._claims, settings), (
-    {"waves up to 128": waves, "fixed 32": fixed},
-    {"waves up to 128": spent, "fixed 32": 4 * spent},
+    dict(zip(methods, trained, strict=True)),
+    dict(zip(methods, (spent, 4 * spent), strict=True)),
   )
 
 
