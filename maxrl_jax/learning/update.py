@@ -245,19 +245,25 @@ def make_run(
 
 
 def _norms(*trees: Any) -> Array:
-  """Euclidean norm of the weights in each tree, without batch statistics.
+  """Euclidean norm of the weights in each tree, without batch statistics."""
+  weights = [
+    jax.tree.leaves({k: v for k, v in x.items() if k != rollouts.STATISTICS})
+    for x in trees
+  ]
+  return lax.platform_dependent(weights, tpu=_by_array, default=_by_row)
 
-  All sums of squares of rows are added at once: on a GPU the norm of each array
-  would be a kernel of its own.
-  """
+
+def _by_array(trees: list[list[Array]]) -> Array:
+  return jnp.stack([optax.tree.norm(arrays) for arrays in trees])
+
+
+def _by_row(trees: list[list[Array]]) -> Array:
+  """The sums of all rows at once: each of an array would be a kernel."""
 
   def row(x: Array) -> Array:
-    squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    squares = jnp.square(x)
     one = x.ndim < 2 or x.size < _FEW
     return jnp.ravel(squares if one else jnp.sum(squares, -1))
 
-  def rows(tree: dict[str, Any]) -> Array:
-    weights = {k: v for k, v in tree.items() if k != rollouts.STATISTICS}
-    return jnp.concatenate(list(map(row, jax.tree.leaves(weights))))
-
-  return jnp.sqrt(jnp.sum(jnp.stack(list(map(rows, trees))), -1))
+  rows = [jnp.concatenate(list(map(row, arrays))) for arrays in trees]
+  return jnp.sqrt(jnp.sum(jnp.stack(rows), -1))

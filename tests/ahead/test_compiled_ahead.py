@@ -43,7 +43,7 @@ BUDGETS = {
   "a step of bandit": (31, 12),
   "a step of digits": (64, 225),
   "a step of bimodal": (58, 46),
-  "a step of digits, sequential": (95, 236),
+  "a step of digits, sequential": (95, 238),
   "a chunk of bandit": (2720, 12.5),
   "a chunk of digits": (6040, 280),
   "a chunk of bimodal": (5340, 48),
