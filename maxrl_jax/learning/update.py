@@ -161,7 +161,7 @@ class Run:
       name = rollouts.STATISTICS
       after = after.replace(params={**after.params, name: metrics.pop(name)})
     metrics["loss"] = value
-    norms = _norms(gradient, after.params)
+    norms = _norms(self.layout, gradient, after.params)
     metrics["gradient_norm"], metrics["parameter_norm"] = norms
     return guards.guarded(
       state,
@@ -244,12 +244,14 @@ def make_run(
   )
 
 
-def _norms(*trees: Any) -> Array:
+def _norms(where: Layout, *trees: Any) -> Array:
   """Euclidean norm of the weights in each tree, without batch statistics."""
   weights = [
     jax.tree.leaves({k: v for k, v in x.items() if k != rollouts.STATISTICS})
     for x in trees
   ]
+  if where.size("model") > 1:  # Sums of rows would move between devices.
+    return _by_array(weights)
   return lax.platform_dependent(weights, tpu=_by_array, default=_by_row)
 
 
