@@ -42,8 +42,8 @@ class Settings(NamedTuple):
   wave: int = 16
   cap: int = 1024
   most_batches: int = 32
-  rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-  seeds: int = 3
+  rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+  seeds: int = 5
   chunk: int = 10
   warmup: int = 20
 
@@ -51,7 +51,7 @@ class Settings(NamedTuple):
 PRESETS = {
   "quick": Settings(),
   "full": Settings(
-    total=8_000_000, rates=(5e-4, 1e-3, 2e-3, 4e-3, 1e-2), seeds=5
+    total=8_000_000, rates=(1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3, 1e-2)
   ),
 }
 
