@@ -239,10 +239,10 @@ def sequential(
       return jax.vmap(rollouts.joint)(drawn) if by_dimension else drawn
 
     def draw(key: Array, owner: Array) -> Rollouts:
-      some, theirs = jax.tree.map(lambda x: x[owner], fixed)
+      some, some_outputs = jax.tree.map(lambda x: x[owner], fixed)
       drawn = rollouts.sample_batch(
         *(key, policy, frozen, some, task_of_run, wave),
-        *(theirs, prepared, owner),
+        *(some_outputs, prepared, owner),
       )
       return joint(drawn)
 

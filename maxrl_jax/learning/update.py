@@ -244,22 +244,23 @@ def make_run(
   )
 
 
-def _norms(where: Layout, *trees: Any) -> Array:
+def _norms(where: Layout, *trees: Any) -> list[Array]:
   """Euclidean norm of the weights in each tree, without batch statistics."""
   weights = [
     jax.tree.leaves({k: v for k, v in x.items() if k != rollouts.STATISTICS})
     for x in trees
   ]
-  if where.size("model") > 1:  # Sums of rows would move between devices.
+  # Sums of rows would move between devices that share the weights.
+  if where.size("model") > 1 or len(weights[0]) == 1:
     return _by_array(weights)
   return lax.platform_dependent(weights, tpu=_by_array, default=_by_row)
 
 
-def _by_array(trees: list[list[Array]]) -> Array:
-  return jnp.stack([optax.tree.norm(arrays) for arrays in trees])
+def _by_array(trees: list[list[Array]]) -> list[Array]:
+  return [optax.tree.norm(arrays) for arrays in trees]
 
 
-def _by_row(trees: list[list[Array]]) -> Array:
+def _by_row(trees: list[list[Array]]) -> list[Array]:
   """The sums of all rows at once: each of an array would be a kernel."""
 
   def row(x: Array) -> Array:
@@ -268,4 +269,4 @@ def _by_row(trees: list[list[Array]]) -> Array:
     return jnp.ravel(squares if one else jnp.sum(squares, -1))
 
   rows = [jnp.concatenate(list(map(row, arrays))) for arrays in trees]
-  return jnp.sqrt(jnp.sum(jnp.stack(rows), -1))
+  return list(jnp.sqrt(jnp.sum(jnp.stack(rows), -1)))

@@ -40,18 +40,18 @@ BUDGETS = {
   "pass@K, K = N/4, N = 1024": (53, 3400),
   "TailRL, N = 1024": (9, 66),
   "GRPO, N = 1024": (1, 12),
-  "a step of bandit": (31, 12),
+  "a step of bandit": (28, 12),
   "a step of digits": (64, 225),
   "a step of bimodal": (58, 46),
   "a step of digits, sequential": (95, 238),
-  "a chunk of bandit": (2720, 12.5),
+  "a chunk of bandit": (2620, 12.5),
   "a chunk of digits": (6040, 280),
   "a chunk of bimodal": (5340, 48),
   "a chunk of maze": (19_500, 4010),
   "a chunk of maze_paper": (123_100, None),
   "a chunk of noisy_regression, published": (30_700, 19_400),
   "a chunk of imagenet, random images": (23_640, None),
-  "a chunk of 1024 bandit runs": (3420, 11_300),
+  "a chunk of 1024 bandit runs": (3320, 11_300),
 }
 # Of all other programs 4 MB.
 TEMPORARY_MB = {
@@ -72,7 +72,7 @@ TEMPORARY_MB = {
   ("a chunk of noisy_regression, published", "v5e"): 1930,
   ("a chunk of imagenet, random images", "h100"): 11_640,
   ("a chunk of 1024 bandit runs", "h100"): 56,
-  ("a chunk of 1024 bandit runs", "v5e"): 54,
+  ("a chunk of 1024 bandit runs", "v5e"): 52,
 }
 
 # The collectives of a chunk on 4 and on 16 TPU chips, and the largest megabytes

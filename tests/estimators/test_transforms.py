@@ -89,14 +89,12 @@ TRANSFORMS = {
 ALL = [*CASES, *sorted(_BOOLEAN)]
 
 
-# Cases whose lines are those of another case: of maxrl, tail or sequential.
-EACH = [
-  long(name)
-  if name in ("order N", "no baseline", "tail k", "tail alpha", "tail_rl")
-  or name in ("boolean order 2", "sequential")
-  else name
-  for name in ALL
-]
+# They run the same lines as another case of maxrl, tail or sequential.
+_ALIKE = {
+  *("order N", "no baseline", "boolean order 2", "sequential"),
+  *("tail k", "tail alpha", "tail_rl"),
+}
+EACH = [long(name) if name in _ALIKE else name for name in ALL]
 
 
 def _eager(f, l):
