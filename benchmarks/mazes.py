@@ -6,6 +6,7 @@ KV cache, the prompt repeated for every rollout, then a forward and a backward
 pass over prompts and answers, and AdamW; eager PyTorch.
 """
 
+import dataclasses
 import functools
 import tempfile
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from benchmarks.steps import blocked
 from configs import maze_paper
+from maxrl_jax import config as configs
 from maxrl_jax.learning import training
 from maxrl_jax.policies import Transformer, qwen2
 
@@ -57,7 +59,7 @@ def programs(small: bool = False):
     outputs = trainer.policy.apply(params, prompts)
     keys = jax.random.split(key, len(prompts))
     return trainer.policy.apply(
-      params, keys, outputs, config.rollouts, method="sample"
+      params, keys, outputs, config.rollouts, method="generate"
     )
 
   key = jax.random.key(2)
@@ -65,10 +67,18 @@ def programs(small: bool = False):
 
 
 def _start(config):
-  trainer = training.make_train(config)
+  # An untrained policy solves nothing, and there would be nothing to learn.
+  task = dataclasses.replace(configs.make_task(config), likelihoods=_even)
+  trainer = training.make_train(config, task)
   state = jax.jit(trainer.init)(jax.random.key(0))
   prompts = trainer.task.draw(jax.random.key(1), config.batch_size).inputs
   return trainer, state, prompts
+
+
+def _even(maze, answers):
+  """About half of the answers are right, so that all groups have a gradient."""
+  del maze
+  return answers.sum(-1) % 2 == 0
 
 
 def hugging_face(config, device: str = "cpu"):

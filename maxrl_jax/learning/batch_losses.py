@@ -6,6 +6,7 @@ None overrides nothing. The metrics include the policy's updated batch
 statistics (`rollouts.STATISTICS`), if it has any.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from jax import lax
 
 from maxrl_jax import losses, off_policy
 from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
-from maxrl_jax.learning import guards, rollouts
+from maxrl_jax.learning import guards, rollouts, sequences
+from maxrl_jax.policies import SequencePolicy
 from maxrl_jax.tasks import Prompts, RegressionTask, Task, Varying
 
 Array = jax.Array
@@ -90,6 +92,12 @@ def sampled(
     joint = by_dimension and not factorized
     if joint:
       drawn = jax.vmap(rollouts.joint)(drawn)
+    if isinstance(policy, SequencePolicy):
+      needed = None  # The gradient of all log-probabilities and entropies.
+      if bonus is None and reference is None and layout.mesh is None:
+        advantages = jax.vmap(functools.partial(estimator, **options))
+        needed = jnp.any(advantages(getattr(drawn, signal)) != 0, -1)
+      drawn = sequences.differentiable(drawn, policy, params, outputs, needed)
 
     def group(drawn: rollouts.Rollouts) -> Array:
       return group_loss(estimator, signal, pathwise, drawn, options)

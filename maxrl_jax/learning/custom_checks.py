@@ -76,12 +76,15 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
   example = jax.tree.map(lambda x: x[:1], task.splits["validation"])
   _check_draws(task, example, batch)
   _check_methods(task, policy)
-  drawn = _drawn(task, policy, example, num)
+  drawn, scored = _drawn(task, policy, example, num)
   by_dimension = isinstance(task, RegressionTask)
   dims = np.shape(example.targets.y)[1:] if by_dimension else ()
   array: Any  # A user's functions may return anything.
+  named = f"policy {type(policy).__name__}"
+  draw_method, score_method, *_ = _needed(policy)
   for source, array in (
-    (f"policy {type(policy).__name__}: {_scores(policy)[0]}", drawn.log_probs),
+    (f"{named}: {score_method}", scored.log_probs),
+    (f"{named}: {draw_method}", drawn.log_probs),
     ("task: likelihoods", drawn.likelihoods),
     *([("task: rewards", drawn.rewards)] if isinstance(task, Rewarded) else []),
   ):
@@ -96,10 +99,11 @@ def check(task: Task, policy: nn.Module, batch: int, num: int) -> None:
       )
 
 
-def _scores(policy: nn.Module) -> tuple[str, ...]:
-  """Methods that give log-probabilities of actions."""
-  is_sequence = isinstance(policy, SequencePolicy)
-  return ("score",) if is_sequence else ("log_prob", "decode")
+def _needed(policy: nn.Module) -> tuple[str, ...]:
+  """Methods that draw actions, give their log-probabilities, decode them."""
+  if isinstance(policy, SequencePolicy):
+    return ("generate", "score")
+  return ("sample", "log_prob", "decode")
 
 
 def _check_methods(task: Task, policy: nn.Module) -> None:
@@ -107,7 +111,7 @@ def _check_methods(task: Task, policy: nn.Module) -> None:
   # Exact pass rates are sums over the policy's whole distribution.
   exact = ("components",) if isinstance(task, Exact) else ()
   scale = ("has_free_scale",) if isinstance(task, RegressionTask) else ()
-  methods = ("sample", *_scores(policy), *exact, *scale)
+  methods = (*_needed(policy), *exact, *scale)
   for method in methods:
     if not hasattr(policy, method):
       raise ValueError(
@@ -118,12 +122,19 @@ def _check_methods(task: Task, policy: nn.Module) -> None:
 
 def _drawn(
   task: Task, policy: nn.Module, example: Prompts, num: int
-) -> rollouts.Rollouts:
-  """Shapes of N rollouts of one prompt."""
+) -> tuple[rollouts.Rollouts, rollouts.Rollouts]:
+  """Shapes of N rollouts of one prompt, as drawn and as scored afterwards."""
 
-  def draw(key: jax.Array) -> rollouts.Rollouts:
+  def draw(key: jax.Array) -> tuple[rollouts.Rollouts, rollouts.Rollouts]:
     params = policy.init(key, example.inputs)
-    return rollouts.sample_batch(key, policy, params, example, task, num)
+    outputs = policy.apply(params, example.inputs)
+    drawn = rollouts.sample_batch(
+      key, policy, params, example, task, num, outputs
+    )
+    scored = rollouts.score_batch(
+      drawn.actions, policy, params, example, task, outputs
+    )
+    return drawn, scored
 
   try:
     return jax.eval_shape(draw, jax.random.key(0))

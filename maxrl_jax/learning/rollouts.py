@@ -21,7 +21,8 @@ class Rollouts(NamedTuple):
 
   Attributes:
     actions: z_j.
-    log_probs: log m(z_j|x), differentiable in the policy.
+    log_probs: log m(z_j|x), differentiable in the policy; of sampled sequences
+      they are not (`sequences.log_probs`).
     likelihoods: l_j, boolean if rollouts are right or wrong.
     log_likelihoods: log l_j of a noise model, differentiable if the policy
       learns its σ; None for other tasks.
@@ -129,6 +130,9 @@ def sample_batch(
   # Draws of a normal are differentiable in its mean; the score must not be.
   frozen, fixed = lax.stop_gradient((params, outputs))
   keys = jax.random.split(key, prompts.size)
+  if isinstance(policy, SequencePolicy):
+    answers, scores = policy.apply(frozen, keys, fixed, num, method="generate")
+    return _of_sequences(answers, scores, prompts, task)
 
   def one(key: Array, outputs: Any) -> Any:
     return policy.apply(frozen, key, outputs, num, method="sample")
@@ -138,8 +142,6 @@ def sample_batch(
 
   if prepared is not None:
     actions: Any = jax.vmap(of_row)(keys, rows)
-  elif isinstance(policy, SequencePolicy):
-    actions = one(keys, fixed)
   else:
     actions = jax.vmap(one)(keys, fixed)
   actions = lax.stop_gradient(actions)
@@ -167,7 +169,8 @@ def score_batch(
 ) -> Rollouts:
   """`score` of every prompt's actions [B, …]."""
   if isinstance(policy, SequencePolicy):
-    return _score_sequences(actions, policy, params, prompts, task, outputs)
+    scores = policy.apply(params, outputs, actions, method="score")
+    return _of_sequences(actions, scores, prompts, task)
 
   def one(actions: Array, outputs: Any, target: Any) -> Any:
     return score(actions, policy, params, outputs, target, task)
@@ -175,20 +178,14 @@ def score_batch(
   return jax.vmap(one)(actions, outputs, prompts.targets)
 
 
-def _score_sequences(
-  answers: Array,
-  policy: nn.Module,
-  params: Any,
-  prompts: Prompts,
-  task: Task,
-  outputs: Any,
+def _of_sequences(
+  answers: Array, scores: Any, prompts: Prompts, task: Task
 ) -> Rollouts:
-  """`score_batch` of a policy that scores answers of all prompts at once."""
+  """Rollouts of a policy that scores answers of all prompts at once."""
   likelihoods = jax.vmap(task.likelihoods)(prompts.targets, answers)
   rewards = None
   if isinstance(task, Rewarded):
     rewards = jax.vmap(task.rewards)(prompts.targets, answers)
-  scores: Any = policy.apply(params, outputs, answers, method="score")
   return Rollouts(
     answers,
     scores.log_probs,

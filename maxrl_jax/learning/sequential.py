@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from maxrl_jax import losses, options, ranges, symmetric
-from maxrl_jax.learning import rollouts
+from maxrl_jax.learning import rollouts, sequences
 from maxrl_jax.learning.batch_losses import (
   Hyper,
   Loss,
@@ -34,6 +34,7 @@ class Waves(NamedTuple):
   Attributes:
     actions: [B, m, …] of the first wave with a success, or of the first wave if
       none had one.
+    log_probs: of these actions [B, m], if they are sequences; else None.
     solved: [B], whether a wave had a success.
     needed: [B], rollouts up to the end of that wave.
     drawn: [B], rollouts drawn, including later waves of the same round.
@@ -44,6 +45,7 @@ class Waves(NamedTuple):
   """
 
   actions: Array
+  log_probs: Array | None
   solved: Array
   needed: Array
   drawn: Array
@@ -76,7 +78,7 @@ def draw_until_solved(
   once = jnp.full(prompts, wave)
   tokens = None if first.lengths is None else jnp.sum(first.lengths)
   state = Waves(
-    first.actions,
+    *_kept(first),
     solved,
     once,
     once,
@@ -129,8 +131,11 @@ def _fill(
   extremes = _extremes(drawn.likelihoods)
   if state.extremes is not None and extremes is not None:
     extremes = jnp.maximum(state.extremes, extremes)
+  before = state.actions, state.log_probs
+  actions, log_probs = jax.tree.map(update, before, _kept(drawn))
   return state._replace(
-    actions=update(state.actions, drawn.actions),
+    actions=actions,
+    log_probs=log_probs,
     solved=state.solved | now,
     needed=jnp.where(now, ends[first], jnp.where(left, total, state.needed)),
     drawn=total,
@@ -138,6 +143,11 @@ def _fill(
     extremes=extremes,
     rounds=state.rounds + 1,
   )
+
+
+def _kept(drawn: Rollouts) -> tuple[Array, Array | None]:
+  """Actions, and their log-probabilities if they are sequences."""
+  return drawn.actions, None if drawn.lengths is None else drawn.log_probs
 
 
 def _extremes(likelihoods: Array) -> Array | None:
@@ -251,7 +261,13 @@ def sequential(
     last = rollouts.score_batch(
       waves.actions, policy, params, prompts, task_of_run, outputs
     )
-    last = joint(last)
+    if waves.log_probs is None:
+      last = joint(last)
+    else:  # Scored again where a wave had a success.
+      last = last._replace(log_probs=waves.log_probs)
+      last = sequences.differentiable(
+        last, policy, params, outputs, waves.solved
+      )
 
     def group(last: Rollouts, solved: Array) -> Array:
       l = lax.stop_gradient(last.likelihoods)

@@ -12,19 +12,19 @@ Array = jax.Array
 
 
 def check_draw(key: Any, num: Any) -> None:
-  """Raises ValueError at arguments of `sample` in the wrong order."""
+  """Raises ValueError at arguments of a draw in the wrong order."""
   kinds = jax.dtypes.prng_key, jnp.uint32
   dtype = getattr(key, "dtype", None)
   if dtype is None or not any(jnp.issubdtype(dtype, kind) for kind in kinds):
     name = type(key).__name__ if dtype is None else dtype
     raise ValueError(
-      f"key: is of type {name}, must be a random key; sample takes (key,"
-      " outputs, num)"
+      f"key: is of type {name}, must be a random key; the arguments"
+      " are (key, outputs, num)"
     )
   if not isinstance(num, (int, np.integer)):
     raise ValueError(
-      f"num: is a {type(num).__name__}, must be a whole number; sample takes"
-      " (key, outputs, num)"
+      f"num: is a {type(num).__name__}, must be a whole number; the arguments"
+      " are (key, outputs, num)"
     )
 
 
@@ -51,8 +51,8 @@ class Policy(Protocol):
 class SequencePolicy(Protocol):
   """A policy of sequences, which decodes all answers of a batch together."""
 
-  def sample(self, keys: Array, outputs: Any, num: int) -> Array:
-    """Answers [B, N, L], from a key for each prompt."""
+  def generate(self, keys: Array, outputs: Any, num: int) -> tuple[Array, Any]:
+    """Answers [B, N, L], from a key for each prompt, and their `score`."""
 
   def score(self, outputs: Any, answers: Array) -> Any:
     """`log_probs`, `entropies` and `lengths` of answers, each [B, N]."""

@@ -151,15 +151,15 @@ class Transformer(nn.Module):
     logits = self.embedding.attend(flat).astype(jnp.float32)
     return logits.reshape(*x.shape[:-1], -1) / self.temperature
 
-  def sample(self, keys: Array, outputs: Encoded, num: int) -> Array:
-    """N answers per prompt, [B, N, L] int32; keys [B]."""
-    check_draw(keys, num)
-    return self.generate(keys, outputs, num)[0]
-
   def generate(
     self, keys: Array, outputs: Encoded, num: int
-  ) -> tuple[Array, Array]:
-    """Samples answers [B, N, L], with their log-probabilities [B, N]."""
+  ) -> tuple[Array, "Scores"]:
+    """Samples N answers per prompt [B, N, L] int32, and scores them.
+
+    `keys` are [B]. The scores are not differentiable; `score` gives the same
+    numbers, which are.
+    """
+    check_draw(keys, num)
     prompts, blocks = keys.shape[0], -(-self.max_length // _BLOCK)
 
     def draws(key: Array) -> Array:
@@ -168,15 +168,17 @@ class Transformer(nn.Module):
 
     uniforms = jnp.moveaxis(jax.vmap(draws)(keys), 0, 2)
     state = self._start(outputs, num, blocks * _BLOCK)
-    written = jnp.zeros((blocks, _BLOCK, prompts, num), jnp.int32)
+    shape = (blocks, _BLOCK, prompts, num)
+    written = jnp.zeros(shape, jnp.int32), jnp.zeros(shape)
 
     # vmapped runs decode until all have ended; checking, and freezing those
     # that have, only once per block keeps this cheap.
     def block(carry: Any) -> Any:
       index, state, written = carry
       token = lambda state, u: self._decode(state, outputs, u)  # noqa: E731
-      state, tokens = lax.scan(token, state, uniforms[index])
-      return index + 1, state, written.at[index].set(tokens)
+      state, new = lax.scan(token, state, uniforms[index])
+      written = jax.tree.map(lambda x, y: x.at[index].set(y), written, new)
+      return index + 1, state, written
 
     def unfinished(carry: Any) -> Array:
       return (carry[0] < blocks) & jnp.any(carry[1].alive)
@@ -184,8 +186,17 @@ class Transformer(nn.Module):
     _, state, written = lax.while_loop(
       unfinished, block, (jnp.int32(0), state, written)
     )
-    tokens = written.reshape(-1, prompts, num)[: self.max_length]
-    return jnp.moveaxis(tokens, 0, -1), state.log_probs
+
+    def by_answer(x: Array) -> Array:
+      return jnp.moveaxis(x.reshape(-1, prompts, num)[: self.max_length], 0, -1)
+
+    answers, token_log_probs = jax.tree.map(by_answer, written)
+    return answers, Scores(
+      jnp.sum(token_log_probs, -1),
+      state.entropies,
+      jnp.sum(self.counts(answers), -1),
+      token_log_probs,
+    )
 
   def _start(self, outputs: Encoded, num: int, room: int) -> "_Decoding":
     """State before the first token; the cache holds `room` tokens."""
@@ -199,16 +210,22 @@ class Transformer(nn.Module):
       logits=jnp.repeat(outputs.logits[:, None], num, 1),
       cache=((keys, jnp.swapaxes(keys, -1, -2)),) * self.num_layers,
       alive=jnp.ones((prompts, num), bool),
-      log_probs=jnp.zeros((prompts, num)),
+      entropies=jnp.zeros((prompts, num)),
     )
 
   def _decode(
     self, state: "_Decoding", outputs: Encoded, uniforms: Array
-  ) -> tuple["_Decoding", Array]:
-    """Samples the next token of every answer: new state, tokens."""
+  ) -> tuple["_Decoding", tuple[Array, Array]]:
+    """Samples a token of every answer: state, (tokens, log-probabilities)."""
     step, alive = state.step, state.alive & (state.step < self.max_length)
     tokens, log_probs = distributions.inverse_cdf(uniforms, state.logits)
-    tokens = jnp.where(alive, tokens, 0)
+    tokens, log_probs = (
+      jnp.where(alive, tokens, 0),
+      jnp.where(alive, log_probs, 0),
+    )
+    entropies = jnp.where(
+      alive, _entropies(jax.nn.log_softmax(state.logits)), 0
+    )
     position = outputs.memory[0][0].shape[1] + step
     x = self.embedding(tokens)
     cache = []
@@ -230,9 +247,9 @@ class Transformer(nn.Module):
       logits=self._logits(x),
       cache=tuple(cache),
       alive=alive & (tokens != self.eos),
-      log_probs=state.log_probs + jnp.where(alive, log_probs, 0),
+      entropies=state.entropies + entropies,
     )
-    return state, tokens
+    return state, (tokens, log_probs)
 
   def score(self, outputs: Encoded, actions: Array) -> "Scores":
     """Log-probabilities and entropies of answers [B, N, L], differentiable."""
@@ -241,13 +258,12 @@ class Transformer(nn.Module):
       later = self.prefix_logits(outputs, actions[..., :-1])
       logits = jnp.concatenate([logits, later], 2)
     log_probs = jax.nn.log_softmax(logits)
-    entropies = -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
     taken = jnp.take_along_axis(log_probs, actions[..., None], -1)[..., 0]
     counts = self.counts(actions)
     token_log_probs = jnp.where(counts, taken, 0)
     return Scores(
       jnp.sum(token_log_probs, -1),
-      jnp.sum(jnp.where(counts, entropies, 0), -1),
+      jnp.sum(jnp.where(counts, _entropies(log_probs), 0), -1),
       jnp.sum(counts, -1),
       token_log_probs,
     )
@@ -266,6 +282,11 @@ class Transformer(nn.Module):
     """Whether tokens [..., L] are part of the answer: up to its first eos."""
     ended = actions == self.eos
     return jnp.cumsum(ended, -1) - ended == 0
+
+
+def _entropies(log_probs: Array) -> Array:
+  """Of distributions over the last axis, in nats."""
+  return -jnp.sum(jnp.exp(log_probs) * log_probs, -1)
 
 
 class Scores(NamedTuple):
@@ -292,11 +313,11 @@ class _Decoding(NamedTuple):
     logits: of the next token [B, N, V].
     cache: keys and values of each layer, as `attention.decode` takes them.
     alive: [B, N], False after eos.
-    log_probs: of the answers so far [B, N].
+    entropies: of the tokens so far, summed, [B, N].
   """
 
   step: Array
   logits: Array
   cache: tuple[tuple[Array, Array], ...]
   alive: Array
-  log_probs: Array
+  entropies: Array

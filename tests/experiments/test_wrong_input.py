@@ -249,7 +249,7 @@ def _wrong(tmp_path):
     ),
     (
       ("reproduce", "--figure=mazes,maze_rates", "--preset=paper"),
-      "preset = 'paper': figure 'maze_rates' has quick, full, long",
+      "preset = 'paper': figure 'maze_rates' has quick, full, hard, long",
     ),
     (
       ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),

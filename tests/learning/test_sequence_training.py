@@ -1,12 +1,15 @@
 """Training policies that write sequences: supervised, entropy, configs."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from configs import maze
-from maxrl_jax.learning import batch_losses, rollouts, training
+from maxrl_jax import estimators
+from maxrl_jax.learning import batch_losses, rollouts, sequences, training
 from maxrl_jax.policies import POLICIES
 from maxrl_jax.tasks import TASKS, Prompts, Task, base
 from tests.support import keys, maze_oracles, transformer_oracle
@@ -145,6 +148,86 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
       a, b = a[name], b[name]
     actual = np.sum(np.float64(b - a) * direction)
     assert actual == pytest.approx(-0.7 * slope, rel=2e-3, abs=1e-5), names
+
+
+def _gradients(policy, params, prompts, drawn, slopes, needed):
+  """Of Σ slopes · log-probabilities in parameters and encoded prompts."""
+
+  def total(params, outputs):
+    some = sequences.differentiable(drawn, policy, params, outputs, needed)
+    return jnp.sum(slopes * some.log_probs)
+
+  outputs = policy.apply(params, prompts.inputs)
+  return jax.grad(total, (0, 1))(params, outputs)
+
+
+@pytest.mark.parametrize("tokens", [1, 36, 54, 2**11])
+@pytest.mark.parametrize(
+  "needed", ["1111", "0110", "0001", "1110", "0000"], ids=str
+)
+def test_gradients_of_some_prompts_are_those_of_all(
+  monkeypatch, tokens, needed
+):
+  """In blocks of 1, 2, 3 and 4 prompts; slopes of the others are 0."""
+  monkeypatch.setattr(sequences, "_ON_CPU", tokens)
+  task, policy, params = _of_five_tokens()
+  prompts = task.splits["validation"]
+  drawn = rollouts.sample_batch(
+    jax.random.key(1), policy, params, prompts, task, 6
+  )
+  needed = jnp.array([c == "1" for c in needed])
+  slopes = jax.random.normal(jax.random.key(2), (4, 6)) * needed[:, None]
+  arguments = policy, params, prompts, drawn, slopes
+  some, whole = (
+    jax.jit(functools.partial(_gradients, *arguments))(x)
+    for x in (needed, None)
+  )
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+  jax.tree.map(close, some, whole)
+
+
+def test_prompts_without_advantages_are_not_scored(monkeypatch):
+  """A prompt whose encoding is NaN does no harm, unless it is needed."""
+  monkeypatch.setattr(sequences, "_ON_CPU", 1)
+  task, policy, params = _of_five_tokens()
+  prompts = task.splits["validation"]
+  outputs = policy.apply(params, prompts.inputs)
+  drawn = rollouts.sample_batch(
+    jax.random.key(1), policy, params, prompts, task, 6, outputs
+  )
+  outputs = jax.tree.map(lambda x: x.at[2].set(jnp.nan), outputs)
+
+  @jax.jit
+  def total(params, needed):
+    some = sequences.differentiable(drawn, policy, params, outputs, needed)
+    return jnp.sum(some.log_probs * needed[:, None])
+
+  for needed, finite in ((2, True), (3, False)):
+    gradient = jax.grad(total)(params, jnp.arange(4) < needed)
+    leaves = jax.tree.leaves(gradient)
+    assert all(np.isfinite(x).all() for x in leaves) == finite
+
+
+def test_the_gradient_is_that_of_every_rollout(monkeypatch):
+  """Of a loss, where some prompts have successes, against the sum of all."""
+  monkeypatch.setattr(sequences, "_ON_CPU", 1)
+  task, policy, params = _of_five_tokens()
+  prompts = task.splits["validation"]
+  key = jax.random.key(1)
+  loss = batch_losses.sampled(estimators.rloo, policy, task, 6)
+  actual, metrics = jax.jit(jax.grad(loss, has_aux=True))(params, key, prompts)
+  assert 0 < metrics["solved"] < 1
+  drawn = rollouts.sample_batch(key, policy, params, prompts, task, 6)
+  right = np.asarray(drawn.likelihoods, np.float64)
+  advantages = right - (right.sum(1, keepdims=True) - right) / 5
+
+  def known(params):
+    outputs = policy.apply(params, prompts.inputs)
+    scores = policy.apply(params, outputs, drawn.actions, method="score")
+    return -jnp.mean(advantages * scores.log_probs)
+
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+  jax.tree.map(close, actual, jax.grad(known)(params))
 
 
 @pytest.mark.parametrize(

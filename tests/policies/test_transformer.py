@@ -92,7 +92,8 @@ def test_scores_of_sampled_answers_equal_numpys(options):
   assert answers.shape == (PROMPTS, ROLLOUTS, policy.max_length)
   scores = _score(policy, params, prompts, answers)
   exact = _reference(policy, params, prompts, answers)
-  np.testing.assert_allclose(drawn, scores.log_probs, rtol=1e-5, atol=1e-5)
+  for of_draws, of_answers in zip(drawn, scores, strict=True):
+    np.testing.assert_allclose(of_draws, of_answers, rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(scores.log_probs, exact[0], rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(scores.entropies, exact[1], rtol=1e-4, atol=1e-5)
   np.testing.assert_array_equal(scores.lengths, exact[2])
@@ -212,11 +213,12 @@ def test_gradients_equal_finite_differences_of_numpy(layers, remat):
 def test_rollouts_do_not_depend_on_other_prompts():
   policy, params, prompts = _policy(num_layers=2)
   keys = _keys(4)
-  answers, log_probs = _generate(policy, params, prompts, keys)
+  answers, drawn = _generate(policy, params, prompts, keys)
   others = prompts.at[0].set(0).at[2].set(5)
   among_others = _generate(policy, params, others, keys)
   np.testing.assert_array_equal(answers[1], among_others[0][1])
-  np.testing.assert_allclose(log_probs[1], among_others[1][1], rtol=1e-5)
+  for one, other in zip(drawn, among_others[1], strict=True):
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-5)
   assert (answers[0] != among_others[0][0]).any()
 
 
@@ -236,11 +238,12 @@ def test_vmapped_runs_equal_single_runs():
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *runs)
   keys = jnp.stack([_keys(seed) for seed in range(3)])
   generate = functools.partial(_generate, policy)
-  answers, log_probs = jax.vmap(generate, (0, None, 0))(stacked, prompts, keys)
+  answers, scores = jax.vmap(generate, (0, None, 0))(stacked, prompts, keys)
   for run in range(3):
     single = generate(runs[run], prompts, keys[run])
     np.testing.assert_array_equal(answers[run], single[0])
-    np.testing.assert_allclose(log_probs[run], single[1], rtol=1e-5, atol=1e-6)
+    for together, alone in zip(scores, single[1], strict=True):
+      np.testing.assert_allclose(together[run], alone, rtol=1e-5, atol=1e-6)
   assert [bool(x[..., 8:].any()) for x in answers] == [True, False, True]
 
 
@@ -248,7 +251,7 @@ def test_bfloat16_is_near_float32():
   policy, params, prompts = _policy(max_length=4)
   half = policy.clone(dtype="bfloat16")
   half.check()
-  answers, drawn = _generate(half, params, prompts, _keys(0), 3)
+  answers, (drawn, *_) = _generate(half, params, prompts, _keys(0), 3)
   _, weights = _case()
   gradient, exact = _slope(policy, params, prompts, answers, weights)
   half_gradient, log_probs = _slope(half, params, prompts, answers, weights)
