@@ -123,6 +123,7 @@ PRESETS = {
     tuning_seeds=1,
     recorded=(),
     rollout_steps=600,
+    scarce=256,
     scarce_steps=600,
     warmups=(100, 150, 200, 400, 800),
     when_steps=300,
