@@ -324,7 +324,8 @@ def _sweep(small: bool) -> Rows:
 
 def _mazes(small: bool) -> Rows:
   """Tokens and a step of a transformer of 3.9 M parameters on mazes."""
-  config, sample, step = mazes.programs(small)
+  config = mazes.paper(small)
+  sample, step = mazes.programs(config)
   tokens = config.batch_size * config.rollouts * config.task.max_length
 
   def compare(name: str, program: tuple, method: str) -> list[Row]:

@@ -18,7 +18,6 @@ METHODS: dict[str, dict[str, Any]] = {
   "GRPO + entropy": {"name": "grpo", "entropy_bonus": 0.1},
   "pass@16": {"name": "pass_at_k", "k": 16},
   "power ½": {"name": "power", "alpha": 0.5},
-  "TailRL": {"name": "tail_rl"},
   "MaxRL T = 2": {"name": "maxrl", "order": 2},
   "MaxRL T = 8": {"name": "maxrl", "order": 8},
 }
@@ -62,9 +61,8 @@ class Settings(NamedTuple):
   rates: tuple[float, ...] = (5e-5, 1e-4, 2e-4, 5e-4)
   tuning_seeds: int = 2
   recorded: tuple[float, ...] = (
-    *(1e-4, 5e-5, 1e-4),
-    *(1e-4, 5e-5, 1e-4),
-    *(1e-4, 5e-5, 1e-4),
+    *(1e-4, 5e-5, 1e-4, 1e-4),
+    *(5e-5, 1e-4, 5e-5, 1e-4),
   )
   rollout_numbers: tuple[int, ...] = (4, 8, 16, 32)  # Of maze_rollouts.
   rollout_steps: int = 180
@@ -119,7 +117,7 @@ PRESETS = {
     steps=1800,
     evaluations=6,
     seeds=5,
-    rates=(1e-4, 2e-4, 5e-4, 1e-3),
+    rates=(1e-4, 2e-4, 5e-4),
     tuning_seeds=1,
     recorded=(),
     rollout_steps=600,

@@ -91,7 +91,7 @@ def baselines_studies(settings: Settings, runs) -> dict[str, Study]:
 
 
 def baselines(settings: Settings, runs) -> Result:
-  """Table 3: GRPO with entropy, pass@16, power, TailRL and lower orders."""
+  """Table 3: GRPO with entropy, pass@16, power and lower orders."""
   what = baselines_studies(settings, runs)["methods"]
   by_method = maze_runs.train(what, runs, METHODS)
   return Result(
