@@ -22,7 +22,9 @@ def get_config(stage: str = "rl") -> ConfigDict:
   config.task.random_ends = True
   config.task.unknown = 0.75
   config.steps = 1000
-  if stage == "rl":
+  if stage == "warmup":
+    config.optimizer.schedule = "cosine"
+  else:
     config.steps = 600
     config.optimizer.learning_rate = 3e-4
   config.eval_rollouts = 256
