@@ -93,11 +93,15 @@ def sampled(
     if joint:
       drawn = jax.vmap(rollouts.joint)(drawn)
     if isinstance(policy, SequencePolicy):
-      needed = None  # The gradient of all log-probabilities and entropies.
-      if bonus is None and reference is None and layout.mesh is None:
+      needed = None
+      if bonus is None and reference is None:
         advantages = jax.vmap(functools.partial(estimator, **options))
         needed = jnp.any(advantages(getattr(drawn, signal)) != 0, -1)
-      drawn = sequences.differentiable(drawn, policy, params, outputs, needed)
+      drawn = sequences.differentiable(
+        *(drawn, policy, params, outputs, needed),
+        entropies=bonus is not None,
+        whole=layout.mesh is not None,
+      )
 
     def group(drawn: rollouts.Rollouts) -> Array:
       return group_loss(estimator, signal, pathwise, drawn, options)

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -23,7 +24,10 @@ def differentiable(
   policy: nn.Module,
   params: Any,
   outputs: Any,
-  needed: Array | None,
+  needed: Array | None = None,
+  *,
+  entropies: bool = False,
+  whole: bool = False,
 ) -> Rollouts:
   """Sampled rollouts, with gradients of the needed prompts' log-probabilities.
 
@@ -37,28 +41,50 @@ def differentiable(
     policy: of sequences.
     params: its parameters; the result is differentiable in them.
     outputs: the policy's; differentiable likewise.
-    needed: [B], False where the gradient with respect to the log-probabilities
-      is 0. None scores everything at once, and makes entropies differentiable.
+    needed: [B], False where the gradient with respect to the result is 0; None
+      if it is nowhere known to be.
+    entropies: make entropies differentiable, too.
+    whole: score all at once, where several devices have parts of the batch.
   """
-  if needed is None:
-    scores: Any = policy.apply(params, outputs, drawn.actions, method="score")
-    return drawn._replace(
-      log_probs=scores.log_probs, entropies=scores.entropies
-    )
-  count, *size = drawn.actions.shape
+  fields = ("log_probs", "entropies") if entropies else ("log_probs",)
+
+  def score(params: Any, outputs: Any, answers: Array) -> list[Array]:
+    scores: Any = policy.apply(params, outputs, answers, method="score")
+    return [getattr(scores, field) for field in fields]
+
+  if whole:
+    values = score(params, outputs, drawn.actions)
+  else:
+    known = [getattr(drawn, field) for field in fields]
+    count = drawn.actions.shape[0]
+    needed = jnp.ones(count, bool) if needed is None else needed
+    values = _attached(score, params, outputs, known, drawn.actions, needed)
+  return drawn._replace(**dict(zip(fields, values, strict=True)))
+
+
+def _attached(
+  score: Callable,
+  params: Any,
+  outputs: Any,
+  known: list[Array],
+  answers: Array,
+  needed: Array,
+) -> list[Array]:
+  """The known values of `score`, with its gradients."""
+  count, *size = answers.shape
 
   @jax.custom_vjp
-  def attach(params: Any, outputs: Any, known: Array, *constants: Array) -> Any:
+  def attach(params: Any, outputs: Any, known: Any, *constants: Array) -> Any:
     return known
 
-  def forward(*arguments: Any) -> tuple[Array, Any]:
+  def forward(*arguments: Any) -> tuple[Any, Any]:
     params, outputs, known, answers, needed = arguments
     return known, (params, outputs, answers, needed)
 
-  def backward(saved: Any, slopes: Array) -> tuple[Any, ...]:
+  def backward(saved: Any, slopes: list[Array]) -> tuple[Any, ...]:
     def in_blocks(tokens: int) -> Any:
       prompts = max(1, min(count, tokens // math.prod(size)))
-      return functools.partial(_gradient, policy, prompts)
+      return functools.partial(_gradient, score, prompts)
 
     gradients = lax.platform_dependent(
       *(*saved, slopes),
@@ -68,42 +94,42 @@ def differentiable(
     return *gradients, None, None, None
 
   attach.defvjp(forward, backward)
-  log_probs = attach(params, outputs, drawn.log_probs, drawn.actions, needed)
-  return drawn._replace(log_probs=log_probs)
+  return attach(params, outputs, known, answers, needed)
 
 
 def _gradient(
-  policy: nn.Module,
+  score: Callable,
   size: int,
   params: Any,
   outputs: Any,
   answers: Array,
   needed: Array,
-  slopes: Array,
+  slopes: list[Array],
 ) -> tuple[Any, Any]:
-  """Gradients of Σ slopes · log-probabilities in (params, outputs)."""
-  none = needed.shape[0]
+  """Gradients of Σ slopes · score in (params, outputs)."""
+
+  def of_some(answers: Array, outputs: Any, slopes: Any) -> tuple[Any, Any]:
+    scored = functools.partial(score, answers=answers)
+    return jax.vjp(scored, params, outputs)[1](slopes)
+
+  count = needed.shape[0]
+  if size == count:
+    return of_some(answers, outputs, slopes)
   # Needed prompts first; the last block may reach beyond all prompts.
   order = jnp.pad(
-    jnp.argsort(~needed, stable=True), (0, size - 1), constant_values=none
+    jnp.argsort(~needed, stable=True), (0, size - 1), constant_values=count
   )
   blocks = -(-jnp.sum(needed) // size)
-  slopes = jnp.pad(slopes, ((0, 1), (0, 0)))
+  slopes = [jnp.pad(x, ((0, 1), (0, 0))) for x in slopes]
 
   def add(state: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
     index, of_params, of_outputs = state
     rows = lax.dynamic_slice_in_dim(order, index * size, size)
-
-    def score(params: Any, some: Any) -> Array:
-      scores: Any = policy.apply(params, some, answers[rows], method="score")
-      return scores.log_probs
-
     some = jax.tree.map(lambda x: x[rows], outputs)
-    _, pull = jax.vjp(score, params, some)
-    more, of_some = pull(slopes[rows])
+    more, new = of_some(answers[rows], some, [x[rows] for x in slopes])
     of_params = jax.tree.map(jnp.add, of_params, more)
     of_outputs = jax.tree.map(
-      lambda all_, new: all_.at[rows].set(new), of_outputs, of_some
+      lambda all_, new: all_.at[rows].set(new), of_outputs, new
     )
     return index + 1, of_params, of_outputs
 

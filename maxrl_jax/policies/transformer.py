@@ -169,7 +169,11 @@ class Transformer(nn.Module):
     uniforms = jnp.moveaxis(jax.vmap(draws)(keys), 0, 2)
     state = self._start(outputs, num, blocks * _BLOCK)
     shape = (blocks, _BLOCK, prompts, num)
-    written = jnp.zeros(shape, jnp.int32), jnp.zeros(shape)
+    # Log-probabilities and entropies are one array: one kernel writes both.
+    written = (
+      jnp.zeros(shape, jnp.int32),
+      jnp.zeros((*shape[:2], 2, *shape[2:])),
+    )
 
     # vmapped runs decode until all have ended; checking, and freezing those
     # that have, only once per block keeps this cheap.
@@ -188,12 +192,13 @@ class Transformer(nn.Module):
     )
 
     def by_answer(x: Array) -> Array:
-      return jnp.moveaxis(x.reshape(-1, prompts, num)[: self.max_length], 0, -1)
+      tokens = x.reshape(-1, *x.shape[2:])[: self.max_length]
+      return jnp.moveaxis(tokens, 0, -1)
 
-    answers, token_log_probs = jax.tree.map(by_answer, written)
+    answers, (token_log_probs, entropies) = jax.tree.map(by_answer, written)
     return answers, Scores(
       jnp.sum(token_log_probs, -1),
-      state.entropies,
+      jnp.sum(entropies, -1),
       jnp.sum(self.counts(answers), -1),
       token_log_probs,
     )
@@ -210,22 +215,22 @@ class Transformer(nn.Module):
       logits=jnp.repeat(outputs.logits[:, None], num, 1),
       cache=((keys, jnp.swapaxes(keys, -1, -2)),) * self.num_layers,
       alive=jnp.ones((prompts, num), bool),
-      entropies=jnp.zeros((prompts, num)),
     )
 
   def _decode(
     self, state: "_Decoding", outputs: Encoded, uniforms: Array
   ) -> tuple["_Decoding", tuple[Array, Array]]:
-    """Samples a token of every answer: state, (tokens, log-probabilities)."""
+    """Samples a token of every answer.
+
+    Returns:
+      The next state; tokens [B, N]; their log-probabilities and the entropies
+      of the distributions that they were drawn from [2, B, N].
+    """
     step, alive = state.step, state.alive & (state.step < self.max_length)
     tokens, log_probs = distributions.inverse_cdf(uniforms, state.logits)
-    tokens, log_probs = (
-      jnp.where(alive, tokens, 0),
-      jnp.where(alive, log_probs, 0),
-    )
-    entropies = jnp.where(
-      alive, _entropies(jax.nn.log_softmax(state.logits)), 0
-    )
+    tokens = jnp.where(alive, tokens, 0)
+    entropies = _entropies(jax.nn.log_softmax(state.logits))
+    scores = jnp.where(alive, jnp.stack([log_probs, entropies]), 0)
     position = outputs.memory[0][0].shape[1] + step
     x = self.embedding(tokens)
     cache = []
@@ -247,9 +252,8 @@ class Transformer(nn.Module):
       logits=self._logits(x),
       cache=tuple(cache),
       alive=alive & (tokens != self.eos),
-      entropies=state.entropies + entropies,
     )
-    return state, (tokens, log_probs)
+    return state, (tokens, scores)
 
   def score(self, outputs: Encoded, actions: Array) -> "Scores":
     """Log-probabilities and entropies of answers [B, N, L], differentiable."""
@@ -313,11 +317,9 @@ class _Decoding(NamedTuple):
     logits: of the next token [B, N, V].
     cache: keys and values of each layer, as `attention.decode` takes them.
     alive: [B, N], False after eos.
-    entropies: of the tokens so far, summed, [B, N].
   """
 
   step: Array
   logits: Array
   cache: tuple[tuple[Array, Array], ...]
   alive: Array
-  entropies: Array

@@ -150,12 +150,14 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
     assert actual == pytest.approx(-0.7 * slope, rel=2e-3, abs=1e-5), names
 
 
-def _gradients(policy, params, prompts, drawn, slopes, needed):
-  """Of Σ slopes · log-probabilities in parameters and encoded prompts."""
+def _gradients(policy, params, prompts, drawn, slopes, needed, whole):
+  """Of Σ slopes · (log-probabilities, entropies) in params and outputs."""
 
   def total(params, outputs):
-    some = sequences.differentiable(drawn, policy, params, outputs, needed)
-    return jnp.sum(slopes * some.log_probs)
+    some = sequences.differentiable(
+      *(drawn, policy, params, outputs, needed), entropies=True, whole=whole
+    )
+    return jnp.sum(slopes * jnp.stack([some.log_probs, some.entropies]))
 
   outputs = policy.apply(params, prompts.inputs)
   return jax.grad(total, (0, 1))(params, outputs)
@@ -176,11 +178,13 @@ def test_gradients_of_some_prompts_are_those_of_all(
     jax.random.key(1), policy, params, prompts, task, 6
   )
   needed = jnp.array([c == "1" for c in needed])
-  slopes = jax.random.normal(jax.random.key(2), (4, 6)) * needed[:, None]
+  slopes = (
+    jax.random.normal(jax.random.key(2), (2, 4, 6)) * needed[None, :, None]
+  )
   arguments = policy, params, prompts, drawn, slopes
   some, whole = (
-    jax.jit(functools.partial(_gradients, *arguments))(x)
-    for x in (needed, None)
+    jax.jit(lambda x, whole=whole: _gradients(*arguments, x, whole))(needed)
+    for whole in (False, True)
   )
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
   jax.tree.map(close, some, whole)
