@@ -67,7 +67,7 @@ FIGURES = {
   "maze_sequential": Figure("maze_sequential", {}, presets=_MAZES),
   "maze_rates": Figure("maze_rates", {"quick": 35}, presets=_CHOSEN),
   "off_policy_mazes": Figure("off_policy_mazes", {"quick": 45}),
-  "half_seen": Figure("half_seen", {"quick": 4}),
+  "half_seen": Figure("half_seen", {}),
   "llm": Figure("llm", {"quick": 10}),
 }
 # Training transformers by RL takes longer than all other figures together:
