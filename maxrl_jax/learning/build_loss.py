@@ -56,7 +56,7 @@ def make_loss(
   given, factorized = _given(config, task)
   if name == "sequential":
     _check_fixed(config, factorized)
-    return sequential.build(policy, task, config.rollouts, given)
+    return sequential.build(policy, task, config.rollouts, given, layout)
   return exact_losses.build(config, task, policy, given, factorized)
 
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from maxrl_jax import losses, options, ranges, symmetric
+from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.learning import rollouts, sequences
 from maxrl_jax.learning.batch_losses import (
   Hyper,
@@ -25,7 +26,7 @@ Array = jax.Array
 Draw = Callable[[Array, Array], Rollouts]
 
 BASELINES = ("leave_one_out", "none")
-_NON_OPTIONS = ("policy", "task", "wave")  # Not in a config.
+_NON_OPTIONS = ("policy", "task", "wave", "layout")  # Not in a config.
 
 
 class Waves(NamedTuple):
@@ -200,7 +201,11 @@ def last_wave_advantages(
 
 
 def build(
-  policy: nn.Module, task: Task, wave: int, given: dict[str, Any]
+  policy: nn.Module,
+  task: Task,
+  wave: int,
+  given: dict[str, Any],
+  layout: Layout = ONE_DEVICE,
 ) -> Loss:
   """`sequential` with the options of a config, checked."""
   options.check(
@@ -213,7 +218,7 @@ def build(
       " size of a wave"
     )
   ranges.one_of(BASELINES, of="estimator.", baseline=baseline)
-  return sequential(policy, task, wave, **given)
+  return sequential(policy, task, wave, layout=layout, **given)
 
 
 def sequential(
@@ -223,6 +228,7 @@ def sequential(
   *,
   cap: int | Array,
   baseline: str = BASELINES[0],
+  layout: Layout = ONE_DEVICE,
 ) -> Loss:
   """The loss of waves of m rollouts until a prompt is solved.
 
@@ -233,6 +239,7 @@ def sequential(
     cap: T, limit of rollouts per prompt; the gradient is that of −J_T.
     baseline: one of `BASELINES`. Others need the waves without a success, which
       are not in memory.
+    layout: which devices have which prompts.
   """
   by_dimension = isinstance(task, RegressionTask)
 
@@ -266,7 +273,8 @@ def sequential(
     else:  # Scored again where a wave had a success.
       last = last._replace(log_probs=waves.log_probs)
       last = sequences.differentiable(
-        last, policy, params, outputs, waves.solved
+        *(last, policy, params, outputs, waves.solved),
+        whole=layout.mesh is not None,
       )
 
     def group(last: Rollouts, solved: Array) -> Array:
