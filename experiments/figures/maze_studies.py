@@ -182,23 +182,31 @@ def gradients(settings: Settings, runs) -> Result:
   )
   drawing, ax = plotting.axes(width=5.0, height=3.4)
   rate = measured["pass_rate"]
-  eighths = np.array_split(np.argsort(rate), 8)
-  middles = [rate[rows].mean() for rows in eighths]
+  order = np.argsort(rate)
+  unsolved, solved = np.split(order, [np.sum(rate == 0)])
+  parts = [x for x in (unsolved, *np.array_split(solved, 8)) if len(x)]
+  middles = [rate[rows].mean() for rows in parts]
   for label in settings.compared:
     norms = measured[label]
     ax.scatter(rate, norms, s=5, alpha=0.25, color=COLOURS[label], linewidths=0)
-    means = [norms[rows].mean() for rows in eighths]
+    means = [norms[rows].mean() for rows in parts]
     plotting.marked_curve(ax, middles, means, **look(label))
   ax.set(
     xlabel=f"pass rate of the maze ({KS[-1]} rollouts)",
     ylabel="norm of its gradient",
     yscale="symlog",
   )
+  # Even spaces for halves and for quarters; 0 is a place too.
+  ax.set_xscale("symlog", linthresh=1 / KS[-1])
+  ax.set_xticks(
+    [0, 1 / KS[-1], 0.03, 0.1, 0.3, 1], ["0", "1/256", ".03", ".1", ".3", "1"]
+  )
   ax.legend()
   caption = (
     f"Norm of the gradient from one maze's {settings.rollouts} rollouts against"
     f" its pass rate, {len(rate)} mazes after the warm-up; one point per maze,"
-    f" mean of {_GROUPS} groups; lines: means of an eighth of the mazes each."
+    f" mean of {_GROUPS} groups; lines: means of mazes with pass rate 0, and of"
+    " an eighth of the others each."
   )
   return Result(
     "Mazes: gradient norm against pass rate (paper, figure 6)",
