@@ -25,6 +25,7 @@ TINY = Settings(
   orders=(1, 3),
   warmup=20,
   steps=4,
+  evaluations=1,
   mazes=16,
   seeds=2,
 )
