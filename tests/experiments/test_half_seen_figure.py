@@ -110,7 +110,7 @@ def test_orders_without_rloo_are_refused(tmp_path):
 
 @pytest.mark.long
 def test_all_methods_are_trained_from_one_warm_up(tmp_path):
-  settings = TINY._replace(warmup=300)  # Before, no rollout is right.
+  settings = TINY._replace(warmup=600)  # Before, no rollout is right.
   result = figures.make("half_seen", settings, tmp_path)
   assert len(list(tmp_path.glob("*/model/model.safetensors"))) == 1
   what = figures.studies("half_seen", settings, tmp_path)["methods"]
