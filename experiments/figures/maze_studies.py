@@ -196,10 +196,11 @@ def gradients(settings: Settings, runs) -> Result:
     ylabel="norm of its gradient",
     yscale="symlog",
   )
-  # Even spaces for halves and for quarters; 0 is a place too.
+  # Logarithmic, except between 0 and the smallest pass rate above it.
   ax.set_xscale("symlog", linthresh=1 / KS[-1])
   ax.set_xticks(
-    [0, 1 / KS[-1], 0.03, 0.1, 0.3, 1], ["0", "1/256", ".03", ".1", ".3", "1"]
+    [0, 1 / KS[-1], 0.03, 0.1, 0.3, 1],
+    ["0", f"1/{KS[-1]}", ".03", ".1", ".3", "1"],
   )
   ax.legend()
   caption = (
