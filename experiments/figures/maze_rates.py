@@ -21,7 +21,8 @@ def studies(settings: Settings, runs) -> dict[str, Study]:
 
 def figure(settings: Settings, runs) -> Result:
   """Validation pass@1 of every method at every rate, and the chosen rates."""
-  rates, scores = maze_runs.chosen(settings, runs, list(METHODS))
+  what = maze_runs.study_of(settings, runs, list(METHODS), settings.steps)
+  rates, scores = maze_runs.chosen(what, settings, runs)
   best = dict(zip(METHODS, rates, strict=True))
   drawing, ax = plotting.axes(width=5.0, height=3.6)
   by_method = dict(zip(METHODS, scores, strict=True))

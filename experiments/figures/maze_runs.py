@@ -119,10 +119,9 @@ def tuning(settings: Settings) -> choose.Tuning:
 
 
 def chosen(
-  settings: Settings, runs: pathlib.Path, methods: Sequence[str]
+  what: study.Study, settings: Settings, runs: pathlib.Path
 ) -> tuple[list[float], np.ndarray]:
-  """The best rate of each method, and scores [methods, rates]."""
-  what = study_of(settings, runs, methods, settings.steps)
+  """The best rate of each point of a study, and scores [points, rates]."""
   choices, scores = choose.choose(
     what, tuning(settings), runs, workers=workers.per_core()
   )
@@ -152,16 +151,19 @@ def rates_of(
   known = recorded(settings)
   if known:
     return [known[method] for method in methods]
-  return chosen(settings, runs, methods)[0]
+  what = study_of(settings, runs, methods, settings.steps)
+  return chosen(what, settings, runs)[0]
 
 
 def train(
   what: study.Study, runs: pathlib.Path, labels: Iterable[Hashable]
 ) -> dict[Any, dict[str, np.ndarray]]:
-  """Metrics [seeds, …] and `eval_step`, by the label of each point."""
+  """Metrics [seeds, …], `seconds` and `eval_step`, by each point's label."""
   data = study.run(what, runs, workers=workers.per_core())
   shared = {"eval_step": data["eval_step"].values}
   return {
-    label: {str(name): x.values for name, x in of_point.items()} | shared
+    label: {str(name): x.values for name, x in of_point.items()}
+    | {"seconds": of_point["seconds"].values}
+    | shared
     for label, of_point in dataset.by_point(data, labels).items()
   }

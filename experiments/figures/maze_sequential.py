@@ -8,6 +8,7 @@ from experiments.figures.maze_settings import Settings
 from experiments.figures.sequential_digits import Method, look
 from experiments.reports.results import Claim, Drawing, Result, Table, larger
 from maxrl_jax import plotting
+from maxrl_jax.config import RATE
 from maxrl_jax.runs.study import Study, study
 
 PRESETS = maze_settings.PRESETS
@@ -15,20 +16,39 @@ _SHOWN = (1, 64)  # k of pass@k.
 
 
 def studies(settings: Settings, runs) -> dict[str, Study]:
-  """Fixed groups, and waves, at MaxRL's rate."""
-  (rate,) = maze_runs.rates_of(settings, runs, ["MaxRL"])
+  """Fixed groups, and waves, each at its own rate."""
   groups = maze_runs.rl_config(settings, runs)
-  groups.optimizer.learning_rate = rate
   steps = settings.sequential_steps
   set_steps(groups, steps, min(settings.evaluations, steps))
   waves = groups.copy_and_resolve_references()
   waves.estimator.name, waves.rollouts = "sequential", settings.wave
   waves.estimator.cap = settings.caps[0]
+  known = _recorded(settings)
   seeds, measure = range(1, settings.sequential_seeds + 1), maze_runs.MEASURE
+
+  def at_rates(name, config, field, values) -> Study:
+    what = study(config, {field: values}, seeds, measure)
+    rates = known.get(name) or maze_runs.chosen(what, settings, runs)[0]
+    rows = list(zip(values, rates, strict=True))
+    return study(config, {(field, RATE): rows}, seeds, measure)
+
   return {
-    "fixed": study(groups, {"rollouts": settings.fixed}, seeds, measure),
-    "waves": study(waves, {"estimator.cap": settings.caps}, seeds, measure),
+    "fixed": at_rates("fixed", groups, "rollouts", settings.fixed),
+    "waves": at_rates("waves", waves, "estimator.cap", settings.caps),
   }
+
+
+def _recorded(settings: Settings) -> dict[str, tuple[float, ...]]:
+  """The recorded rates of fixed groups and of waves; {} if there are none."""
+  rates, count = settings.sequential_recorded, len(settings.fixed)
+  if not rates:
+    return {}
+  if len(rates) != count + len(settings.caps):
+    raise ValueError(
+      f"sequential_recorded = {rates}: must be empty, or a rate for each of"
+      f" fixed = {settings.fixed} and caps = {settings.caps}"
+    )
+  return {"fixed": rates[:count], "waves": rates[count:]}
 
 
 def figure(settings: Settings, runs) -> Result:
@@ -46,11 +66,7 @@ def figure(settings: Settings, runs) -> Result:
     for method, run in trained.items()
   }
   few = settings._replace(seeds=settings.sequential_seeds)
-  setting = summaries.describe(
-    few,
-    rollouts="these rollouts",
-    rates=f"at the rate chosen for MaxRL with N = {settings.rollouts}",
-  )
+  setting = summaries.describe(few, rollouts="these rollouts")
   caption = (
     f"Waves of {settings.wave} until a maze is solved, and fixed groups;"
     f" {settings.sequential_steps} steps. Tokens are all that were generated."
@@ -60,7 +76,7 @@ def figure(settings: Settings, runs) -> Result:
     "Mazes with sequential rollouts",
     [Drawing("maze_sequential", _draw(settings, trained, tokens), caption)],
     _claims(settings, trained, tokens),
-    [_table(settings, trained, tokens)],
+    [_table(settings, planned, trained, tokens)],
   )
 
 
@@ -136,16 +152,22 @@ def _claims(settings: Settings, trained, tokens) -> list[Claim]:
   return claims
 
 
-def _table(settings: Settings, trained, tokens) -> Table:
+def _table(settings: Settings, planned, trained, tokens) -> Table:
   ks = (1, 16, 64, 256)
-  rows = []
-  for method, run in trained.items():
-    label = look(method, settings)["label"]
-    millions = tokens[method][:, -1].mean() / 1e6
-    rows.append([label, *summaries.finals(run, ks), f"{millions:.2f}"])
+  rates = [x[RATE] for what in planned.values() for x in what.points]
+  rows = [
+    [
+      look(method, settings)["label"],
+      f"{rate:g}",
+      *summaries.finals(run, ks),
+      f"{tokens[method][:, -1].mean() / 1e6:.2f}",
+      f"{np.median(run['seconds']) / 60:.1f}",
+    ]
+    for rate, (method, run) in zip(rates, trained.items(), strict=True)
+  ]
   return Table(
     "Held-out mazes after training, mean ± half the 95 % interval over seeds,"
-    " and million tokens generated.",
-    ["method", *(f"pass@{k}" for k in ks), "tokens"],
+    " million tokens generated, and minutes of a run (median).",
+    ["method", "rate", *(f"pass@{k}" for k in ks), "tokens", "minutes"],
     rows,
   )

@@ -76,6 +76,8 @@ class Settings(NamedTuple):
   fixed: tuple[int, ...] = (16, 32, 128)  # Compared with the waves.
   sequential_steps: int = 180
   sequential_seeds: int = 3
+  # Of each of `fixed`, then of each of `caps`; chosen as above if empty.
+  sequential_recorded: tuple[float, ...] = ()
 
   @property
   def compared(self) -> tuple[str, ...]:
@@ -124,7 +126,9 @@ PRESETS = {
     scarce_steps=600,
     warmups=(100, 150, 200, 400, 800),
     when_steps=300,
-    sequential_steps=300,
+    fixed=(32, 128),
+    sequential_steps=150,
+    sequential_seeds=5,
   ),
   # Do the outcomes of quick persist at five times its steps?
   "long": Settings(steps=900, evaluations=15),

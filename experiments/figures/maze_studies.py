@@ -129,7 +129,7 @@ def scarce(settings: Settings, runs) -> Result:
     "Mazes: scarce data (paper, figure 4)",
     [Drawing("maze_scarce", _draw_scarce(by_method, epochs), caption)],
     _scarce_claims(by_method),
-    [summaries.results_table(by_method)],
+    [summaries.results_table(settings, by_method)],
   )
 
 

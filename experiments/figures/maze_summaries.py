@@ -15,29 +15,27 @@ from maxrl_jax import plotting
 from maxrl_jax.runs.progress import listed
 
 
-def describe(
-  settings: Settings, start: str = "", rollouts: str = "", rates: str = ""
-) -> str:
+def describe(settings: Settings, start: str = "", rollouts: str = "") -> str:
   """The setting in a few sentences, for captions.
 
   Args:
     settings: of the figure.
     start: of the runs, unless it is one warm-up of `settings.warmup` steps.
     rollouts: of a maze, unless they are `settings.rollouts`.
-    rates: how they were chosen, unless it was for each method.
   """
   config = config_of(settings, "rl")
   start = start or f"one supervised warm-up of {settings.warmup} steps"
   rollouts = rollouts or f"{settings.rollouts} rollouts"
-  if len(settings.rates) == 1:
-    rates = rates or f"learning rate {settings.rates[0]:g}"
-  candidates = listed(settings.rates)
-  rates = rates or f"a learning rate chosen for each method from {candidates}"
+  rate = (
+    f"learning rate {settings.rates[0]:g}"
+    if len(settings.rates) == 1
+    else "a learning rate chosen for each method from " + listed(settings.rates)
+  )
   return (
     f"Mazes of {settings.size} × {settings.size}, fresh ones in every step;"
     f" transformer of {settings.layers} layers, {settings.width} wide; all runs"
     f" start from {start}. Batches of {settings.batch_size} mazes with"
-    f" {rollouts}, {config.optimizer.name}, {rates}. {settings.mazes} held-out"
+    f" {rollouts}, {config.optimizer.name}, {rate}. {settings.mazes} held-out"
     f" mazes, {KS[-1]} rollouts each. Over steps:"
     f" {plotting.seeds_in_words(settings.seeds)}; other bands are 95 %"
     " intervals."
@@ -155,12 +153,14 @@ def cap(ax) -> None:
   ax.set_ylim(top=min(ax.get_ylim()[1], 1.003))
 
 
-def results_table(runs) -> Table:
-  """pass@k, length and entropy of every method after training."""
+def results_table(settings: Settings, runs) -> Table:
+  """pass@k, length and entropy of every method after training; its costs."""
   ks = (1, 8, 32, 128, 256)
   rows: list[list[Any]] = [
-    ["after warm-up", *(f"{at_start(runs, k):.3f}" for k in ks), "", ""]
+    ["after warm-up", *(f"{at_start(runs, k):.3f}" for k in ks), *4 * [""]]
   ]
+  rollouts = settings.batch_size * settings.rollouts  # Of a step.
+  costs = ("tokens", "entropy", "million tokens", "minutes")
   for label, run in runs.items():
     last = [run[f"train_{x}"][:, -20:].mean(-1) for x in ("length", "entropy")]
     rows.append(
@@ -168,11 +168,15 @@ def results_table(runs) -> Table:
         label,
         *finals(run, ks),
         *(mean_plus_minus(values, 2) for values in last),
+        f"{tokens(run, rollouts)[:, -1].mean() / 1e6:.1f}",
+        f"{np.median(run['seconds']) / 60:.1f}",
       ]
     )
   return Table(
     "Held-out mazes after training; tokens of an answer and entropy of a token"
-    " (nats) in the last 20 batches. Mean ± half the 95 % interval over seeds.",
-    ["method", *(f"pass@{k}" for k in ks), "tokens", "entropy"],
+    " (nats) in the last 20 batches. Mean ± half the 95 % interval over seeds."
+    " Million tokens generated, mean, and minutes of a run, median, with its"
+    " evaluations; on a CPU each run has one core.",
+    ["method", *(f"pass@{k}" for k in ks), *costs],
     rows,
   )

@@ -78,7 +78,7 @@ def figure(settings: Settings, runs) -> Result:
     "Mazes (paper, figures 5, 7, 12, 17)",
     drawings,
     _claims(by_method),
-    [summaries.results_table(by_method)],
+    [summaries.results_table(settings, by_method)],
   )
 
 
@@ -105,7 +105,7 @@ def baselines(settings: Settings, runs) -> Result:
       )
     ],
     _baseline_claims(by_method),
-    [summaries.results_table(by_method)],
+    [summaries.results_table(settings, by_method)],
   )
 
 

@@ -313,7 +313,7 @@ def test_steps_that_cannot_be_evaluated_evenly_are_refused(tmp_path):
 )
 def test_every_preset_can_be_planned(name, preset, tmp_path, monkeypatch):
   """Without warm-ups and without choosing rates, which train."""
-  chosen = lambda _, runs, methods: ([1e-4] * len(methods), None)  # noqa: E731
+  chosen = lambda what, *_: ([1e-4] * len(what.points), None)  # noqa: E731
   monkeypatch.setattr(warm_ups, "trained", lambda *_, **__: tmp_path)
   monkeypatch.setattr(maze_runs, "chosen", chosen)
   settings = figures.settings(name, preset)

@@ -70,6 +70,7 @@ def _data(what, *_, validation=None, diverged=False, **__):
     "point": ("run", [i for i, _ in runs]),
     "seed": ("run", [seed for _, seed in runs]),
     "diverged": ("run", np.full(len(runs), diverged)),
+    "seconds": ("run", np.full(len(runs), 60.0)),
     "eval_step": [0, steps],
   }
   return xr.Dataset(metrics, coordinates)
@@ -177,7 +178,8 @@ def test_the_rate_with_the_best_mean_score_is_chosen(made_up, tmp_path):
     (1e-2, 1002): 0.0,
   }
   made_up(validation=lambda *run: scores[run])
-  rates, means = maze_runs.chosen(TINY, tmp_path, ["MaxRL", "GRPO"])
+  what = maze_runs.study_of(TINY, tmp_path, ["MaxRL", "GRPO"], TINY.steps)
+  rates, means = maze_runs.chosen(what, TINY, tmp_path)
   assert rates == [1e-3, 1e-3]
   np.testing.assert_allclose(means, [[0.75, 0.5]] * 2)
   free = TINY._replace(recorded=())
@@ -194,6 +196,22 @@ def test_the_rate_with_the_best_mean_score_is_chosen(made_up, tmp_path):
   assert claim.measured == "RLOO: 0.01 used, 0.001 best"
 
 
+def test_groups_and_waves_have_rates_of_their_own(made_up, tmp_path):
+  made_up(validation=lambda rate, seed: rate)
+  what = figures.studies("maze_sequential", TINY, tmp_path)
+  points = [point for of in what.values() for point in of.points]
+  assert [p[RATE] for p in points] == [1e-2] * 5  # The candidate that is best.
+  assert what["waves"].points[1] == {"estimator.cap": 512, RATE: 1e-2}
+  rates = (1e-3, 2e-3, 3e-3, 4e-3, 5e-3)
+  known = TINY._replace(sequential_recorded=rates)
+  what = figures.studies("maze_sequential", known, tmp_path)
+  points = [point for of in what.values() for point in of.points]
+  assert [p[RATE] for p in points] == list(rates)
+  short = TINY._replace(sequential_recorded=rates[:4])
+  with pytest.raises(ValueError, match=r"sequential_recorded = .* rate for ea"):
+    figures.studies("maze_sequential", short, tmp_path)
+
+
 @pytest.mark.usefixtures("made_up")
 def test_rates_are_chosen_by_whole_runs_of_other_seeds(tmp_path):
   what = figures.studies("maze_rates", TINY, tmp_path)["rates"]
@@ -203,8 +221,9 @@ def test_rates_are_chosen_by_whole_runs_of_other_seeds(tmp_path):
 
 def test_a_method_that_always_diverges_has_no_rate(made_up, tmp_path):
   made_up(diverged=True)
+  what = maze_runs.study_of(TINY, tmp_path, ["GRPO"], TINY.steps)
   with pytest.raises(ValueError, match=r"grpo.* diverged .*0\.001, 0\.01"):
-    maze_runs.chosen(TINY, tmp_path, ["GRPO"])
+    maze_runs.chosen(what, TINY, tmp_path)
 
 
 def test_running_means_against_a_loop():
