@@ -29,10 +29,8 @@ from maxrl_jax.runs.interrupts import Stopped
 _PRESET = flags.DEFINE_enum(
   "preset",
   "quick",
-  ["quick", "full", "hard", "long", "paper"],
-  "quick takes minutes, full hours. Of mazes only: hard starts RL where most"
-  " are solved less than once in N rollouts, long has five times the steps of"
-  " quick, paper is as published.",
+  ["quick", "full", "paper"],
+  "quick takes minutes, full hours; paper, of mazes only, is as published.",
 )
 _FIGURE = flags.DEFINE_string(
   "figure",

@@ -35,9 +35,9 @@ def figure(settings: Settings, runs) -> Result:
       ax.set_title(f"{word}: {right.mean() if kind else 1 - right.mean():.0%}")
   caption = (
     "Held-out mazes, start (circle) and goal (star), with a right answer above"
-    " and a wrong one below, as the policy wrote them after its warm-up; a"
-    " wrong one is drawn through the walls that it ran into. Percentages are of"
-    f" {_ANSWERS} answers."
+    " and a wrong one below, as the policy wrote them after its warm-up. Moves"
+    " after the goal do not count; a wrong answer is drawn through the walls"
+    f" that it ran into. Percentages are of {_ANSWERS} answers."
   )
   return Result(
     "Mazes: answers (paper, figure 10)",

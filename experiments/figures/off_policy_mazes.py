@@ -53,8 +53,13 @@ PRESETS = {
 
 
 def _mazes(settings: Settings) -> maze_settings.Settings:
+  """Mazes with start and goal in the corners."""
   return maze_settings.Settings(
-    warmup=settings.warmup, mazes=settings.mazes, rollouts=settings.rollouts
+    max_length=18,
+    random_ends=False,
+    warmup=settings.warmup,
+    mazes=settings.mazes,
+    rollouts=settings.rollouts,
   )
 
 

@@ -26,6 +26,7 @@ TINY = Settings(
   mazes=16,
   seeds=5,
   rates=(1e-3, 1e-2),
+  tuning_seeds=2,
   recorded=(1e-3,) * len(METHODS),
   rollout_numbers=(3, 4),
   rollout_steps=40,
@@ -200,14 +201,14 @@ def test_groups_and_waves_have_rates_of_their_own(made_up, tmp_path):
   made_up(validation=lambda rate, seed: rate)
   what = figures.studies("maze_sequential", TINY, tmp_path)
   points = [point for of in what.values() for point in of.points]
-  assert [p[RATE] for p in points] == [1e-2] * 5  # The candidate that is best.
+  assert [p[RATE] for p in points] == [1e-2] * 4  # The candidate that is best.
   assert what["waves"].points[1] == {"estimator.cap": 512, RATE: 1e-2}
-  rates = (1e-3, 2e-3, 3e-3, 4e-3, 5e-3)
+  rates = (1e-3, 2e-3, 3e-3, 4e-3)
   known = TINY._replace(sequential_recorded=rates)
   what = figures.studies("maze_sequential", known, tmp_path)
   points = [point for of in what.values() for point in of.points]
   assert [p[RATE] for p in points] == list(rates)
-  short = TINY._replace(sequential_recorded=rates[:4])
+  short = TINY._replace(sequential_recorded=rates[:3])
   with pytest.raises(ValueError, match=r"sequential_recorded = .* rate for ea"):
     figures.studies("maze_sequential", short, tmp_path)
 

@@ -249,11 +249,7 @@ def _wrong(tmp_path):
     ),
     (
       ("reproduce", "--figure=mazes,maze_rates", "--preset=paper"),
-      "preset = 'paper': figure 'maze_rates' has quick, full, hard, long",
-    ),
-    (
-      ("reproduce", "--figure=mazes,maze_scarce", "--preset=long"),
-      "'maze_scarce' has quick, full, hard, paper",
+      "preset = 'paper': figure 'maze_rates' has quick, full",
     ),
     (
       ("reproduce", "--figure=weights", "--fresh"),
