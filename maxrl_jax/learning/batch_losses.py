@@ -92,22 +92,23 @@ def sampled(
     joint = by_dimension and not factorized
     if joint:
       drawn = jax.vmap(rollouts.joint)(drawn)
+
+    def of_groups(function: Callable) -> Callable:
+      each = jax.vmap(function)
+      return jax.vmap(each) if factorized else each
+
+    estimate = of_groups(functools.partial(estimator, **options))
+    advantages = estimate(getattr(drawn, signal))
     if isinstance(policy, SequencePolicy):
-      needed = None
-      if bonus is None and reference is None:
-        advantages = jax.vmap(functools.partial(estimator, **options))
-        needed = jnp.any(advantages(getattr(drawn, signal)) != 0, -1)
+      few = bonus is None and reference is None
       drawn = sequences.differentiable(
-        *(drawn, policy, params, outputs, needed),
+        *(drawn, policy, params, outputs),
+        jnp.any(advantages != 0, -1) if few else None,
         entropies=bonus is not None,
         whole=layout.mesh is not None,
       )
-
-    def group(drawn: rollouts.Rollouts) -> Array:
-      return group_loss(estimator, signal, pathwise, drawn, options)
-
-    each = jax.vmap(group)
-    values = jax.vmap(each)(drawn) if factorized else each(drawn)
+    group = functools.partial(group_loss, pathwise, options)
+    values = of_groups(group)(drawn, advantages)
     # Objectives add up over dimensions, as log-likelihoods do.
     value = jnp.sum(values / values.shape[0])
     if bonus is not None:
@@ -133,15 +134,12 @@ def shard(drawn: Any, layout: Layout, signal: str, by_dimension: bool) -> Any:
 
 
 def group_loss(
-  estimator: Callable,
-  signal: str,
   pathwise: tuple[str, Callable] | None,
+  options: Hyper,
   drawn: rollouts.Rollouts,
-  options: Hyper | None = None,
+  advantages: Array,
 ) -> Array:
   """The surrogate of one group of N rollouts; arguments as in `sampled`."""
-  options = options or {}
-  advantages = estimator(getattr(drawn, signal), **options)
   if pathwise is None:
     return losses.surrogate(drawn.log_probs, advantages)
   field, weigh = pathwise

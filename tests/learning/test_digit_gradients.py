@@ -67,10 +67,11 @@ def test_sampled_maxrl_follows_the_exact_gradient_of_its_order(order):
   def loss(params, actions):
     outputs = policy.apply(params, prompts.inputs)
     outputs = jax.tree.map(lambda x: x[0], outputs)
-    drawn = rollouts.score(actions[None], policy, params, outputs, target, task)
-    group = batch_losses.group_loss(
-      estimator, "likelihoods", None, rollouts.joint(drawn)
+    drawn = rollouts.joint(
+      rollouts.score(actions[None], policy, params, outputs, target, task)
     )
+    advantages = estimator(drawn.likelihoods)
+    group = batch_losses.group_loss(None, {}, drawn, advantages)
     return group, jnp.exp(jnp.sum(drawn.log_probs))
 
   gradients, chances = jax.jit(

@@ -45,6 +45,11 @@ def _assert_opposite(gradient, exact):
   assert max(np.abs(leaf).max() for leaf in jax.tree.leaves(exact)) > 1e-3
 
 
+def _group_loss(estimator, signal, pathwise, drawn):
+  advantages = estimator(getattr(drawn, signal))
+  return batch_losses.group_loss(pathwise, {}, drawn, advantages)
+
+
 def _exact(policy, task, prompts, value, factorized=False):
   def objective(params):
     one = jax.tree.map(lambda a: a[:1], prompts)
@@ -62,7 +67,7 @@ def test_learned_noise_follows_the_exact_gradient(learned, order, x64):
   policy, params, task, prompts = small(learned)
 
   def loss(drawn):
-    return batch_losses.group_loss(
+    return _group_loss(
       functools.partial(estimators.maxrl, order=order),
       "likelihoods",
       ("likelihoods", functools.partial(symmetric.loo_weights, order=order)),
@@ -82,7 +87,7 @@ def test_dimensions_together_or_each_alone(factorized, order, x64):
   """Joint: J_T of the product. Factorized: the sum of each one's J_T."""
   policy, params, task, prompts = small(None, num_dims=2, bins=2)
   group = functools.partial(
-    batch_losses.group_loss,
+    _group_loss,
     functools.partial(estimators.maxrl, order=order),
     "likelihoods",
     None,
@@ -103,7 +108,7 @@ def test_learned_noise_under_vimco_follows_its_bound(x64):
   """Pathwise and score terms together: ∇ E[log mean l], enumerated."""
   policy, params, task, prompts = small("input")
   group = functools.partial(
-    batch_losses.group_loss,
+    _group_loss,
     estimators.log_vimco,
     "log_likelihoods",
     ("log_likelihoods", estimators.ESTIMATORS["vimco"].log_pathwise),
