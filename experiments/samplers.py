@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from maxrl_jax import losses
-from maxrl_jax.learning import rollouts, sequential
+from maxrl_jax.learning import rollouts
 from maxrl_jax.learning.batch_losses import Loss, bad_prompt
 from maxrl_jax.learning.rollouts import Rollouts
+from maxrl_jax.learning.waves import Draw, draw_until_solved
 from maxrl_jax.tasks import Exact, Prompts, Task
 
 Array = jax.Array
@@ -55,7 +56,7 @@ def ada_sequential(policy: nn.Module, task: Task, budget: Budget) -> Loss:
   def loss(params: Any, key: Array, prompts: Prompts, hyper: Any = None) -> Any:
     del hyper
     outputs, draw = _drawing(policy, task, params, prompts, budget.wave)
-    waves = sequential.draw_until_solved(
+    waves = draw_until_solved(
       key, draw, budget.prompts, budget.wave, budget.cap
     )
     last = rollouts.score_batch(
@@ -236,7 +237,7 @@ def _fill_groups(
 
 def _drawing(
   policy: nn.Module, task: Task, params: Any, prompts: Prompts, wave: int
-) -> tuple[Any, sequential.Draw]:
+) -> tuple[Any, Draw]:
   """Differentiable outputs, and (key, prompts of waves [S]) → waves [S, m]."""
   outputs = policy.apply(params, prompts.inputs)
   frozen, *fixed = lax.stop_gradient((params, prompts, outputs))

@@ -11,6 +11,7 @@ from configs import bandit
 from experiments.reports.results import Claim, Drawing, Result
 from maxrl_jax import losses, plotting
 from maxrl_jax.learning import rollouts, sequential, training
+from maxrl_jax.learning.waves import draw_until_solved
 
 
 class Settings(NamedTuple):
@@ -119,7 +120,7 @@ def _batches(settings: Settings, trainer, params, prompts, wave: int):
   @jax.jit
   @jax.vmap
   def batch(key):
-    waves = sequential.draw_until_solved(
+    waves = draw_until_solved(
       key, draw, settings.pass_rates, wave, settings.cap
     )
     weights = jax.vmap(weight)(

@@ -10,6 +10,7 @@ import pytest
 from maxrl_jax.learning import sequential, training
 from maxrl_jax.learning.build_loss import make_loss
 from maxrl_jax.learning.rollouts import Rollouts
+from maxrl_jax.learning.waves import draw_until_solved, stops
 from maxrl_jax.tasks import TASKS
 from tests.support.configs import make_config, short_bandit
 from tests.support.extent import long
@@ -35,7 +36,7 @@ def test_waves_end_as_if_drawn_one_after_another(wave, cap):
   draw = _coins(jnp.asarray(p), wave)
 
   def one(key):
-    return sequential.draw_until_solved(key, draw, len(p), wave, cap)
+    return draw_until_solved(key, draw, len(p), wave, cap)
 
   waves = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), num))
   rounds = cap // wave
@@ -66,7 +67,7 @@ def test_a_coin_ends_waves_of_graded_likelihoods():
     return Rollouts(l, l, l)
 
   def one(key):
-    return sequential.draw_until_solved(key, draw, 2, 3, 9)
+    return draw_until_solved(key, draw, 2, 3, 9)
 
   waves = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), num))
   solved = 1 - (1 - p) ** 9
@@ -178,12 +179,12 @@ def test_a_wave_stops_with_its_chance_however_small(l, wave):
   num = min(int(16 / chance), 2**26 // wave)
 
   @jax.jit
-  def stops(key):
+  def stopped(key):
     waves = jnp.full((num, wave), l, jnp.float32)
-    return jnp.sum(sequential._stops(key, waves))
+    return jnp.sum(stops(key, waves))
 
   keys = jax.random.split(jax.random.key(4), 16)
-  count = sum(int(stops(key)) for key in keys)
+  count = sum(int(stopped(key)) for key in keys)
   expected = 16 * num * chance
   assert abs(count - expected) < 3.5 * expected**0.5
 
