@@ -105,7 +105,7 @@ def sampled(
         *(drawn, policy, params, outputs),
         jnp.any(advantages != 0, -1) if few else None,
         entropies=bonus is not None,
-        whole=layout.mesh is not None,
+        layout=layout,
       )
     group = functools.partial(group_loss, pathwise, options)
     values = of_groups(group)(drawn, advantages)

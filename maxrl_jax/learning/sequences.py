@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from maxrl_jax.devices.mesh import ONE_DEVICE, Layout
 from maxrl_jax.learning.rollouts import Rollouts
 
 Array = jax.Array
@@ -27,7 +28,7 @@ def differentiable(
   needed: Array | None = None,
   *,
   entropies: bool = False,
-  whole: bool = False,
+  layout: Layout = ONE_DEVICE,
 ) -> Rollouts:
   """Sampled rollouts, with gradients of the needed prompts' log-probabilities.
 
@@ -44,7 +45,8 @@ def differentiable(
     needed: [B], False where the gradient with respect to the result is 0; None
       if it is nowhere known to be.
     entropies: make entropies differentiable, too.
-    whole: score all at once, where several devices have parts of the batch.
+    layout: which devices have which prompts and rollouts; a block has as many
+      prompts of each device.
   """
   fields = ("log_probs", "entropies") if entropies else ("log_probs",)
 
@@ -52,18 +54,18 @@ def differentiable(
     scores: Any = policy.apply(params, outputs, answers, method="score")
     return [getattr(scores, field) for field in fields]
 
-  if whole:
-    values = score(params, outputs, drawn.actions)
-  else:
-    known = [getattr(drawn, field) for field in fields]
-    count = drawn.actions.shape[0]
-    needed = jnp.ones(count, bool) if needed is None else needed
-    values = _attached(score, params, outputs, known, drawn.actions, needed)
+  known = [getattr(drawn, field) for field in fields]
+  if needed is None:
+    needed = jnp.ones(drawn.actions.shape[0], bool)
+  values = _attached(
+    *(score, layout, params, outputs, known, drawn.actions, needed)
+  )
   return drawn._replace(**dict(zip(fields, values, strict=True)))
 
 
 def _attached(
   score: Callable,
+  layout: Layout,
   params: Any,
   outputs: Any,
   known: list[Array],
@@ -72,6 +74,8 @@ def _attached(
 ) -> list[Array]:
   """The known values of `score`, with its gradients."""
   count, *size = answers.shape
+  parts = layout.size("data")
+  of_one = math.prod(size) // layout.size("rollouts")  # Tokens of a prompt.
 
   @jax.custom_vjp
   def attach(params: Any, outputs: Any, known: Any, *constants: Array) -> Any:
@@ -83,8 +87,8 @@ def _attached(
 
   def backward(saved: Any, slopes: list[Array]) -> tuple[Any, ...]:
     def in_blocks(tokens: int) -> Any:
-      prompts = max(1, min(count, tokens // math.prod(size)))
-      return functools.partial(_gradient, score, prompts)
+      prompts = max(1, min(count // parts, tokens // of_one))
+      return functools.partial(_gradient, score, parts, prompts)
 
     gradients = lax.platform_dependent(
       *(*saved, slopes),
@@ -99,6 +103,7 @@ def _attached(
 
 def _gradient(
   score: Callable,
+  parts: int,
   size: int,
   params: Any,
   outputs: Any,
@@ -106,33 +111,57 @@ def _gradient(
   needed: Array,
   slopes: list[Array],
 ) -> tuple[Any, Any]:
-  """Gradients of Σ slopes · score in (params, outputs)."""
+  """Gradients of Σ slopes · score in (params, outputs).
+
+  In blocks of `size` prompts of each of the equal parts of the batch.
+  """
 
   def of_some(answers: Array, outputs: Any, slopes: Any) -> tuple[Any, Any]:
     scored = functools.partial(score, answers=answers)
     return jax.vjp(scored, params, outputs)[1](slopes)
 
-  count = needed.shape[0]
+  count = needed.shape[0] // parts
   if size == count:
     return of_some(answers, outputs, slopes)
+  split = functools.partial(_split, parts=parts)
+  needed, answers, outputs, slopes = split((needed, answers, outputs, slopes))
   # Needed prompts first; the last block may reach beyond all prompts.
   order = jnp.pad(
-    jnp.argsort(~needed, stable=True), (0, size - 1), constant_values=count
+    jnp.argsort(~needed, axis=1, stable=True),
+    ((0, 0), (0, size - 1)),
+    constant_values=count,
   )
-  blocks = -(-jnp.sum(needed) // size)
-  slopes = [jnp.pad(x, ((0, 1), (0, 0))) for x in slopes]
+  blocks = jnp.max(-(-jnp.sum(needed, 1) // size))
+  slopes = [jnp.pad(x, ((0, 0), (0, 1), (0, 0))) for x in slopes]
 
   def add(state: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
     index, of_params, of_outputs = state
-    rows = lax.dynamic_slice_in_dim(order, index * size, size)
-    some = jax.tree.map(lambda x: x[rows], outputs)
-    more, new = of_some(answers[rows], some, [x[rows] for x in slopes])
+    rows = lax.dynamic_slice_in_dim(order, index * size, size, 1)
+    some = jax.vmap(_at)((answers, outputs, slopes), rows)
+    more, new = of_some(*_joined(some))
     of_params = jax.tree.map(jnp.add, of_params, more)
-    of_outputs = jax.tree.map(
-      lambda all_, new: all_.at[rows].set(new), of_outputs, new
-    )
+    of_outputs = jax.vmap(_set)(of_outputs, rows, split(new))
     return index + 1, of_params, of_outputs
 
   zeros = jax.tree.map(jnp.zeros_like, (params, outputs))
   state = (jnp.zeros((), blocks.dtype), *zeros)
-  return lax.while_loop(lambda state: state[0] < blocks, add, state)[1:]
+  _, of_params, of_outputs = lax.while_loop(
+    lambda state: state[0] < blocks, add, state
+  )
+  return of_params, _joined(of_outputs)
+
+
+def _split(tree: Any, parts: int) -> Any:
+  return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), tree)
+
+
+def _joined(tree: Any) -> Any:
+  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
+def _at(tree: Any, rows: Array) -> Any:
+  return jax.tree.map(lambda x: x[rows], tree)
+
+
+def _set(tree: Any, rows: Array, new: Any) -> Any:
+  return jax.tree.map(lambda x, y: x.at[rows].set(y), tree, new)

@@ -123,7 +123,7 @@ def sequential(
       last = last._replace(log_probs=waves.log_probs)
       last = sequences.differentiable(
         *(last, policy, params, outputs, waves.solved),
-        whole=layout.mesh is not None,
+        layout=layout,
       )
 
     def group(last: Rollouts, solved: Array) -> Array:

@@ -67,7 +67,7 @@ TEMPORARY_MB = {
   ("a chunk of digits", "h100"): 6,
   ("a chunk of maze", "h100"): 226,
   ("a chunk of maze", "v5e"): 130,
-  ("a chunk of maze_paper", "h100"): 4870,
+  ("a chunk of maze_paper", "h100"): 4880,
   ("a chunk of noisy_regression, published", "h100"): 2730,
   ("a chunk of noisy_regression, published", "v5e"): 1930,
   ("a chunk of imagenet, random images", "h100"): 11_640,

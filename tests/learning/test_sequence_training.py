@@ -1,6 +1,7 @@
 """Training policies that write sequences: supervised, entropy, configs."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -150,27 +151,18 @@ def test_the_entropy_bonus_is_the_slope_of_the_mean_entropy():
     assert actual == pytest.approx(-0.7 * slope, rel=2e-3, abs=1e-5), names
 
 
-def _gradients(policy, params, prompts, drawn, slopes, needed, whole):
-  """Of Σ slopes · (log-probabilities, entropies) in params and outputs."""
-
-  def total(params, outputs):
-    some = sequences.differentiable(
-      *(drawn, policy, params, outputs, needed), entropies=True, whole=whole
-    )
-    return jnp.sum(slopes * jnp.stack([some.log_probs, some.entropies]))
-
-  outputs = policy.apply(params, prompts.inputs)
-  return jax.grad(total, (0, 1))(params, outputs)
-
-
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("tokens", [1, 36, 54, 2**11])
 @pytest.mark.parametrize(
   "needed", ["1111", "0110", "0001", "1110", "0000"], ids=str
 )
 def test_gradients_of_some_prompts_are_those_of_all(
-  monkeypatch, tokens, needed
+  monkeypatch, tokens, needed, parts
 ):
-  """In blocks of 1, 2, 3 and 4 prompts; slopes of the others are 0."""
+  """In blocks of 1, 2, 3 and 4 prompts of each part of the batch.
+
+  Slopes of prompts that are not needed are 0.
+  """
   monkeypatch.setattr(sequences, "_ON_CPU", tokens)
   task, policy, params = _of_five_tokens()
   prompts = task.splits["validation"]
@@ -181,11 +173,25 @@ def test_gradients_of_some_prompts_are_those_of_all(
   slopes = (
     jax.random.normal(jax.random.key(2), (2, 4, 6)) * needed[None, :, None]
   )
-  arguments = policy, params, prompts, drawn, slopes
-  some, whole = (
-    jax.jit(lambda x, whole=whole: _gradients(*arguments, x, whole))(needed)
-    for whole in (False, True)
-  )
+  layout = types.SimpleNamespace(size={"data": parts, "rollouts": 1}.get)
+
+  def in_blocks(params, outputs):
+    return sequences.differentiable(
+      *(drawn, policy, params, outputs, needed), entropies=True, layout=layout
+    )
+
+  def at_once(params, outputs):
+    return policy.apply(params, outputs, drawn.actions, method="score")
+
+  def gradients(scored):
+    def total(params, outputs):
+      some = scored(params, outputs)
+      return jnp.sum(slopes * jnp.stack([some.log_probs, some.entropies]))
+
+    outputs = policy.apply(params, prompts.inputs)
+    return jax.jit(jax.grad(total, (0, 1)))(params, outputs)
+
+  some, whole = gradients(in_blocks), gradients(at_once)
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
   jax.tree.map(close, some, whole)
 

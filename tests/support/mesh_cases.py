@@ -18,7 +18,7 @@ import numpy as np
 from configs import bandit, bimodal, digits, maze
 from maxrl_jax import config as configuration
 from maxrl_jax.devices.mesh import AXES
-from maxrl_jax.learning import training
+from maxrl_jax.learning import sequences, training
 from maxrl_jax.runs import study
 from maxrl_jax.runs.slices import Slices
 
@@ -190,6 +190,7 @@ def main() -> None:
     for mesh in [(1, 1, 1, 1), (1, 4, 2, 1)]:
       print(json.dumps(impossible(mesh)), flush=True)
     return
+  sequences._ON_CPU = 64  # So that each device has several blocks.
   make, meshes = CASES[sys.argv[1]]
   for mesh in [(1, 1, 1, 1), *meshes]:
     print(json.dumps(train(make(), mesh)), flush=True)
