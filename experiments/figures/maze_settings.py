@@ -106,10 +106,11 @@ PRESETS = {
     steps=4000,
     evaluations=20,
     mazes=256,
+    rates=(5e-5, 1e-4, 2e-4, 5e-4, 1e-3),
+    tuning_seeds=2,
     recorded=(),
     rollout_numbers=(4, 8, 16, 32, 64, 128),
     rollout_steps=4000,
-    scarce=256,
     scarce_steps=4000,
     warmups=(500, 1000, 2000, 3000),
     when_steps=1000,
@@ -139,6 +140,8 @@ PRESETS = {
     warmups=(400, 800, 1500, 3000),
     when_steps=9000,
     sequential_steps=9000,
+    sequential_seeds=3,
+    sequential_recorded=(1e-4,) * 4,
   ),
 }
 

@@ -139,7 +139,10 @@ def group_loss(
   drawn: rollouts.Rollouts,
   advantages: Array,
 ) -> Array:
-  """The surrogate of one group of N rollouts; arguments as in `sampled`."""
+  """The surrogate of one group of N rollouts and its advantages [N].
+
+  `pathwise` is as in `sampled`, `options` are those of the estimator.
+  """
   if pathwise is None:
     return losses.surrogate(drawn.log_probs, advantages)
   field, weigh = pathwise

@@ -22,7 +22,7 @@ class Rollouts(NamedTuple):
   Attributes:
     actions: z_j.
     log_probs: log m(z_j|x), differentiable in the policy; of sampled sequences
-      they are not (`sequences.log_probs`).
+      they are not (`sequences.differentiable`).
     likelihoods: l_j, boolean if rollouts are right or wrong.
     log_likelihoods: log l_j of a noise model, differentiable if the policy
       learns its σ; None for other tasks.

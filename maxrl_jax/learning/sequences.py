@@ -75,7 +75,8 @@ def _attached(
   """The known values of `score`, with its gradients."""
   count, *size = answers.shape
   parts = layout.size("data")
-  of_one = math.prod(size) // layout.size("rollouts")  # Tokens of a prompt.
+  # Tokens of a prompt on one device.
+  of_one = math.prod(size) // layout.size("rollouts")
 
   @jax.custom_vjp
   def attach(params: Any, outputs: Any, known: Any, *constants: Array) -> Any:
@@ -113,55 +114,63 @@ def _gradient(
 ) -> tuple[Any, Any]:
   """Gradients of Σ slopes · score in (params, outputs).
 
-  In blocks of `size` prompts of each of the equal parts of the batch.
+  In blocks of `size` prompts of each of the equal parts of the batch. Each part
+  has its own sum over blocks, so that devices communicate only once.
   """
+  if size * parts == needed.shape[0]:
+    return _of_some(score, params, outputs, answers, slopes)
+  split = jax.tree.map(
+    lambda x: x.reshape(parts, -1, *x.shape[1:]),
+    (outputs, answers, needed, slopes),
+  )
+  blocks = jnp.max(-(-jnp.sum(split[2], 1) // size))
+  in_blocks = functools.partial(_in_blocks, score, size, blocks, params)
+  if parts == 1:
+    split = jax.tree.map(lambda x: x[0], split)
+    return in_blocks(*split)
+  of_params, of_outputs = jax.vmap(in_blocks)(*split)
+  return (
+    jax.tree.map(lambda x: jnp.sum(x, 0), of_params),
+    jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), of_outputs),
+  )
 
-  def of_some(answers: Array, outputs: Any, slopes: Any) -> tuple[Any, Any]:
-    scored = functools.partial(score, answers=answers)
-    return jax.vjp(scored, params, outputs)[1](slopes)
 
-  count = needed.shape[0] // parts
-  if size == count:
-    return of_some(answers, outputs, slopes)
-  split = functools.partial(_split, parts=parts)
-  needed, answers, outputs, slopes = split((needed, answers, outputs, slopes))
+def _in_blocks(
+  score: Callable,
+  size: int,
+  blocks: Array,
+  params: Any,
+  outputs: Any,
+  answers: Array,
+  needed: Array,
+  slopes: list[Array],
+) -> tuple[Any, Any]:
+  """`_gradient` of one part, of as many blocks as the largest part has."""
+  count = needed.shape[0]
   # Needed prompts first; the last block may reach beyond all prompts.
   order = jnp.pad(
-    jnp.argsort(~needed, axis=1, stable=True),
-    ((0, 0), (0, size - 1)),
-    constant_values=count,
+    jnp.argsort(~needed, stable=True), (0, size - 1), constant_values=count
   )
-  blocks = jnp.max(-(-jnp.sum(needed, 1) // size))
-  slopes = [jnp.pad(x, ((0, 0), (0, 1), (0, 0))) for x in slopes]
+  slopes = [jnp.pad(x, ((0, 1), (0, 0))) for x in slopes]
 
   def add(state: tuple[Array, Any, Any]) -> tuple[Array, Any, Any]:
     index, of_params, of_outputs = state
-    rows = lax.dynamic_slice_in_dim(order, index * size, size, 1)
-    some = jax.vmap(_at)((answers, outputs, slopes), rows)
-    more, new = of_some(*_joined(some))
+    rows = lax.dynamic_slice_in_dim(order, index * size, size)
+    some = jax.tree.map(lambda x: x[rows], (outputs, answers, slopes))
+    more, new = _of_some(score, params, *some)
     of_params = jax.tree.map(jnp.add, of_params, more)
-    of_outputs = jax.vmap(_set)(of_outputs, rows, split(new))
+    of_outputs = jax.tree.map(
+      lambda all_, new: all_.at[rows].set(new), of_outputs, new
+    )
     return index + 1, of_params, of_outputs
 
   zeros = jax.tree.map(jnp.zeros_like, (params, outputs))
   state = (jnp.zeros((), blocks.dtype), *zeros)
-  _, of_params, of_outputs = lax.while_loop(
-    lambda state: state[0] < blocks, add, state
-  )
-  return of_params, _joined(of_outputs)
+  return lax.while_loop(lambda state: state[0] < blocks, add, state)[1:]
 
 
-def _split(tree: Any, parts: int) -> Any:
-  return jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), tree)
-
-
-def _joined(tree: Any) -> Any:
-  return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
-
-
-def _at(tree: Any, rows: Array) -> Any:
-  return jax.tree.map(lambda x: x[rows], tree)
-
-
-def _set(tree: Any, rows: Array, new: Any) -> Any:
-  return jax.tree.map(lambda x, y: x.at[rows].set(y), tree, new)
+def _of_some(
+  score: Callable, params: Any, outputs: Any, answers: Array, slopes: Any
+) -> tuple[Any, Any]:
+  scored = functools.partial(score, answers=answers)
+  return jax.vjp(scored, params, outputs)[1](slopes)

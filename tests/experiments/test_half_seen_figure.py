@@ -83,6 +83,7 @@ def _data(what, *_, **__):
   coordinates = {
     "point": ("run", np.arange(count).repeat(seeds)),
     "eval_step": [0, what.config.steps],
+    "seconds": ("run", np.full(count * seeds, 60.0)),
   }
   return xr.Dataset(metrics, coordinates)
 
