@@ -50,9 +50,9 @@ def figure(settings: Settings, runs) -> Result:
       _draw_coverage(by_method),
       "Left: coverage of held-out mazes after training against k. Right:"
       " test-time scaling efficiency, how many times fewer samples MaxRL needs"
-      " for the coverage that the other method has with k; median and range of"
-      " seeds, drawn where all of them reach that coverage with 1 to"
-      f" {KS[-1]} samples.",
+      " for the coverage that the other method has with k; k, a lower bound,"
+      " where it has more with one. Median and range of seeds, drawn where all"
+      f" of them reach that coverage with {KS[-1]} samples.",
     ),
     Drawing(
       "maze_tokens",

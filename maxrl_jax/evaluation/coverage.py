@@ -211,13 +211,13 @@ def sampling_efficiency(
     second: coverage of the other policy [K].
 
   Returns:
-    [K]; NaN where the first policy does not have that coverage at any k' from
-    ks[0] to ks[-1].
+    [K]; NaN where the first policy does not have that coverage with ks[-1]
+    samples; k / ks[0], a lower bound, where it has more with ks[0].
   """
   grid = np.log(ks)
   # Coverage may be constant in k; interpolation needs it to increase.
   increasing = np.maximum.accumulate(first) + 1e-12 * np.arange(len(grid))
-  needed = np.interp(second, increasing, grid, left=np.nan, right=np.nan)
+  needed = np.interp(second, increasing, grid, right=np.nan)
   return np.exp(grid - needed)
 
 
