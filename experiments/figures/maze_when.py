@@ -80,6 +80,8 @@ def _draw(settings: Settings, rates, trained):
       ax, starts, before, colour="#666666", label="before RL", linestyle="--"
     )
     ax.set(title=f"pass@{k}", xlabel="mean pass rate before RL", xscale="log")
+    ax.set_xticks(starts, [f"{start:.2f}" for start in starts])
+    ax.set_xticks([], minor=True)
     ax.set_ylim(-0.02, 1.02)
   axes[1].set_ylabel("held-out mazes, after RL")
   plotting.legend_below(drawing, axes[1])
