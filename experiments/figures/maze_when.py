@@ -79,9 +79,8 @@ def _draw(settings: Settings, rates, trained):
     plotting.curve(
       ax, starts, before, colour="#666666", label="before RL", linestyle="--"
     )
-    ax.set(title=f"pass@{k}", xlabel="mean pass rate before RL", xscale="log")
-    ax.set_xticks(starts, [f"{start:.2f}" for start in starts])
-    ax.set_xticks([], minor=True)
+    plotting.every_tick(ax, (0.03, 0.1, 0.3))
+    ax.set(title=f"pass@{k}", xlabel="mean pass rate before RL")
     ax.set_ylim(-0.02, 1.02)
   axes[1].set_ylabel("held-out mazes, after RL")
   plotting.legend_below(drawing, axes[1])
