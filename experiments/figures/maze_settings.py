@@ -82,7 +82,7 @@ class Settings(NamedTuple):
   sequential_steps: int = 150
   sequential_seeds: int = 5
   # Of each of `fixed`, then of each of `caps`; chosen as above if empty.
-  sequential_recorded: tuple[float, ...] = ()
+  sequential_recorded: tuple[float, ...] = (2e-4, 1e-4, 1e-4, 2e-4)
 
   @property
   def compared(self) -> tuple[str, ...]:
@@ -115,6 +115,7 @@ PRESETS = {
     warmups=(500, 1000, 2000, 3000),
     when_steps=1000,
     sequential_steps=1000,
+    sequential_recorded=(),
   ),
   "paper": Settings(
     config="maze_paper",

@@ -54,11 +54,16 @@ def _data(what, *_, validation=None, diverged=False, **__):
   rng = np.random.default_rng(0)
   p = np.where(best, 0.2, 0.002)[:, None] * rng.uniform(0.9, 1, (len(runs), 1))
   steps = what.config.steps
-  names = ("pass_rate", "solved", "length", "entropy", "tokens")
+  names = ("pass_rate", "solved", "length", "entropy")
   metrics = {
     f"train_{name}": (("run", "step"), p * rng.uniform(size=steps))
     for name in names
   }
+  if waves:
+    metrics["train_tokens"] = (
+      ("run", "step"),
+      rng.uniform(size=(len(runs), steps)),
+    )
   ends = ("run", "eval_step")
   for k in KS:
     metrics[f"test_pass@{k}"] = ends, np.repeat(1 - (1 - p) ** k, 2, 1)
@@ -110,7 +115,7 @@ def _saved(name, settings, workdir):
     ("maze_rollouts", 4),
     ("maze_rates", 1),  # No rate is better, and the first one is taken.
     ("maze_scarce", 4),
-    ("maze_sequential", 4),
+    ("maze_sequential", 6),
   ],
 )
 @pytest.mark.usefixtures("made_up")
@@ -199,13 +204,13 @@ def test_the_rate_with_the_best_mean_score_is_chosen(made_up, tmp_path):
 
 def test_groups_and_waves_have_rates_of_their_own(made_up, tmp_path):
   made_up(validation=lambda rate, seed: rate)
-  what = figures.studies("maze_sequential", TINY, tmp_path)
+  unknown = TINY._replace(sequential_recorded=())
+  what = figures.studies("maze_sequential", unknown, tmp_path)
   points = [point for of in what.values() for point in of.points]
   assert [p[RATE] for p in points] == [1e-2] * 4  # The candidate that is best.
   assert what["waves"].points[1] == {"estimator.cap": 512, RATE: 1e-2}
-  rates = (1e-3, 2e-3, 3e-3, 4e-3)
-  known = TINY._replace(sequential_recorded=rates)
-  what = figures.studies("maze_sequential", known, tmp_path)
+  rates = TINY.sequential_recorded
+  what = figures.studies("maze_sequential", TINY, tmp_path)
   points = [point for of in what.values() for point in of.points]
   assert [p[RATE] for p in points] == list(rates)
   short = TINY._replace(sequential_recorded=rates[:3])

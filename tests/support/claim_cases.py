@@ -373,16 +373,16 @@ def _maze_when(better, noise):
 
 def _maze_sequential(better, noise):
   high, low = _maze(17, 80, noise, before=2), _maze(9, 60, noise, before=2)
-  settings = maze_sequential.Settings(wave=16, caps=(128,), fixed=(32,))
+  settings = maze_sequential.Settings(wave=16, caps=(32,), fixed=(32,))
   methods = (
-    sequential_digits.Method(16, 128),
+    sequential_digits.Method(16, 32),
     sequential_digits.Method(32, None),
   )
   trained = (high, low) if better else (low, high)
   spent = np.tile([0.0, 1e6], (3, 1))
   return functools.partial(maze_sequential._claims, settings), (
     dict(zip(methods, trained, strict=True)),
-    dict(zip(methods, (spent, 4 * spent), strict=True)),
+    dict(zip(methods, (spent, (4 if better else 1) * spent), strict=True)),
   )
 
 
