@@ -1,7 +1,7 @@
 """Steps with waves until a success against steps with fixed groups.
 
-The policies, for 1000 classes, have a pass rate above one half, where one wave
-mostly suffices.
+For 1000 classes at a pass rate above one half, where one wave mostly suffices,
+and for mazes after a short warm-up, most of which are rarely solved.
 """
 
 import functools
@@ -10,31 +10,51 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.steps import blocked
-from configs import digits, sequential
+from configs import digits, maze, sequential
 from maxrl_jax.learning import training
 
 _STEPS = 20  # Per timed call.
 _CHUNK, _MOST = 50, 4000  # Steps between checks of the pass rate, and in all.
+_WARM_UP = 200  # Steps, supervised.
 
 
 def comparisons():
   """(name, library call, baseline call, target ratio, larger is better)."""
   params, pass_rate = _trained()
   waves, groups = sequential.get_config(), digits.get_config()
-  groups.estimator.baseline = "none"
+  groups.estimator.baseline, groups.rollouts = "none", 128
+  where = f"1000 classes, pass rate {pass_rate:.2f}"
+  yield _against(where, waves, groups, params, 1.0)
+  waves, groups = _of_mazes("rl"), _of_mazes("rl")
   groups.rollouts = 128
+  waves.estimator.name, waves.rollouts = "sequential", 16
+  waves.estimator.cap = 128
+  where = f"mazes after a warm-up of {_WARM_UP} steps"
+  yield _against(where, waves, groups, _warmed_up(), 0.5)
+
+
+def _against(where, waves, groups, params, target):
   call, metrics = _steps(waves, params)
   drawn = float(jnp.mean(metrics["rollouts_drawn"]))
   rounds = float(jnp.mean(metrics["rounds"]))
-  yield (
-    f"{_STEPS} steps, 1000 classes, pass rate {pass_rate:.2f}: waves of 16 up"
-    f" to 1024 ({drawn:.0f} rollouts per prompt, {rounds:.1f} rounds) against"
-    " N = 128",
-    call,
-    _steps(groups, params)[0],
-    1.0,
-    False,
+  name = (
+    f"{_STEPS} steps, {where}: waves of {waves.rollouts} up to"
+    f" {waves.estimator.cap} ({drawn:.0f} rollouts per prompt, {rounds:.1f}"
+    f" rounds) against N = {groups.rollouts}"
   )
+  return name, call, _steps(groups, params)[0], target, False
+
+
+def _of_mazes(stage):
+  """As in the figure `maze_sequential`."""
+  config = maze.get_config(stage)
+  config.task.max_length, config.task.random_ends = 26, True
+  return config
+
+
+def _warmed_up():
+  run, state = _run(_of_mazes("warmup"))
+  return run(state, jax.random.key(1), _WARM_UP)[0].params
 
 
 def _trained():
