@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.steps import blocked
-from configs import digits, maze, sequential
+from configs import digits, sequential
+from experiments.figures.maze_settings import PRESETS, config_of
 from maxrl_jax.learning import training
 
 _STEPS = 20  # Per timed call.
 _CHUNK, _MOST = 50, 4000  # Steps between checks of the pass rate, and in all.
-_WARM_UP = 200  # Steps, supervised.
+_MAZES = PRESETS["quick"]
 
 
 def comparisons():
@@ -25,11 +26,11 @@ def comparisons():
   groups.estimator.baseline, groups.rollouts = "none", 128
   where = f"1000 classes, pass rate {pass_rate:.2f}"
   yield _against(where, waves, groups, params, 1.0)
-  waves, groups = _of_mazes("rl"), _of_mazes("rl")
+  waves, groups = (config_of(_MAZES, "rl") for _ in range(2))
   groups.rollouts = 128
   waves.estimator.name, waves.rollouts = "sequential", 16
   waves.estimator.cap = 128
-  where = f"mazes after a warm-up of {_WARM_UP} steps"
+  where = f"mazes after a warm-up of {_MAZES.warmup} steps"
   yield _against(where, waves, groups, _warmed_up(), 0.5)
 
 
@@ -45,16 +46,9 @@ def _against(where, waves, groups, params, target):
   return name, call, _steps(groups, params)[0], target, False
 
 
-def _of_mazes(stage):
-  """As in the figure `maze_sequential`."""
-  config = maze.get_config(stage)
-  config.task.max_length, config.task.random_ends = 26, True
-  return config
-
-
 def _warmed_up():
-  run, state = _run(_of_mazes("warmup"))
-  return run(state, jax.random.key(1), _WARM_UP)[0].params
+  run, state = _run(config_of(_MAZES, "warmup"))
+  return run(state, jax.random.key(1), _MAZES.warmup)[0].params
 
 
 def _trained():

@@ -209,8 +209,9 @@ def test_groups_and_waves_have_rates_of_their_own(made_up, tmp_path):
   points = [point for of in what.values() for point in of.points]
   assert [p[RATE] for p in points] == [1e-2] * 4  # The candidate that is best.
   assert what["waves"].points[1] == {"estimator.cap": 512, RATE: 1e-2}
-  rates = TINY.sequential_recorded
-  what = figures.studies("maze_sequential", TINY, tmp_path)
+  rates = (1e-3, 2e-3, 3e-3, 4e-3)
+  known = TINY._replace(sequential_recorded=rates)
+  what = figures.studies("maze_sequential", known, tmp_path)
   points = [point for of in what.values() for point in of.points]
   assert [p[RATE] for p in points] == list(rates)
   short = TINY._replace(sequential_recorded=rates[:3])
