@@ -109,12 +109,16 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
     each, size = np.asarray(actions), logits.shape[0]
     for wrong in each[(each < 0) | (each >= size)]:
       raise ValueError(f"actions: {wrong}, must be from 0 to {size - 1}")
-  log_probs = jax.nn.log_softmax(logits)
+  shifted = logits - lax.stop_gradient(jnp.max(logits))
   if logits.shape[0] > _COMPARED:
-    return _gathered(log_probs, actions)
-  return lax.platform_dependent(
-    log_probs, actions, cpu=_gathered, tpu=_selected, default=_looked_up
-  )
+    taken = _gathered(shifted, actions)
+  else:
+    taken = lax.platform_dependent(
+      shifted, actions, cpu=_gathered, tpu=_selected, default=_looked_up
+    )
+  # The gradient sums over draws, where that of log_softmax(logits)[z] sums over
+  # classes, for which XLA on a GPU looks up all draws a second time.
+  return taken - jnp.log(jnp.sum(jnp.exp(shifted)))
 
 
 def inverse_cdf(uniforms: Array, logits: Array) -> tuple[Array, Array]:
@@ -151,20 +155,36 @@ def _gathered(table: Array, index: Array) -> Array:
 
 def _selected(table: Array, index: Array) -> Array:
   """The same without a gather. Its gradient is a sum in a fixed order."""
-  one_hot = index[:, None] == jnp.arange(table.shape[0])[None]
+  one_hot = _one_hot(index, table.shape[0])
   return jnp.sum(jnp.where(one_hot, table[None], 0), -1)
+
+
+def _one_hot(index: Array, size: int) -> Array:
+  return index[:, None] == jnp.arange(size)[None]
 
 
 @jax.custom_jvp
 def _looked_up(table: Array, index: Array) -> Array:
-  """The same: a gather, with the gradient of `_selected`."""
+  """The same: a gather, whose gradient is a product of matrices."""
   return _gathered(table, index)
 
 
 @_looked_up.defjvp
 def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
   _, index = primals
-  return _looked_up(*primals), _selected(tangents[0], index)
+  return _looked_up(*primals), _looked_up_twice(tangents[0], index)
+
+
+def _looked_up_twice(table: Array, index: Array) -> Array:
+  """The same with 2 √C comparisons: a column of blocks, then one of those.
+
+  Its gradient multiplies [√C, N] by [N, √C] and sums in a fixed order.
+  """
+  blocks = _in_blocks(table, 0)
+  count, width = blocks.shape
+  column = _one_hot(index % width, width).astype(table.dtype)
+  columns = jnp.dot(column, blocks.T, precision="highest")
+  return jnp.sum(jnp.where(_one_hot(index // width, count), columns, 0), -1)
 
 
 def _sums_of_blocks(probs: Array) -> Array:

@@ -89,6 +89,19 @@ def test_gradient_of_log_prob_is_the_score():
   np.testing.assert_allclose(score, expected, atol=1e-6)
 
 
+def test_log_prob_beside_an_impossible_class():
+  logits, actions = jnp.array([0.3, -jnp.inf, 2.0]), jnp.array([1, 2])
+  log_probs = distributions.categorical_log_prob(logits, actions)
+  np.testing.assert_allclose(
+    log_probs, [-np.inf, -np.log1p(np.exp(-1.7))], rtol=1e-5
+  )
+  score = jax.grad(lambda x: distributions.categorical_log_prob(x, actions)[1])(
+    logits
+  )
+  p = 1 / (1 + np.exp(-1.7))
+  np.testing.assert_allclose(score, [p - 1, 0, 1 - p], atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 8, 9, 16, 17, 64, 1000, 1025])
 def test_search_equals_numpys(size):
   """At every boundary and one rounding to either side of it."""
@@ -175,20 +188,32 @@ def test_no_impossible_class_of_a_large_vocabulary_is_drawn():
   assert not steps[np.isinf(logits)].any()
 
 
-def test_all_ways_to_look_up_have_the_same_values_and_gradients():
-  table = jnp.linspace(-3.0, -1.0, 7)
-  index = jnp.array([2, 6, 0, 2])
-  weights = jnp.array([1.0, -2.0, 0.5, 4.0])
-  for look_up in (
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+  "look_up",
+  [
     distributions._gathered,
     distributions._selected,
     distributions._looked_up,
-  ):
-    value, gradient = jax.value_and_grad(
-      lambda table, look_up=look_up: weights @ look_up(table, index)
-    )(table)
-    np.testing.assert_allclose(value, np.asarray(table)[index] @ weights)
-    np.testing.assert_allclose(gradient, [0.5, 0, 5, 0, 0, 0, -2])
+    distributions._looked_up_twice,
+  ],
+)
+def test_all_ways_to_look_up_have_the_same_values_and_gradients(look_up, size):
+  rng = np.random.default_rng(size)
+  table, tangent = rng.normal(size=(2, size)).astype(np.float32)
+  index = rng.integers(0, size, 50)
+  weights = rng.normal(size=50).astype(np.float32)
+
+  def weighted(table):
+    return weights @ look_up(table, jnp.asarray(index))
+
+  value, gradient = jax.value_and_grad(weighted)(jnp.asarray(table))
+  np.testing.assert_allclose(value, table[index] @ weights, rtol=1e-5)
+  expected = np.zeros(size)
+  np.add.at(expected, index, weights)
+  np.testing.assert_allclose(gradient, expected, atol=1e-5)
+  _, derivative = jax.jvp(weighted, (jnp.asarray(table),), (tangent,))
+  np.testing.assert_allclose(derivative, tangent[index] @ weights, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [5, 1000, 32 * 1024 + 1, 100_000])
