@@ -165,19 +165,24 @@ def look(method: Method, settings) -> dict:
 def _draw(settings: Settings, trained: dict[Method, Trained]):
   """One row for each size of waves, beside the same fixed groups."""
   count = len(settings.waves)
-  drawing, axes = plotting.axes(columns=4, rows=count, width=3.1, height=3.2)
-  for row, wave in zip(
-    np.reshape(axes, (count, 4)), settings.waves, strict=True
-  ):
+  drawing, axes = plotting.axes(columns=4, rows=count, width=3.1, height=3.0)
+  rows = np.reshape(axes, (count, 4))
+  for row, wave in zip(rows, settings.waves, strict=True):
     for method, (data, *_) in trained.items():
       if method.cap is None or method.rollouts == wave:
         _curves(row, method, data, look(method, settings))
-    for ax, score in zip(row, (*_SCORES, *_SCORES), strict=True):
-      ax.set(title=score, xlabel="steps", ylim=(-0.02, 1.02))
+    for ax in row:
+      ax.set_ylim(-0.02, 1.02)
     for ax in row[2:]:
-      ax.set(xlabel="rollouts per string of a batch, so far", xscale="log")
+      ax.set_xscale("log")
     row[0].set_ylabel(f"held-out score, waves of {wave}")
-  plotting.legend_below(drawing, row[0])
+  for ax, score in zip(rows[0], (*_SCORES, *_SCORES), strict=True):
+    ax.set_title(score)
+  rollouts = "rollouts per string of a batch, so far"
+  labels = ("steps", "steps", rollouts, rollouts)
+  for ax, x in zip(rows[-1], labels, strict=True):
+    ax.set_xlabel(x)
+  plotting.legend_below(drawing, rows[0, 0])
   return drawing
 
 
