@@ -3,8 +3,9 @@
 python -m experiments.train --config=configs/sequential.py \
     --workdir=runs/sequential
 
-Order 1024: at most 1024 rollouts per string, on average its weight w_1024(p)
-and up to 15 more. One answer is right, so a baseline would only add noise.
+Order 1024: at most 1024 rollouts per string. On average it needs its weight
+w_1024(p) and up to 15 more; unsolved strings share a pool, which draws some
+more. One answer is right, so a baseline would only add noise.
 """
 
 from ml_collections import ConfigDict

@@ -244,9 +244,15 @@ def _drawing(
 
   def draw(key: Array, owner: Array) -> Rollouts:
     some, some_outputs = jax.tree.map(lambda x: x[owner], fixed)
-    return rollouts.sample_batch(
+    drawn = rollouts.sample_batch(
       key, policy, frozen, some, task, wave, some_outputs
     )
+    if drawn.likelihoods.dtype != bool:
+      raise ValueError(
+        f"likelihoods are {drawn.likelihoods.dtype}: samplers take binary"
+        " rewards; use estimator.name = 'sequential'"
+      )
+    return drawn
 
   return outputs, draw
 

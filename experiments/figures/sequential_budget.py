@@ -37,7 +37,7 @@ class Settings(NamedTuple):
 
   total: int = 600_000
   per_step: int = 2048
-  fixed: tuple[int, ...] = (16, 32, 64, 128)
+  fixed: tuple[int, ...] = (16, 32, 64, 128, 256, 512, 1024)
   prompts: int = 64
   wave: int = 16
   cap: int = 1024
@@ -152,16 +152,21 @@ def figure(settings: Settings, runs) -> Result:
     f" each chosen from {listed(settings.rates)} on"
     f" another seed; {plotting.seeds_in_words(settings.seeds)}. Fixed groups,"
     " sequential and p(1 − p)^N have no baseline. Samplers of others are our"
-    " reading of them."
+    " reading of them. Of the fixed groups the smallest, the largest and the"
+    " best are drawn."
   )
   finals = {
     m: np.stack([_at_end(settings, run) for run in of_seeds])
     for m, of_seeds in every.items()
   }
+  at_end = {m: scores[:, 0] for m, scores in finals.items()}
+  ends = [f"fixed {settings.fixed[i]}" for i in (0, -1)]
+  shown = {*ends, _best_fixed(at_end), *_LOOKS}
+  curves = {m: of_seeds for m, of_seeds in every.items() if m in shown}
   return Result(
     "One budget of rollouts: who gets them",
-    [Drawing("sequential_budget", _draw(settings, every), caption)],
-    _claims({m: scores[:, 0] for m, scores in finals.items()}),
+    [Drawing("sequential_budget", _draw(settings, curves), caption)],
+    _claims(at_end),
     [_table(finals, choices, every)],
   )
 
@@ -207,10 +212,14 @@ def _curves(ax, of_seeds, score: int, look: dict) -> None:
   plotting.seed_curves(ax, grid / 1e3, np.stack(each), **look)
 
 
+def _best_fixed(finals: dict[str, np.ndarray]) -> str:
+  fixed = [m for m in finals if m.startswith("fixed")]
+  return max(fixed, key=lambda m: np.mean(finals[m]))
+
+
 def _claims(finals: dict[str, np.ndarray]) -> list[Claim]:
   """From pass@1 after the last rollout, [seeds] of each method."""
-  fixed = {m: x for m, x in finals.items() if m.startswith("fixed")}
-  best = max(fixed, key=lambda m: np.mean(fixed[m]))
+  best = _best_fixed(finals)
   against = {"fixed": f"the best fixed group (N = {best.split()[1]})"}
   against |= {m: _LOOKS[m]["label"] for m in _LOOKS if m != "sequential"}
   return [

@@ -53,7 +53,7 @@ PRESETS = {
   "quick": Settings(),
   "full": Settings(
     waves=(4, 16, 64),
-    rates=(5e-4, 1e-3, 2e-3, 4e-3),
+    rates=(5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3),
     tuning_steps=3000,
     steps=8000,
     seeds=5,

@@ -64,7 +64,7 @@ def build(
   if cap < wave or cap % wave:
     raise ValueError(
       f"estimator.cap = {cap}: must be a multiple of rollouts = {wave}, the"
-      " size of a wave"
+      f" size of a wave, and at least {wave}"
     )
   ranges.one_of(BASELINES, of="estimator.", baseline=baseline)
   return sequential(policy, task, wave, layout=layout, **given)
@@ -86,8 +86,8 @@ def sequential(
     task: the task.
     wave: m.
     cap: T, limit of rollouts per prompt; the gradient is that of −J_T.
-    baseline: one of `BASELINES`. Others need the waves without a success, which
-      are not in memory.
+    baseline: one of `BASELINES`. A constant needs the waves without a success,
+      which are not in memory; the centred baseline has another order.
     layout: which devices have which prompts.
   """
   by_dimension = isinstance(task, RegressionTask)

@@ -19,8 +19,8 @@ _TEXTS = {
   for page in [_ROOT / "README.md", *sorted((_ROOT / "docs").rglob("*.md"))]
 }
 
-# A block that trains with TRL is run by test_trl, which makes it a model.
-_RUN_ELSEWHERE = "integrations.trl"
+# By test_trl, which makes a model, and by test_verl.
+_RUN_ELSEWHERE = ("integrations.trl", "from verl")
 # test_guides runs these, and compares what they print with what they show;
 # test_recipes runs the recipes, with stand-ins for the trainers.
 _GUIDES = {
@@ -46,7 +46,7 @@ def test_python_blocks_run(name, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)  # Some write to runs/.
   namespace, left_out = {"__name__": "page"}, False
   for line, block in _python_blocks(_TEXTS[name]):
-    if _RUN_ELSEWHERE in block:
+    if any(module in block for module in _RUN_ELSEWHERE):
       continue
     if "integrations.tunix" in block and not importlib.util.find_spec("tunix"):
       left_out = True

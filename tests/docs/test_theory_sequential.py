@@ -241,30 +241,40 @@ def test_a_fixed_group_costs_at_most_137_percent():
 
 
 @pytest.mark.parametrize(
-  ("p", "ratio"), [(0.01, 1.052), (0.1, 0.980), (0.5, 0.549)]
+  ("m", "p", "ratio"),
+  [
+    (16, 0.01, 1.052),
+    (16, 0.1, 0.980),
+    (16, 0.5, 0.549),
+    (4, 0.01, 1.18),
+    (4, 0.1, 1.13),
+    (4, 0.5, 0.78),
+  ],
 )
-def test_leave_one_out_against_none_in_waves_of_16(p, ratio):
+def test_leave_one_out_against_none(m, p, ratio):
   """Of 40 equal actions 20 are right; s₁ = .95."""
   values = (1,) * 20 + (0,) * 20
   policy = (p / 20,) * 20 + ((1 - p) / 20,) * 20
   variances = {
-    rule: formula(values, 16, 64, u, v, policy)
-    for rule, (u, v) in pulls(16).items()
+    rule: formula(values, m, 1024 // m, u, v, policy)
+    for rule, (u, v) in pulls(m).items()
   }
   plain = variances[sequential.none]
   actual = variances[sequential.leave_one_out] / plain
-  assert actual == pytest.approx(ratio, abs=0.001)
+  assert actual == pytest.approx(ratio, abs=0.001 if m == 16 else 0.005)
 
 
 # Where it loses
 
 
-def test_what_the_best_allocation_would_save():
-  """Noise s₁/(p n): n in proportion to 1/p against 1/√p, at equal cost."""
-  p = np.array([0.9, 0.1, 0.001])
-  for n in (1 / p, 1 / np.sqrt(p)):
-    assert n.min() > 0
-  product = [np.sum(1 / (p * n)) * n.sum() for n in (1 / p, 1 / np.sqrt(p))]
-  assert product[0] == pytest.approx(3 * np.sum(1 / p))
-  assert product[1] == pytest.approx(np.sum(1 / np.sqrt(p)) ** 2)
-  assert product[1] < product[0]
+def test_which_allocation_has_the_least_noise():
+  """Noise Σ s₁/(p n) against random allocations of the same cost."""
+  p, s1 = np.array([0.9, 0.1, 0.001]), np.array([0.2, 1.0, 3.0])
+
+  def noise(shares):
+    return np.sum(s1 / (p * 1000 * shares / shares.sum(-1, keepdims=True)), -1)
+
+  others = noise(np.random.default_rng(0).dirichlet([0.5] * 3, 10_000))
+  least, sequential_one = noise(np.sqrt(s1 / p)), noise(1 / p)
+  assert least < others.min() < 1.001 * least
+  assert sequential_one > 1.05 * least

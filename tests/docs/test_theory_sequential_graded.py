@@ -22,16 +22,17 @@ each_graded = pytest.mark.parametrize("values", GRADED)
 def test_three_means_of_the_thinned_estimate_are_unbiased(sizes, values):
   p = exact.pass_rate(P, values)
   target = exact.times(exact.maxrl(sum(sizes), p), exact.gradient(P, values))
-  last, orders, waves, thinned = (
+  less, last, orders, waves, thinned = (
     sequential.moments(rule, P, values, sizes)
     for rule in (
+      sequential.last_wave(values, baseline=True),
       sequential.last_wave(values),
       sequential.over_orders(values),
       sequential.by_wave(values),
       sequential.none,
     )
   )
-  for actual in (last, orders, waves, thinned):
+  for actual in (less, last, orders, waves, thinned):
     assert actual.gradient == target
   assert orders.variance <= last.variance <= thinned.variance
 

@@ -13,9 +13,9 @@ from tests.support.configs import short_bandit
 _RATES = np.array([0.1, 0.6])
 
 
-def _gradients(name, budget, count=4000, prompts=2):
+def _gradients(name, budget, count=4000, prompts=2, **fields):
   """Along the right arm's logit, [count, prompts], and rollouts [count]."""
-  fields = {"task.num_prompts": 2, "task.num_arms": 3, "task.easiest": 0.6}
+  fields |= {"task.num_prompts": 2, "task.num_arms": 3, "task.easiest": 0.6}
   trainer = training.make_train(
     short_bandit(**fields | {"task.hardest": 0.1, "batch_size": prompts})
   )
@@ -137,3 +137,10 @@ def test_dynamic_sampling_keeps_groups_of_both(batches):
   # One batch keeps none of two with chance .82 × .52.
   assert full.all() if batches == 50 else 0.2 < full.mean() < 0.9
   assert (drawn % 4 == 0).all() and drawn.max() <= 4 * batches
+
+
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
+def test_graded_likelihoods_are_refused(name):
+  graded = {"task.continuous": True}
+  with pytest.raises(ValueError, match="are float32: samplers take binary"):
+    _gradients(name, Budget(2, 2, 2, 8), count=2, **graded)

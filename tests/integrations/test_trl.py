@@ -126,10 +126,14 @@ def rloo(r):
   return r - (r.sum() - r) / (len(r) - 1)
 
 
+def run_example(word, names):
+  """Executes the example of the page in which a word is."""
+  blocks = re.findall(r"^```python\n(.*?)^```", _PAGE.read_text(), re.M | re.S)
+  (block,) = [block for block in blocks if word in block]
+  exec(compile(block, _PAGE, "exec"), names)
+
+
 def test_docs_example_uses_the_estimator(tmp_path, batches):
-  (block,) = re.findall(
-    r"```python\n([^`]*MaxRLTrainer[^`]*)```", _PAGE.read_text()
-  )
   names = {
     "model": model(),
     "reward": reward,
@@ -138,7 +142,7 @@ def test_docs_example_uses_the_estimator(tmp_path, batches):
     "tokenizer": tokenizer(),
   }
   before = {k: v.clone() for k, v in names["model"].state_dict().items()}
-  exec(compile(block, _PAGE, "exec"), names)
+  run_example("MaxRLTrainer(  #", names)
   assert len(batches) == 2
   actual = [check(batch, algorithm_1) for batch in batches]
   assert np.abs(actual).max() > 1
@@ -271,3 +275,34 @@ def test_error_names_missing_rewards(tmp_path):
   run = trainer(tmp_path)
   with pytest.raises(ImportError, match="no rewards, or no advantages"):
     run._replace_advantages({"completion_mask": torch.ones(2, 3)})
+
+
+def test_unsolved_prompts_are_sent_again(tmp_path, batches):
+  """As printed: TRL takes a batch before the rewards of the last one."""
+  data = [{"prompt": f"{a} {b}"} for a in "abcd" for b in "efgh"]
+  names = {
+    "data": data,
+    "right": lambda prompt, completion: float(completion.split()[:1] == ["a"]),
+    "config": arguments(tmp_path, max_steps=12, per_device_train_batch_size=24),
+    "model": model(),
+    "tokenizer": tokenizer(),
+  }
+  run_example("stream()", names)
+  names["trainer"].train()
+  sent, unsolved = [], []
+  for batch in batches:
+    prompts = [tuple(prompt) for prompt in batch["prompt_ids"]]
+    # TRL skips special tokens when it decodes a completion.
+    first = [ids[ids > 1][:1].tolist() for ids in batch["completion_ids"]]
+    right = [
+      prompt for prompt, f in zip(prompts, first, strict=True) if f == [2]
+    ]
+    sent.append(set(prompts))
+    unsolved.append(set(prompts) - set(right))
+  assert all(len(each) == 4 for each in sent)
+  assert sum(map(len, unsolved)) > 5
+  for again, missed in zip(sent[2:], unsolved, strict=False):
+    assert missed <= again
+  assert names["problems"].solved == sum(map(len, sent)) - sum(
+    map(len, unsolved)
+  )

@@ -1,6 +1,9 @@
 """verl's advantage estimators, called through its registry."""
 
+import itertools
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import warnings
@@ -11,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 _ADAPTER = "maxrl_jax.integrations.verl"
+_PAGE = (pathlib.Path(__file__).parents[2] / "docs/integrations.md").read_text()
 
 REWARDS = np.array([1, 0, 0, 1, 0.5, 0, 0, 0.25, 1], np.float32)
 IDS = np.array([*"abbabacba"], object)
@@ -183,3 +187,58 @@ def test_verl_imports_the_adapter(verl):
     timeout=300,
   )
   assert done.stdout.split()[-1:] == ["maxrl"], done.stderr
+
+
+@pytest.mark.filterwarnings("ignore")  # From verl's imports.
+def test_unsolved_prompts_are_sent_again(tmp_path):
+  """As printed, with verl's dataset, loader and batches in our own loop."""
+  data = pytest.importorskip("verl.utils.dataset.rl_dataset")
+  import pandas
+  from omegaconf import OmegaConf
+  from torchdata.stateful_dataloader import StatefulDataLoader
+  from verl import DataProto
+
+  (code,) = re.findall(r"```python\n(# unsolved.py.*?)```", _PAGE, re.S)
+  (tmp_path / "unsolved.py").write_text(code)
+  for name, count in (("train", 12), ("validation", 3)):
+    rows = [
+      {
+        "prompt": [{"role": "user", "content": f"{name} {i}"}],
+        "data_source": "",
+      }
+      for i in range(count)
+    ]
+    pandas.DataFrame(rows).to_parquet(tmp_path / f"{name}.parquet")
+  config = OmegaConf.create(
+    {
+      "custom_cls": {"path": str(tmp_path / "unsolved.py"), "name": "Unsolved"},
+      "train_files": str(tmp_path / "train.parquet"),
+      "cache_dir": str(tmp_path / "cache"),
+      "filter_overlong_prompts": False,
+    }
+  )
+  made = data.get_dataset_class(config)
+  train, validation = (
+    made(data_files=files, tokenizer=None, config=config, processor=None)
+    for files in (config.train_files, str(tmp_path / "validation.parquet"))
+  )
+  prompts = [validation[i]["raw_prompt"][0]["content"] for i in (0, 1, 2, 0)]
+  assert prompts == [f"validation {i}" for i in (0, 1, 2, 0)]
+
+  loader = StatefulDataLoader(
+    train, batch_size=4, num_workers=0, collate_fn=data.collate_fn
+  )
+  rng, before, again = np.random.default_rng(0), set(), 0
+  for fields in itertools.chain(*itertools.repeat(loader, 4)):
+    batch = DataProto.from_single_dict(fields).repeat(3, interleave=True)
+    names = [x[0]["content"] for x in batch.non_tensor_batch["raw_prompt"]]
+    assert before <= set(names)
+    again += len(before)
+    scores = torch.zeros(12, 5)
+    scores[:, 4] = torch.from_numpy(rng.random(12) < 0.2)
+    batch.batch["token_level_scores"] = scores
+    train.on_batch_end(batch=batch)
+    solved = {n for n, r in zip(names, scores[:, 4], strict=True) if r}
+    before = set(names) - solved
+  assert again > 10
+  assert train.rows.solved > 10

@@ -63,6 +63,14 @@ def _signalled(monkeypatch, number, at: int):
         "off_policy.staleness": 3,
       }
     ),
+    long(
+      {
+        "estimator.name": "sequential",
+        "estimator.cap": 64,
+        "estimator.order": None,
+        "rollouts": 4,
+      }
+    ),
   ],
 )
 def test_a_stopped_run_goes_on_to_the_same_bits(

@@ -135,15 +135,19 @@ def by_wave(values):
   return rule
 
 
-def last_wave(values):
-  """E[r_j/K | a success] in the last wave."""
+def last_wave(values, baseline=False):
+  """E[r_j/K | a success] in the last wave, less E[b_j/m | a success]."""
 
   def rule(record):
     rows = [[Fraction(0)] * len(wave) for wave in record]
     if solved(record[-1]):
       l = _worths(values, record)[-1]
       chance = 1 - math.prod(1 - x for x in l)
-      rows[-1] = [a / (len(l) * chance) for a in exact.plain(l, [1] * len(l))]
+      weighted = exact.plain(l, [1] * len(l))
+      if baseline:  # Whether another rollout succeeds.
+        for j in range(len(l)):
+          weighted[j] -= 1 - math.prod(1 - x for x in l[:j] + l[j + 1 :])
+      rows[-1] = [a / (len(l) * chance) for a in weighted]
     return rows
 
   return rule
