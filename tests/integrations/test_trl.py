@@ -303,6 +303,5 @@ def test_unsolved_prompts_are_sent_again(tmp_path, batches):
   assert sum(map(len, unsolved)) > 5
   for again, missed in zip(sent[2:], unsolved, strict=False):
     assert missed <= again
-  assert names["problems"].solved == sum(map(len, sent)) - sum(
-    map(len, unsolved)
-  )
+  solved = sum(map(len, sent)) - sum(map(len, unsolved))
+  assert names["problems"].solved == solved
