@@ -72,8 +72,9 @@ setup(
     "benchmark": ["torch>=2.6", "transformers>=4.50"],
     # No extra for verl: it brings ray, and its pins exclude constraints.txt's.
     "trl": ["torch>=2.6", "trl>=1.16"],
-    # Its learner takes a cluster by another name after this version.
-    "tunix": ["google-tunix==0.1.7"],
+    # Its learner takes a cluster by another name after this version; it needs
+    # this jax.
+    "tunix": ["google-tunix==0.1.7", "jax<0.11.1"],
     # Where metrics can go; tensorboardX writes what tensorboard shows.
     "log": ["tensorboardX>=2.6.5", "tensorboard>=2.21", "wandb>=0.31"],
     # With Chromium on the path, for the tests that open docs/ in it.

@@ -15,7 +15,7 @@ from maxrl_jax import ranges, symmetric
 
 Array = jax.Array
 
-# TPUs compare with each of this many classes instead of gathering.
+# With more classes TPUs and GPUs look up as CPUs do, and TPUs search so, too.
 _COMPARED = 2048
 # Tokens whose cumulative sums are a product with a matrix, C² numbers.
 _MULTIPLIED = 512
@@ -98,7 +98,11 @@ def _check_ranks(**arrays: Array) -> None:
 
 
 def categorical_log_prob(logits: Array, actions: Array) -> Array:
-  """log softmax(logits)[z_j], [N]; differentiable in logits [C]."""
+  """log softmax(logits)[z_j], [N]; differentiable in logits [C].
+
+  float16 and bfloat16 are computed in float32. Under `jit` an action outside of
+  0 … C − 1 has no meaning.
+  """
   _check_ranks(logits=logits, actions=actions)
   if not jnp.issubdtype(actions.dtype, jnp.integer):
     raise ValueError(
@@ -109,6 +113,7 @@ def categorical_log_prob(logits: Array, actions: Array) -> Array:
     each, size = np.asarray(actions), logits.shape[0]
     for wrong in each[(each < 0) | (each >= size)]:
       raise ValueError(f"actions: {wrong}, must be from 0 to {size - 1}")
+  logits = logits.astype(symmetric.compute_dtype(logits))
   shifted = logits - lax.stop_gradient(jnp.max(logits))
   if logits.shape[0] > _COMPARED:
     taken = _gathered(shifted, actions)
@@ -176,9 +181,9 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 
 def _looked_up_twice(table: Array, index: Array) -> Array:
-  """The same with 2 √C comparisons: a column of blocks, then one of those.
+  """The same for a finite table: a column of blocks, then one of those.
 
-  Its gradient multiplies [√C, N] by [N, √C] and sums in a fixed order.
+  2 √C comparisons; the gradient multiplies [√C, N] by [N, √C].
   """
   blocks = _in_blocks(table, 0)
   count, width = blocks.shape

@@ -174,7 +174,8 @@ def power(alpha: float | Array) -> Objective:
 
   def coefficients(length: int) -> Array:
     i = _numbers(length)
-    return jnp.cumprod(jnp.where(i == 0, 1, (i - alpha) / jnp.maximum(i, 1)))
+    factors = (i - jnp.asarray(alpha, i.dtype)) / jnp.maximum(i, 1)
+    return jnp.cumprod(jnp.where(i == 0, 1, factors))
 
   return _objective(
     value,

@@ -89,6 +89,27 @@ def test_gradient_of_log_prob_is_the_score():
   np.testing.assert_allclose(score, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("size", [1, 3])
+def test_log_prob_in_half_precision(size, dtype):
+  """Its gradient is rounded once; that of a single class is 0."""
+  logits = jnp.linspace(0.3, 2.0, size).astype(dtype)
+  actions = jnp.arange(50, dtype=jnp.uint8) % size
+
+  def total(x):
+    return jnp.sum(distributions.categorical_log_prob(x, actions))
+
+  p = np.exp(np.asarray(logits, np.float64))
+  p /= p.sum()
+  counts = np.bincount(np.asarray(actions), minlength=size)
+  value, gradient = jax.value_and_grad(total)(logits)
+  assert value.dtype == jnp.float32 and gradient.dtype == dtype
+  np.testing.assert_allclose(value, np.log(p) @ counts, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(
+    np.float32(gradient), counts - 50 * p, rtol=4e-3, atol=1e-5
+  )
+
+
 def test_log_prob_beside_an_impossible_class():
   logits, actions = jnp.array([0.3, -jnp.inf, 2.0]), jnp.array([1, 2])
   log_probs = distributions.categorical_log_prob(logits, actions)

@@ -26,7 +26,8 @@ def maxrl_paper(
   which is biased. K = 0 and K = N: 0. N = 1: ValueError.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   return self_normalized(likelihoods, mask=mask, check=check)
 
@@ -41,7 +42,8 @@ def self_normalized(
   unbiased for order N−1. K = 0: 0 by convention. K = N: 0. N = 1: ValueError.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   largest = jnp.max(jnp.where(mask, l, 0))
@@ -65,7 +67,8 @@ def log_self_normalized(
   ValueError.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
   all_zero = jnp.max(log_l) == -jnp.inf  # False for NaN, which propagates.
@@ -80,7 +83,8 @@ def vimco(
   """`log_vimco` from l [N] in [0, 1]; replaces 0 by the smallest float.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   l, mask = prepare(likelihoods, mask, smallest=2)
   smallest = jnp.finfo(l.dtype).tiny
@@ -106,7 +110,8 @@ def log_vimco(
   one success among zeros has a huge A_j.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   log_l, mask = _log_prepare(log_likelihoods, mask, smallest=2)
   return checked(_vimco(log_l, mask), _valid(log_likelihoods), mask, check)

@@ -23,7 +23,8 @@ def reinforce(
   Unbiased for ∇p (RL, order 1). K = 0: 0. K = N: 1, pure noise. N = 1: l_1.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   l, mask = prepare(likelihoods, mask, bounded=bounded)
   return checked(l, likelihoods, mask, check, bounded)
@@ -42,7 +43,8 @@ def rloo(
   ValueError.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
   advantages = jnp.where(mask, l - loo_mean(l, mask), 0)
@@ -67,7 +69,8 @@ def grpo(
   Args:
     epsilon: ε ≥ 0; other libraries use 1e-6 to 1e-4, which lowers the
       advantages of rare successes.
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   ranges.at_least(0, epsilon=epsilon)
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
@@ -104,7 +107,8 @@ def dr_grpo(
   N = 1: ValueError.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   l, mask = prepare(likelihoods, mask, smallest=2, bounded=bounded)
   advantages = jnp.where(mask, l - mean(l, mask), 0)

@@ -77,7 +77,8 @@ def sequential(
       (without `solved`), but w_T(p) falls to
       Σ_i (1−p)^{m_1+…+m_{i−1}} w_{m_i−1}(p).
     mask: [n], False for rollouts to ignore.
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
 
   Returns:
     A [n], 0 where masked.
@@ -125,10 +126,7 @@ def _over_orders(
   last = drawn & (waves == jnp.max(jnp.where(drawn, waves, smallest)))
   k, before = jnp.arange(l.shape[0]), jnp.sum(drawn & ~last)
   terms = (k >= before) & (k < jnp.sum(drawn))
-  # With a mask of each prompt the tree does not run on explicit meshes.
-  weights = symmetric.series_weights(
-    l, terms.astype(l.dtype), mask=drawn, method="scan"
-  )
+  weights = symmetric.series_weights(l, terms.astype(l.dtype), mask=drawn)
   all_orders = weights * l
   exists = jnp.sum(all_orders) >= jnp.finfo(l.dtype).tiny
   share = jnp.where(exists, all_orders, jnp.where(last, weighted, 0))

@@ -41,13 +41,14 @@ def maxrl(
 
   Args:
     likelihoods: l [N] in [0, 1]; boolean ones use the closed form.
-    order: T, a number or a traced scalar (one above N acts as N); None means
-      N−1.
+    order: T, a number or a traced scalar (one above N acts as N, digits after
+      the point are dropped, below 1 has no meaning); None means N−1.
     baseline: one of `BASELINES` or a number, subtracted as a constant.
       With 'centred', advantages sum to zero over the group for T < N.
     mask: [N], False for rollouts to ignore.
     method: see `symmetric.METHODS`.
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
 
   Raises:
     ValueError: order outside 1..N, unknown baseline, N too small for it.
@@ -74,7 +75,8 @@ def pass_at_k(
   unmasked rollouts, all weights are 0.
 
   Args:
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
 
   Raises:
     ValueError: k outside 1..N.
@@ -111,7 +113,8 @@ def power(
   Args:
     alpha: α in [0, 1], a number or a traced scalar.
     order: T from 1 to N, static; None means N−1.
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
 
   Raises:
     ValueError: alpha outside [0, 1], order outside 1..N.
@@ -184,7 +187,8 @@ def series(
       serves every order and objective.
     baseline: as in `maxrl`.
     mask: [N], False for rollouts to ignore.
-    check: return NaN if a value is out of range, under `jit` too.
+    check: return NaN if a value is out of range under `jit`, where nothing is
+      raised and the result would have no meaning.
 
   Raises:
     ValueError: more than N coefficients, or a negative one.

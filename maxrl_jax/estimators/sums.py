@@ -82,7 +82,7 @@ def given_success(
 
   Args:
     signal: s [N], such as minus the length; ignored where success is False.
-    success: [N], boolean or 0 and 1.
+    success: [N], boolean or 0 and 1; under `jit` any other number is a success.
     estimator: signal, mask → A [N], centred.
     mask: [N], False for rollouts to ignore.
 
@@ -99,7 +99,7 @@ def given_success(
     bad = np.flatnonzero((values != 0) & (values != 1) & np.asarray(present))
     if bad.size:
       raise ValueError(f"success[{bad[0]}] = {values[bad[0]]}: must be 0 or 1")
-  chosen = present & (jnp.asarray(success) > 0)
+  chosen = present & jnp.asarray(success).astype(bool)
   advantages = estimator(signal, mask=chosen)
   share = count(present, advantages) / count(chosen, advantages)
   enough = jnp.sum(chosen) > 1

@@ -52,7 +52,8 @@ def tail(
 
   Args:
     rewards: r [N], any finite numbers.
-    order: T from 1 to N, a number or a traced scalar.
+    order: T from 1 to N, a number or a traced scalar; outside of 1 … N that has
+      no meaning, as with k and alpha.
     k: K from 1 to N, a number or a traced scalar.
     alpha: α in [0, 1], a number or a traced scalar.
     coefficients: a [T], T ≤ N, a_k ≥ 0; may be traced.
@@ -60,8 +61,8 @@ def tail(
       or a number, subtracted as a constant. At T = N 'centred' does not sum to
       zero.
     mask: [N], False for rollouts to ignore.
-    check: return NaN if a reward is not finite or an option is out of range,
-      under `jit` too.
+    check: return NaN if a reward is not finite or an option is out of range
+      under `jit`, where nothing is raised and the result would have no meaning.
 
   Raises:
     ValueError: two objectives, one out of range, an unknown baseline, N too
@@ -99,7 +100,8 @@ def tail_rl(
   0. N = 1: ValueError.
 
   Args:
-    check: return NaN if a value is not finite, under `jit` too.
+    check: return NaN if a value is not finite under `jit`, where nothing is
+      raised and the result would have no meaning.
   """
   return tail(rewards, mask=mask, check=check)
 

@@ -111,10 +111,11 @@ def loo_weights(
   failure. K = 0: T. K = N: 1. N = 1: 1.
 
   Args:
-    likelihoods: l [N] in [0, 1], or boolean. float16 and bfloat16 are computed
-      in float32.
-    order: T from 1 to N, a number or a traced scalar; None means N−1 (the
-      number of unmasked rollouts minus one, at least 1).
+    likelihoods: l [N] in [0, 1], or boolean; with others the result has no
+      meaning. float16 and bfloat16 are computed in float32.
+    order: T from 1 to N, a number or a traced scalar (one above N acts as N,
+      digits after the point are dropped, below 1 has no meaning); None means
+      N−1 (the number of unmasked rollouts minus one, at least 1).
     mask: [N], False for rollouts to ignore.
     method: 'quadrature', 'tree', 'scan' or 'binary'; None selects one as above.
 
@@ -142,7 +143,9 @@ def leave_one_out(
   likelihoods, mask = _prepare(likelihoods, mask)
   check_order(order, likelihoods.shape[0])
   traced = ranges.is_traced(order)
-  if not (order is None or traced):
+  if traced:
+    order = jnp.asarray(order).astype(int)
+  elif order is not None:
     order = int(order)
   if method is not None:
     ranges.one_of(METHODS, method=method)
@@ -172,7 +175,8 @@ def series_leave_one_out(
   k = N−1, since ē_N^j does not exist.
 
   Args:
-    likelihoods: l [N] in [0, 1], or boolean.
+    likelihoods: l [N] in [0, 1], or boolean; with others the result has no
+      meaning.
     coefficients: a [T], T ≤ N, a_k ≥ 0; may be traced, so that one compiled
       program serves every order and objective.
     mask: [N], False for rollouts to ignore.

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 from jax.typing import ArrayLike
 
 from maxrl_jax import ranges
@@ -59,7 +61,12 @@ def check_coefficients(coefficients: ArrayLike, size: int) -> None:
   if len(shape) != 1:
     raise ValueError(f"coefficients: shape {shape}, must be [T]")
   if not ranges.is_traced(coefficients):
-    values = np.asarray(coefficients, np.float64)
+    try:
+      values = np.asarray(coefficients, np.float64)
+    except (TypeError, ValueError):
+      raise ValueError(
+        f"coefficients = {coefficients!r}: must be numbers [T]"
+      ) from None
     wrong = values[~((values >= 0) & np.isfinite(values))]
     if wrong.size:
       raise ValueError(
@@ -91,6 +98,16 @@ def first_carry(x: Array, l: Array) -> Array:
   the later ones.
   """
   return x + 0 * l[0]
+
+
+def looked_up(table: Any, index: Any) -> Any:
+  """table[index], where each prompt on a mesh has its own index, too."""
+  if isinstance(index, np.ndarray):
+    return table[index]
+  axes = jax.sharding.get_abstract_mesh().axis_types
+  # vmap adds the axes that the prompts are sharded over.
+  one_device = P() if AxisType.Explicit in axes else None
+  return jnp.asarray(table).at[index].get(out_sharding=one_device)
 
 
 def either(a: Array, b: Array) -> Array:

@@ -17,6 +17,7 @@ from maxrl_jax.symmetric.group import (
   LeaveOneOut,
   either,
   first_carry,
+  looked_up,
   values,
 )
 
@@ -54,12 +55,12 @@ def leave_one_out(
     length = min(size, int(order) + jnp.finfo(l.dtype).bits // 2)
     return _smaller_orders(l, count, _rule(size, int(order), l.dtype), length)
   if traced:
-    row, exists = jnp.asarray(order).astype(int) - 1, order < size - 1
+    row, exists = jnp.asarray(order) - 1, order < size - 1
     table = _rules(size, None, l.dtype)
   else:
     row, exists = jnp.sum(mask), order < jnp.sum(mask) - 1
     table = _rules(size, order, l.dtype)
-  rule = jax.tree.map(lambda x: jnp.asarray(x)[row], table)
+  rule = jax.tree.map(lambda x: looked_up(x, row[None])[0], table)
   smaller = _smaller_orders(l, count, rule, size)
   largest = _largest_orders(l, order, mask)
   pairs = zip(smaller, largest, strict=True)
@@ -74,10 +75,10 @@ def _largest_orders(
   ⌈N/2⌉ Gauss–Legendre nodes are exact and O(√N) are accurate to rounding. Order
   N−1 subtracts the last term, Π_{i≠j} q_i, which is at most 1/N of the sum.
   """
-  count = jnp.sum(mask).astype(l.dtype)
+  count = jnp.sum(mask)
   nodes, node_weights = gauss_legendre(l.shape[0], l.dtype)
-  product = jnp.prod(1 - _some(nodes, l), 0)
-  full = _sum_of_fractions(count * node_weights * product, nodes, l)
+  product = count.astype(l.dtype) * jnp.prod(1 - _some(nodes, l), 0)
+  full = _sum_of_fractions(node_weights * product, nodes, l)
   some_success = _loo_pass(l)
   subtract_last = count > 1 if order is None else order < count
   weights = jnp.where(subtract_last, full - (1 - some_success), full)

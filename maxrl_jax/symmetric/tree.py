@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jax.typing import DTypeLike
 
-from maxrl_jax.symmetric.group import LeaveOneOut, values
+from maxrl_jax.symmetric.group import LeaveOneOut, looked_up, values
 
 Array = jax.Array
 
@@ -196,8 +196,9 @@ def _binomials(n: Any, terms: int, largest: int, dtype: DTypeLike) -> _Factors:
     m, e = jnp.asarray(m, dtype), jnp.asarray(e)
   k = np.arange(terms)[:, None]
   exists, n, rest = k <= n, xp.maximum(n, 0), xp.maximum(n - k, 0)
-  m = xp.where(exists, m[n] / (m[k] * m[rest]), 0)
-  e = xp.where(exists, e[n] - e[k] - e[rest], 0)
+  of_n, of_rest = looked_up(m, n), looked_up(m, rest)
+  m = xp.where(exists, of_n / (m[k] * of_rest), 0)
+  e = xp.where(exists, looked_up(e, n) - e[k] - looked_up(e, rest), 0)
   if largest <= 32:  # Products of three are in the range of float32.
     return _Factors(xp.ldexp(m, e).astype(dtype), None)
   return _Factors(m.astype(dtype), e)

@@ -43,6 +43,47 @@ _BOOLEAN = {
 }
 
 
+# Functions of l [N], mask [N] and a number: one of each for every group.
+_OF_GROUPS = {
+  "traced order": lambda l, mask, t: estimators.maxrl(l, order=t),
+  "traced order, masked": lambda l, mask, t: estimators.maxrl(
+    l, order=t, mask=mask
+  ),
+  "traced order, boolean": lambda l, mask, t: estimators.maxrl(
+    l > 0.5, order=t, mask=mask
+  ),
+  "traced order of tail": lambda l, mask, t: estimators.tail(
+    l, order=t, mask=mask
+  ),
+  "traced alpha": lambda l, mask, t: estimators.power(
+    l, alpha=t / 8, mask=mask
+  ),
+  "given_success": lambda l, mask, t: estimators.given_success(
+    l, l > 0.3, functools.partial(estimators.maxrl, order=2), mask=mask
+  ),
+  "combine": lambda l, mask, t: estimators.combine(
+    [(1.0, l, estimators.maxrl), (-0.5, 1 - l, estimators.rloo)], mask=mask
+  ),
+}
+
+
+def _case_of_groups(name):
+  """A function of one [3, N]: likelihoods, mask and a number; groups [B, …]."""
+  if name in _OF_GROUPS:
+    f, (_, l) = _OF_GROUPS[name], _case("maxrl")
+  else:
+    estimator, l = _case(name.removeprefix("masked "))
+    kind = l.dtype
+
+    def f(l, mask, _):
+      return estimator(l.astype(kind), mask=mask)
+
+  mask = np.arange(N) < np.array([[N], [N - 1], [N - 2], [N - 1]])
+  number = np.broadcast_to([[1], [2], [3], [N]], (B, N))
+  packed = np.stack([l, mask, number], 1).astype(np.float32)
+  return lambda x: f(x[0], x[1] > 0.5, x[2, 0].astype(int)), packed
+
+
 def _case(name):
   """An estimator of one group, and groups [B, N] for it."""
   kind, options = CASES[name.removeprefix("boolean ")]
@@ -94,6 +135,7 @@ _ALIKE = {
   *("order N", "no baseline", "boolean order 2", "sequential"),
   *("tail k", "tail alpha", "tail_rl"),
 }
+_FAST = {"masked order 2", "masked series", "masked sequential unsolved"}
 EACH = [long(name) if name in _ALIKE else name for name in ALL]
 
 
@@ -119,7 +161,26 @@ def none_stays_after_the_module():
 @pytest.mark.usefixtures("older_objects_stay")
 @pytest.mark.parametrize("name", EACH)
 def test_transforms_change_nothing(name):
-  f, l = _case(name)
+  _change_nothing(*_case(name))
+
+
+@pytest.mark.usefixtures("older_objects_stay")
+@pytest.mark.parametrize(
+  "name",
+  [
+    *_OF_GROUPS,
+    *(
+      name if name in _FAST else long(name)
+      for name in (f"masked {case}" for case in ALL if case not in _ALIKE)
+    ),
+  ],
+)
+def test_transforms_of_masks_and_numbers_of_each_group(name):
+  """Eager calls have the numbers, others trace them."""
+  _change_nothing(*_case_of_groups(name))
+
+
+def _change_nothing(f, l):
   expected = _eager(f, l)
   assert np.isfinite(expected).all() and np.ptp(expected) > 0
   for transform, apply in TRANSFORMS.items():
@@ -137,6 +198,31 @@ def test_transforms_change_nothing(name):
     )
     # lax.map in batches has a program of the rest.
     assert traces <= 1 + (transform == "map in batches"), transform
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("traced order", "masked order 2", "masked series"),
+    *map(long, _OF_GROUPS.keys() - {"traced order"}),
+    *map(long, {f"masked {name}" for name in ALL} - _FAST),
+    long("masked sequential unsolved"),
+  ],
+)
+@pytest.mark.parametrize("platform", ["tpu", "default"])
+def test_branches_of_other_platforms(name, platform, monkeypatch):
+  """What GPUs and TPUs compute, on a CPU."""
+  f, l = _case_of_groups(name)
+  expected = _eager(f, l)
+
+  def chosen(*arguments, default=None, **branches):
+    return branches.get(platform, default)(*arguments)
+
+  monkeypatch.setattr(jax.lax, "platform_dependent", chosen)
+  jax.clear_caches()
+  actual = jax.jit(jax.vmap(f))(jnp.asarray(l))
+  jax.clear_caches()
+  np.testing.assert_allclose(actual, expected, rtol=2e-6, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", EACH)
@@ -168,6 +254,21 @@ def test_dtypes_promote_strictly(name, dtype):
       masked = jax.eval_shape(jax.vmap(lambda x: f(x, mask=mask)), l)
     assert actual.dtype == masked.dtype == computed
     np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("number", [np.int32, np.float32])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", _OF_GROUPS)
+def test_numbers_of_groups_promote_strictly(name, dtype, number):
+  f, packed = _case_of_groups(name)
+  expected = _eager(f, packed)
+  with jax.enable_x64(dtype == "float64"):
+    l, mask = jnp.asarray(packed[:, 0], dtype), jnp.asarray(packed[:, 1] > 0.5)
+    order = jnp.asarray(packed[:, 2, 0], number)
+    with jax.numpy_dtype_promotion("strict"):
+      actual = jax.jit(jax.vmap(_OF_GROUPS[name]))(l, mask, order)
+  tolerance = 2e-3 if dtype == "float16" else 2e-6
+  np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", EACH)

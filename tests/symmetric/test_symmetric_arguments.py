@@ -65,3 +65,8 @@ def test_coefficients_must_be_at_least_0(bad):
 def test_coefficients_must_be_one_series(coefficients):
   with pytest.raises(ValueError, match=r"coefficients: shape .* must be \[T\]"):
     symmetric.series_weights(np.full(3, 0.5), coefficients)
+
+
+def test_coefficients_must_be_numbers():
+  with pytest.raises(ValueError, match=r"coefficients = \['a'\]: must be numb"):
+    symmetric.series_weights(np.full(3, 0.5), ["a"])
