@@ -104,10 +104,11 @@ def looked_up(table: Any, index: Any) -> Any:
   """table[index], where each prompt on a mesh has its own index, too."""
   if isinstance(index, np.ndarray):
     return table[index]
-  axes = jax.sharding.get_abstract_mesh().axis_types
-  # vmap adds the axes that the prompts are sharded over.
-  one_device = P() if AxisType.Explicit in axes else None
-  return jnp.asarray(table).at[index].get(out_sharding=one_device)
+  table = jnp.asarray(table)
+  if AxisType.Explicit not in jax.sharding.get_abstract_mesh().axis_types:
+    return table[index]
+  # vmap adds the axes that the prompts are sharded over, if there is one here.
+  return table.at[index[None]].get(out_sharding=P())[0]
 
 
 def either(a: Array, b: Array) -> Array:

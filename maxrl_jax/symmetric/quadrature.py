@@ -60,7 +60,7 @@ def leave_one_out(
   else:
     row, exists = jnp.sum(mask), order < jnp.sum(mask) - 1
     table = _rules(size, order, l.dtype)
-  rule = jax.tree.map(lambda x: looked_up(x, row[None])[0], table)
+  rule = jax.tree.map(lambda x: looked_up(x, row), table)
   smaller = _smaller_orders(l, count, rule, size)
   largest = _largest_orders(l, order, mask)
   pairs = zip(smaller, largest, strict=True)
@@ -77,7 +77,8 @@ def _largest_orders(
   """
   count = jnp.sum(mask)
   nodes, node_weights = gauss_legendre(l.shape[0], l.dtype)
-  product = count.astype(l.dtype) * jnp.prod(1 - _some(nodes, l), 0)
+  product = jnp.prod(1 - _some(nodes, l), 0)
+  node_weights = count.astype(l.dtype) * node_weights
   full = _sum_of_fractions(node_weights * product, nodes, l)
   some_success = _loo_pass(l)
   subtract_last = count > 1 if order is None else order < count
