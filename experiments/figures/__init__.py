@@ -54,7 +54,7 @@ FIGURES = {
   "noisy_pool": Figure("noisy_studies", {"quick": 6}, "pool"),
   "sequential": Figure("sequential", {"quick": 0.6}),
   "sequential_digits": Figure("sequential_digits", {"full": 80}),
-  "sequential_budget": Figure("sequential_budget", {"quick": 0.5, "full": 2}),
+  "sequential_budget": Figure("sequential_budget", {"quick": 0.7, "full": 2}),
   "off_policy": Figure("off_policy", {"quick": 9}),
   "maze_answers": Figure("maze_pictures", {"quick": 1}, presets=_MAZES),
   "maze_gradients": Figure("maze_studies", {"quick": 0.6}, "gradients", _MAZES),

@@ -136,7 +136,10 @@ _ALIKE = {
   *("tail k", "tail alpha", "tail_rl"),
 }
 _MASKED = [f"masked {name}" for name in ALL if name not in _ALIKE]
-_FAST = {"masked order 2", "masked series", "masked sequential unsolved"}
+_FAST = {
+  *("traced order", "masked order 2", "masked series"),
+  "masked sequential unsolved",
+}
 EACH = [long(name) if name in _ALIKE else name for name in ALL]
 
 
@@ -198,12 +201,9 @@ def _change_nothing(f, l):
     assert traces <= 1 + (transform == "map in batches"), transform
 
 
-_SOME = {"traced order", "masked order 2", "masked series"}
-
-
 @pytest.mark.parametrize(
   "name",
-  [name if name in _SOME else long(name) for name in (*_OF_GROUPS, *_MASKED)],
+  [name if name in _FAST else long(name) for name in (*_OF_GROUPS, *_MASKED)],
 )
 @pytest.mark.parametrize("platform", ["tpu", "default"])
 def test_branches_of_other_platforms(name, platform, monkeypatch):

@@ -217,9 +217,9 @@ def test_unsolved_prompts_are_sent_again(tmp_path):
       "filter_overlong_prompts": False,
     }
   )
-  made = data.get_dataset_class(config)
+  dataset = data.get_dataset_class(config)
   train, validation = (
-    made(data_files=files, tokenizer=None, config=config, processor=None)
+    dataset(data_files=files, tokenizer=None, config=config, processor=None)
     for files in (config.train_files, str(tmp_path / "validation.parquet"))
   )
   prompts = [validation[i]["raw_prompt"][0]["content"] for i in (0, 1, 2, 0)]
